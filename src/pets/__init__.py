@@ -1,0 +1,5 @@
+"""Photo classifiers by transfer learning, as experiments you can understand."""
+
+from importlib.metadata import version
+
+__version__ = version("pets")

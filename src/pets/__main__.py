@@ -1,0 +1,5 @@
+"""`python -m pets` is `pets`."""
+
+from pets.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Lightning callbacks: what a run writes down, and what it shows."""

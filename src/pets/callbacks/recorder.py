@@ -1,0 +1,144 @@
+"""What every run writes down: metrics.csv, status.json, checkpoints, and scalars for the loggers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from torch.optim import Optimizer
+
+from pets.plan.rates import momentum_of
+from pets.run_dir import RunDir
+
+COLUMNS = (
+    "stage", "epoch", "step", "train_loss", "valid_loss",
+    "error_rate", "accuracy", "mean_class_accuracy", "seconds",
+)  # fmt: skip
+
+
+class Recorder(Checkpoint):
+    """One for a whole run, given to the trainer of every stage.
+
+    After each epoch, in this order, so that a run killed at any point resumes to the same files:
+    the row, the best checkpoint where the error fell, the last checkpoint, the status.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        super().__init__()
+        self.run = run
+        self.rows = read_metrics(run.path / "metrics.csv")
+        self.started = 0.0
+
+    def keep_only(self, epochs_done: int) -> None:
+        """Forget the epochs after the one that a run resumes from."""
+        self.rows = self.rows[:epochs_done]
+        self._write()
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        scalars: dict[str, float] = {}
+        for group in optimizer.param_groups:
+            scalars[f"lr/{group['name']}"] = group["lr"]
+            momentum = momentum_of(group)
+            if momentum is not None:
+                scalars[f"momentum/{group['name']}"] = momentum
+        self._log(trainer, scalars, self._step(trainer, pl_module))
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        # The optimizer has stepped since: its step is the one before the trainer's counter.
+        step = max(self._step(trainer, pl_module) - 1, 0)
+        self._log(trainer, {"train/loss": float(outputs["loss"])}, step)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        step = self._step(trainer, pl_module)
+        progress: dict[str, Any] = pl_module.progress  # type: ignore[assignment]
+        row = {
+            "stage": progress["stage"],
+            "epoch": trainer.current_epoch + 1,
+            "step": step,
+            **{name: found[name] for name in COLUMNS if name in found},
+            "seconds": round(time.perf_counter() - self.started, 3),
+        }
+        best = min((r["error_rate"] for r in self.rows), default=float("inf"))
+        self.rows.append(row)
+        self._write()
+        scalars = {f"valid/{name.removeprefix('valid_')}": value for name, value in found.items()}
+        scalars["train/epoch_loss"] = scalars.pop("valid/train_loss")
+        self._log(trainer, scalars | {"epoch": float(len(self.rows))}, step - 1)
+        self._save(trainer, improved=row["error_rate"] < best)
+        self.run.update_status(
+            stage=progress["stage"],
+            epoch=trainer.current_epoch + 1,
+            epochs=trainer.max_epochs,
+            metrics={k: row[k] for k in COLUMNS[3:8] if k in row},
+        )
+
+    def _save(self, trainer: Trainer, improved: bool) -> None:
+        last, best = self.run.checkpoint("last"), self.run.checkpoint("best")
+        if improved:
+            trainer.save_checkpoint(best)
+            copy_atomically(best, last)
+        else:
+            trainer.save_checkpoint(last)
+
+    def _write(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        part = self.run.path / ".metrics.csv.part"
+        part.write_text(text.getvalue(), encoding="utf-8")
+        part.replace(self.run.path / "metrics.csv")
+
+    @staticmethod
+    def _step(trainer: Trainer, pl_module: LightningModule) -> int:
+        """Optimizer steps of the whole run so far."""
+        progress: dict[str, Any] = pl_module.progress  # type: ignore[assignment]
+        return int(progress["steps_before"]) + trainer.global_step
+
+    @staticmethod
+    def _log(trainer: Trainer, scalars: dict[str, float], step: int) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(scalars, step=step)
+
+
+def copy_atomically(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source` in one step; a link where the disk can do that."""
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copyfile(source, part)
+    part.replace(target)
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.csv`, numbers as numbers; none where there is no file yet."""
+    if not file.exists():
+        return []
+    with file.open(newline="", encoding="utf-8") as stream:
+        return [
+            {k: v if k == "stage" else int(v) if k in ("epoch", "step") else float(v)
+             for k, v in row.items()}
+            for row in csv.DictReader(stream)
+        ]  # fmt: skip

@@ -1,0 +1,89 @@
+"""Checkpoint files: written whole or not at all, read without running code, checked for damage."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from pets.errors import RunError
+
+FORMAT = 1
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoints through `write_atomically`, read with `read_checkpoint`."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getbuffer())
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Replace the file by its new content in one step: a crash or a full disk leaves the old one.
+
+    Raises RunError when the content cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        kept = "the one before is untouched" if path.exists() else "there was none before"
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror or error}); {kept}. "
+            f"Make room, then go on with pets train resume={path.parent.parent}"
+        ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of `pets train` on the CPU: tensors and plain values, no code is run.
+
+    Raises RunError for a file that is missing, damaged, holds anything else, or is of another
+    format.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: no such checkpoint")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise RunError(f"{path}: damaged, the check sum of {damaged} is wrong")
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RunError(
+            f"{path}: refused, it holds more than tensors and plain values: it was not written by "
+            "pets train"
+        ) from error
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise RunError(f"{path}: damaged, cannot be read ({reason})") from error
+    about = found.get("pets") if isinstance(found, Mapping) else None
+    if not isinstance(about, Mapping) or "state_dict" not in found:
+        raise RunError(f"{path}: is no checkpoint of pets train")
+    if about.get("format") != FORMAT:
+        raise RunError(
+            f"{path}: has format {about.get('format')}, this version of pets reads {FORMAT}"
+        )
+    return dict(found)

@@ -1,0 +1,141 @@
+"""The console command `pets`: each sub-command is a Hydra application of its own."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pets.errors import PetsError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Name, module and one line of help; each has a primary config of the same name in conf/.
+COMMANDS = {
+    "train": ("pets.commands.train", "train a classifier, or go on with a stopped run"),
+    "look": ("pets.commands.look", "look at the photos before training"),
+    "eval": ("pets.commands.evaluate", "measure a trained run on one of its splits"),
+    "predict": ("pets.commands.predict", "name what is on a photo, a folder or a list of photos"),
+}
+
+HELP = """\
+pets: photo classifiers by transfer learning, as experiments you can understand
+
+usage: pets COMMAND [key=value ...] [Hydra flags]
+
+{commands}
+
+first steps
+  pets train experiment=quickstart                      train on drawn demo pets, a minute or two
+  pets train data=folder data.root=my_photos            train on your own photos
+  pets COMMAND --help                                   its config groups and every key
+  pets COMMAND --cfg job [key=value ...]                the composed config, without running it
+  pets train -m seed=0,1,2 model=resnet34,resnet50      a sweep
+  eval "$(pets -sc install=bash)"                       tab completion (also zsh, fish)"""
+
+
+def conf_dir() -> Path:
+    """Where the configs are: inside the installed package, or at the top of the checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def main() -> None:
+    """Run `pets COMMAND ...` with the words of the command line."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS)) + 2
+        rows = [f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items()]
+        print(HELP.format(commands="\n".join(rows)))
+        return
+    if words[0] == "--version":
+        from pets import __version__
+
+        print(f"pets {__version__}")
+        return
+    if words[0] in ("-sc", "--shell-completion"):
+        words = _completion_words(words)
+    name = words[0]
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean pets {close[0]}?" if close else f"one of {', '.join(COMMANDS)}"
+        _stop(f"pets {name}: no such command; {hint}", code=2)
+    run_command(name, words[1:])
+
+
+def run_command(name: str, arguments: list[str]) -> None:
+    """Run one sub-command as a Hydra application; a user's mistake ends in one line."""
+    # Hydra then hands us its errors instead of printing several lines and a traceback.
+    show_all = os.environ.setdefault("HYDRA_FULL_ERROR", "1") == "full"
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from pets.resolvers import register_resolvers
+
+    register_resolvers()
+    module = import_module(COMMANDS[name][0])
+    sys.argv = [sys.argv[0], *arguments]
+    app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
+    try:
+        app(_one_line_on_mistakes(module.run))()
+    except (PetsError, HydraException, OmegaConfBaseException) as error:
+        if show_all:
+            raise
+        from pets.explain import explain
+
+        _stop(explain(error, name, module.SCHEMA))
+    except KeyboardInterrupt:
+        _stop("stopped", code=130)
+
+
+def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Report a PetsError of a single job here: Hydra would print a second line about it.
+
+    In a sweep it is left to Hydra, which goes on with the other jobs.
+    """
+
+    @functools.wraps(task)
+    def job(cfg: DictConfig) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        try:
+            return task(cfg)
+        except PetsError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            _stop(str(error))
+
+    return job
+
+
+def _completion_words(words: list[str]) -> list[str]:
+    """The sub-command (and Hydra's words) that a shell's completion query is about.
+
+    Hydra's shell functions call `pets -sc query=bash` with the line typed so far in COMP_LINE.
+    Its first word after `pets` is completed here, the rest by the sub-command's application.
+    """
+    line = os.environ.get("COMP_LINE", "")
+    typed = line.split()
+    on_command = len(typed) < 2 or (len(typed) == 2 and not line.endswith(" "))
+    if words[1:] and words[1].startswith("query=") and on_command:
+        print(" ".join(COMMANDS))
+        raise SystemExit(0)
+    if len(typed) >= 2 and typed[1] in COMMANDS:
+        command = typed[1]
+        os.environ["COMP_LINE"] = line.replace(f" {command}", "", 1)
+        return [command, *words]
+    return ["train", *words]
+
+
+def _stop(message: str, code: int = 1) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,97 @@
+"""`pets train`: train a classifier, or go on with a stopped run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from pets.config import TrainConfig
+from pets.errors import ConfigError, PetsError, RunError
+from pets.validation import typed, typed_values
+
+if TYPE_CHECKING:
+    from pets.run_dir import RunDir
+
+SCHEMA = TrainConfig
+log = logging.getLogger(__name__)
+
+# What may differ when a run goes on: where things lie and what they run on, not what is trained.
+_MAY_CHANGE = ("resume", "data.root", "data.num_workers", "trainer.accelerator", "trainer.devices")
+
+
+def run(cfg: DictConfig) -> None:
+    """Check the config, then train; torch is imported only after the check."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    if cfg.resume is None:
+        config = typed(TrainConfig, cfg)
+        from pets.run_dir import RunDir
+
+        values = config.model_dump(by_alias=True, mode="json")
+        run_dir = RunDir.create(Path(hydra.runtime.output_dir), values, overrides)
+    else:
+        from pets.run_dir import RunDir
+
+        run_dir = RunDir.open(cfg.resume)
+        config = _resumed(run_dir, cfg, overrides)
+    with _status(run_dir):
+        from pets.training import train
+
+        train(config, run_dir)
+
+
+def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainConfig:
+    """The run's own config. Raises ConfigError for overrides that would change what is trained."""
+    from omegaconf import OmegaConf
+
+    given = {word.partition("=")[0].lstrip("+~"): word for word in overrides}
+    refused = [word for key, word in given.items() if key not in _MAY_CHANGE]
+    if refused:
+        raise ConfigError(
+            f"{refused[0]}: a resumed run keeps its own config; only {', '.join(_MAY_CHANGE[1:])} "
+            "may be given with resume="
+        )
+    if run_dir.status.get("state") == "finished":
+        raise RunError(f"{run_dir.path}: is finished; there is nothing to go on with")
+    values = run_dir.config
+    for key in given.keys() - {"resume"}:
+        section, name = key.split(".")
+        values[section][name] = OmegaConf.select(cfg, key)
+    if "data.root" not in given:
+        values["data"]["root"] = str(run_dir.root(values["data"]["root"]))
+    run_dir.claim()
+    run_dir.update_status(state="running", error=None)
+    return typed_values(TrainConfig, values)
+
+
+@contextlib.contextmanager
+def _status(run_dir: RunDir) -> Iterator[None]:
+    """Whatever ends the training is in `status.json`, and what to do then on the screen."""
+    go_on = f"go on with pets train resume={run_dir.path}"
+    try:
+        yield
+    except PetsError as error:
+        _note(run_dir, "failed", str(error))
+        raise
+    except Exception:
+        _note(run_dir, "failed", traceback.format_exc())
+        log.exception("the run failed; %s", go_on)
+        raise SystemExit(1) from None
+    except BaseException:  # Ctrl-C and signals; Lightning turns them into SystemExit
+        _note(run_dir, "interrupted", "stopped from outside")
+        log.warning("stopped in %s; %s", run_dir.position(), go_on)
+        raise
+
+
+def _note(run_dir: RunDir, state: str, error: str) -> None:
+    """On a full disk the note is lost; the cause is still on the screen."""
+    with contextlib.suppress(OSError):
+        run_dir.update_status(state=state, error=error)

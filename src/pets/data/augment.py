@@ -1,0 +1,92 @@
+"""The lesson's geometric transforms: crop, turn, zoom and warp in one interpolation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as VF
+
+
+class LessonCrop(v2.Transform):
+    """A random crop of the photo, turned, zoomed and leaned, as (C, height, width) uint8.
+
+    fastai's get_transforms with its presizing: the photo is shrunk once, antialiased, to a
+    little more than the final size; then one bilinear interpolation does rotation, zoom and
+    perspective together and reflects what lies beyond the border.
+
+    `rotate` is in degrees either way, `zoom` at most (1: the whole shorter side), `warp` how far
+    the perspective leans either way; each of the three happens with chance `p`.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        interpolation: v2.InterpolationMode,
+        rotate: float = 10.0,
+        zoom: float = 1.1,
+        warp: float = 0.2,
+        p: float = 0.75,
+    ) -> None:
+        super().__init__()
+        self.size, self.interpolation = size, interpolation
+        self.rotate, self.zoom, self.warp, self.p = rotate, zoom, warp, p
+        # The final size at full zoom: no part of the result is ever an enlargement.
+        self.presize = [math.ceil(side * zoom) for side in size]
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        def draw(low: float, high: float, otherwise: float) -> float:
+            value, chance = torch.rand(2).tolist()
+            return low + (high - low) * float(value) if chance < self.p else otherwise
+
+        return {
+            "place": torch.rand(2).tolist(),
+            "angle": math.radians(draw(-self.rotate, self.rotate, 0.0)),
+            "zoom": draw(1.0, self.zoom, 1.0),
+            "lean": (draw(-self.warp, self.warp, 0.0), draw(-self.warp, self.warp, 0.0)),
+        }
+
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        photo = resize_to_cover(inpt, self.presize, self.interpolation)
+        height, width = self.presize
+        top = round(params["place"][0] * (photo.shape[-2] - height))
+        left = round(params["place"][1] * (photo.shape[-1] - width))
+        crop = VF.crop(photo, top, left, height, width)
+        grid = warp_grid(self.size, params["angle"], params["zoom"], params["lean"])
+        warped = F.grid_sample(
+            crop[None].float(), grid[None], padding_mode="reflection", align_corners=False
+        )[0]
+        return warped.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def resize_to_cover(
+    photo: Tensor, size: list[int], interpolation: v2.InterpolationMode
+) -> Tensor:
+    """Resize (C, h, w), antialiased, to the smallest picture that covers `size` (height, width)."""
+    height, width = photo.shape[-2:]
+    scale = max(size[0] / height, size[1] / width)
+    new = [max(round(height * scale), size[0]), max(round(width * scale), size[1])]
+    return VF.resize(photo, new, interpolation, antialias=True)
+
+
+def warp_grid(
+    size: tuple[int, int], angle: float, zoom: float, lean: tuple[float, float]
+) -> Tensor:
+    """Where each output pixel is read from: (height, width, 2), x then y, from -1 to 1.
+
+    `angle` in radians; `zoom` 1 shows the whole input; `lean` (down, right) is the perspective:
+    the picture is `1 + lean` times as far away at that edge.
+    """
+    height, width = size
+    y = ((torch.arange(height) + 0.5) / height * 2 - 1)[:, None].expand(height, width)
+    x = ((torch.arange(width) + 0.5) / width * 2 - 1)[None, :].expand(height, width)
+    # Turned in pixels, so that a rectangle does not shear.
+    cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
+    turned_x = cos * x - sin * y * (height / width)
+    turned_y = sin * x * (width / height) + cos * y
+    away = 1 + lean[0] * turned_y + lean[1] * turned_x
+    return torch.stack([turned_x / away, turned_y / away], dim=-1)

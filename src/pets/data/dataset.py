@@ -1,0 +1,68 @@
+"""Photos by index, and the order in which an epoch draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from torchvision.transforms import v2
+
+from pets.data.images import open_rgb
+from pets.data.transforms import to_tensor
+from pets.seeding import derive, torch_stream
+
+
+class Draw(NamedTuple):
+    """Which photo comes next, and the seed of its augmentation."""
+
+    index: int
+    seed: int
+
+
+class PhotoDataset(Dataset[tuple[Tensor, int]]):
+    """(photo, class index) by place in `paths`, or by a `Draw`, whose seed augments it.
+
+    Raises UnreadableImage, naming the file.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], targets: Sequence[int], transform: v2.Transform
+    ) -> None:
+        self.paths, self.targets, self.transform = list(paths), list(targets), transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: int | Draw) -> tuple[Tensor, int]:
+        index, seed = place if isinstance(place, Draw) else (place, 0)
+        photo = to_tensor(open_rgb(self.paths[index]))
+        with torch_stream(seed):
+            return self.transform(photo), self.targets[index]
+
+
+class EpochSampler(Sampler[Draw]):
+    """A new order every epoch that depends on the seed and the epoch alone.
+
+    Each draw carries the seed of its photo's augmentation, so that neither the number of workers
+    nor what was drawn before changes what a photo looks like in an epoch. Lightning calls
+    `set_epoch` before each epoch, with the epoch's number within the stage.
+    """
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that the next iteration is for."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
+        for index in torch.randperm(self.length, generator=generator).tolist():
+            yield Draw(index, derive(self.seed, "augment", self.epoch, index))

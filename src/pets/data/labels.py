@@ -1,0 +1,121 @@
+"""Which photos there are, and the label of each: from the file name, the folder or a table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pets.config import DataConfig
+from pets.data.images import SUFFIXES
+from pets.errors import DataError, some
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def find_photos(root: Path, images: str) -> list[str]:
+    """Every image file below `root/images` by its suffix, as sorted paths relative to root.
+
+    Paths have forward slashes on every system; hidden files and folders are left alone.
+    Raises DataError where there is none.
+    """
+    folder = root / images
+    if not folder.is_dir():
+        raise DataError(f"data.root={root}: no folder {folder}; give data.root=<your photos>")
+    found = sorted(
+        path.relative_to(root).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+    if not found:
+        raise DataError(
+            f"{folder}: no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
+        )
+    return found
+
+
+def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | None]:
+    """Match the regex on the file name alone (fastai's `from_name_re`), so it works on every OS.
+
+    The label is the group named `label`, else the first group; None where nothing matches.
+    Raises DataError for a regex that is wrong, has no group or matches nothing.
+    """
+    try:
+        pattern = re.compile(label_regex)
+    except re.error as error:
+        raise DataError(f"data.label_regex={label_regex}: not a regex ({error})") from error
+    if pattern.groups == 0:
+        raise DataError(
+            f"data.label_regex={label_regex}: has no group; put the label's part in brackets, "
+            r"e.g. '^(.+)_\d+\.jpg$'"
+        )
+    group: str | int = "label" if "label" in pattern.groupindex else 1
+    matches = {path: pattern.search(PurePosixPath(path).name) for path in paths}
+    labels = {path: (match[group] or None) if match else None for path, match in matches.items()}
+    if not any(labels.values()):
+        names = some([PurePosixPath(path).name for path in paths])
+        raise DataError(
+            f"data.label_regex={label_regex}: matches none of {len(paths):,} files ({names})"
+        )
+    return labels
+
+
+def label_from_folder(paths: list[str]) -> dict[str, str | None]:
+    """The name of the folder that a photo lies in; None for photos in no folder."""
+    return {path: PurePosixPath(path).parent.name or None for path in paths}
+
+
+def read_table(root: Path, config: DataConfig) -> pd.DataFrame:
+    """The CSV or Parquet table with columns `path`, `label` and, where asked for, `split`.
+
+    Raises DataError for a missing file or column, a path named twice, or an empty cell.
+    """
+    import pandas as pd
+
+    assert config.table is not None
+    file = root / config.table
+    if not file.is_file():
+        raise DataError(f"data.table={config.table}: no such file {file}")
+    try:
+        parquet = file.suffix.lower() == ".parquet"
+        frame = pd.read_parquet(file) if parquet else pd.read_csv(file, dtype=str)
+    except Exception as error:
+        raise DataError(f"data.table={file}: cannot be read ({error})") from error
+    wanted = {"path": config.path_column, "label": config.label_column}
+    if config.split_column is not None:
+        wanted["split"] = config.split_column
+    for key, column in wanted.items():
+        if column not in frame.columns:
+            raise DataError(
+                f"data.{key}_column={column}: {file.name} has no such column; "
+                f"it has {', '.join(map(str, frame.columns))}"
+            )
+    table = pd.DataFrame({key: frame[column] for key, column in wanted.items()})
+    empty = table[["path"]].isna().any(axis=1)
+    if empty.any():
+        row = int(empty.to_numpy().argmax()) + 1
+        raise DataError(f"{file}: row {row} has no path ({int(empty.sum()):,} such rows)")
+    table["path"] = table["path"].astype(str).str.replace("\\", "/")
+    twice = table.loc[table["path"].duplicated(), "path"].tolist()
+    if twice:
+        raise DataError(f"{file}: names photos twice: {some(twice)}")
+    return table
+
+
+def label_from_table(root: Path, config: DataConfig) -> dict[str, str | None]:
+    """The photos and labels that a table names. Raises DataError when it names missing files."""
+    table = read_table(root, config)
+    missing = [path for path in table["path"] if not (root / config.images / path).is_file()]
+    if missing:
+        raise DataError(
+            f"{root / str(config.table)}: names {len(missing):,} files that are not below "
+            f"{root / config.images}: {some(missing)}"
+        )
+    prefix = PurePosixPath(config.images)
+    labels: dict[str, str | None] = {}
+    for path, label in zip(table["path"], table["label"], strict=True):
+        labels[(prefix / path).as_posix()] = None if label is None or label != label else str(label)
+    return labels

@@ -1,0 +1,177 @@
+"""The photos of a run: one table of path, label and split, and what must hold of it."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from pets.config import DataConfig
+from pets.data.images import UnreadableImage, open_rgb
+from pets.data.labels import find_photos, label_from_filename, label_from_folder, label_from_table
+from pets.data.splits import TEST, TRAIN, VALID, read_list, split_photos
+from pets.errors import DataError, some
+
+log = logging.getLogger(__name__)
+SPLITS = (TRAIN, VALID, TEST)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One row of the table; the path is relative to the root, with forward slashes."""
+
+    path: str
+    label: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Every photo of a run. `classes` are the sorted labels; a class's index is its place there."""
+
+    root: Path
+    rows: tuple[Photo, ...]
+
+    @cached_property
+    def classes(self) -> list[str]:
+        return sorted({photo.label for photo in self.rows})
+
+    def of(self, split: str) -> list[Photo]:
+        """The photos of one split, in the table's order."""
+        return [photo for photo in self.rows if photo.split == split]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of every photo's path, label, split and content: the same data, the same words."""
+
+        def content(photo: Photo) -> bytes:
+            return blake2b((self.root / photo.path).read_bytes(), digest_size=16).digest()
+
+        whole = blake2b(digest_size=16)
+        with ThreadPoolExecutor() as pool:
+            for photo, digest in zip(self.rows, pool.map(content, self.rows), strict=True):
+                whole.update(f"{photo.path}\0{photo.label}\0{photo.split}\0".encode() + digest)
+        return whole.hexdigest()
+
+    def save(self, file: Path) -> None:
+        """Write the table as CSV."""
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["path", "label", "split"])
+            writer.writerows([photo.path, photo.label, photo.split] for photo in self.rows)
+
+    @classmethod
+    def load(cls, file: Path, root: Path) -> Photos:
+        """Read a table that `save` wrote. Raises DataError when a photo is not below `root`."""
+        with file.open(newline="", encoding="utf-8") as stream:
+            rows = tuple(Photo(**row) for row in csv.DictReader(stream))
+        missing = [photo.path for photo in rows if not (root / photo.path).is_file()]
+        if missing:
+            raise DataError(
+                f"{root}: {len(missing):,} of the run's {len(rows):,} photos are not there "
+                f"({some(missing)}); say where they lie now with data.root=..."
+            )
+        return cls(root, rows)
+
+
+def collect_photos(config: DataConfig) -> Photos:
+    """Find, label, check and split the photos of a data config.
+
+    What is left out (photos in no list, unreadable ones, unlabelled ones) is said in the log.
+    Raises DataError.
+    """
+    root = Path(config.root)
+    labels = _labelled(root, config)
+    if config.on_bad_image == "skip":
+        labels = _readable(root, labels)
+    splits = split_photos(labels, root, config)
+    unlisted = [path for path in labels if path not in splits]
+    if unlisted:
+        log.info("left out %s photos that no split names: %s", f"{len(unlisted):,}", some(unlisted))
+    rows = tuple(Photo(path, labels[path], splits[path]) for path in sorted(splits))
+    photos = Photos(root, rows)
+    _check(photos)
+    return photos
+
+
+def _labelled(root: Path, config: DataConfig) -> dict[str, str]:
+    if not root.is_dir():
+        raise DataError(f"data.root={config.root}: no such folder")
+    if config.label_from == "table":
+        labels = label_from_table(root, config)
+    else:
+        paths = _listed(find_photos(root, config.images), root, config)
+        if config.label_from == "filename":
+            assert config.label_regex is not None
+            labels = label_from_filename(paths, config.label_regex)
+        else:
+            labels = label_from_folder(paths)
+    bare = [path for path, label in labels.items() if label is None]
+    if bare:
+        what = {
+            "filename": f"data.label_regex={config.label_regex} does not match",
+            "folder": "no label folder around",
+            "table": f"data.table={config.table} has no label for",
+        }[config.label_from]
+        line = f"{what} {len(bare):,} of {len(labels):,} photos: {some(bare)}"
+        if config.on_unlabelled == "error":
+            raise DataError(f"{line}; data.on_unlabelled=skip leaves them out")
+        log.warning("left out: %s", line)
+    return {path: label for path, label in labels.items() if label is not None}
+
+
+def _listed(paths: list[str], root: Path, config: DataConfig) -> list[str]:
+    if config.photo_list is None:
+        return paths
+    file = root / config.photo_list
+    if not file.is_file():
+        raise DataError(f"data.photo_list={config.photo_list}: no such file {file}")
+    by_stem = {PurePosixPath(path).stem: path for path in paths}
+    stems = read_list(file)
+    missing = [stem for stem in stems if stem not in by_stem]
+    if missing:
+        raise DataError(f"{file}: names {len(missing):,} photos that are not there: {some(missing)}")
+    return sorted(by_stem[stem] for stem in stems)
+
+
+def _readable(root: Path, labels: dict[str, str]) -> dict[str, str]:
+    """Decode every photo once and leave out those that cannot be read, saying which."""
+
+    def problem(path: str) -> str | None:
+        try:
+            open_rgb(root / path)
+        except UnreadableImage as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        checks = pool.map(problem, labels)
+        bar = tqdm(checks, "checking photos", len(labels), leave=False, disable=None)
+        problems = dict(zip(labels, bar, strict=True))
+    for line in filter(None, problems.values()):
+        log.warning("left out: %s", line)
+    return {path: label for path, label in labels.items() if problems[path] is None}
+
+
+def _check(photos: Photos) -> None:
+    """What training needs: two classes, and every class among the training photos."""
+    counts = {split: Counter(photo.label for photo in photos.of(split)) for split in SPLITS}
+    if len(photos.classes) < 2:
+        raise DataError(
+            f"data.root={photos.root}: one label only ({', '.join(photos.classes)}) on "
+            f"{len(photos.rows):,} photos; a classifier needs at least two"
+        )
+    untrained = [label for label in photos.classes if not counts[TRAIN][label]]
+    if untrained:
+        raise DataError(f"no training photo of {some(untrained)}; every label needs one")
+    for split in (VALID, TEST):
+        absent = [label for label in photos.classes if counts[split] and not counts[split][label]]
+        if absent:
+            log.warning("%s has no photo of %s", split, some(absent))

@@ -1,0 +1,107 @@
+"""From an RGB photo to the network's input: one chain for training, one for everything else."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as VF
+
+from pets.config import AugmentConfig
+from pets.data.augment import resize_to_cover
+from pets.validation import check_signature
+
+_GIVEN_TO_CROP = ("size", "interpolation")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What pretrained weights expect: channel means and deviations of 0..1 inputs, the
+    interpolation (`bilinear`, `bicubic`), and the share of the resized photo that is kept."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    crop_pct: float
+
+    @property
+    def mode(self) -> v2.InterpolationMode:
+        return v2.InterpolationMode(self.interpolation)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint; `Preprocess(**values)` reads them back."""
+        return asdict(self)
+
+
+class CentreCrop(v2.Transform):
+    """Resize so that `size / crop_pct` is covered, then cut the middle `size` (height, width)."""
+
+    def __init__(self, size: tuple[int, int], preprocess: Preprocess) -> None:
+        super().__init__()
+        self.size, self.mode = size, preprocess.mode
+        self.resized = [math.floor(side / preprocess.crop_pct) for side in size]
+
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        photo = resize_to_cover(inpt, self.resized, self.mode)
+        return VF.center_crop(photo, list(self.size))
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """An RGB image as uint8 (3, height, width), laid out so that resizing is fast."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def normalize(preprocess: Preprocess) -> v2.Transform:
+    """uint8 pixels to the floats that the weights expect."""
+    return v2.Compose(
+        [v2.ToDtype(torch.float32, scale=True), v2.Normalize(preprocess.mean, preprocess.std)]
+    )
+
+
+def eval_transform(size: tuple[int, int], preprocess: Preprocess) -> v2.Transform:
+    """The same for every photo: validation, test, prediction."""
+    return v2.Compose([CentreCrop(size, preprocess), normalize(preprocess)])
+
+
+def train_pixels(
+    augment: AugmentConfig, size: tuple[int, int], preprocess: Preprocess
+) -> v2.Transform:
+    """The augmentation of single photos, uint8 in and out; draws from torch's generator."""
+    crop: v2.Transform = CentreCrop(size, preprocess)
+    if augment.crop is not None:
+        node = augment.crop.model_dump(by_alias=True)
+        crop = instantiate(node, size=size, interpolation=preprocess.mode)
+    photo = [instantiate(node.model_dump(by_alias=True)) for node in augment.photo.values()]
+    return v2.Compose([crop, *photo])
+
+
+def train_transform(
+    augment: AugmentConfig, size: tuple[int, int], preprocess: Preprocess
+) -> v2.Transform:
+    """Augmentation, then normalisation."""
+    return v2.Compose([train_pixels(augment, size, preprocess), normalize(preprocess)])
+
+
+def batch_transforms(augment: AugmentConfig, n_classes: int) -> list[v2.Transform]:
+    """MixUp and its like: (photos, class indices) to (photos, label shares)."""
+    return [
+        instantiate(node.model_dump(by_alias=True), num_classes=n_classes)
+        for node in augment.batch.values()
+    ]
+
+
+def check_augment(augment: AugmentConfig) -> None:
+    """Every transform exists and takes its arguments. Raises ConfigError."""
+    if augment.crop is not None:
+        check_signature("augment.crop", augment.crop.model_dump(by_alias=True), _GIVEN_TO_CROP)
+    for name, node in augment.photo.items():
+        check_signature(f"augment.photo.{name}", node.model_dump(by_alias=True))
+    for name, node in augment.batch.items():
+        check_signature(f"augment.batch.{name}", node.model_dump(by_alias=True), ("num_classes",))

@@ -1,0 +1,30 @@
+"""The mistakes a user can make, and how each becomes one clear line."""
+
+
+class PetsError(Exception):
+    """A user's mistake or a missing resource: shown as one line, exit code 1, no traceback.
+
+    The message names the thing, its value, what was expected and the fix.
+    """
+
+
+class ConfigError(PetsError):
+    """A config value, key or signature is wrong."""
+
+
+class DataError(PetsError):
+    """Photos, labels or splits are not what the config says."""
+
+
+class WeightsError(PetsError):
+    """Pretrained weights cannot be had or do not fit."""
+
+
+class RunError(PetsError):
+    """A run directory or checkpoint is missing, unfinished or damaged."""
+
+
+def some(names: list[str], shown: int = 3) -> str:
+    """The first few names and how many more there are: `a, b, c and 12 more`."""
+    head = ", ".join(names[:shown])
+    return head if len(names) <= shown else f"{head} and {len(names) - shown:,} more"

@@ -1,0 +1,114 @@
+"""Lightning's objects from the config: trainer, callbacks, loggers."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import instantiate
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+
+from pets.checkpoints import AtomicCheckpointIO
+from pets.config import Target, TrainConfig
+from pets.run_dir import RunDir
+from pets.validation import check_arguments
+
+# What pets gives the Trainer itself.
+_OWN = (
+    "max_epochs", "callbacks", "logger", "plugins", "num_sanity_val_steps", "enable_progress_bar",
+    "enable_model_summary", "use_distributed_sampler", "default_root_dir", "enable_checkpointing",
+)  # fmt: skip
+
+
+def check_trainer(values: Mapping[str, Any]) -> None:
+    """The `trainer` group fits Lightning's Trainer. Raises ConfigError."""
+    check_arguments("trainer", Trainer.__init__, values, given=(*_OWN, "self"))
+
+
+def trainer(
+    values: Mapping[str, Any],
+    max_epochs: int = 1,
+    callbacks: list[Callback] | None = None,
+    logger: list[Logger] | None = None,
+) -> Trainer:
+    """A Trainer for one stage, or for a measurement."""
+    callbacks = callbacks or []
+    return Trainer(
+        **values,
+        max_epochs=max_epochs,
+        callbacks=callbacks,
+        logger=logger or False,
+        plugins=[AtomicCheckpointIO()],
+        num_sanity_val_steps=0,
+        enable_checkpointing=bool(callbacks),
+        enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
+        enable_model_summary=False,
+        # The sampler's order is pets' own: it derives from seed, stage and epoch.
+        use_distributed_sampler=False,
+    )
+
+
+def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:
+    """Fresh callbacks, in the config's order."""
+    return [instantiate(node.model_dump(by_alias=True)) for node in nodes.values()]
+
+
+def build_loggers(nodes: Mapping[str, Target], run: RunDir) -> list[Logger]:
+    """The loggers, each writing below the run directory."""
+    return [
+        instantiate(node.model_dump(by_alias=True), save_dir=str(run.path))
+        for node in nodes.values()
+    ]
+
+
+def log_hparams(loggers: list[Logger], config: TrainConfig, results: Mapping[str, Any]) -> None:
+    """Hyper-parameters together with the final metrics: TensorBoard's HPARAMS tab needs both."""
+    metrics = {
+        f"hparams/{split}_{name}": found[name]
+        for split, found in results.items()
+        for name in ("error_rate", "accuracy", "mean_class_accuracy", "loss")
+    }
+    values = hparams(config)
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(values, metrics)
+        else:
+            logger.log_hyperparams(values)
+            logger.log_metrics(metrics)
+        logger.finalize("success")
+
+
+def hparams(config: TrainConfig) -> dict[str, Any]:
+    """What one compares runs by, as flat names and plain values."""
+    values = config.model_dump(by_alias=True, mode="json")
+    chosen = {key: values[key] for key in ("model", "plan", "optimizer", "seed")}
+    chosen["data"] = {k: values["data"][k] for k in ("name", "split", "size", "batch_size")}
+    chosen["augment"] = "+".join([*values["augment"]["photo"], *values["augment"]["batch"]])
+    return _flat(chosen)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, int | float) else str(value)
+    return flat
+
+
+def quiet() -> None:
+    """Lightning's remarks about choices that are meant, off; its warnings stay."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for meant in (
+        ".*does not have many workers.*",  # on few cores none is the fastest
+        ".*number of training batches.*smaller than the logging interval.*",
+        ".*exists and is not empty.*",
+        ".*GPU available but not used.*",
+    ):
+        warnings.filterwarnings("ignore", meant)

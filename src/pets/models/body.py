@@ -1,0 +1,121 @@
+"""The pretrained network without its classifier: a photo in, a feature map out, layers in groups."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+from pets.config import ModelConfig
+from pets.errors import ConfigError, some
+
+# Where torchvision's networks stop being a body.
+_TORCHVISION_TOPS = {"avgpool", "classifier", "fc", "head", "heads", "AuxLogits"}
+
+
+class Body(nn.Module):
+    """Photos (B, 3, h, w) to a feature map (B, `features`, h', w').
+
+    `groups` are the layer groups from the photo's side to the head's: a name and the names of its
+    parameters. Every parameter is in exactly one group.
+    """
+
+    def __init__(self, network: nn.Module, config: ModelConfig) -> None:
+        super().__init__()
+        if config.library == "torchvision":
+            self.network = _cut(network, config)
+            groups = _groups_of_children(self.network, config.groups)
+        else:
+            network.reset_classifier(0, "")
+            self.network = network
+            groups = (
+                _groups_of_timm(network)
+                if config.groups is None
+                else _groups_of_children(network, config.groups)
+            )
+        self.groups = [(name, [f"network.{p}" for p in names]) for name, names in groups]
+        self.is_timm = config.library == "timm"
+        self.features = _probe(self, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.is_timm:
+            return self.network(x)
+        return _as_map(self.network.forward_features(x), self.network)
+
+
+def _cut(network: nn.Module, config: ModelConfig) -> nn.Sequential:
+    """torchvision's network up to its pooling, under its own names."""
+    children: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, child in network.named_children():
+        if name in _TORCHVISION_TOPS:
+            return nn.Sequential(children)
+        children[name] = child
+    raise ConfigError(f"model.name={config.name}: no place to cut it; use model=timm")
+
+
+def _as_map(x: Tensor, network: nn.Module) -> Tensor:
+    """Tokens (B, n, C) and channels-last maps (B, h, w, C) as (B, C, h, w)."""
+    if x.ndim == 3:
+        x = x[:, getattr(network, "num_prefix_tokens", 0) :]
+        height, width = network.patch_embed.grid_size
+        return x.transpose(1, 2).unflatten(2, (height, width))
+    return x if x.shape[1] == network.num_features else x.permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def _probe(body: Body, config: ModelConfig) -> int:
+    """How many features a map has, by trying. Raises ConfigError where the body gives no map."""
+    size = 224
+    if body.is_timm:
+        size = body.network.pretrained_cfg["input_size"][-1]
+    training = body.training
+    body.eval()
+    try:
+        shape = body(torch.zeros(1, 3, size, size)).shape
+    except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ConfigError(
+            f"model.name={config.name}: its body does not give a feature map ({reason}); "
+            "choose another architecture, or the same one from timm"
+        ) from error
+    body.train(training)
+    if len(shape) != 4:
+        raise ConfigError(f"model.name={config.name}: its body gives {tuple(shape)}, not a map")
+    return int(shape[1])
+
+
+def _groups_of_timm(network: nn.Module) -> list[tuple[str, list[str]]]:
+    """timm's own coarse grouping (its `group_matcher`): the stem, then one group a stage."""
+    found = group_parameters(network, network.group_matcher(coarse=True))
+    return [(f"group{place}", found[key]) for place, key in enumerate(sorted(found))]
+
+
+def _groups_of_children(
+    network: nn.Module, groups: list[list[str]] | None
+) -> list[tuple[str, list[str]]]:
+    """Groups given as lists of child names, or the two halves of the network where none are given.
+
+    A name stands for every parameter below it. Raises ConfigError where one is unknown, named
+    twice or left out.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    if groups is None:
+        blocks = list(OrderedDict.fromkeys(".".join(name.split(".")[:2]) for name in names))
+        half = len(blocks) // 2
+        groups = [blocks[:half], blocks[half:]]
+    found = []
+    for group in groups:
+        inside = [n for n in names if any(n == c or n.startswith(f"{c}.") for c in group)]
+        unknown = [c for c in group if not any(n == c or n.startswith(f"{c}.") for n in names)]
+        if unknown:
+            raise ConfigError(f"model.groups: {some(unknown)} name no parameters of this network")
+        found.append((f"{group[0]}-{group[-1]}" if len(group) > 1 else group[0], inside))
+    grouped = [name for _, inside in found for name in inside]
+    if len(set(grouped)) < len(grouped):
+        raise ConfigError("model.groups: a layer stands in two groups")
+    left = sorted(set(names) - set(grouped))
+    if left:
+        raise ConfigError(f"model.groups: {some(left)} are in no group")
+    return found

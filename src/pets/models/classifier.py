@@ -1,0 +1,85 @@
+"""The whole network: body and head, its layer groups, and its description in a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from pets.config import ModelConfig
+from pets.data.transforms import Preprocess
+from pets.models.body import Body
+from pets.models.weights import empty_network, load_pretrained
+from pets.seeding import derive, torch_stream
+
+HEAD = "head"
+
+
+class Classifier(nn.Module):
+    """Photos (B, 3, h, w), normalised by `preprocess`, to logits (B, len(classes))."""
+
+    def __init__(
+        self,
+        body: Body,
+        config: ModelConfig,
+        classes: list[str],
+        preprocess: Preprocess,
+        size: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        self.config, self.classes, self.preprocess, self.size = config, classes, preprocess, size
+        self.body = body
+        node = config.head.model_dump(by_alias=True)
+        self.head: nn.Module = instantiate(node, features=body.features, classes=len(classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # No graph is built through layers that are frozen up to here: none of them needs one.
+        return self.head(self.body(x))
+
+    @property
+    def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
+        """Name and parameters of every layer group, from the photo's side; the head is the last."""
+        own = dict(self.body.named_parameters())
+        body = [(name, [own[p] for p in names]) for name, names in self.body.groups]
+        return [*body, (HEAD, list(self.head.parameters()))]
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values from which `classifier_from` builds the same network again."""
+        return {
+            "model": self.config.model_dump(by_alias=True, mode="json"),
+            "classes": list(self.classes),
+            "preprocess": self.preprocess.as_dict(),
+            "size": list(self.size),
+        }
+
+
+def new_body(config: ModelConfig) -> tuple[Body, Preprocess, str]:
+    """The pretrained body, what it expects of photos, and where its weights come from."""
+    pretrained = load_pretrained(config)
+    return Body(pretrained.network, config), pretrained.preprocess, pretrained.source
+
+
+def new_classifier(
+    body: Body,
+    config: ModelConfig,
+    classes: list[str],
+    preprocess: Preprocess,
+    size: tuple[int, int],
+    seed: int,
+) -> Classifier:
+    """A classifier with a fresh head, whose first weights depend on the seed alone."""
+    with torch_stream(derive(seed, HEAD)):
+        return Classifier(body, config, classes, preprocess, size)
+
+
+def classifier_from(description: dict[str, Any]) -> Classifier:
+    """The network that `Classifier.describe` described, without its weights."""
+    config = ModelConfig.model_validate(description["model"])
+    return Classifier(
+        Body(empty_network(config), config),
+        config,
+        description["classes"],
+        Preprocess(**description["preprocess"]),
+        tuple(description["size"]),
+    )

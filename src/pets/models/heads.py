@@ -1,0 +1,47 @@
+"""The new top of the network: from the body's feature map to one logit a class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ConcatPoolHead(nn.Module):
+    """fastai's head: maximum and average over the map side by side, then two linear layers.
+
+    Takes (B, features, h, w), gives (B, classes). `dropout` stands before the last layer, half of
+    it before the hidden one. Linear layers start as in fastai's apply_init (Kaiming, normal).
+    """
+
+    def __init__(self, features: int, classes: int, hidden: int = 512, dropout: float = 0.5):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.BatchNorm1d(2 * features),
+            nn.Dropout(dropout / 2),
+            nn.Linear(2 * features, hidden),
+            nn.ReLU(inplace=True),
+            nn.BatchNorm1d(hidden),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, classes),
+        )
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(torch.cat([x.amax((2, 3)), x.mean((2, 3))], dim=1))
+
+
+class LinearHead(nn.Module):
+    """Average over the map, then one linear layer that starts at zero: (B, features, h, w) to
+    (B, classes)."""
+
+    def __init__(self, features: int, classes: int):
+        super().__init__()
+        self.linear = nn.Linear(features, classes)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.mean((2, 3)))

@@ -1,0 +1,124 @@
+"""The Lightning module: one stage's training of a classifier, and its measurement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+from torchvision.transforms import v2
+
+from pets.config import StageConfig, Target
+from pets.models.classifier import Classifier
+from pets.models.metrics import SplitMetrics
+from pets.plan.freezing import freeze_to, train_mode
+from pets.plan.rates import param_groups, schedule, spread
+from pets.seeding import derive
+
+Batch = tuple[Tensor, Tensor]
+
+
+class TransferModule(LightningModule):
+    """Cross-entropy training of a `Classifier`, a stage at a time.
+
+    `begin` sets the stage before each `fit`: what is frozen, at which rates, and the seed of the
+    stage's dropout and batch transforms. All parameters are in the optimizer in every stage.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        optimizer: Target,
+        batch_transforms: list[v2.Transform],
+        channels_last: bool,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer_config = optimizer.model_dump(by_alias=True)
+        self.batch_transforms = batch_transforms
+        self.channels_last = channels_last
+        self.train_loss = MeanMetric()
+        self.metrics = SplitMetrics(model.classes)
+        self.stage: StageConfig | None = None
+        self.progress: dict[str, Any] = {}
+        self.stage_seed = 0
+
+    def begin(self, name: str, stage: StageConfig, steps_before: int, seed: int) -> None:
+        """Freeze for the stage; to be called before `fit`, so before anything wraps the model.
+
+        `steps_before` are the optimizer steps of the earlier stages; logged steps count on.
+        """
+        self.stage, self.stage_seed = stage, seed
+        self.progress = {"stage": name, "epochs": 0, "steps_before": steps_before}
+        freeze_to(self.model, stage.freeze_to, self.model.config.frozen_norm)
+
+    def configure_optimizers(self) -> Any:
+        assert self.stage is not None
+        rates = spread(self.stage.lr, len(self.model.layer_groups))
+        optimizer = instantiate(self.optimizer_config)(param_groups(self.model, rates))
+        steps = int(self.trainer.estimated_stepping_batches)
+        plan = schedule(optimizer, self.stage, steps)
+        if plan is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plan, "interval": "step"}}
+
+    def forward(self, photos: Tensor) -> Tensor:
+        if self.channels_last:
+            photos = photos.contiguous(memory_format=torch.channels_last)
+        return self.model(photos)
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout and mixed batches depend on the epoch alone, not on what was drawn before it.
+        torch.manual_seed(derive(self.stage_seed, "noise", self.current_epoch))
+        assert self.stage is not None
+        train_mode(self.model, self.stage.freeze_to, self.model.config.frozen_norm)
+        self.train_loss.reset()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        photos, targets = batch
+        for transform in self.batch_transforms:
+            photos, targets = transform(photos, targets)
+        loss = F.cross_entropy(self(photos), targets)
+        self.train_loss.update(loss.detach())
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.metrics.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        photos, targets = batch
+        self.metrics.update(self(photos), targets)
+
+    def on_validation_epoch_end(self) -> None:
+        found = self.metrics.compute()
+        shown = {
+            "valid_loss": found["loss"],
+            **{k: found[k] for k in ("error_rate", "accuracy", "mean_class_accuracy")},
+        }
+        if self.train_loss.update_called:
+            shown = {"train_loss": float(self.train_loss.compute()), **shown}
+        # For callbacks; the recorder passes it to the loggers, with steps that count over stages.
+        self.log_dict(shown, logger=False)
+
+    def on_test_epoch_start(self) -> None:
+        self.metrics.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Probabilities (B, classes)."""
+        return self(batch).softmax(dim=1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["pets"] = {
+            "format": 1,
+            **self.model.describe(),
+            **self.progress,
+            "epochs": self.current_epoch + 1,
+            "steps": self.global_step,
+        }

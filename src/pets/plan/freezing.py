@@ -1,0 +1,67 @@
+"""Freeze a classifier up to a layer group (fastai's `freeze_to`)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from pets.errors import ConfigError
+from pets.models.classifier import Classifier
+
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
+FrozenNorm = Literal["eval", "train"]
+
+
+def frozen_groups(model: Classifier, n: int) -> int:
+    """How many of the layer groups `freeze_to(n)` freezes. Raises ConfigError out of range."""
+    total = len(model.layer_groups)
+    if not -total <= n < total:
+        names = ", ".join(name for name, _ in model.layer_groups)
+        raise ConfigError(
+            f"freeze_to={n}: this model has {total} layer groups ({names}); "
+            f"expected -{total} to {total - 1}"
+        )
+    return n % total
+
+
+def freeze_to(model: Classifier, n: int, frozen_norm: FrozenNorm) -> None:
+    """Only the layer groups from the n-th on train: 0 all of them, -1 the head alone.
+
+    With `frozen_norm=train` the norms' scale and shift train in frozen groups too, as in fastai.
+    """
+    frozen = _frozen_ids(model, n)
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) not in frozen)
+    if frozen_norm == "train":
+        for module in model.modules():
+            if isinstance(module, NORMS):
+                for parameter in module.parameters(recurse=False):
+                    parameter.requires_grad_(True)
+
+
+def train_mode(model: Classifier, n: int, frozen_norm: FrozenNorm) -> None:
+    """Training mode for what trains, evaluation mode for what is frozen: no dropout there, and
+    running statistics stand still unless `frozen_norm=train`."""
+    frozen = _frozen_ids(model, n)
+    model.train()
+    _rest(model, frozen)
+    if frozen_norm == "train":
+        for module in model.modules():
+            if isinstance(module, NORMS):
+                module.train()
+
+
+def _rest(module: nn.Module, frozen: set[int]) -> None:
+    """Evaluation mode for the largest parts whose parameters are all frozen."""
+    ids = {id(parameter) for parameter in module.parameters()}
+    if ids and ids <= frozen:
+        module.eval()
+    else:
+        for child in module.children():
+            _rest(child, frozen)
+
+
+def _frozen_ids(model: Classifier, n: int) -> set[int]:
+    groups = model.layer_groups[: frozen_groups(model, n)]
+    return {id(parameter) for _, parameters in groups for parameter in parameters}

@@ -1,0 +1,77 @@
+"""Learning rates and momentum: spread over layer groups, cycled over steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from pets.config import StageConfig
+from pets.errors import ConfigError
+from pets.models.classifier import Classifier
+
+# fastai's, which are also those of Smith's one-cycle paper: momentum falls while the rate rises.
+MOMENTUM_LOW, MOMENTUM_HIGH = 0.85, 0.95
+# The last rate is lr / (div * FINAL_DIV): with div=25 fastai's lr / 250,000.
+FINAL_DIV = 1e4
+
+
+def spread(lr: float | tuple[float, float], n: int) -> list[float]:
+    """One rate for each of n layer groups: the same number, or [low, high] spaced geometrically."""
+    if isinstance(lr, float | int):
+        return [float(lr)] * n
+    low, high = lr
+    if n == 1:
+        return [high]
+    return [low * (high / low) ** (place / (n - 1)) for place in range(n)]
+
+
+def param_groups(model: Classifier, rates: list[float]) -> list[dict[str, Any]]:
+    """Every parameter, by layer group; norms and biases apart, without weight decay.
+
+    Each group carries its layer group's `name` and its `lr`.
+    """
+    groups = []
+    for (name, parameters), rate in zip(model.layer_groups, rates, strict=True):
+        decayed = [p for p in parameters if p.ndim > 1]
+        others = [p for p in parameters if p.ndim <= 1]
+        if decayed:
+            groups.append({"params": decayed, "lr": rate, "name": name})
+        if others:
+            groups.append({"params": others, "lr": rate, "name": name, "weight_decay": 0.0})
+    return groups
+
+
+def schedule(optimizer: Optimizer, stage: StageConfig, steps: int) -> LRScheduler | None:
+    """The stage's schedule over `steps` optimizer steps; None for constant rates.
+
+    One-cycle (Smith 2018, in fastai's shape): cosine from lr/div up to lr in the first
+    `pct_start` of the steps, at least two, then down to lr/(div * 10,000); the first moment goes
+    from 0.95 to 0.85 and back. Raises ConfigError for fewer than four steps.
+    """
+    if stage.schedule == "constant":
+        return None
+    if steps < 4:
+        raise ConfigError(
+            f"one_cycle over {steps} steps cannot rise and fall; expected at least 4: "
+            "more epochs, a smaller data.batch_size, or schedule=constant"
+        )
+    return OneCycleLR(
+        optimizer,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
+        total_steps=steps,
+        pct_start=max(stage.pct_start, 2 / steps),
+        div_factor=stage.div,
+        final_div_factor=FINAL_DIV,
+        cycle_momentum=momentum_of(optimizer.param_groups[0]) is not None,
+        base_momentum=MOMENTUM_LOW,
+        max_momentum=MOMENTUM_HIGH,
+    )
+
+
+def momentum_of(group: dict[str, Any]) -> float | None:
+    """The first moment's decay: Adam's beta1 or SGD's momentum; None where there is none."""
+    if "betas" in group:
+        return float(group["betas"][0])
+    return float(group["momentum"]) if group.get("momentum") else None

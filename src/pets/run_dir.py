@@ -1,0 +1,182 @@
+"""A run directory: everything that a run leaves behind, and all that using it again needs."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from pets.errors import RunError
+
+
+class RunDir:
+    """The files of one run below `path`.
+
+    ```
+    config.yaml       the composed config, resolved       overrides.yaml   what was typed
+    environment.json  versions, code, machine, folder     photos.csv       path, label, split
+    data.json         counts and fingerprint              metrics.csv      a row an epoch
+    status.json       state, stage, times, results        train.log        the log
+    checkpoints/      last.ckpt, best.ckpt                 tensorboard/     events
+    ```
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path / ".lock")
+
+    @classmethod
+    def create(cls, path: Path, config: Mapping[str, Any], overrides: Sequence[str]) -> RunDir:
+        """A new run. Raises RunError when the directory holds one already."""
+        if (path / "status.json").exists():
+            raise RunError(f"{path}: holds a run already; go on with it by resume={path}")
+        path.mkdir(parents=True, exist_ok=True)
+        run = cls(path)
+        run.claim()
+        (path / "checkpoints").mkdir(exist_ok=True)
+        (path / "config.yaml").write_text(_yaml(config), encoding="utf-8")
+        (path / "overrides.yaml").write_text(_yaml(list(overrides)), encoding="utf-8")
+        run.write_json("environment.json", environment())
+        run.update_status(state="running", started=_now(), host=socket.gethostname())
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDir:
+        """A run that exists. Raises RunError where there is none."""
+        path = Path(path)
+        missing = [name for name in ("config.yaml", "status.json") if not (path / name).is_file()]
+        if missing:
+            what = f"has no {missing[0]}" if path.is_dir() else "no such folder"
+            raise RunError(f"{path}: is no run directory ({what}); expected one of outputs/...")
+        return cls(path)
+
+    @classmethod
+    def open_finished(cls, path: str | Path) -> RunDir:
+        """A run that can be used. Raises RunError for one that is unfinished."""
+        run = cls.open(path)
+        state = run.status.get("state")
+        if state != "finished":
+            raise RunError(
+                f"{path}: is not finished (state {state}, {run.position()}); "
+                f"go on with pets train resume={path}"
+            )
+        return run
+
+    def claim(self) -> None:
+        """Hold the run for this process. Raises RunError while another process holds it."""
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(f"{self.path}: is being trained by another process") from error
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The composed config as plain values. Raises RunError when the file is damaged."""
+        try:
+            values = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.path / 'config.yaml'}: cannot be read ({error})") from error
+        if not isinstance(values, dict):
+            raise RunError(f"{self.path / 'config.yaml'}: is no config")
+        return values
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What `status.json` says. Raises RunError when the file is damaged."""
+        return self.read_json("status.json")
+
+    def update_status(self, **changes: Any) -> None:
+        """Change some of `status.json` in one step."""
+        status = self.status if (self.path / "status.json").exists() else {}
+        self.write_json("status.json", status | changes | {"updated": _now()})
+
+    def finish(self, results: Mapping[str, Any]) -> None:
+        """The run reached its end."""
+        self.update_status(state="finished", ended=_now(), results=results, error=None)
+
+    def position(self) -> str:
+        """How far the run came, in words."""
+        status = self.status
+        if not status.get("stage"):
+            return "before its first epoch"
+        return f"stage {status['stage']}, {status['epoch']} of {status['epochs']} epochs"
+
+    def checkpoint(self, name: str = "last") -> Path:
+        """`last`: the newest epoch; `best`: the one with the lowest validation error."""
+        return self.path / "checkpoints" / f"{name}.ckpt"
+
+    def root(self, root: str) -> Path:
+        """The data folder as the config names it: from here, or from where the run was started."""
+        here = Path(root)
+        if here.exists() or here.is_absolute():
+            return here
+        started = Path(self.read_json("environment.json").get("folder", "."))
+        return started / root if (started / root).exists() else here
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """One of the JSON files. Raises RunError when it is missing or damaged."""
+        try:
+            values = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / name}: cannot be read ({error})") from error
+        if not isinstance(values, dict):
+            raise RunError(f"{self.path / name}: cannot be read (no JSON object)")
+        return values
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """One of the JSON files, replaced in one step."""
+        part = self.path / f".{name}.part"
+        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        part.replace(self.path / name)
+
+
+def environment() -> dict[str, Any]:
+    """What a run came from: code, packages, machine, folder."""
+    import platform
+    from importlib.metadata import distributions
+
+    import torch
+
+    packages = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    return {
+        "pets": code_version(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "folder": str(Path.cwd()),
+        "threads": torch.get_num_threads(),
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+    }
+
+
+def code_version() -> str:
+    """The package's version, and the commit where it runs from a git checkout."""
+    import subprocess
+
+    from pets import __version__
+
+    here = Path(__file__).resolve().parent
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--match="]
+    try:
+        # A package installed below some other project's checkout is not that project's code.
+        tracked = ["git", "-C", str(here), "ls-files", "--error-unmatch", "run_dir.py"]
+        subprocess.run(tracked, check=True, capture_output=True, timeout=10)
+        found = subprocess.run(git, check=True, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__}+{found.stdout.strip()}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _yaml(values: Any) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

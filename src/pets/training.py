@@ -1,0 +1,182 @@
+"""The main job, told straight: weights, photos, stages, results."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from pytorch_lightning import Trainer
+
+from pets.callbacks.recorder import Recorder
+from pets.checkpoints import read_checkpoint
+from pets.config import TrainConfig
+from pets.data.module import PetsDataModule, prepare_photos
+from pets.data.photos import SPLITS, Photos
+from pets.data.splits import TEST, VALID
+from pets.data.transforms import batch_transforms, check_augment
+from pets.evaluation import measure
+from pets.lightning import build_callbacks, build_loggers, check_trainer, log_hparams, quiet, trainer
+from pets.models.classifier import new_body, new_classifier
+from pets.models.module import TransferModule
+from pets.plan.freezing import frozen_groups
+from pets.run_dir import RunDir
+from pets.seeding import derive
+from pets.validation import check_signature
+
+log = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
+    """Train what the config says into the run directory; go on where the run was stopped.
+
+    Returns the results: metrics by split. Raises PetsError.
+    """
+    began = time.perf_counter()
+    quiet()
+    check_signatures(config)
+
+    # Weights come first: where they cannot be had, that is said before any data is read.
+    body, preprocess, source = new_body(config.model)
+    photos = prepare_photos(config.data)
+    describe_data(photos, run)
+
+    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
+    size = config.data.height_width
+    model = new_classifier(body, config.model, photos.classes, preprocess, size, config.seed)
+    mixes = batch_transforms(config.augment, len(photos.classes))
+    module = TransferModule(model, config.optimizer, mixes, config.model.channels_last)
+    for stage in config.plan.stages.values():
+        frozen_groups(model, stage.freeze_to)
+    log.info("%s, weights: %s", config.model.name, source)
+
+    recorder = Recorder(run)
+    loggers = build_loggers(config.logger, run)
+    run_stages(config, module, data, recorder, loggers)
+
+    results = {
+        split: measure(module, data.eval_dataloader(split), trainer(config.trainer))
+        for split in (VALID, TEST)
+        if photos.of(split)
+    }
+    log_hparams(loggers, config, results)
+    run.finish(results)
+    say_what_was_reached(run, results, time.perf_counter() - began)
+    return results
+
+
+def run_stages(
+    config: TrainConfig,
+    module: TransferModule,
+    data: PetsDataModule,
+    recorder: Recorder,
+    loggers: list[Any],
+) -> None:
+    """One `fit` a stage, each with its own frozen layers, optimizer and schedule."""
+    run = recorder.run
+    first, done_before = resume_point(config, module, recorder)
+    steps = done_before["steps_before"]
+    for place, (name, stage) in enumerate(config.plan.stages.items()):
+        if place < first:
+            continue
+        going_on = place == first and 0 < done_before["epochs"]
+        module.begin(name, stage, steps, derive(config.seed, "stage", name))
+        data.begin(name)
+        fit: Trainer = trainer(
+            config.trainer,
+            max_epochs=stage.epochs,
+            callbacks=[*build_callbacks(config.callbacks), recorder],
+            logger=loggers,
+        )
+        log.info("\nstage %s: %s epochs, lr %s", name, stage.epochs, _rates(stage.lr))
+        fit.fit(module, data, ckpt_path=run.checkpoint() if going_on else None)
+        steps += fit.global_step
+
+
+def resume_point(
+    config: TrainConfig, module: TransferModule, recorder: Recorder
+) -> tuple[int, dict[str, int]]:
+    """The place of the stage to begin or go on with, and what is done of it.
+
+    Puts the weights of the last checkpoint into the module.
+    """
+    last = recorder.run.checkpoint()
+    if not last.exists():
+        recorder.keep_only(0)
+        return 0, {"epochs": 0, "steps_before": 0}
+    checkpoint = read_checkpoint(last)
+    about = checkpoint["pets"]
+    module.load_state_dict(checkpoint["state_dict"])
+    names = list(config.plan.stages)
+    place = names.index(about["stage"])
+    before = sum(config.plan.stages[name].epochs for name in names[:place])
+    recorder.keep_only(before + about["epochs"])
+    log.info("going on after %s epochs of stage %s", about["epochs"], about["stage"])
+    if about["epochs"] >= config.plan.stages[about["stage"]].epochs:
+        return place + 1, {"epochs": 0, "steps_before": about["steps_before"] + about["steps"]}
+    return place, {"epochs": about["epochs"], "steps_before": about["steps_before"]}
+
+
+def check_signatures(config: TrainConfig) -> None:
+    """Every `_target_` exists and takes its arguments, before data is read. Raises ConfigError."""
+    check_augment(config.augment)
+    head = config.model.head.model_dump(by_alias=True)
+    check_signature("model.head", head, ("features", "classes"))
+    check_signature("optimizer", config.optimizer.model_dump(by_alias=True), ("params",))
+    if config.data.prepare is not None:
+        prepare = config.data.prepare.model_dump(by_alias=True)
+        check_signature("data.prepare", prepare, ("root",))
+    for name, node in config.callbacks.items():
+        check_signature(f"callbacks.{name}", node.model_dump(by_alias=True))
+    for name, node in config.logger.items():
+        check_signature(f"logger.{name}", node.model_dump(by_alias=True), ("save_dir",))
+    check_trainer(config.trainer)
+
+
+def describe_data(photos: Photos, run: RunDir) -> None:
+    """Write the table of photos and their fingerprint into the run, and say what there is.
+
+    A resumed run is told when the data is not what it was.
+    """
+    counts = {split: len(photos.of(split)) for split in SPLITS}
+    log.info(
+        "%s: %s classes; %s",
+        photos.root,
+        len(photos.classes),
+        ", ".join(f"{count:,} {split}" for split, count in counts.items()),
+    )
+    found = {**counts, "classes": photos.classes, "fingerprint": photos.fingerprint}
+    if (run.path / "data.json").exists():
+        before = run.read_json("data.json")["fingerprint"]
+        if before != photos.fingerprint:
+            log.warning(
+                "the photos are not the ones the run began with: fingerprint %s, then %s",
+                before,
+                photos.fingerprint,
+            )
+    photos.save(run.path / "photos.csv")
+    run.write_json("data.json", found)
+
+
+def say_what_was_reached(run: RunDir, results: dict[str, Any], seconds: float) -> None:
+    """The last lines of a run: numbers, places, next steps."""
+    log.info("")
+    for split, found in results.items():
+        log.info(
+            "%-5s  accuracy %.2f %%  error rate %.2f %%  mean class accuracy %.2f %%  (%s photos)",
+            split,
+            100 * found["accuracy"],
+            100 * found["error_rate"],
+            100 * found["mean_class_accuracy"],
+            f"{found['photos']:,}",
+        )
+    log.info("took   %d:%02d", *divmod(round(seconds), 60))
+    log.info("run    %s", run.path)
+    log.info("\nnext:")
+    log.info("  pets predict run=%s source=<photo or folder>", run.path)
+    log.info("  pets eval run=%s", run.path)
+    log.info("  tensorboard --logdir %s", run.path.parent)
+
+
+def _rates(lr: float | tuple[float, float]) -> str:
+    return f"{lr:g}" if isinstance(lr, float | int) else f"{lr[0]:g} to {lr[1]:g}"

@@ -1,0 +1,168 @@
+"""From Hydra's composed config to the typed one, and from what is wrong with it to one line."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from pets.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# Pydantic's kinds of complaint in plainer words than its own.
+_EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "a number of at least {ge:g}",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "a number of at most {le:g}",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+}
+
+
+def typed(schema: type[Model], cfg: DictConfig) -> Model:
+    """The composed config as a `schema`.
+
+    Raises ConfigError, a line for every wrong value with its key, what was expected and the fix.
+    """
+    try:
+        values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key or str(error)
+        raise ConfigError(f"{key} is needed; give it as {key}=...") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    return typed_values(schema, values)
+
+
+def typed_values(schema: type[Model], values: Any) -> Model:
+    """Plain values, for example those of a run's `config.yaml`, as a `schema`."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        lines = dict.fromkeys(_line(schema, detail) for detail in error.errors())
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _line(schema: type[BaseModel], detail: ErrorDetails) -> str:
+    """One pydantic complaint in the words of the config: `key=value: what is wrong; the fix`."""
+    keys, description = _place(schema, detail["loc"])
+    key, value = ".".join(keys), detail["input"]
+    if detail["type"] == "extra_forbidden":
+        return f"{key}={value}: no such key; {suggestion(key, schema)}"
+    if detail["type"] == "missing" and not description:
+        return f"{key} is missing from the config; a ~{key} on the command line removed it?"
+    if detail["type"] == "value_error":
+        return f"{key}: {detail['ctx']['error']}" if key else str(detail["ctx"]["error"])
+    expected = description or _EXPECTED.get(detail["type"], detail["msg"]).format(
+        **detail.get("ctx", {})
+    )
+    return f"{key}={_shown(value)}: expected {expected.removeprefix('Input should be ')}"
+
+
+def _place(schema: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], str | None]:
+    """The dotted key of an error and the description of its field.
+
+    Below a field that has a description pydantic's location goes on into the branches of its
+    union; the key of the field is what a user can act on.
+    """
+    model: Any = schema
+    keys: list[str] = []
+    for part in loc:
+        keys.append(str(part))
+        fields = model.model_fields if _is_model(model) else {}
+        if str(part) in fields:
+            field = fields[str(part)]
+            if field.description:
+                return keys, field.description
+            model = field.annotation
+        elif not _is_model(model):
+            model = _value_model(model)
+    return keys, None
+
+
+def _is_model(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
+
+
+def _value_model(annotation: Any) -> Any:
+    """What a `dict[str, X]` holds: X."""
+    arguments = getattr(annotation, "__args__", ())
+    return arguments[1] if len(arguments) == 2 else None
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def known_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every dotted key that a schema names."""
+    for name, field in schema.model_fields.items():
+        key = f"{prefix}{name}"
+        yield key
+        if _is_model(field.annotation) and field.annotation is not None:
+            yield from known_keys(field.annotation, f"{key}.")
+
+
+def suggestion(key: str, schema: type[BaseModel]) -> str:
+    """The key that was probably meant, or where to see them all."""
+    close = difflib.get_close_matches(key, list(known_keys(schema)), n=1, cutoff=0.6)
+    see_all = "--cfg job shows every key"
+    return f"did you mean {close[0]}? ({see_all})" if close else see_all
+
+
+def check_signature(key: str, node: Mapping[str, Any], given: tuple[str, ...] = ()) -> None:
+    """Fail unless the function behind `_target_` takes exactly the arguments of the node.
+
+    `given` names the arguments that the code adds itself. Raises ConfigError.
+    """
+    from hydra.utils import get_object
+
+    path = node["_target_"]
+    try:
+        function = get_object(path)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{key}._target_={path}: cannot be imported ({reason})") from error
+    arguments = {name: value for name, value in node.items() if not name.startswith("_")}
+    check_arguments(key, function, arguments, given, partial=bool(node.get("_partial_")))
+
+
+def check_arguments(
+    key: str,
+    function: Any,
+    arguments: Mapping[str, Any],
+    given: tuple[str, ...] = (),
+    partial: bool = False,
+) -> None:
+    """Fail with a line that names the argument when `function` would not take it."""
+    parameters = inspect.signature(function).parameters
+    name = getattr(function, "__qualname__", str(function))
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for argument in arguments:
+        if argument in given:
+            raise ConfigError(f"{key}.{argument}: is set by pets itself; remove it")
+        if argument not in parameters and not takes_any:
+            close = difflib.get_close_matches(argument, list(parameters), n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(parameters)}"
+            raise ConfigError(f"{key}.{argument}: {name} takes no such argument; {hint}")
+    if partial:
+        return
+    for parameter in parameters.values():
+        needed = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_KEYWORD,
+            parameter.VAR_POSITIONAL,
+        )
+        if needed and parameter.name not in arguments and parameter.name not in given:
+            raise ConfigError(f"{key}.{parameter.name} is missing: {name} needs it")
