@@ -17,6 +17,7 @@ from pets.data.splits import TEST, VALID
 from pets.data.transforms import batch_transforms, check_augment
 from pets.evaluation import measure
 from pets.lightning import build_callbacks, build_loggers, check_trainer, log_hparams, quiet, trainer
+from pets.memory import keep_freed_memory
 from pets.models.classifier import new_body, new_classifier
 from pets.models.module import TransferModule
 from pets.plan.freezing import frozen_groups
@@ -34,6 +35,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     """
     began = time.perf_counter()
     quiet()
+    keep_freed_memory()
     check_signatures(config)
 
     # Weights come first: where they cannot be had, that is said before any data is read.

@@ -10,7 +10,9 @@ class ConcatPoolHead(nn.Module):
     """fastai's head: maximum and average over the map side by side, then two linear layers.
 
     Takes (B, features, h, w), gives (B, classes). `dropout` stands before the last layer, half of
-    it before the hidden one. Linear layers start as in fastai's apply_init (Kaiming, normal).
+    it before the hidden one. The hidden layer starts as in fastai's apply_init (Kaiming, normal);
+    the last one starts at zero, where fastai's random logits cost small data sets 1 to 3 % error
+    (README, "Defaults").
     """
 
     def __init__(self, features: int, classes: int, hidden: int = 512, dropout: float = 0.5):
@@ -24,10 +26,10 @@ class ConcatPoolHead(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, classes),
         )
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        hidden_layer, last = self.layers[2], self.layers[-1]
+        nn.init.kaiming_normal_(hidden_layer.weight)
+        nn.init.zeros_(hidden_layer.bias)
+        _start_at_zero(last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(torch.cat([x.amax((2, 3)), x.mean((2, 3))], dim=1))
@@ -40,8 +42,13 @@ class LinearHead(nn.Module):
     def __init__(self, features: int, classes: int):
         super().__init__()
         self.linear = nn.Linear(features, classes)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        _start_at_zero(self.linear)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x.mean((2, 3)))
+
+
+def _start_at_zero(layer: nn.Linear) -> None:
+    """Every class equally likely at first: the first steps do not have to unlearn noise."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)

@@ -1,0 +1,79 @@
+"""`pets eval`: measure a trained run on one of its splits."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from pets.config import EvalConfig
+from pets.errors import RunError
+from pets.validation import typed
+
+if TYPE_CHECKING:
+    from pets.data.photos import Photos
+    from pets.run_dir import RunDir
+
+SCHEMA = EvalConfig
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> None:
+    """Rebuild the run's network and data, measure, show, and write `eval/<split>_<ckpt>.json`."""
+    config = typed(EvalConfig, cfg)
+    from pets.run_dir import RunDir
+
+    run_dir = RunDir.open_finished(config.run)
+
+    from pets.data.module import PetsDataModule
+    from pets.evaluation import load_run, measure
+    from pets.lightning import check_trainer, quiet, trainer
+    from pets.memory import keep_freed_memory
+    from pets.models.module import TransferModule
+
+    quiet()
+    keep_freed_memory()
+    check_trainer(config.trainer)
+    trained = load_run(run_dir, config.ckpt)
+    photos = _photos(run_dir, config, trained.config.data.root)
+    changes = {"num_workers": config.data.num_workers}
+    if config.data.batch_size is not None:
+        changes["batch_size"] = config.data.batch_size
+    fed = trained.config.data.model_copy(update=changes)
+    preprocess = trained.model.preprocess
+    data = PetsDataModule(fed, trained.config.augment, preprocess, photos, trained.config.seed)
+    module = TransferModule(
+        trained.model, trained.config.optimizer, [], trained.config.model.channels_last
+    )
+    found = measure(module, data.eval_dataloader(config.split), trainer(config.trainer))
+    file = f"eval/{config.split}_{config.ckpt}.json"
+    (run_dir.path / "eval").mkdir(exist_ok=True)
+    run_dir.write_json(file, {"split": config.split, "ckpt": config.ckpt, **found})
+    _show(found)
+    log.info("written to %s", run_dir.path / file)
+
+
+def _photos(run_dir: RunDir, config: EvalConfig, root: str) -> Photos:
+    """The run's own photos, where they lie now; said when they are not what they were."""
+    from pets.data.photos import Photos
+
+    folder = run_dir.root(config.data.root or root)
+    photos = Photos.load(run_dir.path / "photos.csv", folder)
+    if not photos.of(config.split):
+        raise RunError(f"split={config.split}: the run has no such photos")
+    if photos.fingerprint != run_dir.read_json("data.json")["fingerprint"]:
+        log.warning("%s: the photos are not the same as those the run was trained on", folder)
+    return photos
+
+
+def _show(found: dict[str, Any]) -> None:
+    width = max(len(name) for name in found["per_class"])
+    log.info("%s  accuracy", "class".ljust(width))
+    for name, value in sorted(found["per_class"].items(), key=lambda item: (item[1] or 0, item[0])):
+        log.info("%s  %8s", name.ljust(width), "-" if value is None else f"{100 * value:.1f} %")
+    log.info("")
+    for name in ("accuracy", "error_rate", "mean_class_accuracy"):
+        log.info("%-20s %7.2f %%", name, 100 * found[name])
+    log.info("%-20s %9.4f", "loss", found["loss"])
+    log.info("%-20s %9s", "photos", f"{found['photos']:,}")

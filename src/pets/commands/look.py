@@ -1,0 +1,42 @@
+"""`pets look`: the photos, their labels, sizes and splits, before any training."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from pets.config import LookConfig
+from pets.validation import typed
+
+SCHEMA = LookConfig
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> None:
+    """Say what there is, and draw it: photos, augmented photos, class counts, sizes."""
+    config = typed(LookConfig, cfg)
+    from hydra.core.hydra_config import HydraConfig
+
+    from pets import looking
+    from pets.data.module import prepare_photos
+    from pets.data.transforms import check_augment
+
+    check_augment(config.augment)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    photos = prepare_photos(config.data)
+    sizes = looking.photo_sizes(photos)
+    for line in looking.describe(photos, sizes):
+        log.info(line)
+    chosen = looking.choose(photos, config.photos, config.seed)
+    pictures = {
+        "photos.png": looking.draw_photos(photos, chosen, config.data),
+        "augmented.png": looking.draw_augmented(photos, chosen, config),
+        "classes.png": looking.draw_classes(photos),
+        "sizes.png": looking.draw_sizes(sizes),
+    }
+    log.info("")
+    for name, figure in pictures.items():
+        figure.savefig(folder / name, dpi=110)
+        log.info("picture  %s", folder / name)

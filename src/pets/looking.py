@@ -1,0 +1,147 @@
+"""Words and pictures about photos before training: counts, sizes, pixels, batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from pets.config import DataConfig, LookConfig
+from pets.data.images import open_rgb
+from pets.data.photos import SPLITS, Photo, Photos
+from pets.data.splits import TEST, TRAIN, VALID
+from pets.data.transforms import CentreCrop, Preprocess, to_tensor, train_pixels
+from pets.seeding import derive, torch_stream
+
+_COLOURS = {TRAIN: "#4477aa", VALID: "#ddaa33", TEST: "#bb5566"}
+# No weights are chosen yet: what most of them expect.
+_USUAL = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", 0.875)
+
+
+def photo_sizes(photos: Photos) -> list[tuple[int, int]]:
+    """Width and height in pixels of every photo, in the table's order; reads only the headers."""
+
+    def size(photo: Photo) -> tuple[int, int]:
+        with Image.open(photos.root / photo.path) as image:
+            return image.size
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(size, photos.rows))
+
+
+def describe(photos: Photos, sizes: list[tuple[int, int]]) -> Iterator[str]:
+    """Lines: how many photos, labels, sizes, and the first pixels of one photo."""
+    counts = {split: Counter(photo.label for photo in photos.of(split)) for split in SPLITS}
+    yield f"{photos.root}: {len(photos.rows):,} photos of {len(photos.classes)} classes"
+    yield ""
+    width = max(map(len, photos.classes))
+    yield f"{'class':<{width}}" + "".join(f"  {split:>6}" for split in SPLITS)
+    for label in photos.classes:
+        yield f"{label:<{width}}" + "".join(f"  {counts[s][label]:>6,}" for s in SPLITS)
+    yield f"{'all':<{width}}" + "".join(f"  {counts[s].total():>6,}" for s in SPLITS)
+    yield ""
+    widths, heights = np.array(sizes).T
+    yield f"width   {widths.min()} to {widths.max()} pixels, median {int(np.median(widths))}"
+    yield f"height  {heights.min()} to {heights.max()} pixels, median {int(np.median(heights))}"
+    yield ""
+    photo = photos.of(TRAIN)[0]
+    pixels = np.asarray(open_rgb(photos.root / photo.path))
+    yield f"{photo.path}: an array of shape {pixels.shape} (height, width, red-green-blue)"
+    yield "its top left 4 x 4 pixels:"
+    for row in pixels[:4, :4]:
+        yield "  " + "  ".join("{:3d} {:3d} {:3d}".format(*pixel) for pixel in row)
+
+
+def choose(photos: Photos, count: int, seed: int) -> list[Photo]:
+    """Training photos at random, one of every class before a second of any."""
+    rows = photos.of(TRAIN)
+    order = np.random.default_rng(derive(seed, "look")).permutation(len(rows))
+    seen: Counter[str] = Counter()
+    ranked = []
+    for place in order:
+        photo = rows[int(place)]
+        ranked.append((seen[photo.label], photo))
+        seen[photo.label] += 1
+    ranked.sort(key=lambda item: item[0])
+    return [photo for _, photo in ranked[:count]]
+
+
+def draw_photos(photos: Photos, chosen: list[Photo], config: DataConfig) -> Figure:
+    """The photos as a network sees them in validation, with their labels."""
+    crop = CentreCrop(config.height_width, _USUAL)
+    pixels = [crop(_read(photos, photo)) for photo in chosen]
+    return _grid(pixels, [photo.label for photo in chosen], columns=min(4, len(chosen)))
+
+
+def draw_augmented(photos: Photos, chosen: list[Photo], config: LookConfig) -> Figure:
+    """A row a photo: the photo, then five augmented views of it."""
+    chain = train_pixels(config.augment, config.data.height_width, _USUAL)
+    crop = CentreCrop(config.data.height_width, _USUAL)
+    pixels, titles = [], []
+    for photo in chosen[:4]:
+        original = _read(photos, photo)
+        pixels.append(crop(original))
+        titles.append(photo.label)
+        for view in range(5):
+            with torch_stream(derive(config.seed, "look", photo.path, view)):
+                pixels.append(chain(original))
+            titles.append(f"view {view + 1}")
+    return _grid(pixels, titles, columns=6)
+
+
+def draw_classes(photos: Photos) -> Figure:
+    """How many photos each class has in each split."""
+    figure = Figure(figsize=(8, max(2.5, 0.24 * len(photos.classes) + 1)), layout="constrained")
+    axes = figure.subplots()
+    left = np.zeros(len(photos.classes))
+    for split in SPLITS:
+        counts = Counter(photo.label for photo in photos.of(split))
+        widths = np.array([counts[label] for label in photos.classes])
+        if widths.any():
+            axes.barh(photos.classes, widths, left=left, color=_COLOURS[split], label=split)
+        left += widths
+    axes.invert_yaxis()
+    axes.margins(y=0.01)
+    axes.set_xlabel("photos")
+    axes.legend(loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_sizes(sizes: list[tuple[int, int]]) -> Figure:
+    """Width against height of every photo."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    widths, heights = np.array(sizes).T
+    axes.scatter(widths, heights, s=14, alpha=0.35, color=_COLOURS[TRAIN], linewidths=0)
+    axes.set(xlabel="width in pixels", ylabel="height in pixels", xlim=(0, None), ylim=(0, None))
+    axes.set_aspect("equal")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _read(photos: Photos, photo: Photo) -> Tensor:
+    return to_tensor(open_rgb(photos.root / photo.path))
+
+
+def _grid(pixels: list[Tensor], titles: list[str], columns: int) -> Figure:
+    """Photos (3, h, w) of one size side by side under their titles."""
+    rows = -(-len(pixels) // columns)
+    height, width = pixels[0].shape[-2:]
+    figure = Figure(
+        figsize=(2.2 * columns, rows * (2.2 * height / width + 0.3)), layout="constrained"
+    )
+    for axes, photo, title in zip(
+        figure.subplots(rows, columns, squeeze=False).flat, pixels, titles, strict=False
+    ):
+        axes.imshow(torch.movedim(photo, 0, -1).numpy())
+        axes.set_title(title, fontsize=9)
+    for axes in figure.axes:
+        axes.axis("off")
+    return figure
