@@ -2,4 +2,4 @@
 
 from importlib.metadata import version
 
-__version__ = version("pets")
+__version__: str = version("pets")

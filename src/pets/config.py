@@ -45,10 +45,9 @@ class DataConfig(Strict):
     split_seed: int
     on_bad_image: Literal["error", "skip"]
     on_unlabelled: Literal["error", "skip"]
-    size: (
-        Annotated[int, Field(ge=8, le=4096)]
-        | Annotated[tuple[int, int], Field(strict=False)]
-    ) = Field(description="pixels: one number of at least 8, or [height, width]")
+    size: Annotated[int, Field(ge=8, le=4096)] | Annotated[tuple[int, int], Field(strict=False)] = (
+        Field(description="pixels: one number of at least 8, or [height, width]")
+    )
     batch_size: int = Field(ge=1)
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         description="a whole number of at least 0, or auto"
@@ -112,6 +111,7 @@ class ModelConfig(Strict):
     groups: list[list[str]] | None
     head: Target
     frozen_norm: Literal["eval", "train"]
+    unfrozen_norm: Literal["eval", "train"]
     channels_last: bool
 
 

@@ -50,7 +50,7 @@ def load_run(run: RunDir, ckpt: str = "last") -> Trained:
         model.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
-        raise RunError(f"{run.checkpoint(ckpt)}: does not fit its own description ({reason})") from (
-            error
-        )
+        raise RunError(
+            f"{run.checkpoint(ckpt)}: does not fit its own description ({reason})"
+        ) from (error)
     return Trained(run, config, model.eval())

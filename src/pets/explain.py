@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from pydantic import BaseModel
@@ -31,7 +32,7 @@ def explain(error: Exception, command: str, schema: type[BaseModel]) -> str:
     return f"{text}{detail}"
 
 
-def _missing_option(path: str, options: tuple[str, ...] | list[str]) -> str:
+def _missing_option(path: str, options: Sequence[str]) -> str:
     group, _, option = path.removesuffix(".yaml").rpartition("/")
     choices = [name for name in options if name != "base"]
     close = difflib.get_close_matches(option, choices, n=1)

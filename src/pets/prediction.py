@@ -72,7 +72,7 @@ def predict(
 ) -> Iterator[list[Prediction]]:
     """Batches of predictions in the order of `files`; a file that cannot be read says why."""
     where = torch.device(_best_device() if device == "auto" else device)
-    model = model.eval().to(where, memory_format=_layout(model))
+    model = model.eval().to(where)
     options = worker_options("auto" if num_workers == "auto" else int(num_workers))
     loader = DataLoader(_Readable(files, model), batch_size, collate_fn=list, **options)
     with torch.inference_mode():
@@ -80,16 +80,12 @@ def predict(
             photos = [photo for photo, _, _ in batch if photo is not None]
             rows: Iterator[list[float]] = iter(())
             if photos:
-                inputs = torch.stack(photos).to(where).contiguous(memory_format=_layout(model))
+                inputs = torch.stack(photos).to(where)
                 rows = iter(model(inputs).softmax(dim=1).double().cpu().tolist())
             yield [
                 Prediction(files[place], None if photo is None else next(rows), error)
                 for photo, place, error in batch
             ]
-
-
-def _layout(model: Classifier) -> torch.memory_format:
-    return torch.channels_last if model.config.channels_last else torch.contiguous_format
 
 
 def _best_device() -> str:

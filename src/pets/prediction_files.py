@@ -48,7 +48,7 @@ def best(prediction: Prediction, classes: list[str]) -> tuple[str, float] | None
 
 def _row(prediction: Prediction, classes: list[str]) -> dict[str, Any]:
     name, probability = best(prediction, classes) or (None, None)
-    values = prediction.probabilities or [None] * len(classes)
+    values: list[Any] = prediction.probabilities or [None] * len(classes)
     return {
         "file": str(prediction.file),
         "prediction": name,

@@ -16,7 +16,14 @@ from pets.data.photos import SPLITS, Photos
 from pets.data.splits import TEST, VALID
 from pets.data.transforms import batch_transforms, check_augment
 from pets.evaluation import measure
-from pets.lightning import build_callbacks, build_loggers, check_trainer, log_hparams, quiet, trainer
+from pets.lightning import (
+    build_callbacks,
+    build_loggers,
+    check_trainer,
+    log_hparams,
+    quiet,
+    trainer,
+)
 from pets.memory import keep_freed_memory
 from pets.models.classifier import new_body, new_classifier
 from pets.models.module import TransferModule
@@ -47,7 +54,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     size = config.data.height_width
     model = new_classifier(body, config.model, photos.classes, preprocess, size, config.seed)
     mixes = batch_transforms(config.augment, len(photos.classes))
-    module = TransferModule(model, config.optimizer, mixes, config.model.channels_last)
+    module = TransferModule(model, config.optimizer, mixes)
     for stage in config.plan.stages.values():
         frozen_groups(model, stage.freeze_to)
     log.info("%s, weights: %s", config.model.name, source)
@@ -81,7 +88,7 @@ def run_stages(
     for place, (name, stage) in enumerate(config.plan.stages.items()):
         if place < first:
             continue
-        going_on = place == first and 0 < done_before["epochs"]
+        going_on = place == first and done_before["epochs"] > 0
         module.begin(name, stage, steps, derive(config.seed, "stage", name))
         data.begin(name)
         fit: Trainer = trainer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -98,8 +98,8 @@ def _is_model(annotation: Any) -> bool:
 
 def _value_model(annotation: Any) -> Any:
     """What a `dict[str, X]` holds: X."""
-    arguments = getattr(annotation, "__args__", ())
-    return arguments[1] if len(arguments) == 2 else None
+    arguments = get_args(annotation)
+    return arguments[-1] if get_origin(annotation) is dict else None
 
 
 def _shown(value: Any) -> str:
@@ -111,8 +111,8 @@ def known_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in schema.model_fields.items():
         key = f"{prefix}{name}"
         yield key
-        if _is_model(field.annotation) and field.annotation is not None:
-            yield from known_keys(field.annotation, f"{key}.")
+        if _is_model(field.annotation):
+            yield from known_keys(cast(type[BaseModel], field.annotation), f"{key}.")
 
 
 def suggestion(key: str, schema: type[BaseModel]) -> str:

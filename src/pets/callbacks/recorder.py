@@ -1,4 +1,4 @@
-"""What every run writes down: metrics.csv, status.json, checkpoints, and scalars for the loggers."""
+"""What every run writes down: metrics, status, checkpoints, and scalars for the loggers."""
 
 from __future__ import annotations
 

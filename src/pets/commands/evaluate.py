@@ -43,9 +43,7 @@ def run(cfg: DictConfig) -> None:
     fed = trained.config.data.model_copy(update=changes)
     preprocess = trained.model.preprocess
     data = PetsDataModule(fed, trained.config.augment, preprocess, photos, trained.config.seed)
-    module = TransferModule(
-        trained.model, trained.config.optimizer, [], trained.config.model.channels_last
-    )
+    module = TransferModule(trained.model, trained.config.optimizer, [])
     found = measure(module, data.eval_dataloader(config.split), trainer(config.trainer))
     file = f"eval/{config.split}_{config.ckpt}.json"
     (run_dir.path / "eval").mkdir(exist_ok=True)

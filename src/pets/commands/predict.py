@@ -88,7 +88,11 @@ def _show(rows: list[Prediction], total: int, classes: list[str], top: int) -> N
         others = ", ".join(f"{name} {100 * p:.1f} %" for p, name in ranked[1:])
         (p, name) = ranked[0]
         log.info(
-            "%s  %s  %4.1f %%  %s", _short(row.file).ljust(width), name.ljust(breed), 100 * p, others
+            "%s  %s  %4.1f %%  %s",
+            _short(row.file).ljust(width),
+            name.ljust(breed),
+            100 * p,
+            others,
         )
     if total > len(rows):
         log.info("... and %s more in the file", f"{total - len(rows):,}")

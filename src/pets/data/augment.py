@@ -63,9 +63,7 @@ class LessonCrop(v2.Transform):
         return warped.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def resize_to_cover(
-    photo: Tensor, size: list[int], interpolation: v2.InterpolationMode
-) -> Tensor:
+def resize_to_cover(photo: Tensor, size: list[int], interpolation: v2.InterpolationMode) -> Tensor:
     """Resize (C, h, w), antialiased, to the smallest picture that covers `size` (height, width)."""
     height, width = photo.shape[-2:]
     scale = max(size[0] / height, size[1] / width)

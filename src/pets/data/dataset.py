@@ -19,7 +19,7 @@ from pets.seeding import derive, torch_stream
 class Draw(NamedTuple):
     """Which photo comes next, and the seed of its augmentation."""
 
-    index: int
+    place: int
     seed: int
 
 
@@ -37,11 +37,11 @@ class PhotoDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, place: int | Draw) -> tuple[Tensor, int]:
-        index, seed = place if isinstance(place, Draw) else (place, 0)
-        photo = to_tensor(open_rgb(self.paths[index]))
+    def __getitem__(self, draw: int | Draw) -> tuple[Tensor, int]:
+        place, seed = draw if isinstance(draw, Draw) else (draw, 0)
+        photo = to_tensor(open_rgb(self.paths[place]))
         with torch_stream(seed):
-            return self.transform(photo), self.targets[index]
+            return self.transform(photo), self.targets[place]
 
 
 class EpochSampler(Sampler[Draw]):
@@ -64,5 +64,5 @@ class EpochSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
-        for index in torch.randperm(self.length, generator=generator).tolist():
-            yield Draw(index, derive(self.seed, "augment", self.epoch, index))
+        for place in torch.randperm(self.length, generator=generator).tolist():
+            yield Draw(place, derive(self.seed, "augment", self.epoch, place))

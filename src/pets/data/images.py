@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,8 @@ from PIL import Image, ImageOps
 
 from pets.errors import DataError
 
-# A decompression bomb is refused, not warned about: 100 megapixels is above any camera's photo.
-Image.MAX_IMAGE_PIXELS = 100_000_000
+# A decompression bomb is refused: 100 megapixels is above any camera's photo.
+MAX_PIXELS = 100_000_000
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
@@ -30,14 +29,15 @@ def open_rgb(path: Path) -> Image.Image:
     an animation the first frame is taken. Raises UnreadableImage, naming the file.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} exceeds {MAX_PIXELS:,} pixels")
             image.load()
             # The orientation is read before any conversion drops it.
             return _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise UnreadableImage(f"{path}: no such photo") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()).replace(repr(str(path)), "it")
         raise UnreadableImage(f"{path}: cannot be read as an image ({reason})") from error
 

@@ -137,7 +137,9 @@ def _listed(paths: list[str], root: Path, config: DataConfig) -> list[str]:
     stems = read_list(file)
     missing = [stem for stem in stems if stem not in by_stem]
     if missing:
-        raise DataError(f"{file}: names {len(missing):,} photos that are not there: {some(missing)}")
+        raise DataError(
+            f"{file}: names {len(missing):,} photos that are not there: {some(missing)}"
+        )
     return sorted(by_stem[stem] for stem in stems)
 
 

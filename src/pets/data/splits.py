@@ -1,4 +1,4 @@
-"""Which photo is for training, for validation, for the test: at random, by lists, folders or a column."""
+"""Which photo is for training, validation or test: at random, by lists, folders or a column."""
 
 from __future__ import annotations
 

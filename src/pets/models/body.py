@@ -1,8 +1,9 @@
-"""The pretrained network without its classifier: a photo in, a feature map out, layers in groups."""
+"""The pretrained network without its classifier: photo in, feature map out, layers in groups."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from timm.models import group_parameters
@@ -22,19 +23,19 @@ class Body(nn.Module):
     parameters. Every parameter is in exactly one group.
     """
 
-    def __init__(self, network: nn.Module, config: ModelConfig) -> None:
+    def __init__(self, network: Any, config: ModelConfig) -> None:
         super().__init__()
         if config.library == "torchvision":
-            self.network = _cut(network, config)
-            groups = _groups_of_children(self.network, config.groups)
+            network = _cut(network, config)
+            groups = _groups_of_children(network, config.groups)
         else:
             network.reset_classifier(0, "")
-            self.network = network
             groups = (
                 _groups_of_timm(network)
                 if config.groups is None
                 else _groups_of_children(network, config.groups)
             )
+        self.network: Any = network
         self.groups = [(name, [f"network.{p}" for p in names]) for name, names in groups]
         self.is_timm = config.library == "timm"
         self.features = _probe(self, config)
@@ -55,12 +56,12 @@ def _cut(network: nn.Module, config: ModelConfig) -> nn.Sequential:
     raise ConfigError(f"model.name={config.name}: no place to cut it; use model=timm")
 
 
-def _as_map(x: Tensor, network: nn.Module) -> Tensor:
+def _as_map(x: Tensor, network: Any) -> Tensor:
     """Tokens (B, n, C) and channels-last maps (B, h, w, C) as (B, C, h, w)."""
     if x.ndim == 3:
         x = x[:, getattr(network, "num_prefix_tokens", 0) :]
         height, width = network.patch_embed.grid_size
-        return x.transpose(1, 2).unflatten(2, (height, width))
+        return x.transpose(1, 2).reshape(len(x), -1, height, width)
     return x if x.shape[1] == network.num_features else x.permute(0, 3, 1, 2)
 
 
@@ -86,7 +87,7 @@ def _probe(body: Body, config: ModelConfig) -> int:
     return int(shape[1])
 
 
-def _groups_of_timm(network: nn.Module) -> list[tuple[str, list[str]]]:
+def _groups_of_timm(network: Any) -> list[tuple[str, list[str]]]:
     """timm's own coarse grouping (its `group_matcher`): the stem, then one group a stage."""
     found = group_parameters(network, network.group_matcher(coarse=True))
     return [(f"group{place}", found[key]) for place, key in enumerate(sorted(found))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
@@ -32,8 +33,12 @@ class Classifier(nn.Module):
         self.body = body
         node = config.head.model_dump(by_alias=True)
         self.head: nn.Module = instantiate(node, features=body.features, classes=len(classes))
+        if config.channels_last:
+            self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.config.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         # No graph is built through layers that are frozen up to here: none of them needs one.
         return self.head(self.body(x))
 

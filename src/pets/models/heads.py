@@ -17,19 +17,19 @@ class ConcatPoolHead(nn.Module):
 
     def __init__(self, features: int, classes: int, hidden: int = 512, dropout: float = 0.5):
         super().__init__()
+        first, last = nn.Linear(2 * features, hidden), nn.Linear(hidden, classes)
+        nn.init.kaiming_normal_(first.weight)
+        nn.init.zeros_(first.bias)
+        _start_at_zero(last)
         self.layers = nn.Sequential(
             nn.BatchNorm1d(2 * features),
             nn.Dropout(dropout / 2),
-            nn.Linear(2 * features, hidden),
+            first,
             nn.ReLU(inplace=True),
             nn.BatchNorm1d(hidden),
             nn.Dropout(dropout),
-            nn.Linear(hidden, classes),
+            last,
         )
-        hidden_layer, last = self.layers[2], self.layers[-1]
-        nn.init.kaiming_normal_(hidden_layer.weight)
-        nn.init.zeros_(hidden_layer.bias)
-        _start_at_zero(last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(torch.cat([x.amax((2, 3)), x.mean((2, 3))], dim=1))

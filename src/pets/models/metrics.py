@@ -43,9 +43,7 @@ class SplitMetrics(nn.Module):
             "photos": sum(self.photos_by_class),
             "per_class": {
                 name: value if n else None
-                for name, value, n in zip(
-                    self.classes, by_class, self.photos_by_class, strict=True
-                )
+                for name, value, n in zip(self.classes, by_class, self.photos_by_class, strict=True)
             },
         }
 

@@ -34,13 +34,11 @@ class TransferModule(LightningModule):
         model: Classifier,
         optimizer: Target,
         batch_transforms: list[v2.Transform],
-        channels_last: bool,
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer_config = optimizer.model_dump(by_alias=True)
         self.batch_transforms = batch_transforms
-        self.channels_last = channels_last
         self.train_loss = MeanMetric()
         self.metrics = SplitMetrics(model.classes)
         self.stage: StageConfig | None = None
@@ -54,7 +52,7 @@ class TransferModule(LightningModule):
         """
         self.stage, self.stage_seed = stage, seed
         self.progress = {"stage": name, "epochs": 0, "steps_before": steps_before}
-        freeze_to(self.model, stage.freeze_to, self.model.config.frozen_norm)
+        freeze_to(self.model, stage.freeze_to)
 
     def configure_optimizers(self) -> Any:
         assert self.stage is not None
@@ -67,15 +65,13 @@ class TransferModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plan, "interval": "step"}}
 
     def forward(self, photos: Tensor) -> Tensor:
-        if self.channels_last:
-            photos = photos.contiguous(memory_format=torch.channels_last)
         return self.model(photos)
 
     def on_train_epoch_start(self) -> None:
         # Dropout and mixed batches depend on the epoch alone, not on what was drawn before it.
         torch.manual_seed(derive(self.stage_seed, "noise", self.current_epoch))
         assert self.stage is not None
-        train_mode(self.model, self.stage.freeze_to, self.model.config.frozen_norm)
+        train_mode(self.model, self.stage.freeze_to)
         self.train_loss.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 import timm
 import torch
 import torchvision
+from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from pets.config import ModelConfig
@@ -84,8 +85,8 @@ def _timm(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
     if not timm.is_model(config.name):
         raise ConfigError(_unknown(config, timm.list_models()))
     with _says_the_ways_out(config):
-        network = timm.create_model(config.name, pretrained=config.weights == "default")
-    values = timm.data.resolve_model_data_config(network)
+        network: Any = timm.create_model(config.name, pretrained=config.weights == "default")
+    values: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     preprocess = Preprocess(
         mean=tuple(values["mean"]),
         std=tuple(values["std"]),

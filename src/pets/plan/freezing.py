@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import nn
 
 from pets.errors import ConfigError
 from pets.models.classifier import Classifier
 
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
-FrozenNorm = Literal["eval", "train"]
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 def frozen_groups(model: Classifier, n: int) -> int:
@@ -25,31 +22,37 @@ def frozen_groups(model: Classifier, n: int) -> int:
     return n % total
 
 
-def freeze_to(model: Classifier, n: int, frozen_norm: FrozenNorm) -> None:
+def freeze_to(model: Classifier, n: int) -> None:
     """Only the layer groups from the n-th on train: 0 all of them, -1 the head alone.
 
-    With `frozen_norm=train` the norms' scale and shift train in frozen groups too, as in fastai.
+    With the model's `frozen_norm=train` the batch norms' scale and shift train in frozen groups
+    too, as in fastai.
     """
     frozen = _frozen_ids(model, n)
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) not in frozen)
-    if frozen_norm == "train":
-        for module in model.modules():
-            if isinstance(module, NORMS):
+    if model.config.frozen_norm == "train":
+        for module in model.body.modules():
+            if isinstance(module, BATCH_NORM):
                 for parameter in module.parameters(recurse=False):
                     parameter.requires_grad_(True)
 
 
-def train_mode(model: Classifier, n: int, frozen_norm: FrozenNorm) -> None:
-    """Training mode for what trains, evaluation mode for what is frozen: no dropout there, and
-    running statistics stand still unless `frozen_norm=train`."""
+def train_mode(model: Classifier, n: int) -> None:
+    """Training mode for what trains, evaluation mode for what is frozen: no dropout there.
+
+    The body's batch norms follow the model's policies instead: with `eval` they normalise by the
+    pretrained statistics and leave those alone, with `train` by each batch's own (fastai's way).
+    """
     frozen = _frozen_ids(model, n)
     model.train()
     _rest(model, frozen)
-    if frozen_norm == "train":
-        for module in model.modules():
-            if isinstance(module, NORMS):
-                module.train()
+    for module in model.body.modules():
+        if isinstance(module, BATCH_NORM):
+            ids = {id(parameter) for parameter in module.parameters()}
+            is_frozen = bool(ids & frozen)
+            policy = model.config.frozen_norm if is_frozen else model.config.unfrozen_norm
+            module.train(policy == "train")
 
 
 def _rest(module: nn.Module, frozen: set[int]) -> None:

@@ -1,0 +1,62 @@
+"""What the tests share: composed configs, small drawn data, real photos where they can be had."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from pets.cli import conf_dir
+from pets.config import TrainConfig
+from pets.resolvers import register_resolvers
+from pets.validation import typed
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The folder of a test is its tier."""
+    for item in items:
+        tier = item.path.parent.name
+        if tier in ("integration", "heavy"):
+            item.add_marker(tier)
+
+
+def need(there: bool, reason: str) -> None:
+    """Skip where something cannot be had; fail where it was promised (PETS_REQUIRE_ALL=1)."""
+    if there:
+        return
+    if os.environ.get("PETS_REQUIRE_ALL") == "1":
+        pytest.fail(f"PETS_REQUIRE_ALL=1, but {reason}")
+    pytest.skip(reason)
+
+
+def composed(*overrides: str, name: str = "train") -> DictConfig:
+    """The config of `pets <name> <overrides>`."""
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def train_config(*overrides: str) -> TrainConfig:
+    """The typed config of `pets train <overrides>`."""
+    return typed(TrainConfig, composed(*overrides))
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten drawn breeds of ten small photos each."""
+    from pets.data.demo import draw_pets
+
+    root = tmp_path_factory.mktemp("drawn") / "pets"
+    draw_pets(root, per_breed=10, size=96)
+    return root
+
+
+@pytest.fixture(scope="session")
+def mini() -> Path:
+    """1,188 real photos of 37 breeds in the Oxford layout, from PETS_MINI_DATA."""
+    folder = Path(os.environ.get("PETS_MINI_DATA", "not-given"))
+    need((folder / "annotations/list.txt").is_file(), "PETS_MINI_DATA names no Oxford pets folder")
+    return folder

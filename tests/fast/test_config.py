@@ -1,0 +1,137 @@
+"""A wrong config is one line that names the key, the value, what was expected and the fix."""
+
+import pytest
+
+from pets.config import EvalConfig, TrainConfig
+from pets.errors import ConfigError
+from pets.validation import check_signature, typed, typed_values
+from tests.conftest import composed, train_config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["seed=abc"], "seed=abc: expected a whole number"),
+        (["seed=true"], "seed=True: expected a whole number"),
+        (["seed=-1"], "seed=-1: expected a number of at least 0"),
+        (
+            ["data.size=big"],
+            "data.size=big: expected pixels: one number of at least 8, or [height, width]",
+        ),
+        (
+            ["plan.stages.head.lr=0"],
+            "plan.stages.head.lr=0: expected a number above 0, or [low, high] spread over the "
+            "layer groups",
+        ),
+        (
+            ["plan.stages.head.lr=[1e-3]"],
+            "plan.stages.head.lr=[0.001]: expected a number above 0, or [low, high] spread over "
+            "the layer groups",
+        ),
+        (
+            ["plan.stages.head.epochs=0"],
+            "plan.stages.head.epochs=0: expected a number of at least 1",
+        ),
+        (
+            ["plan.stages.head.schedule=two_cycle"],
+            "plan.stages.head.schedule=two_cycle: expected 'one_cycle' or 'constant'",
+        ),
+        (
+            ["+data.sise=3"],
+            "data.sise=3: no such key; did you mean data.size? (--cfg job shows every key)",
+        ),
+        (
+            ["plan=frozen4", "~plan.stages.head"],
+            "plan: stages is empty; expected at least one stage, e.g. plan=frozen4",
+        ),
+        (["data=folder"], "data.root is needed; give it as data.root=..."),
+        (
+            ["data.label_from=folder"],
+            "data: label_regex has no effect with label_from=folder; "
+            "set data.label_from=filename or data.label_regex=null",
+        ),
+        (
+            ["data.label_regex=null"],
+            "data: label_from=filename needs data.label_regex, e.g. '^(.+)_\\d+'",
+        ),
+        (
+            ["data.split=column"],
+            "data: split=column needs data.label_from=table and data.split_column",
+        ),
+        (
+            ["data.valid_pct=0.5", "data.test_pct=0.5"],
+            "data: valid_pct + test_pct = 1 leaves nothing to train on; expected less than 0.95",
+        ),
+        (["data.on_bad_image=ignore"], "data.on_bad_image=ignore: expected 'error' or 'skip'"),
+    ],
+)
+def test_a_wrong_value_is_one_line(overrides: list[str], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train_config(*overrides)
+    assert str(caught.value) == line
+
+
+def test_two_mistakes_are_two_lines() -> None:
+    with pytest.raises(ConfigError) as caught:
+        train_config("seed=a", "data.batch_size=0")
+    assert sorted(str(caught.value).splitlines()) == [
+        "data.batch_size=0: expected a number of at least 1",
+        "seed=a: expected a whole number",
+    ]
+
+
+def test_every_group_option_composes_and_is_valid() -> None:
+    from pets.cli import conf_dir
+
+    needs = {
+        "data=folder": ["data.root=x"],
+        "data=table": ["data.root=x"],
+        "model=timm": ["model.name=resnet18"],
+        "model=torchvision": ["model.name=densenet121"],
+    }
+    groups = ["data", "augment", "model", "plan", "optimizer", "trainer", "callbacks", "logger"]
+    seen = 0
+    for group in [*groups, "experiment"]:
+        for file in sorted((conf_dir() / group).glob("*.yaml")):
+            if file.stem != "base":
+                option = f"{group}={file.stem}"
+                train_config(option, *needs.get(option, []))
+                seen += 1
+    assert seen >= 32
+
+
+def test_size_as_number_and_as_rectangle() -> None:
+    assert train_config("data.size=64").data.height_width == (64, 64)
+    assert train_config("data.size=[48,64]").data.height_width == (48, 64)
+
+
+def test_a_saved_config_reads_back_as_the_same() -> None:
+    config = train_config("data.size=[48,64]", "seed=3")
+    assert typed_values(TrainConfig, config.model_dump(by_alias=True, mode="json")) == config
+
+
+def test_eval_needs_a_run() -> None:
+    with pytest.raises(ConfigError, match=r"run is needed; give it as run=\.\.\."):
+        typed(EvalConfig, composed(name="eval"))
+
+
+@pytest.mark.parametrize(
+    ("node", "line"),
+    [
+        (
+            {"_target_": "torch.optim.AdamW", "_partial_": True, "beta": 3},
+            r"x\.beta: AdamW takes no such argument; did you mean betas\?",
+        ),
+        (
+            {"_target_": "torch.optim.AdamV"},
+            r"x\._target_=torch\.optim\.AdamV: cannot be imported",
+        ),
+        (
+            {"_target_": "pets.models.heads.LinearHead", "features": 3},
+            r"x\.classes is missing: LinearHead needs it",
+        ),
+    ],
+)
+def test_a_wrong_signature_names_the_argument(node: dict[str, object], line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        check_signature("x", node)
