@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import os
@@ -11,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pets.errors import PetsError
+from pets.errors import ConfigError, PetsError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -107,14 +108,37 @@ def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictCo
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
+        hydra = HydraConfig.get()
         try:
+            _refuse_empty(hydra.overrides.task)
             return task(cfg)
         except PetsError as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+            _leave_nothing(Path(hydra.runtime.output_dir))
+            if hydra.mode == RunMode.MULTIRUN:
                 raise
             _stop(str(error))
 
     return job
+
+
+def _refuse_empty(overrides: list[str]) -> None:
+    """Hydra merges `key={}` into what is there, so it changes nothing: not what was meant."""
+    for word in overrides:
+        if word.endswith("={}"):
+            raise ConfigError(
+                f"{word}: changes nothing, Hydra merges it into what is there; "
+                f"to remove a key: ~{word.removesuffix('={}')}.<name>"
+            )
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Remove the directory of a run that never began: it holds an empty log at most."""
+    files = list(folder.iterdir()) if folder.name and folder != Path.cwd() else []
+    if all(file.suffix == ".log" and file.stat().st_size == 0 for file in files):
+        for file in files:
+            file.unlink()
+        with contextlib.suppress(OSError):  # not empty, or the working directory
+            folder.rmdir()
 
 
 def _completion_words(words: list[str]) -> list[str]:

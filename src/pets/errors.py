@@ -7,6 +7,12 @@ class PetsError(Exception):
     The message names the thing, its value, what was expected and the fix.
     """
 
+    def __init__(self, message: str) -> None:
+        # A loader's worker process sends its traceback along; the message is what comes after it.
+        if message.startswith("Caught "):
+            message = message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip()
+        super().__init__(message)
+
 
 class ConfigError(PetsError):
     """A config value, key or signature is wrong."""

@@ -25,7 +25,7 @@ from pets.lightning import (
     trainer,
 )
 from pets.memory import keep_freed_memory
-from pets.models.classifier import new_body, new_classifier
+from pets.models.classifier import HEAD, new_body, new_classifier
 from pets.models.module import TransferModule
 from pets.plan.freezing import frozen_groups
 from pets.run_dir import RunDir
@@ -47,6 +47,8 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
 
     # Weights come first: where they cannot be had, that is said before any data is read.
     body, preprocess, source = new_body(config.model)
+    for stage in config.plan.stages.values():
+        frozen_groups([*(name for name, _ in body.groups), HEAD], stage.freeze_to)
     photos = prepare_photos(config.data)
     describe_data(photos, run)
 
@@ -55,8 +57,6 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     model = new_classifier(body, config.model, photos.classes, preprocess, size, config.seed)
     mixes = batch_transforms(config.augment, len(photos.classes))
     module = TransferModule(model, config.optimizer, mixes)
-    for stage in config.plan.stages.values():
-        frozen_groups(model, stage.freeze_to)
     log.info("%s, weights: %s", config.model.name, source)
 
     recorder = Recorder(run)

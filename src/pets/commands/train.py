@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> None:
         from pets.run_dir import RunDir
 
         values = config.model_dump(by_alias=True, mode="json")
-        run_dir = RunDir.create(Path(hydra.runtime.output_dir), values, overrides)
+        run_dir = RunDir.create(_short(hydra.runtime.output_dir), values, overrides)
     else:
         from pets.run_dir import RunDir
 
@@ -46,6 +46,12 @@ def run(cfg: DictConfig) -> None:
         from pets.training import train
 
         train(config, run_dir)
+
+
+def _short(folder: str) -> Path:
+    """The folder as seen from here, where it is below: what a user would type."""
+    path = Path(folder)
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainConfig:

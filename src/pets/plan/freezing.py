@@ -10,13 +10,12 @@ from pets.models.classifier import Classifier
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
-def frozen_groups(model: Classifier, n: int) -> int:
-    """How many of the layer groups `freeze_to(n)` freezes. Raises ConfigError out of range."""
-    total = len(model.layer_groups)
+def frozen_groups(names: list[str], n: int) -> int:
+    """How many of the named layer groups `freeze_to(n)` freezes. Raises ConfigError."""
+    total = len(names)
     if not -total <= n < total:
-        names = ", ".join(name for name, _ in model.layer_groups)
         raise ConfigError(
-            f"freeze_to={n}: this model has {total} layer groups ({names}); "
+            f"freeze_to={n}: this model has {total} layer groups ({', '.join(names)}); "
             f"expected -{total} to {total - 1}"
         )
     return n % total
@@ -66,5 +65,6 @@ def _rest(module: nn.Module, frozen: set[int]) -> None:
 
 
 def _frozen_ids(model: Classifier, n: int) -> set[int]:
-    groups = model.layer_groups[: frozen_groups(model, n)]
+    names = [name for name, _ in model.layer_groups]
+    groups = model.layer_groups[: frozen_groups(names, n)]
     return {id(parameter) for _, parameters in groups for parameter in parameters}

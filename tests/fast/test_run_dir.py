@@ -1,0 +1,73 @@
+"""Run directories: what is in them, and what is refused."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pets.errors import RunError
+from pets.run_dir import RunDir
+
+
+def test_a_new_run_keeps_config_overrides_and_environment(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "r", {"seed": 0, "name": "é"}, ["seed=0"])
+    assert run.config == {"seed": 0, "name": "é"}
+    assert (run.path / "overrides.yaml").read_text() == "- seed=0\n"
+    environment = run.read_json("environment.json")
+    assert environment["packages"]["torch"].startswith("2.")
+    assert environment["pets"].startswith("0.")
+    assert run.status["state"] == "running"
+
+
+def test_a_second_run_never_takes_a_directory(tmp_path: Path) -> None:
+    RunDir.create(tmp_path / "r", {}, [])
+    with pytest.raises(RunError, match="holds a run already"):
+        RunDir.create(tmp_path / "r", {}, [])
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "r", {}, [])
+    code = f"from pets.run_dir import RunDir; RunDir.open({str(run.path)!r}).claim()"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 1
+    assert "is being trained by another process" in found.stderr
+
+
+def test_what_is_no_run_or_unfinished_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"nowhere: is no run directory \(no such folder\)"):
+        RunDir.open(tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"is no run directory \(has no config\.yaml\)"):
+        RunDir.open(tmp_path)
+    run = RunDir.create(tmp_path / "r", {}, [])
+    run.update_status(stage="head", epoch=1, epochs=4)
+    with pytest.raises(
+        RunError, match=r"is not finished \(state running, stage head, 1 of 4 epochs\)"
+    ):
+        RunDir.open_finished(run.path)
+    run.finish({"test": {}})
+    assert RunDir.open_finished(run.path).status["state"] == "finished"
+    (run.path / "status.json").write_text("{")
+    with pytest.raises(RunError, match=r"status\.json: cannot be read"):
+        RunDir.open_finished(run.path)
+
+
+def test_data_is_found_from_where_the_run_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here/photos").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    run = RunDir.create(tmp_path / "r", {}, [])
+    assert run.root("photos") == Path("photos")
+    monkeypatch.chdir(tmp_path)
+    assert run.root("photos") == tmp_path / "here/photos"
+
+
+def test_status_is_replaced_in_one_step(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "r", {}, [])
+    run.update_status(stage="head")
+    assert json.loads((run.path / "status.json").read_text())["stage"] == "head"
+    assert not list(run.path.glob(".*.part"))

@@ -1,0 +1,22 @@
+"""`make demo`: the drawn pets, from nothing to a trained model."""
+
+import json
+from pathlib import Path
+
+from tests.integration.conftest import Pets
+
+
+def test_the_quickstart_draws_trains_and_says_where_everything_is(tmp_path: Path) -> None:
+    pets = Pets(tmp_path)
+    said = pets("train", "experiment=quickstart").stdout
+    (run,) = pets.runs()
+    assert len(list((tmp_path / "data/demo-pets/images").glob("*.jpg"))) == 800
+    results = json.loads((run / "status.json").read_text())["results"]
+    assert results["test"]["photos"] == 160
+    assert 0.85 <= results["test"]["accuracy"] <= 0.99
+    assert f"run    {run.relative_to(tmp_path)}" in said
+    assert f"pets predict run={run.relative_to(tmp_path)}" in said
+    # The mistakes are inside the pairs that are meant to be alike.
+    twins = {"Harbour_Blue", "Slate_Fold", "coast_bull_terrier", "valley_bull_terrier"}
+    wrong = {name for name, value in results["test"]["per_class"].items() if value < 0.9}
+    assert wrong <= twins

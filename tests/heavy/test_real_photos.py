@@ -1,0 +1,28 @@
+"""The lesson on real photos: transfer that works, and a second stage that does not undo it."""
+
+import json
+from pathlib import Path
+
+from tests.integration.conftest import Pets
+
+
+def test_lesson1_on_real_photos(tmp_path: Path, mini: Path) -> None:
+    pets = Pets(tmp_path)
+    said = pets(
+        "train", "data=oxford_pets", f"data.root={mini}", "data.split=official",
+        "model=efficientnet_lite0", "plan=lesson1", "seed=0",
+    ).stdout  # fmt: skip
+    (run,) = pets.runs()
+    assert "37 classes" in said
+    results = json.loads((run / "status.json").read_text())["results"]
+    assert results["test"]["photos"] == 119
+    assert results["test"]["accuracy"] >= 0.89
+    assert results["valid"]["accuracy"] >= 0.87
+    errors = [float(row.split(",")[5]) for row in (run / "metrics.csv").read_text().splitlines()[1:]]
+    assert len(errors) == 6
+    # The lesson's "it got worse" is what a moving batch norm or a wrong rate would show here.
+    assert errors[5] <= errors[3] + 0.02
+
+    photo = mini / "images/Abyssinian_100.jpg"
+    table = pets("predict", f"run={run}", f"source={photo}").stdout
+    assert "Abyssinian" in table

@@ -1,0 +1,41 @@
+"""The wheel works installed elsewhere: the configs are inside."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from tests.integration.conftest import SMALL
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*words: str, cwd: Path, **env: str) -> str:
+    return subprocess.run(
+        words, cwd=cwd, env=os.environ | env, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_a_wheel_trains_away_from_the_checkout(tmp_path: Path, drawn: Path) -> None:
+    run(
+        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), ".",
+        cwd=ROOT,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "pets/conf/train.yaml" in names
+    assert not [name for name in names if name.startswith(("tests/", "bench/"))]
+    site = tmp_path / "site"
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site))
+    run(*pip, str(wheel), cwd=tmp_path)
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path = {"PYTHONPATH": str(site)}
+    found = run(sys.executable, "-c", "import pets; print(pets.__file__)", cwd=elsewhere, **path)
+    assert found.startswith(str(site))
+    short = ("plan=frozen4", "plan.stages.head.epochs=1", f"data.root={drawn}")
+    said = run(sys.executable, "-m", "pets", "train", *SMALL[:-1], *short, cwd=elsewhere, **path)
+    assert "test   accuracy" in said
+    assert len(list((elsewhere / "outputs").iterdir())) == 1

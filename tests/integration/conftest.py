@@ -1,0 +1,66 @@
+"""Commands as a user types them, and one small run that many tests look at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# Small pictures of drawn pets, real weights: a run of two stages in seconds.
+SMALL = (
+    "model=efficientnet_lite0",
+    "data.size=64",
+    "data.batch_size=16",
+    "data.num_workers=0",
+    "plan.stages.head.epochs=2",
+)
+
+
+@dataclass(frozen=True)
+class Pets:
+    """Runs `pets ...` in a folder of its own."""
+
+    folder: Path
+
+    def __call__(
+        self, *words: str, code: int = 0, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command; fail unless it ends with `code`."""
+        found = subprocess.run(
+            [sys.executable, "-m", "pets", *words],
+            cwd=self.folder,
+            env=os.environ | (env or {}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert found.returncode == code, f"{words}\n{found.stdout}\n{found.stderr}"
+        return found
+
+    def one_line(self, *words: str) -> str:
+        """The only line of a user's mistake: on stderr, without a traceback, exit code 1."""
+        lines = self(*words, code=1).stderr.strip().splitlines()
+        assert len(lines) == 1, lines
+        return lines[0]
+
+    def runs(self) -> list[Path]:
+        """The run directories below outputs/, oldest first."""
+        return sorted(p.parent for p in (self.folder / "outputs").rglob("status.json"))
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Pets:
+    return Pets(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
+    """The run directory of a finished two-stage run."""
+    pets = Pets(tmp_path_factory.mktemp("trained"))
+    pets("train", f"data.root={drawn}", *SMALL)
+    (run,) = pets.runs()
+    return run

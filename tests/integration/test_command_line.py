@@ -1,0 +1,124 @@
+"""The command line as Hydra users know it, and every mistake on it as one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pets.cli import COMMANDS
+from tests.integration.conftest import SMALL, Pets
+
+
+def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> None:
+    said = pets("--help").stdout
+    assert all(f"  {name}" in said for name in COMMANDS)
+    for name in COMMANDS:
+        page = pets(name, "--help").stdout
+        assert f"pets {name}:" in page
+        assert "== Config ==" in page
+    assert "model: base, convnext_tiny, efficientnet_lite0" in pets("train", "--help").stdout
+
+
+def test_cfg_job_shows_the_composed_config_without_running(pets: Pets) -> None:
+    said = pets("train", "--cfg", "job", "model=resnet50", "plan.stages.head.lr=1e-2").stdout
+    assert "name: resnet50" in said
+    assert "lr: 0.01" in said
+    assert not (pets.folder / "outputs").exists()
+
+
+def test_config_dir_adds_options(pets: Pets) -> None:
+    (pets.folder / "my/model").mkdir(parents=True)
+    (pets.folder / "my/model/mine.yaml").write_text(
+        "defaults: [base]\nlibrary: timm\nname: mobilenetv3_small_100\n"
+    )
+    said = pets("train", "--config-dir", "my", "--cfg", "job", "model=mine").stdout
+    assert "name: mobilenetv3_small_100" in said
+
+
+def complete(pets: Pets, line: str) -> list[str]:
+    env = {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    return pets("-sc", "query=bash", env=env).stdout.split()
+
+
+def test_tab_completion(pets: Pets) -> None:
+    assert complete(pets, "pets ") == list(COMMANDS)
+    assert "model=resnet34" in complete(pets, "pets train model=resnet3")
+    assert complete(pets, "pets train plan.stages.head.ep") == ["plan.stages.head.epochs="]
+    assert complete(pets, "pets eval spl") == ["split="]
+    script = pets("-sc", "install=bash").stdout
+    assert "hydra_bash_completion" in script
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["train", "model=nope"], "model=nope: no such option; choose one of convnext_tiny, "),
+        (["train", "model=resnet43"], "model=resnet43: no such option; did you mean resnet34? "),
+        (["train", "experiment=quickstar"], "experiment=quickstar: no such option; did you mean "),
+        (["train", "data.sise=3"], "data.sise: no such key; did you mean data.size? "),
+        (["train", "colour=red"], "colour: no such key; "),
+        (["train", "seed"], "seed: cannot be read as key=value; "),
+        (["train", "data.size=big"], "data.size=big: expected pixels: one number of at least 8, "),
+        (["train", "plan.stages.head.lr=-1"], "plan.stages.head.lr=-1: expected a number above 0"),
+        (["train", "plan.stages={}"], "plan.stages={}: changes nothing, "),
+        (["train", "plan=frozen4", "~plan.stages.head"], "plan: stages is empty; "),
+        (["train", "data=folder"], "data.root is needed; give it as data.root=..."),
+        (["train", "data=folder", "data.root=nowhere"], "data.root=nowhere: no such folder"),
+        (["train", "optimizer.beta=3"], "optimizer.beta: no such key; "),
+        (["train", "+optimizer.beta=3"], "optimizer.beta: AdamW takes no such argument; did you "),
+        (["train", "+trainer.epochs=3"], "trainer.epochs: Trainer.__init__ takes no such argument"),
+        (["train", "+trainer.max_epochs=3"], "trainer.max_epochs: is set by pets itself; "),
+        (["train", "model.weights=gone.pth"], "model.weights=gone.pth: no such file; "),
+        (["train", "plan.stages.head.freeze_to=9"], "freeze_to=9: this model has 9 layer groups"),
+        (["train", "model=resnet34"], "the weights of resnet34 cannot be had from the net ("),
+        (["eval"], "run is needed; give it as run=..."),
+        (["eval", "run=nowhere"], "nowhere: is no run directory (no such folder); "),
+        (["look", "data.label_regex='^x(.)'"], "data.label_regex=^x(.): matches none of 100 files"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    pets: Pets, drawn: Path, words: list[str], line: str
+) -> None:
+    offline = "model=resnet34" in words
+    root = [] if "data=folder" in words or words[0] == "eval" else [f"data.root={drawn}"]
+    # Weights from the net are looked for in a folder of their own, behind a proxy that is not.
+    away = {"TORCH_HOME": str(pets.folder), "https_proxy": "http://127.0.0.1:9"} if offline else {}
+    found = pets(*words, *root, code=1, env=away)
+    lines = found.stderr.strip().splitlines()
+    assert [text[: len(line)] for text in lines] == [line]
+    # A run that never began leaves nothing; one that did says why it failed.
+    outputs = pets.folder / "outputs"
+    if outputs.exists():
+        for run in outputs.iterdir():
+            assert json.loads((run / "status.json").read_text())["error"] == lines[0]
+
+
+def test_an_unknown_command_names_the_nearest(pets: Pets) -> None:
+    found = pets("trian", code=2)
+    assert found.stderr.strip() == "pets trian: no such command; did you mean pets train?"
+
+
+def test_config_errors_answer_before_torch_is_imported(pets: Pets) -> None:
+    """Not a time, which shared machines cannot promise, but its cause."""
+    code = 'import sys; sys.argv = ["pets", "train", "model=nope"]; from pets.cli import main\n'
+    code += 'try: main()\nexcept SystemExit: print("torch" in sys.modules)'
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_a_sweep_makes_a_run_for_every_job(pets: Pets, drawn: Path) -> None:
+    short = ["plan=frozen4", "plan.stages.head.epochs=1", "model/head=linear"]
+    pets("train", "-m", f"data.root={drawn}", *SMALL[:-1], *short, "seed=0,1")
+    assert len(pets.runs()) == 2
+    assert {r.name for r in pets.runs()} == {"0", "1"}
+
+
+def test_look_says_and_draws_what_there_is(pets: Pets, drawn: Path) -> None:
+    said = pets("look", f"data.root={drawn}").stdout
+    assert "100 photos of 10 classes" in said
+    assert "an array of shape (96, 96, 3) (height, width, red-green-blue)" in said
+    assert "width   96 to 96 pixels, median 96" in said
+    pictures = sorted(p.name for p in (pets.folder / "outputs").rglob("*.png"))
+    assert pictures == ["augmented.png", "classes.png", "photos.png", "sizes.png"]
