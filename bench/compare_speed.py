@@ -108,7 +108,7 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--rounds", type=int, default=3, help="how often each side is measured, in turns")
-    add("--photos", type=int, default=160, help="training photos, in whole batches of 32")
+    add("--photos", type=int, default=96, help="training photos, in whole batches of 32")
     add("--frozen-epochs", type=int, default=3, help="counted ones of a measurement")
     add("--unfrozen-epochs", type=int, default=2, help="counted ones of a measurement")
     add("--work", type=Path, default=Path("build/bench"), help="folder for photos and fastai")
@@ -220,9 +220,10 @@ def header(pair: Pair) -> str:
     """Date, machine, and versions on both sides."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     line = f"{date}, {cpu_model()}, {CORES} of {os.cpu_count()} cores, {CORES} threads"
-    sides: list[str] = []
-    for side in (pair.pets, pair.fastai):
-        sides.append(", ".join(f"{name} {number}" for name, number in side.versions.items()))
+    sides = [
+        ", ".join(f"{name} {number}" for name, number in side.versions.items())
+        for side in (pair.pets, pair.fastai)
+    ]
     return "\n".join([line, *sides])
 
 

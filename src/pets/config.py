@@ -42,6 +42,7 @@ class DataConfig(Strict):
     split_column: str | None
     valid_pct: Fraction
     test_pct: Fraction
+    carve_pct: Fraction
     split_seed: int
     on_bad_image: Literal["error", "skip"]
     on_unlabelled: Literal["error", "skip"]
@@ -83,8 +84,9 @@ class DataConfig(Strict):
             raise ValueError(
                 f"split_column has no effect with split={self.split}; set data.split=column"
             )
-        if self.valid_pct == 0:
-            raise ValueError("valid_pct must be above 0: without validation nothing is measured")
+        for name, value in (("valid_pct", self.valid_pct), ("carve_pct", self.carve_pct)):
+            if value == 0:
+                raise ValueError(f"{name}=0: expected above 0, something must be validated on")
         if self.valid_pct + self.test_pct >= 0.95:
             raise ValueError(
                 f"valid_pct + test_pct = {self.valid_pct + self.test_pct:g} leaves nothing to "

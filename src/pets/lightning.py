@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import instantiate
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
@@ -15,7 +14,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pets.checkpoints import AtomicCheckpointIO
 from pets.config import Target, TrainConfig
 from pets.run_dir import RunDir
-from pets.validation import check_arguments
+from pets.targets import build, check_arguments
 
 # What pets gives the Trainer itself.
 _OWN = (
@@ -54,15 +53,12 @@ def trainer(
 
 def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:
     """Fresh callbacks, in the config's order."""
-    return [instantiate(node.model_dump(by_alias=True)) for node in nodes.values()]
+    return [build(f"callbacks.{name}", node) for name, node in nodes.items()]
 
 
 def build_loggers(nodes: Mapping[str, Target], run: RunDir) -> list[Logger]:
     """The loggers, each writing below the run directory."""
-    return [
-        instantiate(node.model_dump(by_alias=True), save_dir=str(run.path))
-        for node in nodes.values()
-    ]
+    return [build(f"logger.{name}", node, save_dir=str(run.path)) for name, node in nodes.items()]
 
 
 def log_hparams(loggers: list[Logger], config: TrainConfig, results: Mapping[str, Any]) -> None:
@@ -104,7 +100,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def quiet() -> None:
     """Lightning's remarks about choices that are meant, off; its warnings stay."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("timm").setLevel(logging.WARNING)
     for meant in (
         ".*does not have many workers.*",  # on few cores none is the fastest
         ".*number of training batches.*smaller than the logging interval.*",

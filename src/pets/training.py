@@ -30,7 +30,7 @@ from pets.models.module import TransferModule
 from pets.plan.freezing import frozen_groups
 from pets.run_dir import RunDir
 from pets.seeding import derive
-from pets.validation import check_signature
+from pets.targets import check_signature
 
 log = logging.getLogger(__name__)
 
@@ -129,16 +129,14 @@ def resume_point(
 def check_signatures(config: TrainConfig) -> None:
     """Every `_target_` exists and takes its arguments, before data is read. Raises ConfigError."""
     check_augment(config.augment)
-    head = config.model.head.model_dump(by_alias=True)
-    check_signature("model.head", head, ("features", "classes"))
-    check_signature("optimizer", config.optimizer.model_dump(by_alias=True), ("params",))
+    check_signature("model.head", config.model.head, ("features", "classes"))
+    check_signature("optimizer", config.optimizer, ("params",))
     if config.data.prepare is not None:
-        prepare = config.data.prepare.model_dump(by_alias=True)
-        check_signature("data.prepare", prepare, ("root",))
+        check_signature("data.prepare", config.data.prepare, ("root",))
     for name, node in config.callbacks.items():
-        check_signature(f"callbacks.{name}", node.model_dump(by_alias=True))
+        check_signature(f"callbacks.{name}", node)
     for name, node in config.logger.items():
-        check_signature(f"logger.{name}", node.model_dump(by_alias=True), ("save_dir",))
+        check_signature(f"logger.{name}", node, ("save_dir",))
     check_trainer(config.trainer)
 
 

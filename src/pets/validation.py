@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
@@ -120,49 +120,3 @@ def suggestion(key: str, schema: type[BaseModel]) -> str:
     close = difflib.get_close_matches(key, list(known_keys(schema)), n=1, cutoff=0.6)
     see_all = "--cfg job shows every key"
     return f"did you mean {close[0]}? ({see_all})" if close else see_all
-
-
-def check_signature(key: str, node: Mapping[str, Any], given: tuple[str, ...] = ()) -> None:
-    """Fail unless the function behind `_target_` takes exactly the arguments of the node.
-
-    `given` names the arguments that the code adds itself. Raises ConfigError.
-    """
-    from hydra.utils import get_object
-
-    path = node["_target_"]
-    try:
-        function = get_object(path)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{key}._target_={path}: cannot be imported ({reason})") from error
-    arguments = {name: value for name, value in node.items() if not name.startswith("_")}
-    check_arguments(key, function, arguments, given, partial=bool(node.get("_partial_")))
-
-
-def check_arguments(
-    key: str,
-    function: Any,
-    arguments: Mapping[str, Any],
-    given: tuple[str, ...] = (),
-    partial: bool = False,
-) -> None:
-    """Fail with a line that names the argument when `function` would not take it."""
-    parameters = inspect.signature(function).parameters
-    name = getattr(function, "__qualname__", str(function))
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for argument in arguments:
-        if argument in given:
-            raise ConfigError(f"{key}.{argument}: is set by pets itself; remove it")
-        if argument not in parameters and not takes_any:
-            close = difflib.get_close_matches(argument, list(parameters), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(parameters)}"
-            raise ConfigError(f"{key}.{argument}: {name} takes no such argument; {hint}")
-    if partial:
-        return
-    for parameter in parameters.values():
-        needed = parameter.default is parameter.empty and parameter.kind not in (
-            parameter.VAR_KEYWORD,
-            parameter.VAR_POSITIONAL,
-        )
-        if needed and parameter.name not in arguments and parameter.name not in given:
-            raise ConfigError(f"{key}.{parameter.name} is missing: {name} needs it")

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from torchvision.transforms import v2
 
 from pets.data.augment import LessonCrop, resize_to_cover, warp_grid
@@ -14,6 +13,7 @@ from pets.data.transforms import (
     train_transform,
 )
 from pets.seeding import torch_stream
+from pets.targets import build
 from tests.conftest import train_config
 
 PLAIN = Preprocess((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", 0.875)
@@ -126,5 +126,5 @@ def test_mixed_batches_share_their_labels(name: str) -> None:
 def test_transforms_are_built_from_their_config() -> None:
     node = train_config().augment.crop
     assert node is not None
-    crop = instantiate(node.model_dump(by_alias=True), size=(8, 8), interpolation=BILINEAR)
+    crop = build("augment.crop", node, size=(8, 8), interpolation=BILINEAR)
     assert (crop.rotate, crop.zoom, crop.warp, crop.p) == (10, 1.1, 0.2, 0.75)

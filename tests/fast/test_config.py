@@ -1,10 +1,12 @@
 """A wrong config is one line that names the key, the value, what was expected and the fix."""
 
 import pytest
+import torch
 
-from pets.config import EvalConfig, TrainConfig
+from pets.config import EvalConfig, Target, TrainConfig
 from pets.errors import ConfigError
-from pets.validation import check_signature, typed, typed_values
+from pets.targets import build, check_signature
+from pets.validation import typed, typed_values
 from tests.conftest import composed, train_config
 
 
@@ -119,7 +121,7 @@ def test_eval_needs_a_run() -> None:
     ("node", "line"),
     [
         (
-            {"_target_": "torch.optim.AdamW", "_partial_": True, "beta": 3},
+            {"_target_": "torch.optim.AdamW", "beta": 3},
             r"x\.beta: AdamW takes no such argument; did you mean betas\?",
         ),
         (
@@ -134,4 +136,11 @@ def test_eval_needs_a_run() -> None:
 )
 def test_a_wrong_signature_names_the_argument(node: dict[str, object], line: str) -> None:
     with pytest.raises(ConfigError, match=line):
-        check_signature("x", node)
+        check_signature("x", Target.model_validate(node), ("params",))
+
+
+def test_refused_values_name_their_key() -> None:
+    target = Target.model_validate({"_target_": "torch.optim.AdamW", "betas": [2.0, 3.0]})
+    weight = [torch.nn.Parameter(torch.zeros(1))]
+    with pytest.raises(ConfigError, match=r"optimizer: torch\.optim\.AdamW refuses .*beta"):
+        build("optimizer", target, params=weight)

@@ -18,7 +18,9 @@ def test_lesson1_on_real_photos(tmp_path: Path, mini: Path) -> None:
     assert results["test"]["photos"] == 119
     assert results["test"]["accuracy"] >= 0.89
     assert results["valid"]["accuracy"] >= 0.87
-    errors = [float(row.split(",")[5]) for row in (run / "metrics.csv").read_text().splitlines()[1:]]
+    errors = [
+        float(row.split(",")[5]) for row in (run / "metrics.csv").read_text().splitlines()[1:]
+    ]
     assert len(errors) == 6
     # The lesson's "it got worse" is what a moving batch norm or a wrong rate would show here.
     assert errors[5] <= errors[3] + 0.02

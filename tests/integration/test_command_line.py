@@ -78,9 +78,7 @@ def test_tab_completion(pets: Pets) -> None:
         (["look", "data.label_regex='^x(.)'"], "data.label_regex=^x(.): matches none of 100 files"),
     ],
 )
-def test_a_mistake_is_one_line(
-    pets: Pets, drawn: Path, words: list[str], line: str
-) -> None:
+def test_a_mistake_is_one_line(pets: Pets, drawn: Path, words: list[str], line: str) -> None:
     offline = "model=resnet34" in words
     root = [] if "data=folder" in words or words[0] == "eval" else [f"data.root={drawn}"]
     # Weights from the net are looked for in a folder of their own, behind a proxy that is not.

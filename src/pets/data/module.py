@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra.utils import instantiate
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,6 +17,7 @@ from pets.data.photos import Photos, collect_photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import Preprocess, eval_transform, train_transform
 from pets.seeding import derive
+from pets.targets import build
 
 log = logging.getLogger(__name__)
 Batch = tuple[Tensor, Tensor]
@@ -101,8 +101,7 @@ def prepare_photos(config: DataConfig) -> Photos:
     """
     root = Path(config.root)
     if not root.exists() and config.prepare is not None:
-        node = config.prepare.model_dump(by_alias=True)
         log.info("%s is not there yet: %s", root, config.prepare.target.rpartition(".")[2])
         root.parent.mkdir(parents=True, exist_ok=True)
-        instantiate(node, root=root)
+        build("data.prepare", config.prepare, root=root)
     return collect_photos(config)

@@ -39,7 +39,7 @@ def split_photos(labels: dict[str, str], root: Path, config: DataConfig) -> dict
     }[kind](labels, root, config)
     if VALID not in named.values():
         rest = {path: labels[path] for path, split in named.items() if split == TRAIN}
-        named |= carve(rest, VALID, config.valid_pct, config.split_seed)
+        named |= carve(rest, VALID, config.carve_pct, config.split_seed)
     return named
 
 

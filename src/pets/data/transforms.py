@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
@@ -16,7 +15,7 @@ from torchvision.transforms.v2 import functional as VF
 
 from pets.config import AugmentConfig
 from pets.data.augment import resize_to_cover
-from pets.validation import check_signature
+from pets.targets import build, check_signature
 
 _GIVEN_TO_CROP = ("size", "interpolation")
 
@@ -76,9 +75,8 @@ def train_pixels(
     """The augmentation of single photos, uint8 in and out; draws from torch's generator."""
     crop: v2.Transform = CentreCrop(size, preprocess)
     if augment.crop is not None:
-        node = augment.crop.model_dump(by_alias=True)
-        crop = instantiate(node, size=size, interpolation=preprocess.mode)
-    photo = [instantiate(node.model_dump(by_alias=True)) for node in augment.photo.values()]
+        crop = build("augment.crop", augment.crop, size=size, interpolation=preprocess.mode)
+    photo = [build(f"augment.photo.{name}", node) for name, node in augment.photo.items()]
     return v2.Compose([crop, *photo])
 
 
@@ -92,16 +90,16 @@ def train_transform(
 def batch_transforms(augment: AugmentConfig, n_classes: int) -> list[v2.Transform]:
     """MixUp and its like: (photos, class indices) to (photos, label shares)."""
     return [
-        instantiate(node.model_dump(by_alias=True), num_classes=n_classes)
-        for node in augment.batch.values()
+        build(f"augment.batch.{name}", node, num_classes=n_classes)
+        for name, node in augment.batch.items()
     ]
 
 
 def check_augment(augment: AugmentConfig) -> None:
     """Every transform exists and takes its arguments. Raises ConfigError."""
     if augment.crop is not None:
-        check_signature("augment.crop", augment.crop.model_dump(by_alias=True), _GIVEN_TO_CROP)
+        check_signature("augment.crop", augment.crop, _GIVEN_TO_CROP)
     for name, node in augment.photo.items():
-        check_signature(f"augment.photo.{name}", node.model_dump(by_alias=True))
+        check_signature(f"augment.photo.{name}", node)
     for name, node in augment.batch.items():
-        check_signature(f"augment.batch.{name}", node.model_dump(by_alias=True), ("num_classes",))
+        check_signature(f"augment.batch.{name}", node, ("num_classes",))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from pets.config import ModelConfig
@@ -13,6 +12,7 @@ from pets.data.transforms import Preprocess
 from pets.models.body import Body
 from pets.models.weights import empty_network, load_pretrained
 from pets.seeding import derive, torch_stream
+from pets.targets import build
 
 HEAD = "head"
 
@@ -31,8 +31,9 @@ class Classifier(nn.Module):
         super().__init__()
         self.config, self.classes, self.preprocess, self.size = config, classes, preprocess, size
         self.body = body
-        node = config.head.model_dump(by_alias=True)
-        self.head: nn.Module = instantiate(node, features=body.features, classes=len(classes))
+        self.head: nn.Module = build(
+            "model.head", config.head, features=body.features, classes=len(classes)
+        )
         if config.channels_last:
             self.to(memory_format=torch.channels_last)
 

@@ -36,16 +36,21 @@ class ConcatPoolHead(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """Average over the map, then one linear layer that starts at zero: (B, features, h, w) to
-    (B, classes)."""
+    """Average over the map, layer norm, one linear layer that starts at zero: (B, features, h, w)
+    to (B, classes).
+
+    The norm makes one learning rate fit the features of any body. With few photos a class it does
+    better than the hidden layer of `ConcatPoolHead` (README, "Defaults").
+    """
 
     def __init__(self, features: int, classes: int):
         super().__init__()
+        self.norm = nn.LayerNorm(features)
         self.linear = nn.Linear(features, classes)
         _start_at_zero(self.linear)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x.mean((2, 3)))
+        return self.linear(self.norm(x.mean((2, 3))))
 
 
 def _start_at_zero(layer: nn.Linear) -> None:

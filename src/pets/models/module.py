@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +17,7 @@ from pets.models.metrics import SplitMetrics
 from pets.plan.freezing import freeze_to, train_mode
 from pets.plan.rates import param_groups, schedule, spread
 from pets.seeding import derive
+from pets.targets import build
 
 Batch = tuple[Tensor, Tensor]
 
@@ -37,7 +37,7 @@ class TransferModule(LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.optimizer_config = optimizer.model_dump(by_alias=True)
+        self.optimizer = optimizer
         self.batch_transforms = batch_transforms
         self.train_loss = MeanMetric()
         self.metrics = SplitMetrics(model.classes)
@@ -57,7 +57,7 @@ class TransferModule(LightningModule):
     def configure_optimizers(self) -> Any:
         assert self.stage is not None
         rates = spread(self.stage.lr, len(self.model.layer_groups))
-        optimizer = instantiate(self.optimizer_config)(param_groups(self.model, rates))
+        optimizer = build("optimizer", self.optimizer, params=param_groups(self.model, rates))
         steps = int(self.trainer.estimated_stepping_batches)
         plan = schedule(optimizer, self.stage, steps)
         if plan is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +14,14 @@ from typing import Any
 import timm
 import torch
 import torchvision
+from huggingface_hub import constants as hub
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from pets.config import ModelConfig
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, WeightsError, some
+from pets.network import need_host
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
         raise ConfigError(_unknown(config, names))
     weights = torchvision.models.get_model_weights(config.name).DEFAULT
     with _says_the_ways_out(config):
+        kept = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        if config.weights == "default" and not kept.exists():
+            need_host(weights.url)
         network = torchvision.models.get_model(
             config.name, weights=weights if config.weights == "default" else None
         )
@@ -84,7 +88,7 @@ def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
 def _timm(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
     if not timm.is_model(config.name):
         raise ConfigError(_unknown(config, timm.list_models()))
-    with _says_the_ways_out(config):
+    with _says_the_ways_out(config), _cache_alone_when_offline():
         network: Any = timm.create_model(config.name, pretrained=config.weights == "default")
     values: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     preprocess = Preprocess(
@@ -105,10 +109,22 @@ def _unknown(config: ModelConfig, names: list[str]) -> str:
 
 
 @contextmanager
+def _cache_alone_when_offline() -> Iterator[None]:
+    """Keep the hub's client from trying for a minute where its host cannot be reached."""
+    before = hub.HF_HUB_OFFLINE
+    try:
+        need_host(hub.ENDPOINT)
+    except OSError:
+        hub.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before
+
+
+@contextmanager
 def _says_the_ways_out(config: ModelConfig) -> Iterator[None]:
     """Give up within seconds where there is no network, and say what can be done instead."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(10)
     try:
         yield
     except Exception as error:
@@ -120,8 +136,6 @@ def _says_the_ways_out(config: ModelConfig) -> Iterator[None]:
             "(1) go online once, they are kept; (2) model.weights=<file> with a state dict; "
             "(3) model=efficientnet_lite0, whose weights are a package"
         ) from error
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _fill_from_file(network: nn.Module, file: Path) -> str:

@@ -1,0 +1,69 @@
+"""What a config names by `_target_`: its signature checked before data is read, then built."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import get_object, instantiate
+
+from pets.config import Target
+from pets.errors import ConfigError
+
+
+def build(key: str, target: Target, **given: Any) -> Any:
+    """Call what `target` names with its own arguments and the `given` ones.
+
+    Raises ConfigError naming `key` when it refuses their values; its other errors pass.
+    """
+    # Called here and not inside `instantiate`, which would wrap every error in one of its own.
+    function = instantiate(target.model_dump(by_alias=True), _partial_=True, _convert_="all")
+    try:
+        return function(**given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {target.target} refuses its arguments ({error})") from error
+
+
+def check_signature(key: str, target: Target, given: tuple[str, ...] = ()) -> None:
+    """Fail unless the function behind `_target_` takes exactly the arguments of the node.
+
+    `given` names the arguments that the code adds itself. Raises ConfigError.
+    """
+    try:
+        function = get_object(target.target)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{key}._target_={target.target}: cannot be imported ({reason})"
+        ) from error
+    arguments = {name: value for name, value in target if not name.startswith("_")}
+    arguments.pop("target")
+    check_arguments(key, function, arguments, given)
+
+
+def check_arguments(
+    key: str,
+    function: Any,
+    arguments: Mapping[str, Any],
+    given: tuple[str, ...] = (),
+) -> None:
+    """Fail with a line that names the argument when `function` would not take it."""
+    parameters = inspect.signature(function).parameters
+    name = getattr(function, "__qualname__", str(function))
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for argument in arguments:
+        if argument in given:
+            raise ConfigError(f"{key}.{argument}: is set by pets itself; remove it")
+        if argument not in parameters and not takes_any:
+            close = difflib.get_close_matches(argument, list(parameters), n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(parameters)}"
+            raise ConfigError(f"{key}.{argument}: {name} takes no such argument; {hint}")
+    for parameter in parameters.values():
+        needed = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_KEYWORD,
+            parameter.VAR_POSITIONAL,
+        )
+        if needed and parameter.name not in arguments and parameter.name not in given:
+            raise ConfigError(f"{key}.{parameter.name} is missing: {name} needs it")
