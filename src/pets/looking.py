@@ -109,7 +109,7 @@ def draw_classes(photos: Photos) -> Figure:
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.set_xlabel("photos")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

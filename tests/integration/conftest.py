@@ -13,10 +13,11 @@ import pytest
 # Small pictures of drawn pets, real weights: a run of two stages in seconds.
 SMALL = (
     "model=efficientnet_lite0",
-    "data.size=64",
+    "data.size=96",
     "data.batch_size=16",
     "data.num_workers=0",
     "plan.stages.head.epochs=2",
+    "plan.stages.body.epochs=3",
 )
 
 

@@ -120,3 +120,14 @@ def test_look_says_and_draws_what_there_is(pets: Pets, drawn: Path) -> None:
     assert "width   96 to 96 pixels, median 96" in said
     pictures = sorted(p.name for p in (pets.folder / "outputs").rglob("*.png"))
     assert pictures == ["augmented.png", "classes.png", "photos.png", "sizes.png"]
+
+
+def test_runs_of_the_same_second_have_directories_of_their_own(pets: Pets, drawn: Path) -> None:
+    words = [sys.executable, "-m", "pets", "look", f"data.root={drawn}"]
+    started = [
+        subprocess.Popen(words, cwd=pets.folder, stdout=subprocess.DEVNULL) for _ in range(2)
+    ]
+    assert [process.wait() for process in started] == [0, 0]
+    folders = list((pets.folder / "outputs").iterdir())
+    assert len(folders) == 2
+    assert all(len(list(folder.glob("*.png"))) == 4 for folder in folders)

@@ -53,7 +53,7 @@ def test_a_run_directory_holds_everything(trained: Path) -> None:
     found = status(trained)
     assert found["state"] == "finished"
     assert set(found["results"]) == {"valid", "test"}
-    assert (found["stage"], found["epoch"], found["epochs"]) == ("body", 2, 2)
+    assert (found["stage"], found["epoch"], found["epochs"]) == ("body", 3, 3)
     assert json.loads((trained / "data.json").read_text())["train"] == 60
 
 
@@ -62,6 +62,7 @@ def test_it_learns_what_it_should(trained: Path) -> None:
     rows = metrics(trained)
     assert [(r["stage"], r["epoch"], r["step"]) for r in rows] == [
         ("head", "1", "3"), ("head", "2", "6"), ("body", "1", "9"), ("body", "2", "12"),
+        ("body", "3", "15"),
     ]  # fmt: skip
     assert float(rows[0]["train_loss"]) == pytest.approx(GOLDEN["first_train_loss"], abs=2e-3)
     assert float(rows[-1]["valid_loss"]) == pytest.approx(GOLDEN["last_valid_loss"], abs=2e-2)
@@ -78,7 +79,13 @@ def test_best_is_the_epoch_with_the_lowest_error(trained: Path) -> None:
     errors = [float(row["error_rate"]) for row in metrics(trained)]
     about = read_checkpoint(trained / "checkpoints/best.ckpt")["pets"]
     place = errors.index(min(errors))
-    assert (about["stage"], about["epochs"]) == (("head", "body")[place // 2], place % 2 + 1)
+    assert (about["stage"], about["epochs"]) == (
+        ("head", 1),
+        ("head", 2),
+        ("body", 1),
+        ("body", 2),
+        ("body", 3),
+    )[place]
 
 
 def test_tensorboard_has_the_closed_form_curves_and_a_filled_hparams_tab(trained: Path) -> None:
@@ -90,11 +97,12 @@ def test_tensorboard_has_the_closed_form_curves_and_a_filled_hparams_tab(trained
     for place, group in enumerate(groups):
         expected = []
         body_lr = 1e-6 * 100 ** (place / 8)
-        for lr in (3e-3, body_lr):
-            expected += [one_cycle(step, 6, lr, max(0.3, 2 / 6), 25.0) for step in range(6)]
+        for lr, steps in ((3e-3, 6), (body_lr, 9)):
+            pct = max(0.3, 2 / steps)
+            expected += [one_cycle(step, steps, lr, pct, 25.0) for step in range(steps)]
         rates = events.Scalars(f"lr/{group}")
         momenta = events.Scalars(f"momentum/{group}")
-        assert [e.step for e in rates] == list(range(12))
+        assert [e.step for e in rates] == list(range(15))
         assert [e.value for e in rates] == pytest.approx([r for r, _ in expected], rel=1e-5)
         assert [e.value for e in momenta] == pytest.approx([m for _, m in expected], rel=1e-5)
     assert [e.value for e in events.Scalars("valid/error_rate")] == pytest.approx(
@@ -143,7 +151,7 @@ def killed_after(pets: Pets, rows: int, *words: str) -> Path:
             runs = pets.runs()
             if runs and len(metrics_or_none(runs[0])) >= rows:
                 # Somewhere inside the next epoch.
-                time.sleep(0.3)
+                time.sleep(0.05)
                 break
             time.sleep(0.05)
         assert process.poll() is None, "the run ended before it could be killed"
@@ -157,7 +165,7 @@ def metrics_or_none(run: Path) -> list[dict[str, str]]:
     return metrics(run) if (run / "metrics.csv").exists() else []
 
 
-@pytest.mark.parametrize("rows", [0, 1, 3])
+@pytest.mark.parametrize("rows", [0, 1, 4])
 def test_killed_and_resumed_is_as_if_never_stopped(
     trained: Path, pets: Pets, drawn: Path, rows: int
 ) -> None:
