@@ -200,6 +200,8 @@ def measure(command: list[str | Path]) -> Measurement:
     """Run a command that prints its measurement, in an empty folder and a process of its own."""
     environment = os.environ | {
         "OMP_NUM_THREADS": str(CORES),
+        # Threads that wait for a core someone else has would burn CPU time that is no work.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": str(HERE),
     }

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.utils import get_object
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
@@ -56,9 +57,18 @@ def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:
     return [build(f"callbacks.{name}", node) for name, node in nodes.items()]
 
 
-def build_loggers(nodes: Mapping[str, Target], run: RunDir) -> list[Logger]:
-    """The loggers, each writing below the run directory."""
-    return [build(f"logger.{name}", node, save_dir=str(run.path)) for name, node in nodes.items()]
+def build_loggers(nodes: Mapping[str, Target], run: RunDir, steps_done: int) -> list[Logger]:
+    """The loggers, each writing below the run directory.
+
+    TensorBoard is told to forget what a killed run wrote after the step it goes on from.
+    """
+    loggers = []
+    for name, node in nodes.items():
+        given: dict[str, Any] = {"save_dir": str(run.path)}
+        if steps_done and get_object(node.target) is TensorBoardLogger:
+            given["purge_step"] = steps_done
+        loggers.append(build(f"logger.{name}", node, **given))
+    return loggers
 
 
 def log_hparams(loggers: list[Logger], config: TrainConfig, results: Mapping[str, Any]) -> None:

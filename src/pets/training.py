@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from pytorch_lightning import Trainer
@@ -60,8 +61,9 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     log.info("%s, weights: %s", config.model.name, source)
 
     recorder = Recorder(run)
-    loggers = build_loggers(config.logger, run)
-    run_stages(config, module, data, recorder, loggers)
+    start = resume_point(config, module, recorder)
+    loggers = build_loggers(config.logger, run, steps_done=start.steps_before + start.steps)
+    run_stages(config, start, module, data, recorder, loggers)
 
     results = {
         split: measure(module, data.eval_dataloader(split), trainer(config.trainer))
@@ -76,19 +78,16 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
 
 def run_stages(
     config: TrainConfig,
+    start: StartPoint,
     module: TransferModule,
     data: PetsDataModule,
     recorder: Recorder,
     loggers: list[Any],
 ) -> None:
     """One `fit` a stage, each with its own frozen layers, optimizer and schedule."""
-    run = recorder.run
-    first, done_before = resume_point(config, module, recorder)
-    steps = done_before["steps_before"]
-    for place, (name, stage) in enumerate(config.plan.stages.items()):
-        if place < first:
-            continue
-        going_on = place == first and done_before["epochs"] > 0
+    steps = start.steps_before
+    for name, stage in list(config.plan.stages.items())[start.place :]:
+        going_on = start.steps > 0 and steps == start.steps_before
         module.begin(name, stage, steps, derive(config.seed, "stage", name))
         data.begin(name)
         fit: Trainer = trainer(
@@ -98,21 +97,27 @@ def run_stages(
             logger=loggers,
         )
         log.info("\nstage %s: %s epochs, lr %s", name, stage.epochs, _rates(stage.lr))
-        fit.fit(module, data, ckpt_path=run.checkpoint() if going_on else None)
+        fit.fit(module, data, ckpt_path=recorder.run.checkpoint() if going_on else None)
         steps += fit.global_step
 
 
-def resume_point(
-    config: TrainConfig, module: TransferModule, recorder: Recorder
-) -> tuple[int, dict[str, int]]:
-    """The place of the stage to begin or go on with, and what is done of it.
+@dataclass(frozen=True)
+class StartPoint:
+    """The stage to begin or go on with, by its place in the plan; the optimizer steps done before
+    it, and inside it."""
 
-    Puts the weights of the last checkpoint into the module.
-    """
+    place: int = 0
+    steps_before: int = 0
+    steps: int = 0
+
+
+def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder) -> StartPoint:
+    """Where to start: the beginning, or after the last checkpoint, whose weights are put into the
+    module."""
     last = recorder.run.checkpoint()
     if not last.exists():
         recorder.keep_only(0)
-        return 0, {"epochs": 0, "steps_before": 0}
+        return StartPoint()
     checkpoint = read_checkpoint(last)
     about = checkpoint["pets"]
     module.load_state_dict(checkpoint["state_dict"])
@@ -122,8 +127,8 @@ def resume_point(
     recorder.keep_only(before + about["epochs"])
     log.info("going on after %s epochs of stage %s", about["epochs"], about["stage"])
     if about["epochs"] >= config.plan.stages[about["stage"]].epochs:
-        return place + 1, {"epochs": 0, "steps_before": about["steps_before"] + about["steps"]}
-    return place, {"epochs": about["epochs"], "steps_before": about["steps_before"]}
+        return StartPoint(place + 1, about["steps_before"] + about["steps"])
+    return StartPoint(place, about["steps_before"], about["steps"])
 
 
 def check_signatures(config: TrainConfig) -> None:

@@ -88,6 +88,11 @@ def test_best_is_the_epoch_with_the_lowest_error(trained: Path) -> None:
     )[place]
 
 
+def scalars(run: Path, tag: str) -> list[Any]:
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    return events.Reload().Scalars(tag)
+
+
 def test_tensorboard_has_the_closed_form_curves_and_a_filled_hparams_tab(trained: Path) -> None:
     events = EventAccumulator(str(trained / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
@@ -100,12 +105,11 @@ def test_tensorboard_has_the_closed_form_curves_and_a_filled_hparams_tab(trained
         for lr, steps in ((3e-3, 6), (body_lr, 9)):
             pct = max(0.3, 2 / steps)
             expected += [one_cycle(step, steps, lr, pct, 25.0) for step in range(steps)]
-        rates = events.Scalars(f"lr/{group}")
-        momenta = events.Scalars(f"momentum/{group}")
+        rates, momenta = scalars(trained, f"lr/{group}"), scalars(trained, f"momentum/{group}")
         assert [e.step for e in rates] == list(range(15))
         assert [e.value for e in rates] == pytest.approx([r for r, _ in expected], rel=1e-5)
         assert [e.value for e in momenta] == pytest.approx([m for _, m in expected], rel=1e-5)
-    assert [e.value for e in events.Scalars("valid/error_rate")] == pytest.approx(
+    assert [e.value for e in scalars(trained, "valid/error_rate")] == pytest.approx(
         [float(row["error_rate"]) for row in metrics(trained)]
     )
 
@@ -178,6 +182,8 @@ def test_killed_and_resumed_is_as_if_never_stopped(
     assert same(weights(run), weights(trained))
     assert status(run)["results"] == status(trained)["results"]
     assert pets.runs() == [run]
+    rates = scalars(run, "lr/head")
+    assert [e.step for e in rates] == list(range(15))
     assert "is finished; there is nothing to go on with" in pets.one_line("train", f"resume={run}")
 
 
