@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from hydra.utils import get_object
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ProgressBar
@@ -37,6 +38,8 @@ def trainer(
 ) -> Trainer:
     """A Trainer for one stage, or for a measurement."""
     callbacks = callbacks or []
+    # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Trainer(
         **values,
         max_epochs=max_epochs,

@@ -131,9 +131,10 @@ class RunDir:
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """One of the JSON files, replaced in one step."""
-        part = self.path / f".{name}.part"
+        file = self.path / name
+        part = file.with_name(f".{file.name}.part")
         part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        part.replace(self.path / name)
+        part.replace(file)
 
 
 def environment() -> dict[str, Any]:
