@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
 import os
@@ -133,12 +132,13 @@ def _refuse_empty(overrides: list[str]) -> None:
 
 def _leave_nothing(folder: Path) -> None:
     """Remove the directory of a run that never began: it holds an empty log at most."""
-    files = list(folder.iterdir()) if folder.name and folder != Path.cwd() else []
+    if folder == Path.cwd():  # of commands that leave no directory
+        return
+    files = list(folder.iterdir())
     if all(file.suffix == ".log" and file.stat().st_size == 0 for file in files):
         for file in files:
             file.unlink()
-        with contextlib.suppress(OSError):  # not empty, or the working directory
-            folder.rmdir()
+        folder.rmdir()
 
 
 def _completion_words(words: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from pets.checkpoints import read_checkpoint
 from pets.config import TrainConfig
 from pets.errors import RunError
 from pets.models.classifier import Classifier, classifier_from
-from pets.models.module import TransferModule
+from pets.plan.transfer import TransferModule
 from pets.run_dir import RunDir
 from pets.validation import typed_values
 

@@ -27,8 +27,8 @@ from pets.lightning import (
 )
 from pets.memory import keep_freed_memory
 from pets.models.classifier import HEAD, new_body, new_classifier
-from pets.models.module import TransferModule
 from pets.plan.freezing import frozen_groups
+from pets.plan.transfer import TransferModule
 from pets.run_dir import RunDir
 from pets.seeding import derive
 from pets.targets import check_signature

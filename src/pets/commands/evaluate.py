@@ -30,7 +30,7 @@ def run(cfg: DictConfig) -> None:
     from pets.evaluation import load_run, measure
     from pets.lightning import check_trainer, quiet, trainer
     from pets.memory import keep_freed_memory
-    from pets.models.module import TransferModule
+    from pets.plan.transfer import TransferModule
 
     quiet()
     keep_freed_memory()

@@ -1,1 +1,1 @@
-"""From an architecture's name to a classifier: weights, body, groups, head, Lightning module."""
+"""From an architecture's name to a classifier: weights, body, layer groups, head, metrics."""

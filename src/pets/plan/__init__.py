@@ -1,1 +1,1 @@
-"""A plan's stages: what is frozen, at which rates, one `fit` after the other."""
+"""A plan's stages: what is frozen, at which rates, and the Lightning module that trains one."""
