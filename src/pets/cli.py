@@ -112,7 +112,7 @@ def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictCo
             _refuse_empty(hydra.overrides.task)
             return task(cfg)
         except PetsError as error:
-            _leave_nothing(Path(hydra.runtime.output_dir))
+            _leave_nothing(Path(hydra.runtime.output_dir), hydra.job.name)
             if hydra.mode == RunMode.MULTIRUN:
                 raise
             _stop(str(error))
@@ -130,15 +130,14 @@ def _refuse_empty(overrides: list[str]) -> None:
             )
 
 
-def _leave_nothing(folder: Path) -> None:
-    """Remove the directory of a run that never began: it holds an empty log at most."""
-    if folder == Path.cwd():  # of commands that leave no directory
-        return
-    files = list(folder.iterdir())
-    if all(file.suffix == ".log" and file.stat().st_size == 0 for file in files):
-        for file in files:
-            file.unlink()
-        folder.rmdir()
+def _leave_nothing(folder: Path, job: str) -> None:
+    """Remove what Hydra made for a run that never began: an empty log, and its directory if that
+    is all there was in it."""
+    log = folder / f"{job}.log"
+    if log.exists() and log.stat().st_size == 0:
+        log.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _completion_words(words: list[str]) -> list[str]:

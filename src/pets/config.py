@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
-Pair = Annotated[tuple[int, int], Field(strict=False)]
+Side = Annotated[int, Field(ge=8, le=4096)]
 
 
 class Strict(BaseModel):
@@ -46,8 +46,8 @@ class DataConfig(Strict):
     split_seed: int
     on_bad_image: Literal["error", "skip"]
     on_unlabelled: Literal["error", "skip"]
-    size: Annotated[int, Field(ge=8, le=4096)] | Annotated[tuple[int, int], Field(strict=False)] = (
-        Field(description="pixels: one number of at least 8, or [height, width]")
+    size: Side | Annotated[tuple[Side, Side], Field(strict=False)] = Field(
+        description="pixels: one number from 8 to 4096, or [height, width]"
     )
     batch_size: int = Field(ge=1)
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
@@ -128,6 +128,12 @@ class StageConfig(Strict):
     schedule: Literal["one_cycle", "constant"]
     pct_start: float = Field(gt=0, lt=1)
     div: float = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _low_before_high(self) -> "StageConfig":
+        if isinstance(self.lr, tuple) and self.lr[0] > self.lr[1]:
+            raise ValueError(f"lr={list(self.lr)}: expected [low, high], the head's rate last")
+        return self
 
 
 class PlanConfig(Strict):

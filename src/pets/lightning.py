@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 from hydra.utils import get_object
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from pets.checkpoints import AtomicCheckpointIO
 from pets.config import Target, TrainConfig
+from pets.errors import ConfigError
 from pets.run_dir import RunDir
 from pets.targets import build, check_arguments
 
@@ -28,6 +30,13 @@ _OWN = (
 def check_trainer(values: Mapping[str, Any]) -> None:
     """The `trainer` group fits Lightning's Trainer. Raises ConfigError."""
     check_arguments("trainer", Trainer.__init__, values, given=(*_OWN, "self"))
+    try:
+        trainer(values)
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"trainer: Lightning's Trainer refuses its arguments ({reason})"
+        ) from error
 
 
 def trainer(

@@ -51,14 +51,16 @@ def typed_values(schema: type[Model], values: Any) -> Model:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        lines = dict.fromkeys(_line(schema, detail) for detail in error.errors())
+        lines = dict.fromkeys(_line(schema, detail, values) for detail in error.errors())
         raise ConfigError("\n".join(lines)) from error
 
 
-def _line(schema: type[BaseModel], detail: ErrorDetails) -> str:
+def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
     """One pydantic complaint in the words of the config: `key=value: what is wrong; the fix`."""
     keys, description = _place(schema, detail["loc"])
-    key, value = ".".join(keys), detail["input"]
+    key = ".".join(keys)
+    # Inside a union pydantic shows a part of the value; the user typed all of it.
+    value = _at(values, keys) if description else detail["input"]
     if detail["type"] == "extra_forbidden":
         return f"{key}={value}: no such key; {suggestion(key, schema)}"
     if detail["type"] == "missing" and not description:
@@ -90,6 +92,12 @@ def _place(schema: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[st
         elif not _is_model(model):
             model = _value_model(model)
     return keys, None
+
+
+def _at(values: Any, keys: list[str]) -> Any:
+    for key in keys:
+        values = values[key] if isinstance(values, dict) and key in values else None
+    return values
 
 
 def _is_model(annotation: Any) -> bool:

@@ -18,7 +18,7 @@ from tests.conftest import composed, train_config
         (["seed=-1"], "seed=-1: expected a number of at least 0"),
         (
             ["data.size=big"],
-            "data.size=big: expected pixels: one number of at least 8, or [height, width]",
+            "data.size=big: expected pixels: one number from 8 to 4096, or [height, width]",
         ),
         (
             ["plan.stages.head.lr=0"],
@@ -29,6 +29,14 @@ from tests.conftest import composed, train_config
             ["plan.stages.head.lr=[1e-3]"],
             "plan.stages.head.lr=[0.001]: expected a number above 0, or [low, high] spread over "
             "the layer groups",
+        ),
+        (
+            ["plan.stages.body.lr=[1e-3,1e-5]"],
+            "plan.stages.body: lr=[0.001, 1e-05]: expected [low, high], the head's rate last",
+        ),
+        (
+            ["data.size=[64,4]"],
+            "data.size=[64, 4]: expected pixels: one number from 8 to 4096, or [height, width]",
         ),
         (
             ["plan.stages.head.epochs=0"],
