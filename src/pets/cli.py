@@ -92,6 +92,10 @@ def run_command(name: str, arguments: list[str]) -> None:
         from pets.explain import explain
 
         _stop(explain(error, name, module.SCHEMA))
+    except OSError as error:
+        if show_all or error.filename is None:
+            raise
+        _stop(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         _stop("stopped", code=130)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=8, le=4096)]
 
 
@@ -29,7 +29,7 @@ class DataConfig(Strict):
     """Where the photos are, how they are labelled and split, and how they are fed."""
 
     name: str
-    root: str
+    root: str = Field(min_length=1, description="a folder")
     prepare: Target | None
     images: str
     photo_list: str | None
@@ -63,7 +63,9 @@ class DataConfig(Strict):
     def _no_key_without_effect(self) -> "DataConfig":
         """A key that the chosen labelling or split would ignore is a mistake, not a wish."""
         if self.label_from == "filename" and self.label_regex is None:
-            raise ValueError("label_from=filename needs data.label_regex, e.g. '^(.+)_\\d+'")
+            raise ValueError(
+                "label_from=filename needs a regex, as in \"data.label_regex='^(.+)_\\d+'\""
+            )
         if self.label_from != "filename" and self.label_regex is not None:
             raise ValueError(
                 f"label_regex has no effect with label_from={self.label_from}; "
@@ -189,7 +191,7 @@ class EvalConfig(Strict):
     """A trained run and the split to measure it on."""
 
     run: str
-    split: Literal["train", "valid", "test"]
+    split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
     data: RunDataConfig
     trainer: dict[str, Any]

@@ -21,7 +21,8 @@ def explain(error: Exception, command: str, schema: type[BaseModel]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(str(error.missing_cfg_file), error.options or ())
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read as key=value; quote it as 'key=\"value\"'"
+        key, _, value = str(error.override).partition("=")
+        return f"{error.override}: cannot be read as key=value; quote it: \"{key}='{value}'\""
     if match := re.search(r"Could not override '([^']+)'. No match in the defaults list", text):
         return f"{match[1]}: no such config group; pets {command} --help lists the groups"
     if match := re.search(r"Could not (?:override|delete from config).*?'([^']+)'", text):

@@ -30,6 +30,12 @@ _OWN = (
 def check_trainer(values: Mapping[str, Any]) -> None:
     """The `trainer` group fits Lightning's Trainer. Raises ConfigError."""
     check_arguments("trainer", Trainer.__init__, values, given=(*_OWN, "self"))
+    devices = values.get("devices", 1)
+    if devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
+        raise ConfigError(
+            f"trainer.devices={devices}: pets trains on one device; expected 1, or a list with the "
+            "number of one"
+        )
     try:
         trainer(values)
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:

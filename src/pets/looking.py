@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from pets.config import DataConfig, LookConfig
-from pets.data.images import open_rgb
+from pets.data.images import open_rgb, size_of
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, to_tensor, train_pixels
@@ -27,12 +26,8 @@ _USUAL = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", 0.875)
 def photo_sizes(photos: Photos) -> list[tuple[int, int]]:
     """Width and height in pixels of every photo, in the table's order; reads only the headers."""
 
-    def size(photo: Photo) -> tuple[int, int]:
-        with Image.open(photos.root / photo.path) as image:
-            return image.size
-
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(size, photos.rows))
+        return list(pool.map(lambda photo: size_of(photos.root / photo.path), photos.rows))
 
 
 def describe(photos: Photos, sizes: list[tuple[int, int]]) -> Iterator[str]:

@@ -39,7 +39,10 @@ def find_source(source: str) -> list[Path]:
         raise DataError(f"source={source}: no such photo, folder or list")
     if path.suffix.lower() != ".txt":
         return [path]
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"source={source}: is no text in UTF-8; expected a path a line") from error
     named = [Path(line) for line in lines if line and not line.startswith("#")]
     if not named:
         raise DataError(f"source={source}: the list is empty; expected a path a line")

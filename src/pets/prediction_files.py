@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pets.errors import ConfigError
 from pets.prediction import Prediction
 
 Write = Callable[[list[Prediction]], None]
+FIXED = ("file", "prediction", "probability", "error")
 
 
 @contextmanager
@@ -23,19 +25,38 @@ def prediction_file(out: Path, classes: list[str]) -> Iterator[Write]:
     """A function that appends predictions to `out`, whose suffix chooses the format.
 
     Columns: file, prediction, probability (of the prediction), one for each class, and error (why
-    a file could not be read). Raises ConfigError for another suffix.
+    a file could not be read). A class named like one of the others gets the column `class:<name>`.
+    Nothing is put in place when no file could be read. Raises ConfigError for another suffix, or
+    where nothing can be written.
     """
     writers = {".csv": _csv, ".parquet": _parquet, ".json": _json}
-    if out.suffix not in writers:
+    suffix = out.suffix.lower()
+    if suffix not in writers:
         raise ConfigError(f"out={out}: unknown format; expected {', '.join(writers)}")
-    out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.part")
+    named = 0
+
+    def counted(rows: list[Prediction]) -> None:
+        nonlocal named
+        named += sum(row.probabilities is not None for row in rows)
+        write(rows)
+
     try:
-        with writers[out.suffix](part, classes) as write:
-            yield write
-        part.replace(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with writers[suffix](part, columns_of(classes)) as write:
+            yield counted
+        if named:
+            part.replace(out)
+    except OSError as error:
+        raise ConfigError(f"out={out}: cannot be written ({error.strerror or error})") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def columns_of(classes: list[str]) -> list[str]:
+    """The classes' column names, none of them one of the fixed columns."""
+    return [f"class:{name}" if name in FIXED else name for name in classes]
 
 
 def best(prediction: Prediction, classes: list[str]) -> tuple[str, float] | None:
@@ -46,49 +67,54 @@ def best(prediction: Prediction, classes: list[str]) -> tuple[str, float] | None
     return classes[prediction.probabilities.index(probability)], probability
 
 
-def _row(prediction: Prediction, classes: list[str]) -> dict[str, Any]:
-    name, probability = best(prediction, classes) or (None, None)
-    values: list[Any] = prediction.probabilities or [None] * len(classes)
+def _row(prediction: Prediction, columns: list[str]) -> dict[str, Any]:
+    name, probability = best(prediction, columns) or (None, None)
+    values: list[Any] = prediction.probabilities or [None] * len(columns)
     return {
         "file": str(prediction.file),
-        "prediction": name,
+        "prediction": name and _class_of(name),
         "probability": probability,
-        **dict(zip(classes, values, strict=True)),
+        **dict(zip(columns, values, strict=True)),
         "error": prediction.error or None,
     }
 
 
+def _class_of(column: str) -> str:
+    name = column.removeprefix("class:")
+    return name if name in FIXED else column
+
+
 @contextmanager
-def _csv(part: Path, classes: list[str]) -> Iterator[Write]:
+def _csv(part: Path, columns: list[str]) -> Iterator[Write]:
     with part.open("w", newline="", encoding="utf-8") as stream:
-        columns = ["file", "prediction", "probability", *classes, "error"]
-        writer = csv.DictWriter(stream, columns)
+        names = ["file", "prediction", "probability", *columns, "error"]
+        writer = csv.DictWriter(stream, names)
         writer.writeheader()
-        yield lambda rows: writer.writerows(_row(row, classes) for row in rows)
+        yield lambda rows: writer.writerows(_row(row, columns) for row in rows)
 
 
 @contextmanager
-def _parquet(part: Path, classes: list[str]) -> Iterator[Write]:
+def _parquet(part: Path, columns: list[str]) -> Iterator[Write]:
     schema = pa.schema(
         [("file", pa.string()), ("prediction", pa.string()), ("probability", pa.float64())]
-        + [(name, pa.float64()) for name in classes]
+        + [(name, pa.float64()) for name in columns]
         + [("error", pa.string())]
     )
     with pq.ParquetWriter(part, schema) as writer:
         yield lambda rows: writer.write_table(
-            pa.Table.from_pylist([_row(row, classes) for row in rows], schema)
+            pa.Table.from_pylist([_row(row, columns) for row in rows], schema)
         )
 
 
 @contextmanager
-def _json(part: Path, classes: list[str]) -> Iterator[Write]:
+def _json(part: Path, columns: list[str]) -> Iterator[Write]:
     with part.open("w", encoding="utf-8") as stream:
         separator = "[\n"
 
         def write(rows: list[Prediction]) -> None:
             nonlocal separator
             for row in rows:
-                stream.write(separator + json.dumps(_row(row, classes)))
+                stream.write(separator + json.dumps(_row(row, columns)))
                 separator = ",\n"
 
         yield write

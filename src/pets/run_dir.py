@@ -81,7 +81,8 @@ class RunDir:
         try:
             values = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RunError(f"{self.path / 'config.yaml'}: cannot be read ({error})") from error
+            reason = " ".join(str(error).split())
+            raise RunError(f"{self.path / 'config.yaml'}: cannot be read ({reason})") from error
         if not isinstance(values, dict):
             raise RunError(f"{self.path / 'config.yaml'}: is no config")
         return values

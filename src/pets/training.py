@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
@@ -16,6 +17,7 @@ from pets.data.module import PetsDataModule, prepare_photos
 from pets.data.photos import SPLITS, Photos
 from pets.data.splits import TEST, VALID
 from pets.data.transforms import batch_transforms, check_augment
+from pets.errors import RunError
 from pets.evaluation import measure
 from pets.lightning import (
     build_callbacks,
@@ -50,8 +52,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     body, preprocess, source = new_body(config.model)
     for stage in config.plan.stages.values():
         frozen_groups([*(name for name, _ in body.groups), HEAD], stage.freeze_to)
-    photos = prepare_photos(config.data)
-    describe_data(photos, run)
+    photos = photos_of(config, run)
 
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
     size = config.data.height_width
@@ -145,11 +146,12 @@ def check_signatures(config: TrainConfig) -> None:
     check_trainer(config.trainer)
 
 
-def describe_data(photos: Photos, run: RunDir) -> None:
-    """Write the table of photos and their fingerprint into the run, and say what there is.
-
-    A resumed run is told when the data is not what it was.
-    """
+def photos_of(config: TrainConfig, run: RunDir) -> Photos:
+    """The photos of the config, written into the run; a resumed run's are those it began with, so
+    that none changes from one split to another. Raises RunError where these have changed."""
+    table = run.path / "photos.csv"
+    resumed = table.exists() and (run.path / "data.json").exists()
+    photos = Photos.load(table, Path(config.data.root)) if resumed else prepare_photos(config.data)
     counts = {split: len(photos.of(split)) for split in SPLITS}
     log.info(
         "%s: %s classes; %s",
@@ -158,16 +160,15 @@ def describe_data(photos: Photos, run: RunDir) -> None:
         ", ".join(f"{count:,} {split}" for split, count in counts.items()),
     )
     found = {**counts, "classes": photos.classes, "fingerprint": photos.fingerprint}
-    if (run.path / "data.json").exists():
-        before = run.read_json("data.json")["fingerprint"]
-        if before != photos.fingerprint:
-            log.warning(
-                "the photos are not the ones the run began with: fingerprint %s, then %s",
-                before,
-                photos.fingerprint,
-            )
-    photos.save(run.path / "photos.csv")
-    run.write_json("data.json", found)
+    if not resumed:
+        photos.save(table)
+        run.write_json("data.json", found)
+    elif run.read_json("data.json").get("fingerprint") != photos.fingerprint:
+        raise RunError(
+            f"{photos.root}: the photos are not the ones that {run.path} began with; put them "
+            "back, or start a new run"
+        )
+    return photos
 
 
 def say_what_was_reached(run: RunDir, results: dict[str, Any], seconds: float) -> None:

@@ -62,7 +62,7 @@ from tests.conftest import composed, train_config
         ),
         (
             ["data.label_regex=null"],
-            "data: label_from=filename needs data.label_regex, e.g. '^(.+)_\\d+'",
+            "data: label_from=filename needs a regex, as in \"data.label_regex='^(.+)_\\d+'\"",
         ),
         (
             ["data.split=column"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import shutil
 import time
@@ -14,6 +15,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from torch.optim import Optimizer
 
+from pets.errors import RunError
 from pets.plan.rates import momentum_of
 from pets.run_dir import RunDir
 
@@ -71,6 +73,13 @@ class Recorder(Checkpoint):
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         step = self._step(trainer, pl_module)
         progress: dict[str, Any] = pl_module.progress  # type: ignore[assignment]
+        for name in ("train_loss", "valid_loss"):
+            if not math.isfinite(found[name]):
+                raise RunError(
+                    f"{name} is {found[name]} after epoch {trainer.current_epoch + 1} of stage "
+                    f"{progress['stage']}: training diverged; a lower "
+                    f"plan.stages.{progress['stage']}.lr, or another trainer.precision, may help"
+                )
         row = {
             "stage": progress["stage"],
             "epoch": trainer.current_epoch + 1,

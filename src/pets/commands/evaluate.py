@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> None:
     keep_freed_memory()
     check_trainer(config.trainer)
     trained = load_run(run_dir, config.ckpt)
-    photos = _photos(run_dir, config, trained.config.data.root)
+    photos, split = _photos(run_dir, config, trained.config.data.root)
     changes = {"num_workers": config.data.num_workers}
     if config.data.batch_size is not None:
         changes["batch_size"] = config.data.batch_size
@@ -44,25 +44,31 @@ def run(cfg: DictConfig) -> None:
     preprocess = trained.model.preprocess
     data = PetsDataModule(fed, trained.config.augment, preprocess, photos, trained.config.seed)
     module = TransferModule(trained.model, trained.config.optimizer, [])
-    found = measure(module, data.eval_dataloader(config.split), trainer(config.trainer))
-    file = f"eval/{config.split}_{config.ckpt}.json"
+    found = measure(module, data.eval_dataloader(split), trainer(config.trainer))
+    file = f"eval/{split}_{config.ckpt}.json"
     (run_dir.path / "eval").mkdir(exist_ok=True)
-    run_dir.write_json(file, {"split": config.split, "ckpt": config.ckpt, **found})
+    run_dir.write_json(file, {"split": split, "ckpt": config.ckpt, **found})
+    log.info("split %s, checkpoint %s", split, config.ckpt)
     _show(found)
     log.info("written to %s", run_dir.path / file)
 
 
-def _photos(run_dir: RunDir, config: EvalConfig, root: str) -> Photos:
-    """The run's own photos, where they lie now; said when they are not what they were."""
+def _photos(run_dir: RunDir, config: EvalConfig, root: str) -> tuple[Photos, str]:
+    """The run's own photos, where they lie now, and the split to measure; said when the photos are
+    not what they were."""
     from pets.data.photos import Photos
 
     folder = run_dir.root(config.data.root or root)
     photos = Photos.load(run_dir.path / "photos.csv", folder)
-    if not photos.of(config.split):
-        raise RunError(f"split={config.split}: the run has no such photos")
-    if photos.fingerprint != run_dir.read_json("data.json")["fingerprint"]:
+    split = config.split
+    if split == "auto":
+        split = "test" if photos.of("test") else "valid"
+    if not photos.of(split):
+        has = ", ".join(f"{len(photos.of(s)):,} {s}" for s in ("train", "valid", "test"))
+        raise RunError(f"split={split}: the run has no such photos; it has {has}")
+    if photos.fingerprint != run_dir.read_json("data.json").get("fingerprint"):
         log.warning("%s: the photos are not the same as those the run was trained on", folder)
-    return photos
+    return photos, split
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -41,7 +41,8 @@ def run(cfg: DictConfig) -> None:
     _check_device(config.device)
     files = find_source(config.source)
     model = load_run(run_dir, config.ckpt).model
-    name = Path(config.source).resolve().stem or "predictions"
+    source = Path(config.source).resolve()
+    name = (source.name if source.is_dir() else source.stem) or "predictions"
     out = Path(config.out) if config.out else run_dir.path / "predictions" / f"{name}.csv"
     first: list[Prediction] = []
     unreadable: list[str] = []
@@ -59,9 +60,9 @@ def run(cfg: DictConfig) -> None:
     for line in unreadable[:_SHOWN]:
         log.warning("skipped: %s", line)
     done = len(files) - len(unreadable)
-    log.info("%s of %s photos named, written to %s", f"{done:,}", f"{len(files):,}", out)
     if not done:
         raise DataError(f"source={config.source}: none of the files could be read")
+    log.info("%s of %s photos named, written to %s", f"{done:,}", f"{len(files):,}", out)
 
 
 def _check_device(device: str) -> None:

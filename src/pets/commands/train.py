@@ -91,10 +91,11 @@ def _status(run_dir: RunDir) -> Iterator[None]:
         _note(run_dir, "failed", traceback.format_exc())
         log.exception("the run failed; %s", go_on)
         raise SystemExit(1) from None
-    except BaseException:  # Ctrl-C and signals; Lightning turns them into SystemExit
+    except BaseException as error:  # Ctrl-C and signals; Lightning turns them into SystemExit
         _note(run_dir, "interrupted", "stopped from outside")
         log.warning("stopped in %s; %s", run_dir.position(), go_on)
-        raise
+        # The shell's codes for a program ended by SIGTERM and by SIGINT.
+        raise SystemExit(143 if type(error).__name__ == "SIGTERMException" else 130) from None
 
 
 def _note(run_dir: RunDir, state: str, error: str) -> None:

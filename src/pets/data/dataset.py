@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
-from pets.data.images import open_rgb
+from pets.data.images import UnreadableImage, open_rgb
 from pets.data.transforms import to_tensor
 from pets.seeding import derive, torch_stream
 
@@ -39,7 +39,10 @@ class PhotoDataset(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, draw: int | Draw) -> tuple[Tensor, int]:
         place, seed = draw if isinstance(draw, Draw) else (draw, 0)
-        photo = to_tensor(open_rgb(self.paths[place]))
+        try:
+            photo = to_tensor(open_rgb(self.paths[place]))
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{error}; data.on_bad_image=skip leaves it out") from error
         with torch_stream(seed):
             return self.transform(photo), self.targets[place]
 

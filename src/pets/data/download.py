@@ -94,6 +94,18 @@ def _fetch(url: str, part: Path) -> None:
         raise ConnectionError(f"the connection broke after {have + got:,} of {have + left:,} bytes")
 
 
+def _extract_plain(archive: tarfile.TarFile, folder: Path) -> None:
+    """What the `data` filter allows of an archive of photos, for Python before 3.11.4: plain files
+    and folders inside the folder."""
+    members = archive.getmembers()
+    for member in members:
+        inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+        if not inside or not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name} is no file or folder inside it")
+        member.mode = 0o755 if member.isdir() else 0o644
+    archive.extractall(folder, members)
+
+
 def _unpack(file: Path, folder: Path) -> None:
     """Unpack with the `data` filter: no absolute paths, no links out, no devices."""
     folder.mkdir(exist_ok=True)
@@ -106,6 +118,9 @@ def _unpack(file: Path, folder: Path) -> None:
                 archive.extractall(folder)
         else:
             with tarfile.open(file) as archive:
-                archive.extractall(folder, filter="data")
+                if hasattr(tarfile, "data_filter"):
+                    archive.extractall(folder, filter="data")
+                else:
+                    _extract_plain(archive, folder)
     except (tarfile.TarError, zipfile.BadZipFile) as error:
         raise DataError(f"{file}: refused while unpacking ({error})") from error

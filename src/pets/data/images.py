@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pets.errors import DataError
 
@@ -37,9 +37,22 @@ def open_rgb(path: Path) -> Image.Image:
             return _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise UnreadableImage(f"{path}: no such photo") from error
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(f"{path}: cannot be read as an image (not a known format)") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()).replace(repr(str(path)), "it")
         raise UnreadableImage(f"{path}: cannot be read as an image ({reason})") from error
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height in pixels from the file's header. Raises UnreadableImage."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableImage(
+            f"{path}: cannot be read as an image; data.on_bad_image=skip leaves it out"
+        ) from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

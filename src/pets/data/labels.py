@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ from pets.errors import DataError, some
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 
 def find_photos(root: Path, images: str) -> list[str]:
@@ -23,13 +27,18 @@ def find_photos(root: Path, images: str) -> list[str]:
     folder = root / images
     if not folder.is_dir():
         raise DataError(f"data.root={root}: no folder {folder}; give data.root=<your photos>")
-    found = sorted(
-        path.relative_to(root).as_posix()
+    files = [
+        path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
-    )
+    ]
+    photos = [path for path in files if path.suffix.lower() in SUFFIXES]
+    found = sorted(path.relative_to(root).as_posix() for path in photos)
+    others = Counter(path.suffix.lower() or "no suffix" for path in set(files) - set(photos))
+    if found and others:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(others.items()))
+        log.info("%s: left out what is no photo by its suffix: %s", folder, kinds)
     if not found:
         raise DataError(
             f"{folder}: no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
@@ -50,7 +59,7 @@ def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | N
     if pattern.groups == 0:
         raise DataError(
             f"data.label_regex={label_regex}: has no group; put the label's part in brackets, "
-            r"e.g. '^(.+)_\d+\.jpg$'"
+            r"""e.g. "data.label_regex='^(.+)_\d+\.jpg$'" """.strip()
         )
     group: str | int = "label" if "label" in pattern.groupindex else 1
     matches = {path: pattern.search(PurePosixPath(path).name) for path in paths}
@@ -80,8 +89,11 @@ def read_table(root: Path, config: DataConfig) -> pd.DataFrame:
     if not file.is_file():
         raise DataError(f"data.table={config.table}: no such file {file}")
     try:
-        parquet = file.suffix.lower() == ".parquet"
-        frame = pd.read_parquet(file) if parquet else pd.read_csv(file, dtype=str)
+        if file.suffix.lower() == ".parquet":
+            frame = pd.read_parquet(file)
+        else:
+            # A breed may be called NA or None; only an empty cell is empty.
+            frame = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""])
     except Exception as error:
         raise DataError(f"data.table={file}: cannot be read ({error})") from error
     wanted = {"path": config.path_column, "label": config.label_column}

@@ -70,8 +70,13 @@ class Photos:
     @classmethod
     def load(cls, file: Path, root: Path) -> Photos:
         """Read a table that `save` wrote. Raises DataError when a photo is not below `root`."""
-        with file.open(newline="", encoding="utf-8") as stream:
-            rows = tuple(Photo(**row) for row in csv.DictReader(stream))
+        try:
+            with file.open(newline="", encoding="utf-8") as stream:
+                rows = tuple(Photo(**row) for row in csv.DictReader(stream))
+        except (OSError, TypeError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{file}: cannot be read as the run's table of photos") from error
+        if not rows:
+            raise DataError(f"{file}: damaged, it names no photo")
         missing = [photo.path for photo in rows if not (root / photo.path).is_file()]
         if missing:
             raise DataError(

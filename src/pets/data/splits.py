@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +13,7 @@ from pets.data.labels import read_table
 from pets.errors import DataError, some
 from pets.seeding import derive
 
+log = logging.getLogger(__name__)
 TRAIN, VALID, TEST = "train", "valid", "test"
 # What people call their folders and mark their rows with.
 _NAMES = {
@@ -30,6 +32,7 @@ def split_photos(labels: dict[str, str], root: Path, config: DataConfig) -> dict
     kind = config.split
     if kind == "auto":
         kind = "folders" if _has_split_folders(root / config.images) else "random"
+        log.info("data.split=auto: %s", kind)
     if kind == "random":
         return _random(labels, config)
     named = {
@@ -103,7 +106,7 @@ def _official(labels: dict[str, str], root: Path, config: DataConfig) -> dict[st
 
 def read_list(file: Path) -> list[str]:
     """The first words of a list in the Oxford layout, without suffix; `#` starts a comment."""
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
     words = [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
     return [PurePosixPath(word).stem if "." in word else word for word in words]
 
