@@ -70,6 +70,8 @@ def test_tab_completion(pets: Pets) -> None:
         (["train", "+optimizer.beta=3"], "optimizer.beta: AdamW takes no such argument; did you "),
         (["train", "+trainer.epochs=3"], "trainer.epochs: Trainer.__init__ takes no such argument"),
         (["train", "trainer.precision=17"], "trainer: Lightning's Trainer refuses its arguments "),
+        (["train", "trainer.devices=2"], "trainer.devices=2: pets trains on one device; "),
+        (["train", "data.root="], "data.root=: expected a folder"),
         (["train", "+trainer.max_epochs=3"], "trainer.max_epochs: is set by pets itself; "),
         (["train", "model.weights=gone.pth"], "model.weights=gone.pth: no such file; "),
         (["train", "plan.stages.head.freeze_to=9"], "freeze_to=9: this model has 9 layer groups"),
@@ -81,7 +83,8 @@ def test_tab_completion(pets: Pets) -> None:
 )
 def test_a_mistake_is_one_line(pets: Pets, drawn: Path, words: list[str], line: str) -> None:
     offline = "model=resnet34" in words
-    root = [] if "data=folder" in words or words[0] == "eval" else [f"data.root={drawn}"]
+    given = words[0] == "eval" or any(w.startswith(("data=folder", "data.root")) for w in words)
+    root = [] if given else [f"data.root={drawn}"]
     # Weights from the net are looked for in a folder of their own, behind a proxy that is not.
     away = {"TORCH_HOME": str(pets.folder), "https_proxy": "http://127.0.0.1:9"} if offline else {}
     found = pets(*words, *root, code=1, env=away)

@@ -198,7 +198,7 @@ def test_ctrl_c_is_noted_and_resumed(trained: Path, pets: Pets, drawn: Path) -> 
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate()
     (run,) = pets.runs()
-    assert process.returncode != 0
+    assert process.returncode == 130
     assert status(run)["state"] == "interrupted"
     assert f"go on with pets train resume={run.relative_to(pets.folder)}" in said
     assert "Traceback" not in said
@@ -326,3 +326,42 @@ def test_an_unreadable_photo_is_named_or_left_out(pets: Pets, drawn: Path) -> No
     said = pets("train", f"data.root={root}", *SMALL, "data.on_bad_image=skip").stdout
     assert f"left out: {victim}" in said
     assert f"{victim.name}" not in (pets.runs()[-1] / "photos.csv").read_text()
+
+
+def test_a_resumed_run_keeps_its_split_or_refuses(pets: Pets, drawn: Path) -> None:
+    root = pets.folder / "photos"
+    shutil.copytree(drawn, root)
+    run = killed_after(pets, 1, f"data.root={root}", *SMALL)
+    table = (run / "photos.csv").read_text()
+    victim = root / pd.read_csv(run / "photos.csv").path[3]
+    content = victim.read_bytes()
+    victim.unlink()
+    assert "1 of the run's 100 photos" in pets.one_line("train", f"resume={run}")
+    victim.write_bytes(content + b"!")
+    assert "are not the ones that" in pets.one_line("train", f"resume={run}")
+    victim.write_bytes(content)
+    pets("train", f"resume={run}")
+    assert (run / "photos.csv").read_text() == table
+
+
+def test_a_diverged_run_fails_and_keeps_what_it_had(pets: Pets, drawn: Path) -> None:
+    line = pets.one_line("train", f"data.root={drawn}", *SMALL, "plan.stages.body.lr=1e30")
+    assert "training diverged; a lower plan.stages.body.lr" in line
+    (run,) = pets.runs()
+    assert status(run)["state"] == "failed"
+    assert read_checkpoint(run / "checkpoints/last.ckpt")["pets"]["stage"] == "head"
+
+
+def test_sigterm_ends_with_its_code_and_is_resumed(trained: Path, pets: Pets, drawn: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pets", "train", f"data.root={drawn}", *SMALL],
+        cwd=pets.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (pets.runs() and metrics_or_none(pets.runs()[0])):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    (run,) = pets.runs()
+    assert status(run)["state"] == "interrupted"
+    pets("train", f"resume={run}")
+    assert same(weights(run), weights(trained))
