@@ -16,7 +16,7 @@ from pets.config import TrainConfig
 from pets.data.module import PetsDataModule, prepare_photos
 from pets.data.photos import SPLITS, Photos
 from pets.data.splits import TEST, VALID
-from pets.data.transforms import batch_transforms, check_augment
+from pets.data.transforms import Preprocess, batch_transforms, check_augment
 from pets.errors import RunError
 from pets.evaluation import measure
 from pets.lightning import (
@@ -28,7 +28,9 @@ from pets.lightning import (
     trainer,
 )
 from pets.memory import keep_freed_memory
+from pets.models.body import Body
 from pets.models.classifier import HEAD, new_body, new_classifier
+from pets.models.weights import empty_network
 from pets.plan.freezing import frozen_groups
 from pets.plan.transfer import TransferModule
 from pets.run_dir import RunDir
@@ -49,7 +51,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     check_signatures(config)
 
     # Weights come first: where they cannot be had, that is said before any data is read.
-    body, preprocess, source = new_body(config.model)
+    body, preprocess, source = body_of(config, run)
     for stage in config.plan.stages.values():
         frozen_groups([*(name for name, _ in body.groups), HEAD], stage.freeze_to)
     photos = photos_of(config, run)
@@ -144,6 +146,20 @@ def check_signatures(config: TrainConfig) -> None:
     for name, node in config.logger.items():
         check_signature(f"logger.{name}", node, ("save_dir",))
     check_trainer(config.trainer)
+
+
+def body_of(config: TrainConfig, run: RunDir) -> tuple[Body, Preprocess, str]:
+    """The pretrained body, what it expects of photos, where its weights come from.
+
+    A resumed run's weights are in its checkpoint: the file, package or net they once came from is
+    not needed again, on another machine either.
+    """
+    last = run.checkpoint()
+    if not last.exists():
+        return new_body(config.model)
+    about = read_checkpoint(last)["pets"]
+    body = Body(empty_network(config.model), config.model)
+    return body, Preprocess(**about["preprocess"]), str(last)
 
 
 def photos_of(config: TrainConfig, run: RunDir) -> Photos:

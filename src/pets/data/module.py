@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pets.config import AugmentConfig, DataConfig
@@ -20,7 +19,6 @@ from pets.seeding import derive
 from pets.targets import build
 
 log = logging.getLogger(__name__)
-Batch = tuple[Tensor, Tensor]
 
 
 class PetsDataModule(LightningDataModule):

@@ -25,8 +25,6 @@ from pets.network import need_host
 
 log = logging.getLogger(__name__)
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
 
 @dataclass(frozen=True)
 class Pretrained:
