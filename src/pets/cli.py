@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "train": ("pets.commands.train", "train a classifier, or go on with a stopped run"),
     "look": ("pets.commands.look", "look at the photos before training"),
+    "find-lr": ("pets.commands.find_lr", "the learning rate that suits a network at this moment"),
     "eval": ("pets.commands.evaluate", "measure a trained run on one of its splits"),
     "predict": ("pets.commands.predict", "name what is on a photo, a folder or a list of photos"),
 }

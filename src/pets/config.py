@@ -5,11 +5,13 @@ The values and their reasons live in `conf/`; this file says which values are po
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=8, le=4096)]
+# What the lr finder finds, or a part or multiple of it: auto, auto/100, auto*10.
+AutoRate = Annotated[str, Field(pattern=r"^auto([/*][1-9]\d*(\.\d+)?)?$")]
 
 
 class Strict(BaseModel):
@@ -119,23 +121,71 @@ class ModelConfig(Strict):
     channels_last: bool
 
 
+StageRate = (
+    Rate
+    | AutoRate
+    | Annotated[tuple[Rate, Rate], Field(strict=False)]
+    | Annotated[tuple[AutoRate, AutoRate], Field(strict=False)]
+)
+STAGE_RATE = (
+    "a number above 0, or [low, high] spread over the layer groups; "
+    "auto, auto/10, [auto/100, auto]: found by the lr finder"
+)
+
+
+def in_units(rate: float | str) -> float:
+    """A rate as a number; `auto` as 1, `auto/100` as 0.01."""
+    if not isinstance(rate, str):
+        return float(rate)
+    sign, number = rate.removeprefix("auto")[:1], rate.removeprefix("auto")[1:]
+    return 1.0 if not sign else 1 / float(number) if sign == "/" else float(number)
+
+
+def check_order(lr: float | str | tuple[float | str, float | str]) -> None:
+    """Raises ValueError where the first layers would get a higher rate than the head."""
+    if isinstance(lr, tuple) and in_units(lr[0]) > in_units(lr[1]):
+        shown = ", ".join(str(end) for end in lr)
+        raise ValueError(f"lr=[{shown}]: expected [low, high], the head's rate last")
+
+
 class StageConfig(Strict):
     """One stage of a plan: what is frozen, for how long, at which rates."""
 
     freeze_to: int
     epochs: int = Field(ge=1)
-    lr: Rate | Annotated[tuple[Rate, Rate], Field(strict=False)] = Field(
-        description="a number above 0, or [low, high] spread over the layer groups"
-    )
+    lr: StageRate = Field(description=STAGE_RATE)
     schedule: Literal["one_cycle", "constant"]
     pct_start: float = Field(gt=0, lt=1)
     div: float = Field(ge=1)
 
     @model_validator(mode="after")
     def _low_before_high(self) -> "StageConfig":
-        if isinstance(self.lr, tuple) and self.lr[0] > self.lr[1]:
-            raise ValueError(f"lr={list(self.lr)}: expected [low, high], the head's rate last")
+        check_order(self.lr)
         return self
+
+    @property
+    def auto(self) -> bool:
+        """Whether the lr finder is to choose the rate."""
+        ends = self.lr if isinstance(self.lr, tuple) else (self.lr,)
+        return any(isinstance(end, str) for end in ends)
+
+    @property
+    def rates(self) -> float | tuple[float, float]:
+        """`lr` in numbers; in units of the rate that is to be found where it is `auto`."""
+        if isinstance(self.lr, tuple):
+            return in_units(self.lr[0]), in_units(self.lr[1])
+        return in_units(self.lr)
+
+    @property
+    def ratios(self) -> float | tuple[float, float]:
+        """`lr` in units of the head's rate: 1, or (low, 1)."""
+        return (self.rates[0] / self.rates[1], 1.0) if isinstance(self.rates, tuple) else 1.0
+
+    def at(self, found: float) -> float | tuple[float, float]:
+        """`lr` in numbers of three digits, where `auto` is the rate that was found."""
+        ends = self.rates if isinstance(self.rates, tuple) else (self.rates,)
+        numbers = [float(f"{found * end:.3g}") for end in ends]
+        return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
 class PlanConfig(Strict):
@@ -150,20 +200,68 @@ class PlanConfig(Strict):
         return self
 
 
-class TrainConfig(Strict):
-    """Everything that a training run is made of."""
+class FinderConfig(Strict):
+    """The lr finder's mock training, and which of its suggestions `auto` takes."""
+
+    start_lr: Rate
+    end_lr: Rate
+    steps: int = Field(ge=20)
+    method: list[Literal["valley", "slide", "minimum", "steep"]] = Field(
+        min_length=1, description="one or more of valley, slide, minimum, steep"
+    )
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _start_before_end(self) -> "FinderConfig":
+        if self.end_lr < 10 * self.start_lr:
+            raise ValueError(
+                f"start_lr={self.start_lr:g}, end_lr={self.end_lr:g}: expected an end of at least "
+                "10 times the start"
+            )
+        return self
+
+
+class LearnerConfig(Strict):
+    """What training and the lr finder have in common: data, network, optimizer, machine."""
 
     data: DataConfig
     augment: AugmentConfig
     model: ModelConfig
-    plan: PlanConfig
     optimizer: Target
+    lr_finder: FinderConfig
     trainer: dict[str, Any]
-    callbacks: dict[str, Target]
     logger: dict[str, Target]
     seed: int = Field(ge=0)
+
+
+class TrainConfig(LearnerConfig):
+    """Everything that a training run is made of."""
+
+    plan: PlanConfig
+    callbacks: dict[str, Target]
     resume: str | None = None
     experiment: None = None
+
+
+class FindLrConfig(LearnerConfig):
+    """Where the lr finder begins: at a fresh head, or at a trained run."""
+
+    run: str | None
+    ckpt: Literal["last", "best"]
+    freeze_to: int | Literal["auto"] = Field(description="a whole number, or auto")
+    lr: AutoRate | Annotated[tuple[AutoRate, AutoRate], Field(strict=False)] = Field(
+        description="auto, or [auto/100, auto]: how the layer groups' rates relate"
+    )
+    experiment: None = None
+
+    @model_validator(mode="after")
+    def _low_before_high(self) -> "FindLrConfig":
+        check_order(self.lr)
+        return self
 
 
 class LookConfig(Strict):

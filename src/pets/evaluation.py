@@ -25,11 +25,13 @@ def measure(module: TransferModule, loader: DataLoader[Any], trainer: Trainer) -
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained run: its network with weights, and the config it was trained with."""
+    """A trained run: its network with weights, the config it was trained with, and the stage that
+    the weights are from."""
 
     run: RunDir
     config: TrainConfig
     model: Classifier
+    stage: str
 
 
 def load_run(run: RunDir, ckpt: str = "last") -> Trained:
@@ -53,4 +55,4 @@ def load_run(run: RunDir, ckpt: str = "last") -> Trained:
         raise RunError(
             f"{run.checkpoint(ckpt)}: does not fit its own description ({reason})"
         ) from (error)
-    return Trained(run, config, model.eval())
+    return Trained(run, config, model.eval(), checkpoint["pets"]["stage"])

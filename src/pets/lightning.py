@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import get_object
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from pets.checkpoints import AtomicCheckpointIO
 from pets.config import Target, TrainConfig
 from pets.errors import ConfigError
-from pets.run_dir import RunDir
 from pets.targets import build, check_arguments
 
 # What pets gives the Trainer itself.
@@ -48,21 +48,20 @@ def check_trainer(values: Mapping[str, Any]) -> None:
 def trainer(
     values: Mapping[str, Any],
     max_epochs: int = 1,
-    callbacks: list[Callback] | None = None,
+    callbacks: Sequence[Callback] = (),
     logger: list[Logger] | None = None,
 ) -> Trainer:
-    """A Trainer for one stage, or for a measurement."""
-    callbacks = callbacks or []
+    """A Trainer for one stage, for a measurement, or for the lr finder."""
     # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Trainer(
         **values,
         max_epochs=max_epochs,
-        callbacks=callbacks,
+        callbacks=list(callbacks),
         logger=logger or False,
         plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,
-        enable_checkpointing=bool(callbacks),
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
         enable_model_summary=False,
         # The sampler's order is pets' own: it derives from seed, stage and epoch.
@@ -75,14 +74,14 @@ def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:
     return [build(f"callbacks.{name}", node) for name, node in nodes.items()]
 
 
-def build_loggers(nodes: Mapping[str, Target], run: RunDir, steps_done: int) -> list[Logger]:
-    """The loggers, each writing below the run directory.
+def build_loggers(nodes: Mapping[str, Target], folder: Path, steps_done: int = 0) -> list[Logger]:
+    """The loggers, each writing below the folder of the run.
 
     TensorBoard is told to forget what a killed run wrote after the step it goes on from.
     """
     loggers = []
     for name, node in nodes.items():
-        given: dict[str, Any] = {"save_dir": str(run.path)}
+        given: dict[str, Any] = {"save_dir": str(folder)}
         if steps_done and get_object(node.target) is TensorBoardLogger:
             given["purge_step"] = steps_done
         loggers.append(build(f"logger.{name}", node, **given))

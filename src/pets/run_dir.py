@@ -24,6 +24,7 @@ class RunDir:
     data.json         counts and fingerprint              metrics.csv      a row an epoch
     status.json       state, stage, times, results        train.log        the log
     checkpoints/      last.ckpt, best.ckpt                 tensorboard/     events
+    lr_finder/        <stage>.png and .json, where the finder ran
     ```
     """
 
@@ -86,6 +87,18 @@ class RunDir:
         if not isinstance(values, dict):
             raise RunError(f"{self.path / 'config.yaml'}: is no config")
         return values
+
+    def update_config(self, key: str, value: Any) -> None:
+        """Change one value of `config.yaml`, by its dotted key, in one step."""
+        values = self.config
+        *sections, last = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        section[last] = value
+        part = self.path / ".config.yaml.part"
+        part.write_text(_yaml(values), encoding="utf-8")
+        part.replace(self.path / "config.yaml")
 
     @property
     def status(self) -> dict[str, Any]:

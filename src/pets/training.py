@@ -10,15 +10,18 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
+from pets.callbacks.lr_finder import LRFinder
 from pets.callbacks.recorder import Recorder
 from pets.checkpoints import read_checkpoint
-from pets.config import TrainConfig
+from pets.config import LearnerConfig, TrainConfig
 from pets.data.module import PetsDataModule, prepare_photos
 from pets.data.photos import SPLITS, Photos
 from pets.data.splits import TEST, VALID
-from pets.data.transforms import Preprocess, batch_transforms, check_augment
+from pets.data.transforms import Preprocess, check_augment
 from pets.errors import RunError
 from pets.evaluation import measure
+from pets.finder.auto import settle_rate
+from pets.finder.search import LrSearch
 from pets.lightning import (
     build_callbacks,
     build_loggers,
@@ -29,10 +32,10 @@ from pets.lightning import (
 )
 from pets.memory import keep_freed_memory
 from pets.models.body import Body
-from pets.models.classifier import HEAD, new_body, new_classifier
+from pets.models.classifier import HEAD, new_body
 from pets.models.weights import empty_network
 from pets.plan.freezing import frozen_groups
-from pets.plan.transfer import TransferModule
+from pets.plan.transfer import TransferModule, new_module
 from pets.run_dir import RunDir
 from pets.seeding import derive
 from pets.targets import check_signature
@@ -57,16 +60,13 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     photos = photos_of(config, run)
 
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
-    size = config.data.height_width
-    model = new_classifier(body, config.model, photos.classes, preprocess, size, config.seed)
-    mixes = batch_transforms(config.augment, len(photos.classes))
-    module = TransferModule(model, config.optimizer, mixes)
+    module = new_module(config, body, preprocess, photos.classes)
     log.info("%s, weights: %s", config.model.name, source)
 
     recorder = Recorder(run)
     start = resume_point(config, module, recorder)
-    loggers = build_loggers(config.logger, run, steps_done=start.steps_before + start.steps)
-    run_stages(config, start, module, data, recorder, loggers)
+    loggers = build_loggers(config.logger, run.path, steps_done=start.steps_before + start.steps)
+    config = run_stages(config, start, module, data, recorder, loggers)
 
     results = {
         split: measure(module, data.eval_dataloader(split), trainer(config.trainer))
@@ -86,22 +86,36 @@ def run_stages(
     data: PetsDataModule,
     recorder: Recorder,
     loggers: list[Any],
-) -> None:
-    """One `fit` a stage, each with its own frozen layers, optimizer and schedule."""
+) -> TrainConfig:
+    """One `fit` a stage, each with its own frozen layers, optimizer and schedule.
+
+    Returns the config with the rates that were found where it says `lr: auto`.
+    """
     steps = start.steps_before
-    for name, stage in list(config.plan.stages.items())[start.place :]:
+    for name in list(config.plan.stages)[start.place :]:
         going_on = start.steps > 0 and steps == start.steps_before
+        callbacks = build_callbacks(config.callbacks)
+        if not going_on:
+            run = recorder.run
+            stage = config.plan.stages[name]
+            search = LrSearch(name, stage, module, data, config, run.path, loggers, steps)
+            for callback in callbacks:
+                if isinstance(callback, LRFinder):
+                    callback.before_stage(search)
+            config = settle_rate(search, config, run)
+        stage = config.plan.stages[name]
         module.begin(name, stage, steps, derive(config.seed, "stage", name))
         data.begin(name)
         fit: Trainer = trainer(
             config.trainer,
             max_epochs=stage.epochs,
-            callbacks=[*build_callbacks(config.callbacks), recorder],
+            callbacks=[*callbacks, recorder],
             logger=loggers,
         )
-        log.info("\nstage %s: %s epochs, lr %s", name, stage.epochs, _rates(stage.lr))
+        log.info("\nstage %s: %s epochs, lr %s", name, stage.epochs, _rates(stage.rates))
         fit.fit(module, data, ckpt_path=recorder.run.checkpoint() if going_on else None)
         steps += fit.global_step
+    return config
 
 
 @dataclass(frozen=True)
@@ -134,14 +148,14 @@ def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder
     return StartPoint(place, about["steps_before"], about["steps"])
 
 
-def check_signatures(config: TrainConfig) -> None:
+def check_signatures(config: LearnerConfig) -> None:
     """Every `_target_` exists and takes its arguments, before data is read. Raises ConfigError."""
     check_augment(config.augment)
     check_signature("model.head", config.model.head, ("features", "classes"))
     check_signature("optimizer", config.optimizer, ("params",))
     if config.data.prepare is not None:
         check_signature("data.prepare", config.data.prepare, ("root",))
-    for name, node in config.callbacks.items():
+    for name, node in config.callbacks.items() if isinstance(config, TrainConfig) else ():
         check_signature(f"callbacks.{name}", node)
     for name, node in config.logger.items():
         check_signature(f"logger.{name}", node, ("save_dir",))

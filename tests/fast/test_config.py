@@ -23,16 +23,34 @@ from tests.conftest import composed, train_config
         (
             ["plan.stages.head.lr=0"],
             "plan.stages.head.lr=0: expected a number above 0, or [low, high] spread over the "
-            "layer groups",
+            "layer groups; auto, auto/10, [auto/100, auto]: found by the lr finder",
         ),
         (
             ["plan.stages.head.lr=[1e-3]"],
             "plan.stages.head.lr=[0.001]: expected a number above 0, or [low, high] spread over "
-            "the layer groups",
+            "the layer groups; auto, auto/10, [auto/100, auto]: found by the lr finder",
         ),
         (
             ["plan.stages.body.lr=[1e-3,1e-5]"],
             "plan.stages.body: lr=[0.001, 1e-05]: expected [low, high], the head's rate last",
+        ),
+        (
+            ["plan.stages.body.lr=[auto,auto/10]"],
+            "plan.stages.body: lr=[auto, auto/10]: expected [low, high], the head's rate last",
+        ),
+        (
+            ["plan.stages.body.lr=automatic"],
+            "plan.stages.body.lr=automatic: expected a number above 0, or [low, high] spread over "
+            "the layer groups; auto, auto/10, [auto/100, auto]: found by the lr finder",
+        ),
+        (
+            ["lr_finder.start_lr=1", "lr_finder.end_lr=0.1"],
+            "lr_finder: start_lr=1, end_lr=0.1: expected an end of at least 10 times the start",
+        ),
+        (["lr_finder.steps=5"], "lr_finder.steps=5: expected a number of at least 20"),
+        (
+            ["lr_finder.method=guess"],
+            "lr_finder.method=guess: expected one or more of valley, slide, minimum, steep",
         ),
         (
             ["data.size=[64,4]"],

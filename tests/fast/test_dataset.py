@@ -78,3 +78,13 @@ def test_the_last_small_batch_is_dropped_in_training_only(drawn: Path) -> None:
     assert len(data.photos.of("train")) == 60
     assert [len(t) for _, t in data.train_dataloader()] == [16, 16, 16]
     assert [len(t) for _, t in data.val_dataloader()] == [16, 4]
+
+
+def test_ranks_share_an_epoch_and_none_draws_more_than_another() -> None:
+    whole = EpochSampler(11, seed=3)
+    ranks = [EpochSampler(11, seed=3, rank=rank, ranks=2) for rank in range(2)]
+    for sampler in (whole, *ranks):
+        sampler.set_epoch(4)
+    order = list(whole)
+    assert [list(sampler) for sampler in ranks] == [order[0:10:2], order[1:10:2]]
+    assert [len(sampler) for sampler in ranks] == [5, 5]

@@ -69,3 +69,23 @@ def test_constant_has_no_schedule_and_too_short_a_cycle_is_refused() -> None:
     assert schedule(optimizer, stage(schedule="constant"), 10) is None
     with pytest.raises(ConfigError, match="one_cycle over 3 steps cannot rise and fall"):
         schedule(optimizer, stage(), 3)
+
+
+def test_auto_is_a_unit_that_the_finder_fills_in() -> None:
+    for lr, rates, ratios, at in (
+        ("auto", 1.0, 1.0, 0.00123),
+        ("auto/10", 0.1, 1.0, 0.000123),
+        ("auto*2.5", 2.5, 1.0, 0.00309),
+        (("auto/100", "auto"), (0.01, 1.0), (0.01, 1.0), (1.23e-5, 1.23e-3)),
+        (("auto/100", "auto/10"), (0.01, 0.1), (0.1, 1.0), (1.23e-5, 1.23e-4)),
+    ):
+        found = stage(lr=lr)
+        assert found.auto
+        assert found.rates == rates
+        assert found.ratios == pytest.approx(ratios)
+        assert found.at(0.0012346) == at
+    for lr, ratios in ((3e-3, 1.0), ((1e-6, 1e-4), (0.01, 1.0))):
+        given = stage(lr=lr)
+        assert not given.auto
+        assert given.rates == lr
+        assert given.ratios == pytest.approx(ratios)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from pets.commands.given import put_over
 from pets.config import TrainConfig
-from pets.errors import ConfigError, PetsError, RunError
+from pets.errors import PetsError, RunError
 from pets.validation import typed, typed_values
 
 if TYPE_CHECKING:
@@ -56,26 +57,32 @@ def _short(folder: str) -> Path:
 
 def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainConfig:
     """The run's own config. Raises ConfigError for overrides that would change what is trained."""
-    from omegaconf import OmegaConf
-
-    given = {word.partition("=")[0].lstrip("+~"): word for word in overrides}
-    refused = [word for key, word in given.items() if key not in _MAY_CHANGE]
-    if refused:
-        raise ConfigError(
-            f"{refused[0]}: a resumed run keeps its own config; only {', '.join(_MAY_CHANGE[1:])} "
-            "may be given with resume="
-        )
     if run_dir.status.get("state") == "finished":
         raise RunError(f"{run_dir.path}: is finished; there is nothing to go on with")
     values = run_dir.config
-    for key in given.keys() - {"resume"}:
-        section, name = key.split(".")
-        values[section][name] = OmegaConf.select(cfg, key)
+    # A stage whose rate the finder did not find may be given one.
+    awaited = {
+        f"plan.stages.{name}.lr"
+        for name, stage in typed_values(TrainConfig, values).plan.stages.items()
+        if stage.auto
+    }
+    given = put_over(
+        values,
+        cfg,
+        overrides,
+        lambda key: key in _MAY_CHANGE or key in awaited,
+        f"a resumed run keeps its own config; only {', '.join(_MAY_CHANGE[1:])} "
+        "may be given with resume=",
+    )
+    values["resume"] = None
     if "data.root" not in given:
         values["data"]["root"] = str(run_dir.root(values["data"]["root"]))
+    config = typed_values(TrainConfig, values)
     run_dir.claim()
     run_dir.update_status(state="running", error=None)
-    return typed_values(TrainConfig, values)
+    for key in given & awaited:
+        run_dir.update_config(key, config.plan.stages[key.split(".")[2]].model_dump()["lr"])
+    return config
 
 
 @contextlib.contextmanager

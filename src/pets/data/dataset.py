@@ -53,19 +53,24 @@ class EpochSampler(Sampler[Draw]):
     Each draw carries the seed of its photo's augmentation, so that neither the number of workers
     nor what was drawn before changes what a photo looks like in an epoch. Lightning calls
     `set_epoch` before each epoch, with the epoch's number within the stage.
+
+    Of several ranks each draws every `ranks`-th photo of the same order; what is left over at the
+    end, less than one photo a rank, waits for another epoch.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
+    def __init__(self, length: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
         self.length, self.seed, self.epoch = length, seed, 0
+        self.rank, self.ranks = rank, ranks
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next iteration is for."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return self.length // self.ranks
 
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
-        for place in torch.randperm(self.length, generator=generator).tolist():
+        order = torch.randperm(self.length, generator=generator).tolist()
+        for place in order[self.rank :: self.ranks][: len(self)]:
             yield Draw(place, derive(self.seed, "augment", self.epoch, place))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import LightningDataModule
+from torch import distributed as dist
 from torch.utils.data import DataLoader
 
 from pets.config import AugmentConfig, DataConfig
@@ -52,13 +53,15 @@ class PetsDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Augmented, in an order of its own every epoch."""
         dataset = self.dataset(TRAIN, self.train_chain)
-        sampler = EpochSampler(len(dataset), derive(self.seed, "stage", self.stage))
+        spread = dist.is_available() and dist.is_initialized()
+        rank, ranks = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
+        sampler = EpochSampler(len(dataset), derive(self.seed, "stage", self.stage), rank, ranks)
         return DataLoader(
             dataset,
             self.config.batch_size,
             sampler=sampler,
             # A last batch of one photo would break batch norm, and a small one is noisy.
-            drop_last=len(dataset) >= self.config.batch_size,
+            drop_last=len(sampler) >= self.config.batch_size,
             **self._workers(),
         )
 

@@ -11,8 +11,10 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchvision.transforms import v2
 
-from pets.config import StageConfig, Target
-from pets.models.classifier import Classifier
+from pets.config import LearnerConfig, StageConfig, Target
+from pets.data.transforms import Preprocess, batch_transforms
+from pets.models.body import Body
+from pets.models.classifier import Classifier, new_classifier
 from pets.models.metrics import SplitMetrics
 from pets.plan.freezing import freeze_to, train_mode
 from pets.plan.rates import param_groups, schedule, spread
@@ -56,7 +58,8 @@ class TransferModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         assert self.stage is not None
-        rates = spread(self.stage.lr, len(self.model.layer_groups))
+        assert not self.stage.auto, "the lr finder settles the rate before the fit"
+        rates = spread(self.stage.rates, len(self.model.layer_groups))
         optimizer = build("optimizer", self.optimizer, params=param_groups(self.model, rates))
         steps = int(self.trainer.estimated_stepping_batches)
         plan = schedule(optimizer, self.stage, steps)
@@ -118,3 +121,12 @@ class TransferModule(LightningModule):
             "epochs": self.current_epoch + 1,
             "steps": self.global_step,
         }
+
+
+def new_module(
+    config: LearnerConfig, body: Body, preprocess: Preprocess, classes: list[str]
+) -> TransferModule:
+    """A module with a fresh head on the body."""
+    size = config.data.height_width
+    model = new_classifier(body, config.model, classes, preprocess, size, config.seed)
+    return TransferModule(model, config.optimizer, batch_transforms(config.augment, len(classes)))

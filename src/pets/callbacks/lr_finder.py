@@ -1,0 +1,19 @@
+"""The lr finder before every stage of a training run, for looking: no rate is changed."""
+
+from __future__ import annotations
+
+from pytorch_lightning import Callback
+
+from pets.finder.search import LrSearch
+
+
+class LRFinder(Callback):
+    """Picture, numbers and suggestions of every stage into the run's `lr_finder/` folder.
+
+    `pets.training` calls `before_stage` between the stages, outside any `fit`: a finder inside one
+    would have to take apart and restore what that has set up.
+    """
+
+    def before_stage(self, search: LrSearch) -> None:
+        """Search, where `lr: auto` has not done so already."""
+        search.run()

@@ -1,0 +1,125 @@
+"""`pets find-lr`: the learning rates that a fresh head or a trained run suggest."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from pets.commands.given import put_over
+from pets.config import FindLrConfig, LearnerConfig, StageConfig
+from pets.errors import RunError
+from pets.validation import typed, typed_values
+
+if TYPE_CHECKING:
+    from pets.data.module import PetsDataModule
+    from pets.plan.transfer import TransferModule
+    from pets.run_dir import RunDir
+
+SCHEMA = FindLrConfig
+log = logging.getLogger(__name__)
+
+# With run=: the rest is the run's, or the rate would be one for something else.
+_MAY_CHANGE = (
+    "run", "ckpt", "freeze_to", "lr", "seed", "data.root", "data.batch_size", "data.num_workers",
+)  # fmt: skip
+_MAY_CHANGE_BELOW = ("lr_finder", "trainer", "logger")
+
+
+def run(cfg: DictConfig) -> None:
+    """Record the curve, write it, show the suggestions. Raises RunError where there is none."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    if cfg.run is None:
+        config = typed(FindLrConfig, cfg)
+        folder = Path(hydra.runtime.output_dir)
+    else:
+        from pets.run_dir import RunDir
+
+        run_dir = RunDir.open_finished(cfg.run)
+        config = _over(run_dir, cfg, overrides)
+        folder = run_dir.path
+
+    from pets.finder.auto import shown
+    from pets.finder.search import LrSearch
+    from pets.lightning import build_loggers, quiet
+    from pets.memory import keep_freed_memory
+    from pets.plan.freezing import frozen_groups
+    from pets.training import check_signatures
+
+    quiet()
+    keep_freed_memory()
+    check_signatures(config)
+    module, data, begins = _fresh(config) if cfg.run is None else _trained(run_dir, config)
+    stage = _stage(config, fresh=cfg.run is None)
+    frozen_groups([name for name, _ in module.model.layer_groups], stage.freeze_to)
+    name = f"{begins}_freeze_to_{stage.freeze_to}"
+    loggers = build_loggers(config.logger, folder)
+    search = LrSearch(name, stage, module, data, config, folder, loggers)
+    search.run()
+    try:
+        found = search.rates()
+    except RunError as error:
+        raise RunError(f"{error}. See {search.file('png')}") from error
+    # With a frozen body only the head's rate counts.
+    lr = found["found"] if stage.freeze_to == -1 else found["lr"]
+    log.info("\n%s suggests lr=%s", found["method"], shown(lr))
+
+
+def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfig:
+    """The run's config where the finder needs it, with what was typed over it."""
+    values = {k: v for k, v in run_dir.config.items() if k in LearnerConfig.model_fields}
+    values |= {key: cfg[key] for key in ("run", "ckpt", "freeze_to")}
+    values["lr"] = list(cfg.lr) if not isinstance(cfg.lr, str) else cfg.lr
+    given = put_over(
+        values,
+        cfg,
+        overrides,
+        lambda key: key in _MAY_CHANGE or key.split(".")[0] in _MAY_CHANGE_BELOW,
+        "with run= the run's own is used; only "
+        f"{', '.join(_MAY_CHANGE[1:])} and the keys of {', '.join(_MAY_CHANGE_BELOW)} may be given",
+    )
+    if "data.root" not in given:
+        values["data"]["root"] = str(run_dir.root(values["data"]["root"]))
+    return typed_values(FindLrConfig, values)
+
+
+def _stage(config: FindLrConfig, fresh: bool) -> StageConfig:
+    freeze_to = config.freeze_to if config.freeze_to != "auto" else -1 if fresh else 0
+    return StageConfig(
+        freeze_to=freeze_to, epochs=1, lr=config.lr, schedule="constant", pct_start=0.3, div=25.0
+    )
+
+
+def _fresh(config: FindLrConfig) -> tuple[TransferModule, PetsDataModule, str]:
+    """A fresh head on the pretrained body, the config's photos, and what to call this."""
+    from pets.data.module import PetsDataModule, prepare_photos
+    from pets.models.classifier import new_body
+    from pets.plan.transfer import new_module
+
+    body, preprocess, _ = new_body(config.model)
+    photos = prepare_photos(config.data)
+    module = new_module(config, body, preprocess, photos.classes)
+    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
+    return module, data, "fresh"
+
+
+def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[TransferModule, PetsDataModule, str]:
+    """The run's network and photos, and what to call this."""
+    from pets.data.module import PetsDataModule
+    from pets.data.photos import Photos
+    from pets.data.transforms import batch_transforms
+    from pets.evaluation import load_run
+    from pets.plan.transfer import TransferModule
+
+    trained = load_run(run_dir, config.ckpt)
+    photos = Photos.load(run_dir.path / "photos.csv", Path(config.data.root))
+    mixes = batch_transforms(config.augment, len(photos.classes))
+    module = TransferModule(trained.model, config.optimizer, mixes)
+    preprocess = trained.model.preprocess
+    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
+    return module, data, f"after_{trained.stage}"

@@ -1,0 +1,34 @@
+"""What was typed over the config of a run that exists already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pets.errors import ConfigError
+
+
+def put_over(
+    values: dict[str, Any],
+    cfg: DictConfig,
+    overrides: Sequence[str],
+    may_change: Callable[[str], bool],
+    refusal: str,
+) -> set[str]:
+    """Put the typed keys of `cfg` over the run's own `values`, and return these keys.
+
+    Raises ConfigError with the word and the `refusal` for a key that may not change.
+    """
+    given = {word.partition("=")[0].lstrip("+~"): word for word in overrides}
+    for key, word in given.items():
+        if not may_change(key):
+            raise ConfigError(f"{word}: {refusal}")
+        *sections, last = key.split(".")
+        section = values
+        for name in sections:
+            section = section.setdefault(name, {})
+        value = OmegaConf.select(cfg, key)
+        section[last] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return set(given)

@@ -1,0 +1,1 @@
+"""The lr finder: mock training, suggestions from its curve, their picture."""

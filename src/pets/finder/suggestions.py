@@ -1,0 +1,149 @@
+"""Learning rates that a curve of rate against loss suggests.
+
+Every method is a function of (lrs, losses): rates that grow by one factor from step to step, and
+the loss before each step, as measured. Each raises `NoSuggestion` where the curve supports none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.optimize import isotonic_regression
+
+Array = NDArray[np.float64]
+
+# Width of the smoothing as a share of the curve: on 100 steps a Gaussian of 3 steps for levels and
+# of 6 for slopes, which noise disturbs more. Measured by bench/lr_suggestions.py.
+LEVEL_WIDTH, SLOPE_WIDTH = 0.03, 0.06
+# Half-way, where most curves are steepest, is too timid for one-cycle training; this is as far down
+# as stays within a factor of 3 of the steepest point on nine of ten noisy curves.
+WAY_DOWN = 0.6
+FEWEST = 10
+# A fall below 1.2 times the noise of a step, or below 1 % of the loss, happens by chance: one in
+# forty curves of pure noise has more.
+NOISE_FACTOR, LEAST_FALL = 1.2, 0.01
+# Still falling: over the last tenth at half of the steepest slope or more.
+STILL_FALLING = 0.5
+# The loss has risen when it is this many times its lowest.
+RISEN = 2.0
+
+
+class NoSuggestion(ValueError):
+    """The curve supports no suggestion; the message says why."""
+
+
+def smooth(losses: Array, width: float = LEVEL_WIDTH) -> Array:
+    """The losses under a Gaussian of `width` times their number of steps.
+
+    Unlike a running average it does not lag behind, which would move every suggestion to the right.
+    What the loss does after its lowest point counts only up to where it began.
+    """
+    return gaussian_filter1d(_without_explosion(losses), max(width * len(losses), 0.5))
+
+
+def valley(lrs: Array, losses: Array) -> float:
+    """The rate at which the loss has come three fifths of its way down.
+
+    After fastai's `valley` (ESRI), a point well down the longest falling subsequence. Here the fall
+    is the closest falling curve in least squares (isotonic regression), which noise moves less.
+    """
+    check(lrs, losses)
+    smoothed = smooth(losses)
+    fall = isotonic_regression(smoothed[: _bottom(smoothed) + 1], increasing=False).x
+    if fall[0] == fall[-1]:
+        raise NoSuggestion("the closest falling curve is flat")
+    level = fall[0] - WAY_DOWN * (fall[0] - fall[-1])
+    place = int(np.nonzero(fall > level)[0][-1])
+    part = (fall[place] - level) / (fall[place] - fall[place + 1])
+    return float(lrs[place] * (lrs[place + 1] / lrs[place]) ** part)
+
+
+def steep(lrs: Array, losses: Array) -> float:
+    """The rate at which the loss falls most for a step in the logarithm of the rate.
+
+    The steepest point of Smith's range test (2015, arXiv:1506.01186) as fastai draws it.
+    """
+    check(lrs, losses)
+    smoothed = smooth(losses, SLOPE_WIDTH)
+    slopes = np.gradient(smoothed, np.log(lrs))[: _bottom(smoothed) + 1]
+    return float(lrs[int(slopes.argmin())])
+
+
+def minimum(lrs: Array, losses: Array) -> float:
+    """A tenth of the rate with the lowest loss: bold (fastai's and Howard's rule of thumb)."""
+    check(lrs, losses)
+    return float(lrs[_bottom(smooth(losses))]) / 10
+
+
+def slide(lrs: Array, losses: Array) -> float:
+    """A tenth of the rate at which the loss has risen to twice its lowest.
+
+    Needs no fall, so it also serves a network that is trained already: the lesson's rule after
+    `unfreeze`, well below where it gets worse. fastai's `slide` (the interval slide rule, ESRI)
+    moves an interval of 1.2 decades down from the explosion until its ends have like slopes, and
+    takes its left end; here the rise is read from the closest rising curve (isotonic regression).
+    """
+    _check_length(losses)
+    smoothed = smooth(losses, SLOPE_WIDTH)
+    bottom = _bottom(smoothed)
+    level = RISEN * float(smoothed[bottom])
+    # Beyond twice that level, how far it explodes says nothing about where that began.
+    below = np.minimum(losses, RISEN * level)
+    rise = isotonic_regression(gaussian_filter1d(below, LEVEL_WIDTH * len(losses))[bottom:]).x
+    if rise[-1] <= level:
+        raise NoSuggestion(f"the loss does not rise to twice its lowest before {lrs[-1]:.1e}")
+    return float(lrs[bottom + max(int((rise <= level).sum()) - 1, 0)]) / 10
+
+
+METHODS: dict[str, Callable[[Array, Array], float]] = {
+    "valley": valley,
+    "slide": slide,
+    "minimum": minimum,
+    "steep": steep,
+}
+
+
+def check(lrs: Array, losses: Array) -> None:
+    """What all methods but `slide` need.
+
+    Raises NoSuggestion for a curve that is too short, never falls, or has not stopped to."""
+    _check_length(losses)
+    smoothed = smooth(losses, SLOPE_WIDTH)
+    bottom = _bottom(smoothed)
+    top = float(smoothed[: bottom + 1].max())
+    fall = top - float(smoothed[bottom])
+    noise = _noise(losses)
+    if fall < max(NOISE_FACTOR * noise, LEAST_FALL * abs(top)):
+        raise NoSuggestion(
+            f"the loss never falls between {lrs[0]:.1e} and {lrs[-1]:.1e}: by {fall:.3f} from "
+            f"{top:.3f}, with a noise of {noise:.3f}"
+        )
+    slopes = np.gradient(smoothed)
+    last = slopes[-max(len(losses) // 10, 2) :].mean()
+    if last < STILL_FALLING * slopes.min():
+        raise NoSuggestion(f"the loss still falls at {lrs[-1]:.1e}, where the curve ends")
+
+
+def _check_length(losses: Array) -> None:
+    if len(losses) < FEWEST:
+        raise NoSuggestion(
+            f"only {len(losses)} steps before the loss exploded; expected at least {FEWEST}"
+        )
+
+
+def _bottom(smoothed: Array) -> int:
+    return int(smoothed.argmin())
+
+
+def _without_explosion(losses: Array) -> Array:
+    lowest = int(losses.argmin())
+    return np.minimum(losses, losses[: lowest + 1].max())
+
+
+def _noise(losses: Array) -> float:
+    """Standard deviation from step to step, by the median: a steep part is no noise."""
+    steps = np.diff(losses)
+    return float(np.median(np.abs(steps - np.median(steps)))) * 1.4826 / 2**0.5
