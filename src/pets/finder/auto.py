@@ -47,5 +47,5 @@ def settle_rate(search: LrSearch, config: TrainConfig, run: RunDir) -> TrainConf
 def shown(lr: Any) -> str:
     """A rate or a pair of them, as one would type it."""
     ends = lr if isinstance(lr, list | tuple) else [lr]
-    words = [end if isinstance(end, str) else f"{end:g}" for end in ends]
+    words = [end if isinstance(end, str) else f"{end:.3g}" for end in ends]
     return words[0] if len(words) == 1 else f"[{','.join(words)}]"

@@ -36,7 +36,6 @@ def record(
     stage: StageConfig,
     settings: FinderConfig,
     trainer_values: Mapping[str, Any],
-    seed: int,
 ) -> Curve:
     """The curve of a stage from the module's present weights.
 
@@ -61,7 +60,7 @@ def record(
     limits = {"max_steps": settings.steps, "min_steps": None, "min_epochs": None}
     began = time.perf_counter()
     with isolate_rng():
-        copied.begin(f"lr_finder/{name}", mock, 0, derive(seed, "lr_finder", name))
+        copied.begin(f"lr_finder/{name}", mock, 0, derive(data.seed, "lr_finder", name))
         fed.begin(f"lr_finder/{name}")
         fit = trainer(
             {**trainer_values, **limits, "limit_val_batches": 0}, max_epochs=-1, callbacks=[ramp]

@@ -56,9 +56,7 @@ class LrSearch:
             "\nlr finder, %s: %g to %g in %s steps of %s photos",
             self.title, settings.start_lr, settings.end_lr, settings.steps, self.photos_a_step,
         )  # fmt: skip
-        curve = record(
-            self.module, self.data, self.name, self.stage, settings, config.trainer, config.seed
-        )
+        curve = record(self.module, self.data, self.name, self.stage, settings, config.trainer)
         self._write(curve)
         for method, found in curve.suggestions().items():
             shown = f"{found:.2e}" if isinstance(found, float) else f"none: {found}"
