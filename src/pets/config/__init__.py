@@ -1,0 +1,36 @@
+"""The types of a config: every key, its type and range, checked before any data is read.
+
+The values and their reasons live in `conf/`; these classes say which values are possible.
+"""
+
+from pets.config.base import Strict, Target
+from pets.config.commands import (
+    EvalConfig,
+    FindLrConfig,
+    LearnerConfig,
+    LookConfig,
+    PredictConfig,
+    RunDataConfig,
+    TrainConfig,
+)
+from pets.config.data import AugmentConfig, DataConfig
+from pets.config.model import ModelConfig
+from pets.config.plan import FinderConfig, PlanConfig, StageConfig
+
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "EvalConfig",
+    "FindLrConfig",
+    "FinderConfig",
+    "LearnerConfig",
+    "LookConfig",
+    "ModelConfig",
+    "PlanConfig",
+    "PredictConfig",
+    "RunDataConfig",
+    "StageConfig",
+    "Strict",
+    "Target",
+    "TrainConfig",
+]

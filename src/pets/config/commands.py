@@ -1,0 +1,95 @@
+"""Everything that one command is told: its primary config in `conf/`, typed."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pets.config.base import Strict, Target
+from pets.config.data import AugmentConfig, DataConfig
+from pets.config.model import ModelConfig
+from pets.config.plan import AutoRate, FinderConfig, PlanConfig, check_order
+
+
+class LearnerConfig(Strict):
+    """What training and the lr finder have in common: data, network, optimizer, machine."""
+
+    data: DataConfig
+    augment: AugmentConfig
+    model: ModelConfig
+    optimizer: Target
+    lr_finder: FinderConfig
+    trainer: dict[str, Any]
+    logger: dict[str, Target]
+    seed: int = Field(ge=0)
+
+
+class TrainConfig(LearnerConfig):
+    """Everything that a training run is made of."""
+
+    plan: PlanConfig
+    callbacks: dict[str, Target]
+    resume: str | None = None
+    experiment: None = None
+
+
+class FindLrConfig(LearnerConfig):
+    """Where the lr finder begins: at a fresh head, or at a trained run."""
+
+    run: str | None
+    ckpt: Literal["last", "best"]
+    freeze_to: int | Literal["auto"] = Field(description="a whole number, or auto")
+    lr: AutoRate | Annotated[tuple[AutoRate, AutoRate], Field(strict=False)] = Field(
+        description="auto, or [auto/100, auto]: how the layer groups' rates relate"
+    )
+    experiment: None = None
+
+    @model_validator(mode="after")
+    def _low_before_high(self) -> "FindLrConfig":
+        check_order(self.lr)
+        return self
+
+
+class LookConfig(Strict):
+    """The data part of a training config: what `pets look` needs."""
+
+    data: DataConfig
+    augment: AugmentConfig
+    seed: int = Field(ge=0)
+    photos: int = Field(ge=1, le=64)
+
+
+class RunDataConfig(Strict):
+    """What may differ from the trained run when it is used again."""
+
+    root: str | None
+    batch_size: Annotated[int, Field(ge=1)] | None = Field(
+        description="a whole number of at least 1, or null for the run's own"
+    )
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        description="a whole number of at least 0, or auto"
+    )
+
+
+class EvalConfig(Strict):
+    """A trained run and the split to measure it on."""
+
+    run: str
+    split: Literal["auto", "train", "valid", "test"]
+    ckpt: Literal["last", "best"]
+    data: RunDataConfig
+    trainer: dict[str, Any]
+
+
+class PredictConfig(Strict):
+    """A trained run and the photos to name."""
+
+    run: str
+    source: str
+    ckpt: Literal["last", "best"]
+    out: str | None
+    top: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        description="a whole number of at least 0, or auto"
+    )
+    device: str

@@ -1,0 +1,90 @@
+"""Where the photos are, how they are labelled, split and augmented."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pets.config.base import Strict, Target
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Side = Annotated[int, Field(ge=8, le=4096)]
+
+
+class DataConfig(Strict):
+    """Where the photos are, how they are labelled and split, and how they are fed."""
+
+    name: str
+    root: str = Field(min_length=1, description="a folder")
+    prepare: Target | None
+    images: str
+    photo_list: str | None
+    label_from: Literal["filename", "folder", "table"]
+    label_regex: str | None
+    table: str | None
+    path_column: str | None
+    label_column: str | None
+    split: Literal["auto", "random", "official", "folders", "column"]
+    split_column: str | None
+    valid_pct: Fraction
+    test_pct: Fraction
+    carve_pct: Fraction
+    split_seed: int
+    on_bad_image: Literal["error", "skip"]
+    on_unlabelled: Literal["error", "skip"]
+    size: Side | Annotated[tuple[Side, Side], Field(strict=False)] = Field(
+        description="pixels: one number from 8 to 4096, or [height, width]"
+    )
+    batch_size: int = Field(ge=1)
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        description="a whole number of at least 0, or auto"
+    )
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """`size` as (height, width) in pixels."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @model_validator(mode="after")
+    def _no_key_without_effect(self) -> "DataConfig":
+        """A key that the chosen labelling or split would ignore is a mistake, not a wish."""
+        if self.label_from == "filename" and self.label_regex is None:
+            raise ValueError(
+                "label_from=filename needs a regex, as in \"data.label_regex='^(.+)_\\d+'\""
+            )
+        if self.label_from != "filename" and self.label_regex is not None:
+            raise ValueError(
+                f"label_regex has no effect with label_from={self.label_from}; "
+                "set data.label_from=filename or data.label_regex=null"
+            )
+        columns = {"path_column": self.path_column, "label_column": self.label_column}
+        if self.label_from == "table":
+            missing = [k for k, v in {"table": self.table, **columns}.items() if v is None]
+            if missing:
+                raise ValueError(f"label_from=table needs data.{missing[0]}")
+        elif self.table is not None:
+            raise ValueError(
+                f"table has no effect with label_from={self.label_from}; set data.label_from=table"
+            )
+        if self.split == "column" and (self.split_column is None or self.label_from != "table"):
+            raise ValueError("split=column needs data.label_from=table and data.split_column")
+        if self.split != "column" and self.split_column is not None:
+            raise ValueError(
+                f"split_column has no effect with split={self.split}; set data.split=column"
+            )
+        for name, value in (("valid_pct", self.valid_pct), ("carve_pct", self.carve_pct)):
+            if value == 0:
+                raise ValueError(f"{name}=0: expected above 0, something must be validated on")
+        if self.valid_pct + self.test_pct >= 0.95:
+            raise ValueError(
+                f"valid_pct + test_pct = {self.valid_pct + self.test_pct:g} leaves nothing to "
+                "train on; expected less than 0.95"
+            )
+        return self
+
+
+class AugmentConfig(Strict):
+    """What happens to training photos: one by one, then to whole batches."""
+
+    crop: Target | None
+    photo: dict[str, Target]
+    batch: dict[str, Target]

@@ -1,0 +1,112 @@
+"""The stages of training, and how the learning rate of one is found."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pets.config.base import Rate, Strict
+
+# What the lr finder finds, or a part or multiple of it: auto, auto/100, auto*10.
+AutoRate = Annotated[str, Field(pattern=r"^auto([/*][1-9]\d*(\.\d+)?)?$")]
+StageRate = (
+    Rate
+    | AutoRate
+    | Annotated[tuple[Rate, Rate], Field(strict=False)]
+    | Annotated[tuple[AutoRate, AutoRate], Field(strict=False)]
+)
+STAGE_RATE = (
+    "a number above 0, or [low, high] spread over the layer groups; "
+    "auto, auto/10, [auto/100, auto]: found by the lr finder"
+)
+
+
+def in_units(rate: float | str) -> float:
+    """A rate as a number; `auto` as 1, `auto/100` as 0.01."""
+    if not isinstance(rate, str):
+        return float(rate)
+    sign, number = rate.removeprefix("auto")[:1], rate.removeprefix("auto")[1:]
+    return 1.0 if not sign else 1 / float(number) if sign == "/" else float(number)
+
+
+def check_order(lr: float | str | tuple[float | str, float | str]) -> None:
+    """Raises ValueError where the first layers would get a higher rate than the head."""
+    if isinstance(lr, tuple) and in_units(lr[0]) > in_units(lr[1]):
+        shown = ", ".join(str(end) for end in lr)
+        raise ValueError(f"lr=[{shown}]: expected [low, high], the head's rate last")
+
+
+class StageConfig(Strict):
+    """One stage of a plan: what is frozen, for how long, at which rates."""
+
+    freeze_to: int
+    epochs: int = Field(ge=1)
+    lr: StageRate = Field(description=STAGE_RATE)
+    schedule: Literal["one_cycle", "constant"]
+    pct_start: float = Field(gt=0, lt=1)
+    div: float = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _low_before_high(self) -> "StageConfig":
+        check_order(self.lr)
+        return self
+
+    @property
+    def auto(self) -> bool:
+        """Whether the lr finder is to choose the rate."""
+        ends = self.lr if isinstance(self.lr, tuple) else (self.lr,)
+        return any(isinstance(end, str) for end in ends)
+
+    @property
+    def rates(self) -> float | tuple[float, float]:
+        """`lr` in numbers; in units of the rate that is to be found where it is `auto`."""
+        if isinstance(self.lr, tuple):
+            return in_units(self.lr[0]), in_units(self.lr[1])
+        return in_units(self.lr)
+
+    @property
+    def ratios(self) -> float | tuple[float, float]:
+        """`lr` in units of the head's rate: 1, or (low, 1)."""
+        return (self.rates[0] / self.rates[1], 1.0) if isinstance(self.rates, tuple) else 1.0
+
+    def at(self, found: float) -> float | tuple[float, float]:
+        """`lr` in numbers of three digits, where `auto` is the rate that was found."""
+        ends = self.rates if isinstance(self.rates, tuple) else (self.rates,)
+        numbers = [float(f"{found * end:.3g}") for end in ends]
+        return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+class PlanConfig(Strict):
+    """The stages of training, in their order."""
+
+    stages: dict[str, StageConfig]
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> "PlanConfig":
+        if not self.stages:
+            raise ValueError("stages is empty; expected at least one stage, e.g. plan=frozen4")
+        return self
+
+
+class FinderConfig(Strict):
+    """The lr finder's mock training, and which of its suggestions `auto` takes."""
+
+    start_lr: Rate
+    end_lr: Rate
+    steps: int = Field(ge=20)
+    method: list[Literal["valley", "slide", "minimum", "steep"]] = Field(
+        min_length=1, description="one or more of valley, slide, minimum, steep"
+    )
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _start_before_end(self) -> "FinderConfig":
+        if self.end_lr < 10 * self.start_lr:
+            raise ValueError(
+                f"start_lr={self.start_lr:g}, end_lr={self.end_lr:g}: expected an end of at least "
+                "10 times the start"
+            )
+        return self
