@@ -151,6 +151,12 @@ class RunDir:
         part.replace(file)
 
 
+def from_here(folder: str) -> Path:
+    """The folder as seen from here, where it is below: what a user would type."""
+    path = Path(folder)
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def environment() -> dict[str, Any]:
     """What a run came from: code, packages, machine, folder."""
     import platform

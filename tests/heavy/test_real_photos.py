@@ -10,7 +10,7 @@ def test_lesson1_on_real_photos(tmp_path: Path, mini: Path) -> None:
     pets = Pets(tmp_path)
     said = pets(
         "train", "data=oxford_pets", f"data.root={mini}", "data.split=official",
-        "model=efficientnet_lite0", "plan=lesson1", "seed=0",
+        "model=efficientnet_lite0", "plan=lesson1", "callbacks=lr_finder", "seed=0",
     ).stdout  # fmt: skip
     (run,) = pets.runs()
     assert "37 classes" in said
@@ -24,6 +24,14 @@ def test_lesson1_on_real_photos(tmp_path: Path, mini: Path) -> None:
     assert len(errors) == 6
     # The lesson's "it got worse" is what a moving batch norm or a wrong rate would show here.
     assert errors[5] <= errors[3] + 0.02
+
+    # The finder's curves before each stage: a fall to learn on, then a trained network's flat line.
+    head = json.loads((run / "lr_finder/head.json").read_text())["suggestions"]
+    assert 8e-4 <= head["valley"] <= 4e-3
+    assert 8e-4 <= head["minimum"] <= 2e-2
+    body = json.loads((run / "lr_finder/body.json").read_text())
+    assert 1e-5 <= body["suggestions"]["slide"] <= 1e-3
+    assert body["ended"].startswith("the loss rose to 4 times its lowest")
 
     photo = mini / "images/Abyssinian_100.jpg"
     table = pets("predict", f"run={run}", f"source={photo}").stdout

@@ -307,7 +307,10 @@ def test_find_lr_for_a_fresh_head(pets: Pets, drawn: Path) -> None:
     (file,) = folder.glob("lr_finder/*.json")
     found = json.loads(file.read_text())
     assert found["freeze_to"] == -1
-    assert f"valley suggests lr={found['suggestions']['valley']:.3g}" in said
+    assert file.stem == "fresh_head"
+    rate = found["suggestions"]["valley"]
+    assert f"valley suggests plan.stages.head.lr={rate:.3g}" in said
+    assert f"picture {folder.relative_to(pets.folder)}/lr_finder/fresh_head.png" in said
     assert file.with_suffix(".png").exists()
     assert pictures(folder) == {f"lr_finder/{file.stem}"}
     for method, rate in found["suggestions"].items():
@@ -315,17 +318,23 @@ def test_find_lr_for_a_fresh_head(pets: Pets, drawn: Path) -> None:
         assert f"  {method:<8} {shown}" in said
 
 
+def test_find_lr_refuses_less_than_a_batch(pets: Pets, drawn: Path) -> None:
+    line = pets.one_line("find-lr", f"data.root={drawn}", *SMALL[:4], "data.batch_size=99")
+    assert line.startswith("lr finder: 60 training photos do not fill a batch of 99, ")
+    assert line.endswith("expected data.batch_size=60 or less, or a given lr")
+
+
 def test_find_lr_from_a_trained_run(trained: Path, pets: Pets) -> None:
     run = pets.folder / "run"
     shutil.copytree(trained, run)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     said = pets("find-lr", f"run={run}", *FEW).stdout
-    found = json.loads((run / "lr_finder/after_body_freeze_to_0.json").read_text())
+    found = json.loads((run / "lr_finder/after_body_all.json").read_text())
     assert found["freeze_to"] == 0
     assert found["factors"]["group0"] == pytest.approx(0.01)
     # It begins where the run ended, not at guessing.
     assert found["points"][0]["loss"] < 1.7 < np.log(10)
-    assert "suggests lr=[" in said
+    assert "suggests plan.stages.body.lr=[" in said
     assert {p: p.read_bytes() for p in before} == before
     line = pets.one_line("find-lr", f"run={run}", "model=resnet18")
     assert line.startswith("model=resnet18: with run= the run's own is used; only ckpt, freeze_to,")

@@ -34,12 +34,12 @@ def run(cfg: DictConfig) -> None:
 
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
+    from pets.run_dir import RunDir, from_here
+
     if cfg.run is None:
         config = typed(FindLrConfig, cfg)
-        folder = Path(hydra.runtime.output_dir)
+        folder = from_here(hydra.runtime.output_dir)
     else:
-        from pets.run_dir import RunDir
-
         run_dir = RunDir.open_finished(cfg.run)
         config = _over(run_dir, cfg, overrides)
         folder = run_dir.path
@@ -56,18 +56,22 @@ def run(cfg: DictConfig) -> None:
     check_signatures(config)
     module, data, begins = _fresh(config) if cfg.run is None else _trained(run_dir, config)
     stage = _stage(config, fresh=cfg.run is None)
-    frozen_groups([name for name, _ in module.model.layer_groups], stage.freeze_to)
-    name = f"{begins}_freeze_to_{stage.freeze_to}"
+    groups = [name for name, _ in module.model.layer_groups]
+    frozen = frozen_groups(groups, stage.freeze_to)
+    trained = (
+        "all" if frozen == 0 else "head" if stage.freeze_to == -1 else f"from_{groups[frozen]}"
+    )
     loggers = build_loggers(config.logger, folder)
-    search = LrSearch(name, stage, module, data, config, folder, loggers)
+    search = LrSearch(f"{begins}_{trained}", stage, module, data, config, folder, loggers)
     search.run()
     try:
         found = search.rates()
     except RunError as error:
         raise RunError(f"{error}. See {search.file('png')}") from error
-    # With a frozen body only the head's rate counts.
-    lr = found["found"] if stage.freeze_to == -1 else found["lr"]
-    log.info("\n%s suggests lr=%s", found["method"], shown(lr))
+    alone = frozen == len(groups) - 1
+    key = f"plan.stages.{'head' if alone else 'body'}.lr"
+    lr = found["found"] if alone else found["lr"]
+    log.info("\n%s suggests %s=%s", found["method"], key, shown(lr))
 
 
 def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfig:

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -34,10 +33,10 @@ def run(cfg: DictConfig) -> None:
     overrides = list(hydra.overrides.task)
     if cfg.resume is None:
         config = typed(TrainConfig, cfg)
-        from pets.run_dir import RunDir
+        from pets.run_dir import RunDir, from_here
 
         values = config.model_dump(by_alias=True, mode="json")
-        run_dir = RunDir.create(_short(hydra.runtime.output_dir), values, overrides)
+        run_dir = RunDir.create(from_here(hydra.runtime.output_dir), values, overrides)
     else:
         from pets.run_dir import RunDir
 
@@ -47,12 +46,6 @@ def run(cfg: DictConfig) -> None:
         from pets.training import train
 
         train(config, run_dir)
-
-
-def _short(folder: str) -> Path:
-    """The folder as seen from here, where it is below: what a user would type."""
-    path = Path(folder)
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainConfig:

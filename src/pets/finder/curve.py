@@ -42,7 +42,9 @@ class Curve:
 
     def suggest(self, method: str) -> float:
         """The rate by one of `METHODS`. Raises NoSuggestion, saying why."""
-        return METHODS[method](self.lrs[self.used], self.losses[self.used])
+        # The explosion disturbs those that look for the fall; slide looks for the explosion.
+        points = slice(self.used.start, None) if method == "slide" else self.used
+        return METHODS[method](self.lrs[points], self.losses[points])
 
     def choose(self) -> tuple[str, float]:
         """The first of the settings' methods that the curve supports, and its rate.
