@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +11,32 @@ from torch.utils.data import DataLoader
 
 from pets.checkpoints import read_checkpoint
 from pets.config import TrainConfig
+from pets.data.photos import Photos
 from pets.errors import RunError
 from pets.models.classifier import Classifier, classifier_from
 from pets.plan.transfer import TransferModule
 from pets.run_dir import RunDir
 from pets.validation import typed_values
 
+log = logging.getLogger(__name__)
+
 
 def measure(module: TransferModule, loader: DataLoader[Any], trainer: Trainer) -> dict[str, Any]:
     """The metrics of `SplitMetrics.compute` over a loader's photos."""
     trainer.test(module, loader, verbose=False)
     return module.metrics.compute()
+
+
+def photos_of_run(run: RunDir, root: str) -> Photos:
+    """The run's own photos, where they lie now; said when they are not what they were.
+
+    Raises DataError where one is gone.
+    """
+    folder = run.root(root)
+    photos = Photos.load(run.path / "photos.csv", folder)
+    if photos.fingerprint != run.read_json("data.json").get("fingerprint"):
+        log.warning("%s: the photos are not the same as those the run was trained on", folder)
+    return photos
 
 
 @dataclass(frozen=True)

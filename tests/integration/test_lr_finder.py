@@ -195,13 +195,14 @@ def test_two_ranks_take_the_same_rate(drawn: Path, tmp_path: Path) -> None:
     assert first["ended"] == second["ended"]
     assert first["ended"].startswith("the loss rose to 4 times its lowest")
     assert first["photos"] == 2 * 16 * first["steps"]
-    alone = Bench(drawn).record(steps=60, start_lr=1e-5)
-    losses = [point["loss"] for point in first["points"]]
-    shared = min(len(losses), len(alone.losses))
-    assert losses[:shared] != pytest.approx(alone.losses[:shared], abs=1e-3)
+    # Two ranks with 16 photos each see what one with 32 sees: the mean loss, the same next step.
+    alone = Bench(drawn, "data.batch_size=32").record(steps=60, start_lr=1e-5)
+    losses = np.array([point["loss"] for point in first["points"]])
+    assert losses[:40] == pytest.approx(alone.losses[:40], rel=1e-3)
 
 
 def pictures(run: Path) -> set[str]:
+    """The tags of the pictures in TensorBoard."""
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0})
     return set(events.Reload().Tags()["images"])
 

@@ -13,7 +13,6 @@ from pets.validation import typed
 
 if TYPE_CHECKING:
     from pets.data.photos import Photos
-    from pets.run_dir import RunDir
 
 SCHEMA = EvalConfig
 log = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ def run(cfg: DictConfig) -> None:
     run_dir = RunDir.open_finished(config.run)
 
     from pets.data.module import PetsDataModule
-    from pets.evaluation import load_run, measure
+    from pets.evaluation import load_run, measure, photos_of_run
     from pets.lightning import check_trainer, quiet, trainer
     from pets.memory import keep_freed_memory
     from pets.plan.transfer import TransferModule
@@ -36,7 +35,8 @@ def run(cfg: DictConfig) -> None:
     keep_freed_memory()
     check_trainer(config.trainer)
     trained = load_run(run_dir, config.ckpt)
-    photos, split = _photos(run_dir, config, trained.config.data.root)
+    photos = photos_of_run(run_dir, config.data.root or trained.config.data.root)
+    split = _split(photos, config)
     changes = {"num_workers": config.data.num_workers}
     if config.data.batch_size is not None:
         changes["batch_size"] = config.data.batch_size
@@ -53,22 +53,15 @@ def run(cfg: DictConfig) -> None:
     log.info("written to %s", run_dir.path / file)
 
 
-def _photos(run_dir: RunDir, config: EvalConfig, root: str) -> tuple[Photos, str]:
-    """The run's own photos, where they lie now, and the split to measure; said when the photos are
-    not what they were."""
-    from pets.data.photos import Photos
-
-    folder = run_dir.root(config.data.root or root)
-    photos = Photos.load(run_dir.path / "photos.csv", folder)
+def _split(photos: Photos, config: EvalConfig) -> str:
+    """The split to measure. Raises RunError where the run has no photos in it."""
     split = config.split
     if split == "auto":
         split = "test" if photos.of("test") else "valid"
     if not photos.of(split):
         has = ", ".join(f"{len(photos.of(s)):,} {s}" for s in ("train", "valid", "test"))
         raise RunError(f"split={split}: the run has no such photos; it has {has}")
-    if photos.fingerprint != run_dir.read_json("data.json").get("fingerprint"):
-        log.warning("%s: the photos are not the same as those the run was trained on", folder)
-    return photos, split
+    return split
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -32,17 +31,14 @@ def run(cfg: DictConfig) -> None:
     """Record the curve, write it, show the suggestions. Raises RunError where there is none."""
     from hydra.core.hydra_config import HydraConfig
 
-    hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
     from pets.run_dir import RunDir, from_here
 
-    if cfg.run is None:
-        config = typed(FindLrConfig, cfg)
-        folder = from_here(hydra.runtime.output_dir)
+    hydra = HydraConfig.get()
+    run_dir = None if cfg.run is None else RunDir.open_finished(cfg.run)
+    if run_dir is None:
+        config, folder = typed(FindLrConfig, cfg), from_here(hydra.runtime.output_dir)
     else:
-        run_dir = RunDir.open_finished(cfg.run)
-        config = _over(run_dir, cfg, overrides)
-        folder = run_dir.path
+        config, folder = _over(run_dir, cfg, list(hydra.overrides.task)), run_dir.path
 
     from pets.finder.auto import shown
     from pets.finder.search import LrSearch
@@ -54,23 +50,20 @@ def run(cfg: DictConfig) -> None:
     quiet()
     keep_freed_memory()
     check_signatures(config)
-    module, data, begins = _fresh(config) if cfg.run is None else _trained(run_dir, config)
-    stage = _stage(config, fresh=cfg.run is None)
+    module, data, begins = _fresh(config) if run_dir is None else _trained(run_dir, config)
+    stage = _stage(config, fresh=run_dir is None)
     groups = [name for name, _ in module.model.layer_groups]
     frozen = frozen_groups(groups, stage.freeze_to)
-    trained = (
-        "all" if frozen == 0 else "head" if stage.freeze_to == -1 else f"from_{groups[frozen]}"
-    )
+    name = f"{begins}_{'all' if frozen == 0 else groups[frozen]}"
     loggers = build_loggers(config.logger, folder)
-    search = LrSearch(f"{begins}_{trained}", stage, module, data, config, folder, loggers)
-    search.run()
+    search = LrSearch(name, stage, module, data, config, folder, loggers)
     try:
         found = search.rates()
     except RunError as error:
         raise RunError(f"{error}. See {search.file('png')}") from error
-    alone = frozen == len(groups) - 1
-    key = f"plan.stages.{'head' if alone else 'body'}.lr"
-    lr = found["found"] if alone else found["lr"]
+    head_alone = frozen == len(groups) - 1
+    key = f"plan.stages.{'head' if head_alone else 'body'}.lr"
+    lr = found["found"] if head_alone else found["lr"]
     log.info("\n%s suggests %s=%s", found["method"], key, shown(lr))
 
 
@@ -79,7 +72,7 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
     values = {k: v for k, v in run_dir.config.items() if k in LearnerConfig.model_fields}
     values |= {key: cfg[key] for key in ("run", "ckpt", "freeze_to")}
     values["lr"] = list(cfg.lr) if not isinstance(cfg.lr, str) else cfg.lr
-    given = put_over(
+    put_over(
         values,
         cfg,
         overrides,
@@ -87,8 +80,6 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
         "with run= the run's own is used; only "
         f"{', '.join(_MAY_CHANGE[1:])} and the keys of {', '.join(_MAY_CHANGE_BELOW)} may be given",
     )
-    if "data.root" not in given:
-        values["data"]["root"] = str(run_dir.root(values["data"]["root"]))
     return typed_values(FindLrConfig, values)
 
 
@@ -115,13 +106,12 @@ def _fresh(config: FindLrConfig) -> tuple[TransferModule, PetsDataModule, str]:
 def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[TransferModule, PetsDataModule, str]:
     """The run's network and photos, and what to call this."""
     from pets.data.module import PetsDataModule
-    from pets.data.photos import Photos
     from pets.data.transforms import batch_transforms
-    from pets.evaluation import load_run
+    from pets.evaluation import load_run, photos_of_run
     from pets.plan.transfer import TransferModule
 
     trained = load_run(run_dir, config.ckpt)
-    photos = Photos.load(run_dir.path / "photos.csv", Path(config.data.root))
+    photos = photos_of_run(run_dir, config.data.root)
     mixes = batch_transforms(config.augment, len(photos.classes))
     module = TransferModule(trained.model, config.optimizer, mixes)
     preprocess = trained.model.preprocess

@@ -29,6 +29,9 @@ def put_over(
         section = values
         for name in sections:
             section = section.setdefault(name, {})
+        if word.startswith("~"):
+            section.pop(last, None)
+            continue
         value = OmegaConf.select(cfg, key)
         section[last] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     return set(given)

@@ -51,11 +51,7 @@ def record(
         copy.deepcopy(module.model), module.optimizer, copy.deepcopy(module.batch_transforms)
     )
     fed = copy.copy(data)
-    highest = stage.rates[1] if isinstance(stage.rates, tuple) else stage.rates
-    ratios = (
-        tuple(rate / highest for rate in stage.rates) if isinstance(stage.rates, tuple) else 1.0
-    )
-    mock = stage.model_copy(update={"lr": ratios, "schedule": "constant"})
+    mock = stage.model_copy(update={"lr": stage.ratios, "schedule": "constant"})
     ramp = _Ramp(settings)
     limits = {"max_steps": settings.steps, "min_steps": None, "min_epochs": None}
     began = time.perf_counter()
@@ -113,7 +109,9 @@ class _Ramp(Callback):
             )
         self.ratios = [group["lr"] for group in trainer.optimizers[0].param_groups]
         shown = trainer.is_global_zero and sys.stderr.isatty()
-        self.bar = tqdm(total=self.settings.steps, desc="lr finder", leave=False, disable=not shown)
+        self.bar = tqdm(
+            total=self.settings.steps, desc="lr finder", unit="step", leave=False, disable=not shown
+        )
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer

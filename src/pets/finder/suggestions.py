@@ -107,9 +107,10 @@ METHODS: dict[str, Callable[[Array, Array], float]] = {
 
 
 def check(lrs: Array, losses: Array) -> None:
-    """What all methods but `slide` need.
+    """What all methods but `slide` need: a curve that is long enough, falls, and ends its fall.
 
-    Raises NoSuggestion for a curve that is too short, never falls, or has not stopped to."""
+    Raises NoSuggestion.
+    """
     _check_length(losses)
     smoothed = smooth(losses, SLOPE_WIDTH)
     bottom = _bottom(smoothed)
