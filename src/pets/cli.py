@@ -99,6 +99,13 @@ def run_command(name: str, arguments: list[str]) -> None:
         _stop(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         _stop("stopped", code=130)
+    except SystemExit as end:
+        # Lightning's, of a signal inside its loops; a training has given its own code already.
+        if type(end).__name__ == "SIGTERMException":
+            _stop("stopped", code=143)
+        if end.code == 1 and isinstance(end.__context__, KeyboardInterrupt):
+            _stop("stopped", code=130)
+        raise
 
 
 def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

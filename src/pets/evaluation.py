@@ -16,7 +16,6 @@ from pets.errors import RunError
 from pets.models.classifier import Classifier, classifier_from
 from pets.plan.transfer import TransferModule
 from pets.run_dir import RunDir
-from pets.validation import typed_values
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ def load_run(run: RunDir, ckpt: str = "last") -> Trained:
     Raises RunError when a file of the run is missing, damaged or does not fit.
     """
     checkpoint = read_checkpoint(run.checkpoint(ckpt))
-    config = typed_values(TrainConfig, run.config)
+    config = run.train_config
     model = classifier_from(checkpoint["pets"])
     prefix = "model."
     weights = {

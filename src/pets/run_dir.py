@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from pets.errors import RunError
+from pets.config import TrainConfig
+from pets.errors import ConfigError, RunError
+from pets.validation import typed_values
 
 
 class RunDir:
@@ -87,6 +89,18 @@ class RunDir:
         if not isinstance(values, dict):
             raise RunError(f"{self.path / 'config.yaml'}: is no config")
         return values
+
+    @property
+    def train_config(self) -> TrainConfig:
+        """The composed config, typed. Raises RunError for one that this version cannot use."""
+        try:
+            return typed_values(TrainConfig, self.config)
+        except ConfigError as error:
+            reason = str(error).splitlines()[0].partition(";")[0]
+            raise RunError(
+                f"{self.path / 'config.yaml'}: does not fit this version of pets ({reason}); "
+                f"it was written by {self.read_json('environment.json').get('pets')}"
+            ) from error
 
     def update_config(self, key: str, value: Any) -> None:
         """Change one value of `config.yaml`, by its dotted key, in one step."""

@@ -111,6 +111,8 @@ def _value_model(annotation: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
     return "null" if value is None else str(value)
 
 

@@ -47,7 +47,7 @@ from tests.conftest import composed, train_config
             ["lr_finder.start_lr=1", "lr_finder.end_lr=0.1"],
             "lr_finder: start_lr=1, end_lr=0.1: expected an end of at least 10 times the start",
         ),
-        (["lr_finder.steps=5"], "lr_finder.steps=5: expected a number of at least 20"),
+        (["lr_finder.steps=5"], "lr_finder.steps=5: expected a number of at least 30"),
         (
             ["lr_finder.method=guess"],
             "lr_finder.method=guess: expected one or more of valley, slide, minimum, steep",

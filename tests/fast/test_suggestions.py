@@ -64,10 +64,29 @@ def test_minimum_is_a_tenth_of_the_lowest() -> None:
 def test_slide_is_a_tenth_of_where_the_loss_has_doubled(at: float) -> None:
     flat_then_rising = 0.1 * (1 + rise(at))
     assert np.log10(slide(LRS, flat_then_rising)) == pytest.approx(at - 1, abs=0.2)
-    noisy = flat_then_rising * np.exp(noise(0, 0.3))
-    assert np.log10(slide(LRS, noisy)) == pytest.approx(at - 1, abs=0.45)
-    with pytest.raises(NoSuggestion, match="the loss never falls"):
-        valley(LRS, noisy)
+    noises = [np.exp(noise(seed, 0.5)) for seed in range(100)]
+    found = [np.log10(slide(LRS, flat_then_rising * noisy)) for noisy in noises]
+    assert np.median(found) == pytest.approx(at - 1, abs=0.15)
+    off = np.abs(np.array(found) - (at - 1))
+    assert np.quantile(off, 0.95) < 0.6
+    assert off.max() < 1.2
+
+
+def test_one_lucky_batch_is_no_floor() -> None:
+    for at in (0, 20, 40):
+        lucky = 0.45 * (1 + rise(-2))
+        lucky[at] = 0.05
+        assert np.log10(slide(LRS, lucky)) == pytest.approx(-3, abs=0.25)
+        falling = fall()
+        falling[at] = 0.3
+        assert valley(LRS, falling) == pytest.approx(valley(LRS, fall()), rel=0.2)
+
+
+def test_no_rate_is_suggested_that_was_not_tried() -> None:
+    with pytest.raises(NoSuggestion, match=r"a tenth of that was not tried"):
+        slide(LRS, 0.1 * (1 + rise(-6.5)))
+    with pytest.raises(NoSuggestion, match=r"a tenth of that was not tried"):
+        minimum(LRS, fall(at=-6.9, width=0.1) + 0.5 * rise(-5))
 
 
 @pytest.mark.parametrize("size", [0.15, 0.4])
@@ -87,7 +106,7 @@ def test_a_suggestion_depends_on_neither_the_scale_of_the_loss_nor_its_explosion
         # How far it explodes, and to what, is chance.
         exploded = losses.copy()
         exploded[LOG > 0.5] = 1e6
-        assert method(LRS, exploded) == pytest.approx(method(LRS, losses), rel=1e-6)
+        assert method(LRS, exploded) == pytest.approx(method(LRS, losses), rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +128,7 @@ def test_slide_needs_a_rise_and_all_need_some_points() -> None:
     with pytest.raises(NoSuggestion, match=r"does not rise to twice its lowest before 1.0e.01"):
         slide(LRS, fall())
     for method in METHODS.values():
-        with pytest.raises(NoSuggestion, match="only 9 steps before the loss exploded"):
+        with pytest.raises(NoSuggestion, match="9 usable points, expected at least 10"):
             method(LRS[:9], fall()[:9])
 
 
@@ -163,6 +182,32 @@ def test_a_curve_skips_its_ends_and_takes_the_first_method_it_supports() -> None
     assert found["suggestions"]["valley"] is None
     assert found["suggestions"]["slide"] == pytest.approx(1e-4, rel=0.5)
     assert found["no_suggestion"]["valley"].startswith("the loss never falls")
+
+
+def test_slide_reads_the_explosion_to_its_end() -> None:
+    """The last points disturb those that look for a fall, but say where it rises."""
+    curve = Curve(LRS, 0.1 * (1 + rise(0.85)), SETTINGS, "finished", 3200, 1.0)
+    assert np.log10(curve.suggest("slide")) == pytest.approx(-0.15, abs=0.1)
+    with pytest.raises(NoSuggestion):
+        slide(curve.lrs[curve.used], curve.losses[curve.used])
+
+
+def test_the_picture_marks_what_auto_takes_and_shades_what_is_skipped() -> None:
+    from pets.finder.picture import draw
+
+    curve = Curve(LRS, fall() + 0.1 * rise(-0.5), SETTINGS, "finished", 3200, 1.0)
+    (axes,) = draw(curve, "head").axes
+    labels = axes.get_legend_handles_labels()[1]
+    found = curve.suggestions()
+    assert f"valley: {found['valley']:.2e} (auto)" in labels
+    assert {f"{m}: {found[m]:.2e}" for m in ("slide", "minimum", "steep")} <= set(labels)
+    assert {"loss, measured", "loss, smoothed", "skipped"} <= set(labels)
+    shaded = [patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches]
+    spans = [(box.x0, box.x1) for box in shaded]
+    assert spans[0] == pytest.approx((LRS[0], LRS[10]), rel=1e-3)
+    assert spans[1] == pytest.approx((LRS[94], LRS[99]), rel=1e-3)
+    flat = Curve(LRS, np.full(STEPS, 3.6), SETTINGS, "finished", 3200, 1.0)
+    assert "valley: none" in draw(flat, "head").axes[0].get_legend_handles_labels()[1]
 
 
 @pytest.mark.parametrize("points", [0, 3, 12])

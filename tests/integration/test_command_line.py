@@ -78,7 +78,7 @@ def test_tab_completion(pets: Pets) -> None:
         (["train", "model=resnet34"], "the weights of resnet34 cannot be had from the net ("),
         (["eval"], "run is needed; give it as run=..."),
         (["eval", "run=nowhere"], "nowhere: is no run directory (no such folder); "),
-        (["find-lr", "lr_finder.steps=3"], "lr_finder.steps=3: expected a number of at least 20"),
+        (["find-lr", "lr_finder.steps=3"], "lr_finder.steps=3: expected a number of at least 30"),
         (["find-lr", "freeze_to=9"], "freeze_to=9: this model has 9 layer groups"),
         (["find-lr", "freeze_to=some"], "freeze_to=some: expected a whole number, or auto"),
         (["find-lr", "lr=1e-3"], "lr=0.001: expected auto, or [auto/100, auto]: how the layer "),

@@ -7,9 +7,11 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,7 +61,7 @@ class Bench:
 
     def record(self, freeze_to: int = -1, lr: Any = "auto", **finder: Any) -> Curve:
         """The curve of a stage."""
-        settings = {"start_lr": 1e-6, "end_lr": 10.0, "steps": 20, "method": ["valley"], **finder}
+        settings = {"start_lr": 1e-6, "end_lr": 10.0, "steps": 30, "method": ["valley"], **finder}
         stage = StageConfig(
             freeze_to=freeze_to, epochs=1, lr=lr, schedule="one_cycle", pct_start=0.3, div=25.0
         )
@@ -108,8 +110,8 @@ def test_mock_training_changes_nothing_at_any_freeze_level(bench: Bench, freeze_
         assert equal(before[name], after[name]), name
     # More steps than an epoch of 60 photos has: the loader is cycled.
     assert len(curve.losses) > 60 // 16
-    assert curve.lrs[:2] == pytest.approx([1e-6, 1e-6 * 1e7 ** (1 / 19)])
-    assert np.diff(np.log(curve.lrs)) == pytest.approx(np.log(1e7) / 19)
+    assert curve.lrs[:2] == pytest.approx([1e-6, 1e-6 * 1e7 ** (1 / 29)])
+    assert np.diff(np.log(curve.lrs)) == pytest.approx(np.log(1e7) / 29)
     # A last layer of zeros: the first loss is that of guessing among ten.
     assert curve.losses[0] == pytest.approx(np.log(10), abs=1e-5)
     assert curve.losses.min() < 2.0
@@ -136,9 +138,12 @@ def test_groups_keep_their_ratios(drawn: Path) -> None:
 def test_accumulated_batches_are_one_step(drawn: Path) -> None:
     bench = Bench(drawn, "trainer.accumulate_grad_batches=3", "data.batch_size=4")
     curve = bench.record(end_lr=1e-3)
-    assert len(curve.lrs) == len(curve.losses) == 20
-    assert curve.photos == 20 * 3 * 4
+    assert len(curve.lrs) == len(curve.losses) == 30
+    assert curve.photos == 30 * 3 * 4
     assert curve.ended == "finished"
+    # The mean over the step, and one step: what a batch three times as large gives.
+    whole = Bench(drawn, "data.batch_size=12").record(end_lr=1e-3)
+    assert curve.losses == pytest.approx(whole.losses, rel=1e-3)
 
 
 def test_mixed_precision_gives_nearly_the_same_curve(drawn: Path, bench: Bench) -> None:
@@ -153,7 +158,17 @@ def test_it_stops_when_the_loss_explodes_or_is_no_number(bench: Bench) -> None:
     curve = bench.record(start_lr=1e30, end_lr=1e38)
     assert curve.ended.startswith(("the loss became nan at", "the loss became inf at"))
     assert np.isfinite(curve.losses).all()
-    assert len(curve.losses) < 20
+    assert len(curve.losses) < 30
+    assert all("usable points of" in str(why) for why in curve.suggestions().values())
+
+
+def test_limits_of_the_trainer_do_not_end_it(drawn: Path, bench: Bench) -> None:
+    limits = ("+trainer.max_time=00:00:00:01", "+trainer.max_steps=3", "+trainer.fast_dev_run=true")
+    curve = Bench(drawn, *limits, "+trainer.detect_anomaly=true").record(end_lr=1e-3)
+    assert curve.ended == "finished"
+    assert (curve.losses == bench.record(end_lr=1e-3).losses).all()
+    none = Bench(drawn, "+trainer.limit_train_batches=0").record()
+    assert none.ended == "ended by the Trainer, 0 of 30 steps"
 
 
 def test_a_data_set_smaller_than_a_batch_is_refused(drawn: Path) -> None:
@@ -292,6 +307,9 @@ def test_a_loss_that_never_falls_waits_for_a_given_rate(pets: Pets, drawn: Path)
     assert status(run)["state"] == "failed"
     refused = pets.one_line("train", f"resume={run}", "plan.stages.head.lr=1e-4")
     assert refused.startswith("plan.stages.head.lr=1e-4: a resumed run keeps its own config")
+    wider = pets.one_line("train", f"resume={run}", "lr_finder.end_lr=1e-7")
+    assert wider.startswith("lr finder, body: no suggestion; ")
+    assert yaml.safe_load((run / "config.yaml").read_text())["lr_finder"]["end_lr"] == 1e-7
     pets("train", f"resume={run}", "plan.stages.body.lr=[1e-6,1e-4]")
     assert status(run)["state"] == "finished"
     assert recorded(run, "head")[6:] == pytest.approx(cycle(9, 1e-4), rel=1e-5)
@@ -299,6 +317,35 @@ def test_a_loss_that_never_falls_waits_for_a_given_rate(pets: Pets, drawn: Path)
         1e-6,
         1e-4,
     ]
+
+
+def test_the_callback_lets_a_stage_begin_that_it_cannot_search(pets: Pets, drawn: Path) -> None:
+    short = ["plan=frozen4", "plan.stages.head.epochs=4", "callbacks=lr_finder"]
+    small = [word for word in SMALL[:-2] if "batch_size" not in word]
+    said = pets("train", f"data.root={drawn}", *small, *short, "data.batch_size=61").stdout
+    assert "60 training photos do not fill a batch of 61" in said
+    (run,) = pets.runs()
+    assert status(run)["state"] == "finished"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_finder_with_its_code(
+    pets: Pets, drawn: Path, number: signal.Signals, code: int
+) -> None:
+    words = ["find-lr", f"data.root={drawn}", *SMALL[:4], "lr_finder.steps=5000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pets", *words], cwd=pets.folder,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    while "lr finder" not in process.stdout.readline():
+        pass
+    time.sleep(5)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said.strip().splitlines()[-1] == "stopped"
+    assert "Traceback" not in said
 
 
 def test_find_lr_for_a_fresh_head(pets: Pets, drawn: Path) -> None:
@@ -337,6 +384,10 @@ def test_find_lr_from_a_trained_run(trained: Path, pets: Pets) -> None:
     assert found["points"][0]["loss"] < 1.7 < np.log(10)
     assert "suggests plan.stages.body.lr=[" in said
     assert {p: p.read_bytes() for p in before} == before
+    pets("find-lr", "-m", f"run={run}", *FEW, "seed=0,1", "freeze_to=-1", "lr=auto/2")
+    sweep = [json.loads(p.read_text()) for p in (pets.folder / "outputs").rglob("after_*.json")]
+    assert len(sweep) == 2
+    assert sweep[0]["points"] != sweep[1]["points"]
     line = pets.one_line("find-lr", f"run={run}", "model=resnet18")
     assert line.startswith("model=resnet18: with run= the run's own is used; only ckpt, freeze_to,")
     assert "9 layer groups" in pets.one_line("find-lr", f"run={run}", "freeze_to=9")

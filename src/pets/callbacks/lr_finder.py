@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from pytorch_lightning import Callback
 
+from pets.errors import DataError
 from pets.finder.search import LrSearch
+
+log = logging.getLogger(__name__)
 
 
 class LRFinder(Callback):
@@ -15,5 +20,8 @@ class LRFinder(Callback):
     """
 
     def before_stage(self, search: LrSearch) -> None:
-        """Search, where `lr: auto` has not done so already."""
-        search.run()
+        """Search; where that cannot be done, say why and let the stage begin."""
+        try:
+            search.run()
+        except DataError as error:
+            log.warning("%s", error)

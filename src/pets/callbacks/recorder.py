@@ -64,7 +64,9 @@ class Recorder(Checkpoint):
     ) -> None:
         # The optimizer has stepped since: its step is the one before the trainer's counter.
         step = max(self._step(trainer, pl_module) - 1, 0)
-        self._log(trainer, {"train/loss": float(outputs["loss"])}, step)
+        # Lightning has divided it, so that accumulated gradients are a mean.
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
+        self._log(trainer, {"train/loss": loss}, step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.perf_counter()

@@ -36,9 +36,11 @@ def run(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     run_dir = None if cfg.run is None else RunDir.open_finished(cfg.run)
     if run_dir is None:
-        config, folder = typed(FindLrConfig, cfg), from_here(hydra.runtime.output_dir)
+        config = typed(FindLrConfig, cfg)
     else:
-        config, folder = _over(run_dir, cfg, list(hydra.overrides.task)), run_dir.path
+        config = _over(run_dir, cfg, list(hydra.overrides.task))
+    # Of one run its own directory, of the jobs of a sweep each its own.
+    folder = from_here(hydra.runtime.output_dir)
 
     from pets.finder.auto import shown
     from pets.finder.search import LrSearch
@@ -60,16 +62,19 @@ def run(cfg: DictConfig) -> None:
     try:
         found = search.rates()
     except RunError as error:
-        raise RunError(f"{error}. See {search.file('png')}") from error
+        raise RunError(f"{error}{search.see()}") from error
     head_alone = frozen == len(groups) - 1
     key = f"plan.stages.{'head' if head_alone else 'body'}.lr"
-    lr = found["found"] if head_alone else found["lr"]
+    lr = found["lr"]
+    if head_alone and isinstance(lr, list):
+        lr = lr[-1]
     log.info("\n%s suggests %s=%s", found["method"], key, shown(lr))
 
 
 def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfig:
     """The run's config where the finder needs it, with what was typed over it."""
-    values = {k: v for k, v in run_dir.config.items() if k in LearnerConfig.model_fields}
+    values = run_dir.train_config.model_dump(by_alias=True, mode="json")
+    values = {key: value for key, value in values.items() if key in LearnerConfig.model_fields}
     values |= {key: cfg[key] for key in ("run", "ckpt", "freeze_to")}
     values["lr"] = list(cfg.lr) if not isinstance(cfg.lr, str) else cfg.lr
     put_over(
@@ -116,4 +121,4 @@ def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[TransferModule, Pet
     module = TransferModule(trained.model, config.optimizer, mixes)
     preprocess = trained.model.preprocess
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
-    return module, data, f"after_{trained.stage}"
+    return module, data, f"{'after' if config.ckpt == 'last' else 'best'}_{trained.stage}"

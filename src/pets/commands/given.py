@@ -16,13 +16,14 @@ def put_over(
     overrides: Sequence[str],
     may_change: Callable[[str], bool],
     refusal: str,
-) -> set[str]:
-    """Put the typed keys of `cfg` over the run's own `values`, and return these keys.
+) -> dict[str, Any]:
+    """Put the typed keys of `cfg` over the run's own `values`; returns them with their values.
 
     Raises ConfigError with the word and the `refusal` for a key that may not change.
     """
-    given = {word.partition("=")[0].lstrip("+~"): word for word in overrides}
-    for key, word in given.items():
+    given: dict[str, Any] = {}
+    for word in overrides:
+        key = word.partition("=")[0].lstrip("+~")
         if not may_change(key):
             raise ConfigError(f"{word}: {refusal}")
         *sections, last = key.split(".")
@@ -34,4 +35,5 @@ def put_over(
             continue
         value = OmegaConf.select(cfg, key)
         section[last] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-    return set(given)
+        given[key] = section[last]
+    return given

@@ -53,18 +53,16 @@ def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainCon
     if run_dir.status.get("state") == "finished":
         raise RunError(f"{run_dir.path}: is finished; there is nothing to go on with")
     values = run_dir.config
-    # A stage whose rate the finder did not find may be given one.
-    awaited = {
-        f"plan.stages.{name}.lr"
-        for name, stage in typed_values(TrainConfig, values).plan.stages.items()
-        if stage.auto
-    }
+    # A stage whose rate the finder did not find may be given one, or the finder a wider search.
+    stages = run_dir.train_config.plan.stages
+    awaited = [f"plan.stages.{name}.lr" for name, stage in stages.items() if stage.auto]
+    may_change = [*_MAY_CHANGE, *awaited, *(["lr_finder"] if awaited else [])]
     given = put_over(
         values,
         cfg,
         overrides,
-        lambda key: key in _MAY_CHANGE or key in awaited,
-        f"a resumed run keeps its own config; only {', '.join(_MAY_CHANGE[1:])} "
+        lambda key: key in may_change or key.partition(".")[0] in may_change,
+        f"a resumed run keeps its own config; only {', '.join(may_change[1:])} "
         "may be given with resume=",
     )
     values["resume"] = None
@@ -73,8 +71,9 @@ def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainCon
     config = typed_values(TrainConfig, values)
     run_dir.claim()
     run_dir.update_status(state="running", error=None)
-    for key in given & awaited:
-        run_dir.update_config(key, config.plan.stages[key.split(".")[2]].model_dump()["lr"])
+    for key, value in given.items():
+        if key in awaited or key.startswith("lr_finder"):
+            run_dir.update_config(key, value)
     return config
 
 
@@ -93,7 +92,7 @@ def _status(run_dir: RunDir) -> Iterator[None]:
         raise SystemExit(1) from None
     except BaseException as error:  # Ctrl-C and signals; Lightning turns them into SystemExit
         _note(run_dir, "interrupted", "stopped from outside")
-        log.warning("stopped in %s; %s", run_dir.position(), go_on)
+        log.warning("stopped (%s); %s", run_dir.position(), go_on)
         # The shell's codes for a program ended by SIGTERM and by SIGINT.
         raise SystemExit(143 if type(error).__name__ == "SIGTERMException" else 130) from None
 

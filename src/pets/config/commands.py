@@ -41,7 +41,6 @@ class FindLrConfig(LearnerConfig):
     lr: AutoRate | Annotated[tuple[AutoRate, AutoRate], Field(strict=False)] = Field(
         description="auto, or [auto/100, auto]: how the layer groups' rates relate"
     )
-    experiment: None = None
 
     @model_validator(mode="after")
     def _low_before_high(self) -> "FindLrConfig":

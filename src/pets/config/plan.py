@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from pets.config.base import Rate, Strict
 
 # What the lr finder finds, or a part or multiple of it: auto, auto/100, auto*10.
-AutoRate = Annotated[str, Field(pattern=r"^auto([/*][1-9]\d*(\.\d+)?)?$")]
+AutoRate = Annotated[str, Field(pattern=r"^auto([/*][1-9]\d{0,5}(\.\d{1,6})?)?$")]
 StageRate = (
     Rate
     | AutoRate
@@ -92,7 +92,7 @@ class FinderConfig(Strict):
 
     start_lr: Rate
     end_lr: Rate
-    steps: int = Field(ge=20)
+    steps: int = Field(ge=30)
     method: list[Literal["valley", "slide", "minimum", "steep"]] = Field(
         min_length=1, description="one or more of valley, slide, minimum, steep"
     )

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from pets.config import TrainConfig
-from pets.errors import RunError
+from pets.errors import PetsError, RunError
 from pets.finder.search import LrSearch
 from pets.run_dir import RunDir
 
@@ -26,14 +26,14 @@ def settle_rate(search: LrSearch, config: TrainConfig, run: RunDir) -> TrainConf
     key = f"plan.stages.{search.name}.lr"
     try:
         found = search.rates()
-    except RunError as error:
+    except PetsError as error:
         raise RunError(
-            f"{error}. See {search.file('png')}; go on with "
-            f"pets train resume={run.path} {key}=<a number>"
+            f"{error}{search.see()}; go on with pets train resume={run.path} {key}=<a number>"
         ) from error
     lr = found["lr"]
-    run.update_config(key, lr)
+    # In this order: a run killed in between searches again, and finds the same.
     run.update_status(lr_found={**run.status.get("lr_found", {}), search.name: found})
+    run.update_config(key, lr)
     log.info(
         "  lr %s: %s suggests %.2e, so %s",
         shown(found["asked"]), found["method"], found["found"],

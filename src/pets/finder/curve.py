@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from pets.config import FinderConfig
-from pets.finder.suggestions import METHODS, Array, NoSuggestion, smooth
+from pets.finder.suggestions import FEWEST, METHODS, Array, NoSuggestion, smooth
 
 # Of the steps asked for: at the smallest rates the loss is still that of the first batches alone.
-# fastai leaves out the same tenth, and the last five points, where the loss is about to explode.
-SKIPPED_AT_START, SKIPPED_AT_END = 0.1, 5
+# fastai leaves out the same tenth, and the last 5 of 100, where the loss is about to explode.
+SKIPPED_AT_START, SKIPPED_AT_END = 0.1, 0.05
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,23 @@ class Curve:
     def used(self) -> slice:
         """The points that suggestions are read from; the others are too early or too late."""
         start = round(SKIPPED_AT_START * self.settings.steps)
-        return slice(start, max(len(self.losses) - SKIPPED_AT_END, start))
+        end = len(self.losses) - round(SKIPPED_AT_END * self.settings.steps)
+        return slice(start, max(end, start))
 
     @property
     def smoothed(self) -> Array:
         """The used losses as the suggestions see them."""
         losses = self.losses[self.used]
-        return smooth(losses) if len(losses) else losses
+        return smooth(losses) if len(losses) >= FEWEST else losses
 
     def suggest(self, method: str) -> float:
         """The rate by one of `METHODS`. Raises NoSuggestion, saying why."""
+        used = len(self.losses[self.used])
+        if used < FEWEST:
+            raise NoSuggestion(
+                f"{used} usable points of {len(self.losses)} steps, expected at least {FEWEST}: "
+                "a larger lr_finder.steps or a smaller lr_finder.start_lr"
+            )
         # The explosion disturbs those that look for the fall; slide looks for the explosion.
         points = slice(self.used.start, None) if method == "slide" else self.used
         return METHODS[method](self.lrs[points], self.losses[points])

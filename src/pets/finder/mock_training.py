@@ -27,6 +27,11 @@ from pets.seeding import derive
 
 # fastai's weight of the past in the running loss, and how far that may rise above its lowest.
 MEMORY, EXPLOSION = 0.98, 4.0
+# Of the Trainer's arguments those that would end it early, or take an exploding loss for an error.
+_LIMITS: dict[str, Any] = {
+    "min_steps": None, "min_epochs": None, "max_time": None, "fast_dev_run": False,
+    "detect_anomaly": False, "limit_val_batches": 0,
+}  # fmt: skip
 
 
 def record(
@@ -53,23 +58,24 @@ def record(
     fed = copy.copy(data)
     mock = stage.model_copy(update={"lr": stage.ratios, "schedule": "constant"})
     ramp = _Ramp(settings)
-    limits = {"max_steps": settings.steps, "min_steps": None, "min_epochs": None}
     began = time.perf_counter()
     with isolate_rng():
         copied.begin(f"lr_finder/{name}", mock, 0, derive(data.seed, "lr_finder", name))
         fed.begin(f"lr_finder/{name}")
-        fit = trainer(
-            {**trainer_values, **limits, "limit_val_batches": 0}, max_epochs=-1, callbacks=[ramp]
-        )
-        fit.fit(copied, datamodule=fed)
+        values = {**trainer_values, **_LIMITS, "max_steps": settings.steps}
+        trainer(values, max_epochs=-1, callbacks=[ramp]).fit(copied, datamodule=fed)
     return Curve(
         lrs=np.array(ramp.lrs[: len(ramp.losses)]),
         losses=np.array(ramp.losses),
         settings=settings,
-        ended=ramp.ended,
+        ended=ramp.ended or _ended(len(ramp.losses), settings.steps),
         photos=ramp.photos,
         seconds=time.perf_counter() - began,
     )
+
+
+def _ended(steps: int, asked: int) -> str:
+    return "finished" if steps == asked else f"ended by the Trainer, {steps} of {asked} steps"
 
 
 class RunningMean:
@@ -92,7 +98,7 @@ class _Ramp(Callback):
         self.settings = settings
         self.lrs: list[float] = []
         self.losses: list[float] = []
-        self.ended = "finished"
+        self.ended = ""
         self.photos = 0
         self.parts: list[Tensor] = []
         self.running, self.lowest = RunningMean(), math.inf
@@ -130,7 +136,8 @@ class _Ramp(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self.parts.append(outputs["loss"].detach())
+        # Lightning has divided it, so that accumulated gradients are a mean.
+        self.parts.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
         self.photos += len(batch[0]) * trainer.world_size
         if len(self.lrs) == len(self.losses):
             return  # gradients are still being accumulated

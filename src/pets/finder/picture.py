@@ -70,8 +70,7 @@ def _shade(axes: Axes, curve: Curve) -> None:
 
 def _heights(curve: Curve) -> tuple[float, float]:
     """From below the lowest loss to a little above where the fall begins, below the explosion."""
-    losses = curve.losses if len(curve.losses) else np.array([0.0, 1.0])
-    lowest = int(losses.argmin())
-    low, high = float(losses[lowest]), float(losses[: lowest + 1].max())
+    losses = np.concatenate([curve.losses[: curve.used.start], curve.smoothed])
+    low, high = (float(losses.min()), float(losses.max())) if len(losses) else (0.0, 1.0)
     room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     return low - room, high + 3 * room

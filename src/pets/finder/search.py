@@ -85,6 +85,10 @@ class LrSearch:
         """Where the picture or the numbers are."""
         return self.folder / FOLDER / f"{self.name}.{suffix}"
 
+    def see(self) -> str:
+        """Where to look, if there is a picture: `. See lr_finder/head.png`."""
+        return f". See {self.file('png')}" if self.file("png").exists() else ""
+
     def rates(self) -> dict[str, Any]:
         """What `auto` means for the stage: rate, method, and the rate of each group that trains.
 

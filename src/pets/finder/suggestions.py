@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.optimize import isotonic_regression
 
 Array = NDArray[np.float64]
@@ -25,7 +25,7 @@ FEWEST = 10
 # A fall below 1.2 times the noise of a step, or below 1 % of the loss, happens by chance: one in
 # forty curves of pure noise has more.
 NOISE_FACTOR, LEAST_FALL = 1.2, 0.01
-# Still falling: over the last tenth at half of the steepest slope or more.
+# Still falling: lowest in the last tenth, and there at half of the steepest slope or more.
 STILL_FALLING = 0.5
 # The loss has risen when it is this many times its lowest.
 RISEN = 2.0
@@ -39,7 +39,7 @@ def smooth(losses: Array, width: float = LEVEL_WIDTH) -> Array:
     """The losses under a Gaussian of `width` times their number of steps.
 
     Unlike a running average it does not lag behind, which would move every suggestion to the right.
-    What the loss does after its lowest point counts only up to where it began.
+    What the loss does after its lowest point counts only up to where it came from.
     """
     return gaussian_filter1d(_without_explosion(losses), max(width * len(losses), 0.5))
 
@@ -55,10 +55,7 @@ def valley(lrs: Array, losses: Array) -> float:
     fall = isotonic_regression(smoothed[: _bottom(smoothed) + 1], increasing=False).x
     if fall[0] == fall[-1]:
         raise NoSuggestion("the closest falling curve is flat")
-    level = fall[0] - WAY_DOWN * (fall[0] - fall[-1])
-    place = int(np.nonzero(fall > level)[0][-1])
-    part = (fall[place] - level) / (fall[place] - fall[place + 1])
-    return float(lrs[place] * (lrs[place + 1] / lrs[place]) ** part)
+    return _crossing(lrs, fall, fall[0] - WAY_DOWN * (fall[0] - fall[-1]))
 
 
 def steep(lrs: Array, losses: Array) -> float:
@@ -75,7 +72,7 @@ def steep(lrs: Array, losses: Array) -> float:
 def minimum(lrs: Array, losses: Array) -> float:
     """A tenth of the rate with the lowest loss: bold (fastai's and Howard's rule of thumb)."""
     check(lrs, losses)
-    return float(lrs[_bottom(smooth(losses))]) / 10
+    return _a_tenth(float(lrs[_bottom(smooth(losses))]), lrs, "the loss is lowest")
 
 
 def slide(lrs: Array, losses: Array) -> float:
@@ -95,7 +92,8 @@ def slide(lrs: Array, losses: Array) -> float:
     rise = isotonic_regression(gaussian_filter1d(below, LEVEL_WIDTH * len(losses))[bottom:]).x
     if rise[-1] <= level:
         raise NoSuggestion(f"the loss does not rise to twice its lowest before {lrs[-1]:.1e}")
-    return float(lrs[bottom + max(int((rise <= level).sum()) - 1, 0)]) / 10
+    risen = lrs[bottom] if rise[0] >= level else _crossing(lrs[bottom:], rise, level)
+    return _a_tenth(float(risen), lrs, "the loss has risen to twice its lowest")
 
 
 METHODS: dict[str, Callable[[Array, Array], float]] = {
@@ -123,16 +121,28 @@ def check(lrs: Array, losses: Array) -> None:
             f"{top:.3f}, with a noise of {noise:.3f}"
         )
     slopes = np.gradient(smoothed)
-    last = slopes[-max(len(losses) // 10, 2) :].mean()
-    if last < STILL_FALLING * slopes.min():
+    last = max(len(losses) // 10, 2)
+    if bottom >= len(losses) - last and slopes[-last:].mean() < STILL_FALLING * slopes.min():
         raise NoSuggestion(f"the loss still falls at {lrs[-1]:.1e}, where the curve ends")
 
 
 def _check_length(losses: Array) -> None:
     if len(losses) < FEWEST:
-        raise NoSuggestion(
-            f"only {len(losses)} steps before the loss exploded; expected at least {FEWEST}"
-        )
+        raise NoSuggestion(f"{len(losses)} usable points, expected at least {FEWEST}")
+
+
+def _crossing(lrs: Array, curve: Array, level: float) -> float:
+    """The rate at which a curve that only falls or only rises passes the level."""
+    place = int(np.nonzero((curve > level) != (curve[-1] > level))[0][-1])
+    part = (curve[place] - level) / (curve[place] - curve[place + 1])
+    return float(lrs[place] * (lrs[place + 1] / lrs[place]) ** part)
+
+
+def _a_tenth(rate: float, lrs: Array, what: str) -> float:
+    """Raises NoSuggestion for a rate below those that were tried."""
+    if rate / 10 < lrs[0]:
+        raise NoSuggestion(f"{what} at {rate:.1e}, and a tenth of that was not tried")
+    return rate / 10
 
 
 def _bottom(smoothed: Array) -> int:
@@ -140,8 +150,10 @@ def _bottom(smoothed: Array) -> int:
 
 
 def _without_explosion(losses: Array) -> Array:
-    lowest = int(losses.argmin())
-    return np.minimum(losses, losses[: lowest + 1].max())
+    # By the median of neighbours, as one lucky batch is no floor; where the floor is at the very
+    # start, the first third says how much the loss varies before it explodes.
+    lowest = int(median_filter(losses, max(len(losses) // 12, 3)).argmin())
+    return np.minimum(losses, losses[: max(lowest, len(losses) // 3) + 1].max())
 
 
 def _noise(losses: Array) -> float:
