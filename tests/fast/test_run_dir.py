@@ -9,6 +9,7 @@ import pytest
 
 from pets.errors import RunError
 from pets.run_dir import RunDir
+from tests.conftest import train_config
 
 
 def test_a_new_run_keeps_config_overrides_and_environment(tmp_path: Path) -> None:
@@ -71,3 +72,14 @@ def test_status_is_replaced_in_one_step(tmp_path: Path) -> None:
     run.update_status(stage="head")
     assert json.loads((run.path / "status.json").read_text())["stage"] == "head"
     assert not list(run.path.glob(".*.part"))
+
+
+def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
+    values = train_config().model_dump(by_alias=True, mode="json")
+    assert RunDir.create(tmp_path / "good", values, []).train_config == train_config()
+    del values["lr_finder"]
+    run = RunDir.create(tmp_path / "old", values, [])
+    expected = r"config.yaml: does not fit this version of pets \(lr_finder is missing from the "
+    with pytest.raises(RunError, match=expected + r"config\); it was written by 0\.") as caught:
+        _ = run.train_config
+    assert "\n" not in str(caught.value)

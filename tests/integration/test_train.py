@@ -145,6 +145,18 @@ def test_the_same_command_and_seed_give_the_same_numbers(
     assert status(run)["results"] == status(trained)["results"]
 
 
+def test_the_loss_of_accumulated_batches_is_not_divided(pets: Pets, drawn: Path) -> None:
+    small = [word for word in SMALL[:-2] if "batch_size" not in word]
+    accumulated = ["data.batch_size=5", "trainer.accumulate_grad_batches=3"]
+    short = ["plan=frozen4", "plan.stages.head.epochs=1"]
+    pets("train", f"data.root={drawn}", *small, *accumulated, *short)
+    (run,) = pets.runs()
+    losses = [event.value for event in scalars(run, "train/loss")]
+    assert len(losses) == 60 // 5
+    assert sum(losses) / 12 == pytest.approx(float(metrics(run)[0]["train_loss"]), rel=1e-4)
+    assert losses[0] == pytest.approx(2.302585, abs=1e-4)
+
+
 def killed_after(pets: Pets, rows: int, *words: str) -> Path:
     """Start a run, kill it without warning once it has written that many epochs."""
     process = subprocess.Popen(
