@@ -50,8 +50,6 @@ def run(cfg: DictConfig) -> None:
 
 def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainConfig:
     """The run's own config. Raises ConfigError for overrides that would change what is trained."""
-    if run_dir.status.get("state") == "finished":
-        raise RunError(f"{run_dir.path}: is finished; there is nothing to go on with")
     values = run_dir.config
     # A stage whose rate the finder did not find may be given one, or the finder a wider search.
     stages = run_dir.train_config.plan.stages
@@ -65,6 +63,8 @@ def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainCon
         f"a resumed run keeps its own config; only {', '.join(may_change[1:])} "
         "may be given with resume=",
     )
+    if run_dir.status.get("state") == "finished":
+        raise RunError(f"{run_dir.path}: is finished; there is nothing to go on with")
     values["resume"] = None
     if "data.root" not in given:
         values["data"]["root"] = str(run_dir.root(values["data"]["root"]))
