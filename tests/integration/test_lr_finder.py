@@ -32,7 +32,7 @@ from pets.plan.transfer import TransferModule, new_module
 from tests.conftest import train_config
 from tests.fast.test_rates import one_cycle
 from tests.integration.conftest import SMALL, Pets
-from tests.integration.test_train import metrics, same, scalars, status, weights
+from tests.integration.runs import metrics, same, scalars, status, weights
 
 TINY = ("data.size=64", "data.batch_size=16", "data.num_workers=0")
 
