@@ -1,4 +1,4 @@
-"""The lr finder in a process that is one of two ranks, for test_lr_finder.py."""
+"""The lr finder in a process that is one of two ranks, for test_mock_training.py."""
 
 from __future__ import annotations
 

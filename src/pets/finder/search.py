@@ -128,3 +128,5 @@ class LrSearch:
             if isinstance(logger, TensorBoardLogger):
                 tag = f"lr_finder/{self.name}"
                 logger.experiment.add_image(tag, array, self.step, dataformats="HWC")
+                # The command may end here: what its writer has not written would be lost.
+                logger.experiment.flush()
