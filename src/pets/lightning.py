@@ -14,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from torch import Tensor
 
 from pets.checkpoints import AtomicCheckpointIO
 from pets.config import Target, TrainConfig
@@ -67,6 +68,14 @@ def trainer(
         # The sampler's order is pets' own: it derives from seed, stage and epoch.
         use_distributed_sampler=False,
     )
+
+
+def batch_loss(trainer: Trainer, outputs: Any) -> Tensor:
+    """The loss that `training_step` gave for a batch, from what `on_train_batch_end` gets.
+
+    Lightning has divided that, so that accumulated gradients are a mean.
+    """
+    return outputs["loss"].detach() * trainer.accumulate_grad_batches
 
 
 def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:

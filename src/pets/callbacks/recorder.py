@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch.optim import Optimizer
 
 from pets.errors import RunError
+from pets.lightning import batch_loss
 from pets.plan.rates import momentum_of
 from pets.run_dir import RunDir
 
@@ -64,9 +65,7 @@ class Recorder(Checkpoint):
     ) -> None:
         # The optimizer has stepped since: its step is the one before the trainer's counter.
         step = max(self._step(trainer, pl_module) - 1, 0)
-        # Lightning has divided it, so that accumulated gradients are a mean.
-        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
-        self._log(trainer, {"train/loss": loss}, step)
+        self._log(trainer, {"train/loss": float(batch_loss(trainer, outputs))}, step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.perf_counter()

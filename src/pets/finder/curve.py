@@ -58,13 +58,12 @@ class Curve:
 
         Raises NoSuggestion, saying why each does not.
         """
-        reasons = []
+        found = self.suggestions()
         for method in self.settings.method:
-            try:
-                return method, self.suggest(method)
-            except NoSuggestion as none:
-                reasons.append(f"{method}: {none}")
-        raise NoSuggestion("; ".join(reasons))
+            rate = found[method]
+            if isinstance(rate, float):
+                return method, rate
+        raise NoSuggestion("; ".join(f"{m}: {found[m]}" for m in self.settings.method))
 
     def suggestions(self) -> dict[str, float | str]:
         """For every method its rate, or why there is none."""

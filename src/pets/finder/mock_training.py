@@ -21,7 +21,7 @@ from pets.config import FinderConfig, StageConfig
 from pets.data.module import PetsDataModule
 from pets.errors import DataError
 from pets.finder.curve import SKIPPED_AT_START, Curve
-from pets.lightning import trainer
+from pets.lightning import batch_loss, trainer
 from pets.plan.transfer import TransferModule
 from pets.seeding import derive
 
@@ -136,8 +136,7 @@ class _Ramp(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        # Lightning has divided it, so that accumulated gradients are a mean.
-        self.parts.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
+        self.parts.append(batch_loss(trainer, outputs))
         self.photos += len(batch[0]) * trainer.world_size
         if len(self.lrs) == len(self.losses):
             return  # gradients are still being accumulated
