@@ -22,6 +22,7 @@ COMMANDS = {
     "look": ("pets.commands.look", "look at the photos before training"),
     "find-lr": ("pets.commands.find_lr", "the learning rate that suits a network at this moment"),
     "eval": ("pets.commands.evaluate", "measure a trained run on one of its splits"),
+    "interpret": ("pets.commands.interpret", "what a trained run gets wrong, and why: one page"),
     "predict": ("pets.commands.predict", "name what is on a photo, a folder or a list of photos"),
 }
 

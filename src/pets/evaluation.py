@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
 
 from pets.checkpoints import read_checkpoint
 from pets.config import TrainConfig
-from pets.data.photos import Photos
+from pets.data.photos import SPLITS, Photos
+from pets.data.splits import TEST, VALID
 from pets.errors import RunError
 from pets.models.classifier import Classifier, classifier_from
 from pets.plan.transfer import TransferModule
@@ -26,16 +27,32 @@ def measure(module: TransferModule, loader: DataLoader[Any], trainer: Trainer) -
     return module.metrics.compute()
 
 
-def photos_of_run(run: RunDir, root: str) -> Photos:
+def photos_of_run(run: RunDir, root: str, missing: Literal["refuse", "say"] = "refuse") -> Photos:
     """The run's own photos, where they lie now; said when they are not what they were.
 
-    Raises DataError where one is gone.
+    Raises DataError where one is gone, or with `missing="say"` where all are.
     """
     folder = run.root(root)
-    photos = Photos.load(run.path / "photos.csv", folder)
-    if photos.fingerprint != run.read_json("data.json").get("fingerprint"):
+    photos = Photos.load(run.path / "photos.csv", folder, missing)
+    if missing == "say" and photos.missing:
+        log.warning(
+            "%s: %s of the run's %s photos are not there",
+            folder, f"{len(photos.missing):,}", f"{len(photos.rows):,}",
+        )  # fmt: skip
+    elif photos.fingerprint != run.read_json("data.json").get("fingerprint"):
         log.warning("%s: the photos are not the same as those the run was trained on", folder)
     return photos
+
+
+def split_of(photos: Photos, split: str) -> str:
+    """The split that `auto` means (test, or valid where there are no test photos), or the given
+    one. Raises RunError where the run has no photos in it."""
+    if split == "auto":
+        split = TEST if photos.of(TEST) else VALID
+    if not photos.of(split):
+        has = ", ".join(f"{len(photos.of(s)):,} {s}" for s in SPLITS)
+        raise RunError(f"split={split}: the run has no such photos; it has {has}")
+    return split
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from pets.data.images import open_rgb, size_of
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, to_tensor, train_pixels
+from pets.pictures import grid
 from pets.seeding import derive, torch_stream
 
 _COLOURS = {TRAIN: "#4477aa", VALID: "#ddaa33", TEST: "#bb5566"}
@@ -71,7 +71,7 @@ def draw_photos(photos: Photos, chosen: list[Photo], config: DataConfig) -> Figu
     """The photos as a network sees them in validation, with their labels."""
     crop = CentreCrop(config.height_width, _USUAL)
     pixels = [crop(_read(photos, photo)) for photo in chosen]
-    return _grid(pixels, [photo.label for photo in chosen], columns=min(4, len(chosen)))
+    return grid(pixels, [photo.label for photo in chosen], columns=min(4, len(chosen)))
 
 
 def draw_augmented(photos: Photos, chosen: list[Photo], config: LookConfig) -> Figure:
@@ -87,7 +87,7 @@ def draw_augmented(photos: Photos, chosen: list[Photo], config: LookConfig) -> F
             with torch_stream(derive(config.seed, "look", photo.path, view)):
                 pixels.append(chain(original))
             titles.append(f"view {view + 1}")
-    return _grid(pixels, titles, columns=6)
+    return grid(pixels, titles, columns=6)
 
 
 def draw_classes(photos: Photos) -> Figure:
@@ -123,20 +123,3 @@ def draw_sizes(sizes: list[tuple[int, int]]) -> Figure:
 
 def _read(photos: Photos, photo: Photo) -> Tensor:
     return to_tensor(open_rgb(photos.root / photo.path))
-
-
-def _grid(pixels: list[Tensor], titles: list[str], columns: int) -> Figure:
-    """Photos (3, h, w) of one size side by side under their titles."""
-    rows = -(-len(pixels) // columns)
-    height, width = pixels[0].shape[-2:]
-    figure = Figure(
-        figsize=(2.2 * columns, rows * (2.2 * height / width + 0.3)), layout="constrained"
-    )
-    for axes, photo, title in zip(
-        figure.subplots(rows, columns, squeeze=False).flat, pixels, titles, strict=False
-    ):
-        axes.imshow(torch.movedim(photo, 0, -1).numpy())
-        axes.set_title(title, fontsize=9)
-    for axes in figure.axes:
-        axes.axis("off")
-    return figure

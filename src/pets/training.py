@@ -10,6 +10,7 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
+from pets.callbacks.interpret import Interpret
 from pets.callbacks.lr_finder import LRFinder
 from pets.callbacks.recorder import Recorder
 from pets.checkpoints import read_checkpoint
@@ -19,7 +20,7 @@ from pets.data.photos import SPLITS, Photos
 from pets.data.splits import TEST, VALID
 from pets.data.transforms import Preprocess, check_augment
 from pets.errors import RunError
-from pets.evaluation import measure
+from pets.evaluation import Trained, measure
 from pets.finder.auto import settle_rate
 from pets.finder.search import LrSearch
 from pets.lightning import (
@@ -75,6 +76,10 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     }
     log_hparams(loggers, config, results)
     run.finish(results)
+    for callback in build_callbacks(config.callbacks):
+        if isinstance(callback, Interpret):
+            last = list(config.plan.stages)[-1]
+            callback.after_training(Trained(run, config, module.model, last), photos, loggers)
     say_what_was_reached(run, results, time.perf_counter() - began)
     return results
 
@@ -217,7 +222,7 @@ def say_what_was_reached(run: RunDir, results: dict[str, Any], seconds: float) -
     log.info("run    %s", run.path)
     log.info("\nnext:")
     log.info("  pets predict run=%s source=<photo or folder>", run.path)
-    log.info("  pets eval run=%s", run.path)
+    log.info("  pets interpret run=%s", run.path)
     log.info("  tensorboard --logdir %s", run.path.parent)
 
 

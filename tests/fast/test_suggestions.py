@@ -212,7 +212,8 @@ def test_the_picture_marks_what_auto_takes_and_shades_what_is_skipped() -> None:
 
 @pytest.mark.parametrize("points", [0, 3, 12])
 def test_a_curve_that_ended_at_once_has_no_suggestion_but_a_picture(points: int) -> None:
-    from pets.finder.picture import draw, pixels
+    from pets.finder.picture import draw
+    from pets.pictures import pixels
 
     curve = Curve(LRS[:points], fall()[:points], SETTINGS, "the loss became nan", 0, 1.0)
     assert all(isinstance(found, str) for found in curve.suggestions().values())

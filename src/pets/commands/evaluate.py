@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 
 from pets.config import EvalConfig
-from pets.errors import RunError
 from pets.validation import typed
-
-if TYPE_CHECKING:
-    from pets.data.photos import Photos
 
 SCHEMA = EvalConfig
 log = logging.getLogger(__name__)
@@ -26,7 +22,7 @@ def run(cfg: DictConfig) -> None:
     run_dir = RunDir.open_finished(config.run)
 
     from pets.data.module import PetsDataModule
-    from pets.evaluation import load_run, measure, photos_of_run
+    from pets.evaluation import load_run, measure, photos_of_run, split_of
     from pets.lightning import check_trainer, quiet, trainer
     from pets.memory import keep_freed_memory
     from pets.plan.transfer import TransferModule
@@ -36,7 +32,7 @@ def run(cfg: DictConfig) -> None:
     check_trainer(config.trainer)
     trained = load_run(run_dir, config.ckpt)
     photos = photos_of_run(run_dir, config.data.root or trained.config.data.root)
-    split = _split(photos, config)
+    split = split_of(photos, config.split)
     changes = {"num_workers": config.data.num_workers}
     if config.data.batch_size is not None:
         changes["batch_size"] = config.data.batch_size
@@ -51,17 +47,6 @@ def run(cfg: DictConfig) -> None:
     log.info("split %s, checkpoint %s", split, config.ckpt)
     _show(found)
     log.info("written to %s", run_dir.path / file)
-
-
-def _split(photos: Photos, config: EvalConfig) -> str:
-    """The split to measure. Raises RunError where the run has no photos in it."""
-    split = config.split
-    if split == "auto":
-        split = "test" if photos.of("test") else "valid"
-    if not photos.of(split):
-        has = ", ".join(f"{len(photos.of(s)):,} {s}" for s in ("train", "valid", "test"))
-        raise RunError(f"split={split}: the run has no such photos; it has {has}")
-    return split
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pets.config.base import Strict, Target
 from pets.config.commands import (
     EvalConfig,
     FindLrConfig,
+    InterpretConfig,
     LearnerConfig,
     LookConfig,
     PredictConfig,
@@ -14,6 +15,7 @@ from pets.config.commands import (
     TrainConfig,
 )
 from pets.config.data import AugmentConfig, DataConfig
+from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig
 from pets.config.plan import FinderConfig, PlanConfig, StageConfig
 
@@ -23,6 +25,8 @@ __all__ = [
     "EvalConfig",
     "FindLrConfig",
     "FinderConfig",
+    "InterpretConfig",
+    "InterpretSettings",
     "LearnerConfig",
     "LookConfig",
     "ModelConfig",

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from pets.config.base import Strict, Target
 from pets.config.data import AugmentConfig, DataConfig
+from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, check_order
 
@@ -28,6 +29,7 @@ class TrainConfig(LearnerConfig):
 
     plan: PlanConfig
     callbacks: dict[str, Target]
+    interpret: InterpretSettings
     resume: str | None = None
     experiment: None = None
 
@@ -76,6 +78,25 @@ class EvalConfig(Strict):
     split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
     data: RunDataConfig
+    trainer: dict[str, Any]
+
+
+class OtherDataConfig(RunDataConfig):
+    """Where the photos to look at are, and the labels of photos that are not the run's."""
+
+    label_from: Literal["filename", "folder", "table"] | None = Field(
+        description="filename, folder or table, or null for the run's own"
+    )
+    label_regex: str | None
+
+
+class InterpretConfig(InterpretSettings):
+    """A trained run, the photos to study it on, and how."""
+
+    run: str
+    split: Literal["auto", "train", "valid", "test"]
+    ckpt: Literal["last", "best"]
+    data: OtherDataConfig
     trainer: dict[str, Any]
 
 

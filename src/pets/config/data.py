@@ -23,6 +23,7 @@ class DataConfig(Strict):
     table: str | None
     path_column: str | None
     label_column: str | None
+    relabel: str | None
     split: Literal["auto", "random", "official", "folders", "column"]
     split_column: str | None
     valid_pct: Fraction

@@ -10,17 +10,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 from tqdm import tqdm
 
 from pets.config import DataConfig
 from pets.data.images import UnreadableImage, open_rgb
-from pets.data.labels import find_photos, label_from_filename, label_from_folder, label_from_table
+from pets.data.labels import (
+    find_photos,
+    label_from_filename,
+    label_from_folder,
+    label_from_table,
+    relabel,
+)
 from pets.data.splits import TEST, TRAIN, VALID, read_list, split_photos
 from pets.errors import DataError, some
+from pets.validation import typed_values
 
 log = logging.getLogger(__name__)
 SPLITS = (TRAIN, VALID, TEST)
+OTHER = "other"  # of photos that are not the run's
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,32 @@ class Photos:
             writer.writerows([photo.path, photo.label, photo.split] for photo in self.rows)
 
     @classmethod
-    def load(cls, file: Path, root: Path) -> Photos:
-        """Read a table that `save` wrote. Raises DataError when a photo is not below `root`."""
+    def load(cls, file: Path, root: Path, missing: Literal["refuse", "say"] = "refuse") -> Photos:
+        """Read a table that `save` wrote.
+
+        Raises DataError when a photo is not below `root`; with `missing="say"` when none is.
+        """
+        photos = cls(root, cls._rows(file))
+        gone = photos.missing
+        if gone and (missing == "refuse" or len(gone) == len(photos.rows)):
+            raise DataError(
+                f"{root}: {len(gone):,} of the run's {len(photos.rows):,} photos are not there "
+                f"({some(gone)}); say where they lie now with data.root=..."
+            )
+        return photos
+
+    @classmethod
+    def known_below(cls, file: Path, root: Path) -> bool:
+        """Whether any photo of a table that `save` wrote is below `root`."""
+        return len(cls(root, rows := cls._rows(file)).missing) < len(rows)
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """Photos that are not there."""
+        return [photo.path for photo in self.rows if not (self.root / photo.path).is_file()]
+
+    @staticmethod
+    def _rows(file: Path) -> tuple[Photo, ...]:
         try:
             with file.open(newline="", encoding="utf-8") as stream:
                 rows = tuple(Photo(**row) for row in csv.DictReader(stream))
@@ -77,13 +110,7 @@ class Photos:
             raise DataError(f"{file}: cannot be read as the run's table of photos") from error
         if not rows:
             raise DataError(f"{file}: damaged, it names no photo")
-        missing = [photo.path for photo in rows if not (root / photo.path).is_file()]
-        if missing:
-            raise DataError(
-                f"{root}: {len(missing):,} of the run's {len(rows):,} photos are not there "
-                f"({some(missing)}); say where they lie now with data.root=..."
-            )
-        return cls(root, rows)
+        return rows
 
 
 def collect_photos(config: DataConfig) -> Photos:
@@ -106,6 +133,43 @@ def collect_photos(config: DataConfig) -> Photos:
     return photos
 
 
+def other_photos(
+    root: Path,
+    config: DataConfig,
+    classes: list[str],
+    label_from: str | None = None,
+    label_regex: str | None = None,
+) -> Photos:
+    """Photos of another folder for a model that knows `classes`, all in the split `other`.
+
+    They are labelled as the run's are, or by the rule given here. Those whose label the model does
+    not know are left out, and that is said. Raises DataError where none is left.
+    """
+    changes: dict[str, Any] = {"root": str(root), "photo_list": None, "relabel": None}
+    changes["images"] = config.images if (root / config.images).is_dir() else "."
+    if label_from is not None:
+        changes |= {"label_from": label_from, "label_regex": None}
+    if label_regex is not None:
+        changes |= {"label_from": "filename", "label_regex": label_regex}
+    values = config.model_dump(by_alias=True) | changes | {"split": "random", "split_column": None}
+    if values["label_from"] != "table":
+        values["table"] = None
+    labels = _labelled(root, typed_values(DataConfig, values))
+    strange = sorted(set(labels.values()) - set(classes))
+    if strange:
+        without = sum(label in strange for label in labels.values())
+        log.warning(
+            "left out %s photos of %s: the model does not know them", f"{without:,}", some(strange)
+        )
+    rows = tuple(Photo(p, label, OTHER) for p, label in labels.items() if label in classes)
+    if not rows:
+        raise DataError(
+            f"data.root={root}: no photo has a label that the model knows ({some(classes)}); it "
+            f"found {some(strange)}; data.label_from and data.label_regex say how to label them"
+        )
+    return Photos(root, rows)
+
+
 def _labelled(root: Path, config: DataConfig) -> dict[str, str]:
     if not root.is_dir():
         raise DataError(f"data.root={config.root}: no such folder")
@@ -118,6 +182,9 @@ def _labelled(root: Path, config: DataConfig) -> dict[str, str]:
             labels = label_from_filename(paths, config.label_regex)
         else:
             labels = label_from_folder(paths)
+    if config.relabel is not None:
+        labels, changed = relabel(labels, Path(config.relabel))
+        log.info("data.relabel=%s: changed %s labels", config.relabel, f"{changed:,}")
     bare = [path for path, label in labels.items() if label is None]
     if bare:
         what = {

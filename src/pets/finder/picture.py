@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 from pets.finder.curve import Curve
 
@@ -48,13 +45,6 @@ def draw(curve: Curve, title: str) -> Figure:
     axes.legend(loc="best", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def pixels(figure: Figure, dpi: int = 110) -> tuple[bytes, np.ndarray]:
-    """The figure as a PNG file's content, and as an array (height, width, 3)."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi)
-    return file.getvalue(), np.asarray(Image.open(file).convert("RGB"))
 
 
 def _shade(axes: Axes, curve: Curve) -> None:

@@ -18,8 +18,9 @@ from pets.data.module import PetsDataModule
 from pets.errors import RunError
 from pets.finder.curve import Curve
 from pets.finder.mock_training import record
-from pets.finder.picture import draw, pixels
+from pets.finder.picture import draw
 from pets.finder.suggestions import NoSuggestion
+from pets.pictures import pixels, png
 from pets.plan.freezing import frozen_groups
 from pets.plan.rates import spread
 from pets.plan.transfer import TransferModule
@@ -122,8 +123,8 @@ class LrSearch:
             **curve.as_json(),
         }
         self.file("json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-        png, array = pixels(draw(curve, self.title))
-        self.file("png").write_bytes(png)
+        array = pixels(draw(curve, self.title))
+        self.file("png").write_bytes(png(array))
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 tag = f"lr_finder/{self.name}"

@@ -1,0 +1,33 @@
+"""The report after training: what the model gets wrong, and why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from pytorch_lightning import Callback
+from pytorch_lightning.loggers import Logger
+
+from pets.data.photos import Photos
+from pets.errors import PetsError
+from pets.evaluation import Trained
+from pets.report.write import write_report
+
+log = logging.getLogger(__name__)
+
+
+class Interpret(Callback):
+    """`report.html`, the predictions table and the suspected labels of a run, and its pictures in
+    TensorBoard.
+
+    `pets.training` calls `after_training` when everything is trained and measured: inside a `fit`
+    the network is still in its training modes.
+    """
+
+    def after_training(self, trained: Trained, photos: Photos, loggers: Sequence[Logger]) -> None:
+        """Study the test photos, or the validation photos where there are none."""
+        try:
+            write_report(trained, photos, trained.config.interpret, loggers=loggers)
+        except PetsError as error:
+            # The run is trained all the same.
+            log.warning("no report: %s; pets interpret run=%s", error, trained.run.path)

@@ -1,0 +1,29 @@
+"""Where it looked: Grad-CAM on the body's feature map."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from captum.attr import LayerGradCam
+from torch import Tensor, nn
+
+
+class GradCam:
+    """Selvaraju et al. 2017, through captum, at the seam between body and head.
+
+    Only the head is run again: photos have passed through the body once, for the predictions.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        top = nn.Sequential(OrderedDict(map=nn.Identity(), head=head))
+        self._cam = LayerGradCam(top, top.map)
+
+    def __call__(self, maps: Tensor, classes: Tensor) -> Tensor:
+        """Feature maps (B, C, h, w) and a class index a photo (B,) to (B, h, w) in 0..1, the
+        strongest place at 1; all zero where nothing speaks for the class."""
+        with torch.enable_grad():
+            maps = maps.detach().clone().requires_grad_()
+            found = self._cam.attribute(maps, classes, relu_attributions=True)
+        cams = found.detach()[:, 0]
+        return cams / cams.amax((1, 2), keepdim=True).clamp_min(1e-12)

@@ -1,0 +1,161 @@
+"""One pass: every photo through the body once, for predictions, Grad-CAM, features and patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor, distributed
+from torch.utils.data import DataLoader
+
+from pets.data.module import worker_options
+from pets.data.transforms import normalize
+from pets.interpret.gradcam import GradCam
+from pets.interpret.layers import TopPatches
+from pets.interpret.seen import SeenPhotos, Thumbnails, as_batch
+from pets.models.classifier import Classifier
+
+
+@dataclass
+class Observed:
+    """What a pass found, by a photo's place in it; `problems` says why a photo is in none.
+
+    `log_probabilities` (classes,) of the mean over the views, `by_view` the class index that each
+    view alone would give, `features` (C,) the mean of the feature map, `cams` (2, h', w') in 0..255
+    for the predicted and for the actual class.
+    """
+
+    log_probabilities: dict[int, np.ndarray] = field(default_factory=dict)
+    by_view: dict[int, np.ndarray] = field(default_factory=dict)
+    features: dict[int, np.ndarray] = field(default_factory=dict)
+    cams: dict[int, np.ndarray] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+    thumbnails: Thumbnails = field(default_factory=Thumbnails)
+
+    @property
+    def places(self) -> list[int]:
+        """The photos that could be read, in order."""
+        return sorted(self.log_probabilities)
+
+    def gather(self) -> None:
+        """Put what the other ranks found among this one's: each photo is in exactly one of them."""
+        tables = ("log_probabilities", "by_view", "features", "cams", "problems")
+        own = {name: getattr(self, name) for name in tables}
+        for other in _from_all_ranks((own, self.thumbnails.items())):
+            found, thumbnails = other
+            for name in tables:
+                getattr(self, name).update(found[name])
+            for place, content in thumbnails:
+                self.thumbnails.add(place, content)
+
+
+class Observer(LightningModule):
+    """Fills `found` from the batches of `SeenPhotos`; the first loader's photos get Grad-CAMs and
+    go through `patches`. `targets` are the class indices of all photos, by place."""
+
+    def __init__(
+        self, model: Classifier, targets: Sequence[int], patches: TopPatches | None = None
+    ) -> None:
+        super().__init__()
+        self.model, self.patches = model, patches
+        self.cam = GradCam(model.head)
+        self.normalize = normalize(model.preprocess)
+        self.targets = torch.tensor(targets)
+        self.found = Observed()
+
+    def predict_step(
+        self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
+    ) -> Tensor:
+        found, views, places = self.found, batch["views"], batch["places"].tolist()
+        found.problems |= batch["problems"]
+        if views is None:
+            return batch["places"]
+        count = views.shape[1]
+        maps = self.model.body(self._input(views.flatten(0, 1)))
+        # In doubles: a mean over views of very small probabilities is not zero.
+        logs = self.model.head(maps).double().log_softmax(1).unflatten(0, (-1, count))
+        mean = logs.logsumexp(1) - np.log(count)
+        first = maps[::count].float()
+        keep = {
+            "log_probabilities": mean,
+            "by_view": logs.argmax(2),
+            "features": first.mean((2, 3)).half(),
+        }
+        if dataloader_idx == 0:
+            actual = self.targets[batch["places"]].to(first.device)
+            cams = [self.cam(first, classes) for classes in (mean.argmax(1), actual)]
+            keep["cams"] = (torch.stack(cams, 1) * 255).round().to(torch.uint8)
+            if self.patches is not None:
+                self.patches.update(views[:, 0], places, count)
+        for name, values in keep.items():
+            getattr(found, name).update(zip(places, values.cpu().numpy(), strict=True))
+        for place, thumbnail in zip(places, batch["thumbnails"], strict=True):
+            found.thumbnails.add(place, thumbnail)
+        return batch["places"]
+
+    def transfer_batch_to_device(
+        self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Any]:
+        """Only the views: Lightning would look at every byte of the thumbnails for tensors."""
+        if batch["views"] is None:
+            return batch
+        return batch | {"views": batch["views"].to(device, non_blocking=True)}
+
+    def _input(self, pixels: Tensor) -> Tensor:
+        photos = self.normalize(pixels)
+        if self.model.config.channels_last:
+            return photos.contiguous(memory_format=torch.channels_last)
+        return photos
+
+
+def observe(
+    observer: Observer,
+    datasets: Sequence[SeenPhotos],
+    batch_size: int,
+    num_workers: Any,
+    trainer: Trainer,
+) -> Observed:
+    """Pass the data sets through; under several ranks each takes its share, and all get all."""
+    rank, ranks = _rank()
+    loaders = []
+    for dataset in datasets:
+        views = len(dataset.views.names)
+        loaders.append(
+            DataLoader(
+                dataset,
+                max(batch_size // views, 1),
+                sampler=range(rank, len(dataset), ranks),
+                collate_fn=as_batch,
+                **worker_options(num_workers),
+            )
+        )
+    observer.model.eval()
+    if observer.patches is None:
+        trainer.predict(observer, loaders, return_predictions=False)
+    else:
+        with observer.patches:
+            trainer.predict(observer, loaders, return_predictions=False)
+        for others in _from_all_ranks(observer.patches.stages):
+            observer.patches.merge(others)
+    observer.found.gather()
+    return observer.found
+
+
+def _rank() -> tuple[int, int]:
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def _from_all_ranks(own: Any) -> list[Any]:
+    """What the other ranks have."""
+    rank, ranks = _rank()
+    if ranks == 1:
+        return []
+    gathered: list[Any] = [None] * ranks
+    distributed.all_gather_object(gathered, own)
+    return [other for place, other in enumerate(gathered) if place != rank]

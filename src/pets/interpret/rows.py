@@ -1,0 +1,69 @@
+"""Which photos to look at: pure functions from arrays to row numbers, best first.
+
+fastai's verbs. None raises when fewer rows match than were asked for; a good model has few errors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import entr
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+
+def highest(values: Floats, k: int, mask: Mask | None = None) -> Rows:
+    """At most `k` rows of `mask` by falling value; equal ones in the table's order."""
+    rows = np.flatnonzero(mask) if mask is not None else np.arange(len(values))
+    return rows[np.argsort(-values[rows], kind="stable")[:k]]
+
+
+def at_random(mask: Mask, k: int, seed: int) -> Rows:
+    """At most `k` rows of `mask`, the same ones for the same seed."""
+    rows = np.flatnonzero(mask)
+    return np.random.default_rng(seed).choice(rows, min(k, len(rows)), replace=False)
+
+
+def top_losses(losses: Floats, k: int) -> Rows:
+    """The `k` rows with the highest loss."""
+    return highest(losses, k)
+
+
+def random_correct(labels: Rows, predictions: Rows, k: int, seed: int) -> Rows:
+    """At most `k` rows that were predicted right, at random."""
+    return at_random(labels == predictions, k, seed)
+
+
+def random_incorrect(labels: Rows, predictions: Rows, k: int, seed: int) -> Rows:
+    """At most `k` rows that were predicted wrong, at random."""
+    return at_random(labels != predictions, k, seed)
+
+
+def most_correct(labels: Rows, probabilities: Floats, label: int, k: int) -> Rows:
+    """Photos of `label` that were predicted right, the surest first."""
+    right = (labels == label) & (probabilities.argmax(1) == labels)
+    return highest(probabilities[:, label], k, right)
+
+
+def most_incorrect(labels: Rows, probabilities: Floats, label: int, k: int) -> Rows:
+    """Photos of `label` that were predicted wrong, the one furthest from its label first."""
+    wrong = (labels == label) & (probabilities.argmax(1) != labels)
+    return highest(-probabilities[:, label], k, wrong)
+
+
+def margins(probabilities: Floats) -> Floats:
+    """The highest probability minus the second highest, a row."""
+    two = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return two[:, 1] - two[:, 0]
+
+
+def entropies(probabilities: Floats) -> Floats:
+    """Shannon entropy in nats, a row: 0 for a sure prediction, log(classes) for a guess."""
+    return entr(probabilities).sum(1)
+
+
+def most_uncertain(probabilities: Floats, k: int) -> Rows:
+    """The `k` rows whose two most probable classes are closest, for any number of classes."""
+    return highest(-margins(probabilities), k)

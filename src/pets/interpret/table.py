@@ -1,0 +1,63 @@
+"""The predictions table on disk: one Parquet file, a row a photo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pets.errors import RunError
+
+if TYPE_CHECKING:
+    from pets.interpret.interpretation import Interpretation
+
+_ABOUT = b"pets"
+_COLUMNS = ("path", "split", "label", "prediction", "loss", "margin", "entropy")
+
+
+def write_predictions(file: Path, found: Interpretation, about: dict[str, Any]) -> None:
+    """Write the table in one step.
+
+    Columns: those of `Interpretation.table`, then `log_probabilities` and `probabilities`, lists in
+    the order of `classes`. That order and `about`, plain values, are in the schema's metadata as
+    JSON under `pets`.
+    """
+    logs = found.log_probabilities.astype(np.float32)
+    arrays: dict[str, Any] = {name: pa.array(found.table[name]) for name in _COLUMNS[:4]}
+    arrays |= {name: pa.array(found.table[name].astype("float32")) for name in _COLUMNS[4:]}
+    for name, values in (("log_probabilities", logs), ("probabilities", np.exp(logs))):
+        flat = pa.array(values.reshape(-1))
+        arrays[name] = pa.FixedSizeListArray.from_arrays(flat, len(found.classes))
+    meta = json.dumps({"classes": found.classes, **about})
+    table = pa.table(arrays).replace_schema_metadata({_ABOUT: meta})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    pq.write_table(table, part)
+    part.replace(file)
+
+
+def read_predictions(file: Path) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+    """The table without its lists, the log-probabilities (photos, classes), the classes.
+
+    Raises RunError for a file that `write_predictions` did not write.
+    """
+    try:
+        table = pq.read_table(file)
+        classes = json.loads(table.schema.metadata[_ABOUT])["classes"]
+        logs = table["log_probabilities"].combine_chunks().flatten().to_numpy()
+        frame = table.select(list(_COLUMNS)).to_pandas()
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
+        raise RunError(
+            f"{file}: is no predictions table of pets interpret ({str(error).splitlines()[0]})"
+        ) from error
+    return frame, logs.reshape(len(frame), len(classes)).astype(np.float64), classes
+
+
+def read_about(file: Path) -> dict[str, Any]:
+    """What the table says of itself: classes, run, checkpoint, views."""
+    return json.loads(pq.read_schema(file).metadata[_ABOUT])

@@ -1,0 +1,72 @@
+"""Figures and pictures as bytes, pixels and data URIs."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+
+def pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
+    """The figure drawn: (height, width, 3), uint8."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Pixels (height, width, 3), uint8, as a PNG file's content."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def png_uri(content: bytes) -> str:
+    """A PNG file's content as a data URI."""
+    return f"data:image/png;base64,{b64encode(content).decode()}"
+
+
+def as_pixels(content: bytes) -> Tensor:
+    """A picture file's content as (3, h, w), uint8."""
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def grid(
+    pixels: Sequence[Tensor],
+    titles: Sequence[str],
+    columns: int,
+    heat: Sequence[np.ndarray] = (),
+) -> Figure:
+    """Photos (3, h, w) side by side under their titles; `heat` (h', w') in 0..1, if given, is laid
+    over each."""
+    rows = -(-len(pixels) // columns)
+    height, width = max(p.shape[-2] for p in pixels), max(p.shape[-1] for p in pixels)
+    line = 0.075 * width
+    words = line * (1 + max(title.count("\n") for title in titles))
+    across, down = 1.05 * width, height + words + 0.05 * width
+    figure = Figure(figsize=(2.2 * columns, 2.2 * rows * down / across))
+    # One pair of axes for all: a hundred of them take seconds to lay out.
+    axes = figure.add_axes((0, 0, 1, 1))
+    for place, (photo, title) in enumerate(zip(pixels, titles, strict=True)):
+        left, top = (place % columns) * across, (place // columns) * down + words
+        h, w = photo.shape[-2:]
+        extent = (left, left + w, top + h, top)
+        axes.imshow(torch.movedim(photo, 0, -1).numpy(), extent=extent)
+        if place < len(heat):
+            axes.imshow(
+                heat[place], extent=extent, cmap="autumn", alpha=0.75 * heat[place],
+                interpolation="bilinear", vmin=0, vmax=1,
+            )  # fmt: skip
+        axes.text(left + w / 2, top - line / 3, title, ha="center", va="bottom", fontsize=9)
+    axes.set(xlim=(-0.03 * width, columns * across), ylim=(rows * down, 0))
+    axes.axis("off")
+    return figure

@@ -1,0 +1,118 @@
+"""Charts of a report: for the page as SVG, for TensorBoard as pixels."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from pets.interpret.calibration import Reliability
+from pets.interpret.confusion import Matrix
+
+BLUE, ORANGE, RED, GREY = "#3b7dd8", "#d98324", "#c0392b", "#8a8f98"
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as a data URI, without a background: the page gives it light or dark."""
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{b64encode(file.getvalue()).decode()}"
+
+
+def learning_curves(rows: list[dict[str, Any]]) -> Figure:
+    """Losses and error rate after every epoch of `metrics.csv`, the stages one after another."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = np.arange(1, len(rows) + 1)
+    for name, colour, label in (
+        ("train_loss", BLUE, "training"),
+        ("valid_loss", ORANGE, "validation"),
+    ):
+        left.plot(epochs, [row[name] for row in rows], "o-", color=colour, label=label, ms=4)
+    errors = [100 * row["error_rate"] for row in rows]
+    right.plot(epochs, errors, "o-", color=RED, ms=4)
+    right.annotate(
+        f"{errors[-1]:.1f} %", (epochs[-1], errors[-1]), xytext=(0, 8), textcoords="offset points",
+        ha="right",
+    )  # fmt: skip
+    left.set(xlabel="epoch", ylabel="loss")
+    right.set(xlabel="epoch", ylabel="validation error in %")
+    for axes in (left, right):
+        axes.set_ylim(0, None)
+        start = 0.5
+        for name, of_stage in groupby(rows, key=lambda row: row["stage"]):
+            axes.text(start + 0.05, 1.01, name, transform=axes.get_xaxis_transform(), color=GREY)
+            start += len(list(of_stage))
+            if start < len(rows):
+                axes.axvline(start, color=GREY, lw=0.8, ls=":")
+        axes.set_xlim(0.5, len(rows) + 0.5)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(frameon=False)
+    return figure
+
+
+def reliability_diagram(before: Reliability, after: Reliability, temperature: float) -> Figure:
+    """Accuracy over confidence, as predicted and at the fitted temperature; the area of a dot is
+    its share of the photos."""
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as sure as right")
+    for found, colour, label in (
+        (before, BLUE, f"as predicted: ECE {100 * before.ece:.1f} %"),
+        (after, ORANGE, f"temperature {temperature:.2f}: ECE {100 * after.ece:.1f} %"),
+    ):
+        sizes = 20 + 600 * found.photos / max(found.photos.sum(), 1)
+        axes.scatter(
+            found.confidence, found.accuracy, sizes, color=colour, alpha=0.45, linewidths=0
+        )
+        axes.plot(found.confidence, found.accuracy, color=colour, lw=1.2, label=label)
+    axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
+    axes.legend(frameon=False, loc="upper left")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def confusion_chart(matrix: Matrix, names: list[str]) -> Figure:
+    """Counts, coloured by the share of the row; big enough to read every name."""
+    side = max(5.0, 0.3 * len(names) + 2.5)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for actual, predicted in zip(*np.nonzero(matrix), strict=True):
+        dark = shares[actual, predicted] > 0.5
+        axes.text(
+            predicted, actual, f"{int(matrix[actual, predicted])}", ha="center", va="center",
+            color="white" if dark else "black" if actual == predicted else RED, fontsize=9,
+        )  # fmt: skip
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="actual")
+    return figure
+
+
+def kernels_png(kernels: Tensor) -> bytes:
+    """The kernels (n, 3, h, w) side by side, a pixel a weight, with a pixel between them."""
+    count = len(kernels)
+    grid = make_grid(kernels, nrow=int(np.ceil(np.sqrt(2 * count))), padding=1, pad_value=0.5)
+    file = io.BytesIO()
+    to_pil_image(grid).save(file, "PNG")
+    return file.getvalue()
+
+
+def enlarged(picture: Tensor) -> Figure:
+    """A small picture (3, h, w), each of its pixels a square."""
+    height, width = picture.shape[1:]
+    figure = Figure(figsize=(9, 9 * height / width))
+    axes = figure.add_axes((0.06, 0, 0.94, 1))
+    axes.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes.axis("off")
+    return figure

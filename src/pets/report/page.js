@@ -1,0 +1,115 @@
+"use strict";
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const { photos, captions } = read("album");
+const matrix = read("cells");
+const byClass = read("by-class");
+
+// Every photo is in the page once; each place that shows it gets it from here.
+const show = (img) => { img.src = `data:image/jpeg;base64,${photos[img.dataset.photo]}`; };
+document.querySelectorAll("img[data-photo]").forEach(show);
+
+function figure(place) {
+  const { path, words } = captions[place];
+  const box = document.createElement("figure");
+  box.className = "photo";
+  const img = document.createElement("img");
+  img.dataset.photo = place;
+  img.alt = `${path}: ${words}`;
+  show(img);
+  const caption = document.createElement("figcaption");
+  caption.append(words, document.createElement("br"));
+  const name = document.createElement("span");
+  name.className = "muted path";
+  name.textContent = path;
+  caption.append(name);
+  box.append(img, caption);
+  return box;
+}
+
+// Grad-CAM: a pixel a place of the feature map; the browser smooths it over the photo.
+document.querySelectorAll("canvas[data-cam]").forEach((canvas) => {
+  const values = atob(canvas.dataset.cam);
+  const drawing = canvas.getContext("2d");
+  const pixels = drawing.createImageData(canvas.width, canvas.height);
+  for (let i = 0; i < values.length; i++) {
+    const x = values.charCodeAt(i) / 255;
+    pixels.data.set([255, Math.round(210 * x), 40 * (1 - x), Math.round(190 * x)], 4 * i);
+  }
+  drawing.putImageData(pixels, 0, 0);
+});
+
+// The confusion matrix: a cell opens its photos, the arrows go to the next cell that has some.
+const cells = [...document.querySelectorAll(".matrix button")];
+const at = new Map(cells.map((b) => [`${b.dataset.row}-${b.dataset.column}`, b]));
+const dialog = document.getElementById("cell");
+if (cells.length) (cells.find((b) => b.className === "miss") || cells[0]).tabIndex = 0;
+
+function step(button, down, right) {
+  let row = Number(button.dataset.row), column = Number(button.dataset.column);
+  const size = matrix.names.length;
+  for (;;) {
+    row += down; column += right;
+    if (row < 0 || column < 0 || row >= size || column >= size) return null;
+    const next = at.get(`${row}-${column}`);
+    if (next) return next;
+  }
+}
+const ARROWS = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] };
+
+cells.forEach((button) => {
+  button.addEventListener("click", () => {
+    const cell = matrix.cells[`${button.dataset.row}-${button.dataset.column}`];
+    document.getElementById("cell-title").textContent = button.getAttribute("aria-label");
+    dialog.querySelector(".grid").replaceChildren(...cell.photos.map(figure));
+    const rest = cell.count - cell.photos.length;
+    dialog.querySelector(".more").textContent = rest ? `and ${rest} more, not in this page` : "";
+    dialog.showModal();
+  });
+  button.addEventListener("keydown", (event) => {
+    if (!(event.key in ARROWS)) return;
+    event.preventDefault();
+    const next = step(button, ...ARROWS[event.key]);
+    if (!next) return;
+    button.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+});
+dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+
+// The galleries of one class.
+const select = document.getElementById("class");
+function showClass() {
+  const found = byClass[select.value];
+  const parts = [["correct", "Right, the surest first"], ["incorrect", "Wrong, the furthest from its class first"]];
+  document.getElementById("of-class").replaceChildren(...parts.flatMap(([key, title]) => {
+    const heading = document.createElement("h5");
+    heading.textContent = found[key].length ? title : `${title}: none to show`;
+    const grid = document.createElement("div");
+    grid.className = "grid";
+    grid.append(...found[key].map(figure));
+    return [heading, grid];
+  }));
+}
+select.addEventListener("change", showClass);
+const worst = Object.entries(byClass).sort((a, b) => b[1].incorrect.length - a[1].incorrect.length)[0];
+if (worst) { select.value = worst[0]; showClass(); }
+
+// The table of classes: a heading sorts, a second time the other way; classes without a value last.
+document.querySelectorAll(".sortable thead button").forEach((button) => {
+  button.addEventListener("click", () => {
+    const heading = button.parentElement, table = heading.closest("table");
+    const column = [...heading.parentElement.children].indexOf(heading);
+    const up = heading.getAttribute("aria-sort") !== "ascending";
+    for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const value = (row) => row.children[column].dataset.value;
+    const numeric = [...table.tBodies[0].rows].every((row) => value(row) === "" || !isNaN(value(row)));
+    const rows = [...table.tBodies[0].rows].sort((a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (x === "" || y === "") return (x === "") - (y === "");
+      return (up ? 1 : -1) * (numeric ? x - y : x.localeCompare(y));
+    });
+    table.tBodies[0].append(...rows);
+  });
+});

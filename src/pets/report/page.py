@@ -1,0 +1,77 @@
+"""The report as one HTML file that asks the net for nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pets.callbacks.recorder import read_metrics
+from pets.checkpoints import write_atomically
+from pets.finder.search import FOLDER as LR_FINDER
+from pets.interpret.study import Study
+from pets.pictures import png_uri
+from pets.report import charts
+from pets.report.album import Album
+from pets.report.sections import Sections
+
+
+def write_page(study: Study, file: Path, suspects: Path) -> None:
+    """Write the page about a study; `suspects` is the CSV that it names."""
+    run, config = study.trained.run, study.trained.config
+    album = Album(study.observed.thumbnails, study.settings.megabytes)
+    sections = Sections(study, album)
+    # In this order the photos get their room.
+    context: dict[str, Any] = {
+        "numbers": sections.numbers(),
+        "top_losses": sections.top_losses(),
+        "pairs": sections.confused_pairs(),
+        "galleries": sections.galleries(),
+        "suspects": sections.suspects(),
+        "matrix": sections.matrix(),
+        "class_galleries": sections.class_galleries(),
+        "classes": sections.classes(),
+        "layers": sections.layers(),
+    }
+    epochs = read_metrics(run.path / "metrics.csv")
+    before, after = study.calibration
+    diagram = charts.reliability_diagram(before, after, study.temperature)
+    context |= {
+        "curves": charts.as_svg(charts.learning_curves(epochs)) if epochs else None,
+        "finder": {
+            p.stem: png_uri(p.read_bytes()) for p in sorted((run.path / LR_FINDER).glob("*.png"))
+        },
+        "reliability": charts.as_svg(diagram),
+        "kernels": png_uri(charts.kernels_png(study.kernels)) if study.kernels is not None else "",
+        "album": {"photos": album.photos, "captions": sections.captions},
+        "study": study,
+        "config": config,
+        "config_yaml": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
+        "suspects_file": suspects,
+        "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        "style": _own("page.css"),
+        "script": _own("page.js"),
+    }
+    write_atomically(file, _template().render(context).encode())
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("pets.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda x, digits=1: f"{100 * x:.{digits}f} %"
+    environment.filters["count"] = lambda n: f"{n:,}"
+    return environment.get_template("page.html")
+
+
+def _own(name: str) -> Markup:
+    return Markup(files("pets.report").joinpath(name).read_text(encoding="utf-8"))

@@ -1,0 +1,76 @@
+"""A report with its files: page, predictions table, suspected labels, summary, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from pets.callbacks.recorder import read_metrics
+from pets.checkpoints import write_atomically
+from pets.config import InterpretSettings
+from pets.data.photos import OTHER, Photos
+from pets.evaluation import Trained, split_of
+from pets.interpret.study import Study, study, summary
+from pets.interpret.suspects import write_suspects
+from pets.interpret.table import write_predictions
+from pets.report.page import write_page
+from pets.report.tensorboard import add_pictures
+
+log = logging.getLogger(__name__)
+
+
+def write_report(
+    trained: Trained,
+    photos: Photos,
+    settings: InterpretSettings,
+    split: str = "auto",
+    ckpt: str = "last",
+    others: Photos | None = None,
+    loggers: Sequence[Logger] = (),
+) -> Path:
+    """Study a split and write what was found; returns the page.
+
+    The page of the run's own test photos (or validation photos, where it has none) is
+    `report.html` in the run directory; any other lies with its table in `interpret/<name>/`.
+    Raises PetsError.
+    """
+    began = time.perf_counter()
+    main = split_of(photos, "auto")
+    split = OTHER if others is not None else split_of(photos, split)
+    name = others.root.resolve().name if others is not None else split
+    name += "_best" if ckpt == "best" else ""
+    name += f"_tta{settings.tta}" if settings.tta > 1 else ""
+    run = trained.run.path
+    folder = run / "interpret" / name
+    page = run / "report.html" if name == main else folder / "report.html"
+    found = study(trained, photos, split, settings, others)
+    _write(found, folder, page, ckpt, loggers, name)
+    log.info(
+        "%s of %s %s photos right; %.0f s; report %s",
+        f"{int(found.found.correct.sum()):,}", f"{len(found.found):,}", split,
+        time.perf_counter() - began, page,
+    )  # fmt: skip
+    return page
+
+
+@rank_zero_only
+def _write(
+    found: Study, folder: Path, page: Path, ckpt: str, loggers: Sequence[Logger], name: str
+) -> None:
+    run = found.trained.run
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"run": run.path.name, "ckpt": ckpt, "views": found.settings.tta}
+    write_predictions(folder / "predictions.parquet", found.all, about)
+    write_suspects(folder / "suspects.csv", found.suspects)
+    write_atomically(
+        folder / "summary.json", (json.dumps({**about, **summary(found)}, indent=2) + "\n").encode()
+    )
+    write_page(found, page, folder / "suspects.csv")
+    epochs = read_metrics(run.path / "metrics.csv")
+    add_pictures(found, loggers, name, step=epochs[-1]["step"] if epochs else 0)
