@@ -18,8 +18,8 @@ def pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
     """The figure drawn: (height, width, 3), uint8."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -50,7 +50,7 @@ def grid(
     over each."""
     rows = -(-len(pixels) // columns)
     height, width = max(p.shape[-2] for p in pixels), max(p.shape[-1] for p in pixels)
-    line = 0.075 * width
+    line = 0.085 * width
     words = line * (1 + max(title.count("\n") for title in titles))
     across, down = 1.05 * width, height + words + 0.05 * width
     figure = Figure(figsize=(2.2 * columns, 2.2 * rows * down / across))

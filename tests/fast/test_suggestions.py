@@ -213,12 +213,12 @@ def test_the_picture_marks_what_auto_takes_and_shades_what_is_skipped() -> None:
 @pytest.mark.parametrize("points", [0, 3, 12])
 def test_a_curve_that_ended_at_once_has_no_suggestion_but_a_picture(points: int) -> None:
     from pets.finder.picture import draw
-    from pets.pictures import pixels
+    from pets.pictures import pixels, png
 
     curve = Curve(LRS[:points], fall()[:points], SETTINGS, "the loss became nan", 0, 1.0)
     assert all(isinstance(found, str) for found in curve.suggestions().values())
-    png, array = pixels(draw(curve, "head"))
-    assert png.startswith(b"\x89PNG")
+    array = pixels(draw(curve, "head"))
+    assert png(array).startswith(b"\x89PNG")
     assert array.shape[0] >= 500
     assert array.shape[1] >= 900
     curve.as_json()

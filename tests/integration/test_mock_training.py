@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import random
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +20,7 @@ from pets.finder.mock_training import record
 from pets.models.classifier import new_body
 from pets.plan.transfer import TransferModule, new_module
 from tests.conftest import train_config
+from tests.integration.runs import on_two_ranks
 
 TINY = ("data.size=64", "data.batch_size=16", "data.num_workers=0")
 
@@ -170,32 +167,10 @@ def test_a_data_set_smaller_than_a_batch_is_refused(drawn: Path) -> None:
 
 def test_two_ranks_take_the_same_rate(drawn: Path, tmp_path: Path) -> None:
     """Real processes over gloo: other photos each, one loss, one stop, one suggestion."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     words = [f"data.root={drawn}", *TINY, "lr_finder.steps=60", "lr_finder.start_lr=1e-5"]
-    processes = []
-    for rank in range(2):
-        env = {
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1",
-            # As torchrun sets it: the ranks exist already, Lightning starts none.
-            "TORCHELASTIC_RUN_ID": "none", "PYTHONPATH": str(Path(__file__).parents[2]),
-        }  # fmt: skip
-        command = [sys.executable, "-m", "tests.integration.two_ranks"]
-        processes.append(
-            subprocess.Popen(
-                [*command, str(tmp_path / f"{rank}.json"), *words],
-                env=os.environ | env,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    for process in processes:
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    outs = [tmp_path / f"{rank}.json" for rank in range(2)]
+    on_two_ranks("tests.integration.two_ranks", outs, words)
+    first, second = (json.loads(out.read_text()) for out in outs)
     assert first["points"] == second["points"]
     assert first["choice"] == second["choice"]
     assert first["ended"] == second["ended"]

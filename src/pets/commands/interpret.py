@@ -80,5 +80,5 @@ def _photos(trained: Trained, config: InterpretConfig) -> tuple[Photos, Photos |
     others = other_photos(
         Path(asked.root), data, trained.model.classes, asked.label_from, asked.label_regex
     )
-    log.info("%s: %s other photos", asked.root, f"{len(others.rows):,}")
+    log.info("%s: none of the run's photos, but %s others", asked.root, f"{len(others.rows):,}")
     return photos_of_run(trained.run, data.root, missing="say"), others

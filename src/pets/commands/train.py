@@ -63,7 +63,7 @@ def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainCon
         f"a resumed run keeps its own config; only {', '.join(may_change[1:])} "
         "may be given with resume=",
     )
-    if run_dir.status.get("state") == "finished":
+    if _finished(run_dir):
         raise RunError(f"{run_dir.path}: is finished; there is nothing to go on with")
     values["resume"] = None
     if "data.root" not in given:
@@ -80,7 +80,6 @@ def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainCon
 @contextlib.contextmanager
 def _status(run_dir: RunDir) -> Iterator[None]:
     """Whatever ends the training is in `status.json`, and what to do then on the screen."""
-    go_on = f"go on with pets train resume={run_dir.path}"
     try:
         yield
     except PetsError as error:
@@ -88,11 +87,11 @@ def _status(run_dir: RunDir) -> Iterator[None]:
         raise
     except Exception:
         _note(run_dir, "failed", traceback.format_exc())
-        log.exception("the run failed; %s", go_on)
+        log.exception("the run failed; %s", _go_on(run_dir))
         raise SystemExit(1) from None
     except BaseException as error:  # Ctrl-C and signals; Lightning turns them into SystemExit
         _note(run_dir, "interrupted", "stopped from outside")
-        log.warning("stopped (%s); %s", run_dir.position(), go_on)
+        log.warning("stopped (%s); %s", run_dir.position(), _go_on(run_dir))
         # The shell's codes for a program ended by SIGTERM and by SIGINT.
         raise SystemExit(143 if type(error).__name__ == "SIGTERMException" else 130) from None
 
@@ -100,4 +99,16 @@ def _status(run_dir: RunDir) -> Iterator[None]:
 def _note(run_dir: RunDir, state: str, error: str) -> None:
     """On a full disk the note is lost; the cause is still on the screen."""
     with contextlib.suppress(OSError):
-        run_dir.update_status(state=state, error=error)
+        if not _finished(run_dir):
+            run_dir.update_status(state=state, error=error)
+
+
+def _go_on(run_dir: RunDir) -> str:
+    if _finished(run_dir):
+        return f"it is trained, only its report is missing: pets interpret run={run_dir.path}"
+    return f"go on with pets train resume={run_dir.path}"
+
+
+def _finished(run_dir: RunDir) -> bool:
+    """Whether the training came to its end, whatever became of the report after it."""
+    return run_dir.status.get("state") == "finished"

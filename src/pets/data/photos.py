@@ -154,7 +154,13 @@ def other_photos(
     values = config.model_dump(by_alias=True) | changes | {"split": "random", "split_column": None}
     if values["label_from"] != "table":
         values["table"] = None
-    labels = _labelled(root, typed_values(DataConfig, values))
+    try:
+        labels = _labelled(root, typed_values(DataConfig, values))
+    except DataError as error:
+        raise DataError(
+            f"{error}; for photos that are labelled in another way than the run's: "
+            "data.label_from=folder, or data.label_regex"
+        ) from error
     strange = sorted(set(labels.values()) - set(classes))
     if strange:
         without = sum(label in strange for label in labels.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, distributed
 from torch.utils.data import DataLoader
 
+from pets.config import DataConfig
 from pets.data.module import worker_options
 from pets.data.transforms import normalize
 from pets.interpret.gradcam import GradCam
@@ -54,18 +56,37 @@ class Observed:
 
 
 class Observer(LightningModule):
-    """Fills `found` from the batches of `SeenPhotos`; the first loader's photos get Grad-CAMs and
-    go through `patches`. `targets` are the class indices of all photos, by place."""
+    """Fills `found` from its data sets; the photos of the first one get Grad-CAMs and go through
+    `patches`. `targets` are the class indices of all photos, by place."""
 
     def __init__(
-        self, model: Classifier, targets: Sequence[int], patches: TopPatches | None = None
+        self,
+        model: Classifier,
+        datasets: Sequence[SeenPhotos],
+        targets: Sequence[int],
+        data: DataConfig,
+        patches: TopPatches | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.patches = model, patches
+        self.model, self.datasets, self.data, self.patches = model, datasets, data, patches
         self.cam = GradCam(model.head)
         self.normalize = normalize(model.preprocess)
         self.targets = torch.tensor(targets)
         self.found = Observed()
+
+    def predict_dataloader(self) -> list[DataLoader[Any]]:
+        """Each rank's share; asked for when the ranks know of each other."""
+        rank, ranks = _rank()
+        return [
+            DataLoader(
+                dataset,
+                batch_size=max(self.data.batch_size // len(dataset.views.names), 1),
+                sampler=range(rank, len(dataset), ranks),
+                collate_fn=as_batch,
+                **worker_options(self.data.num_workers),
+            )
+            for dataset in self.datasets
+        ]
 
     def predict_step(
         self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
@@ -112,33 +133,12 @@ class Observer(LightningModule):
         return photos
 
 
-def observe(
-    observer: Observer,
-    datasets: Sequence[SeenPhotos],
-    batch_size: int,
-    num_workers: Any,
-    trainer: Trainer,
-) -> Observed:
-    """Pass the data sets through; under several ranks each takes its share, and all get all."""
-    rank, ranks = _rank()
-    loaders = []
-    for dataset in datasets:
-        views = len(dataset.views.names)
-        loaders.append(
-            DataLoader(
-                dataset,
-                max(batch_size // views, 1),
-                sampler=range(rank, len(dataset), ranks),
-                collate_fn=as_batch,
-                **worker_options(num_workers),
-            )
-        )
+def observe(observer: Observer, trainer: Trainer) -> Observed:
+    """Pass all photos through; under several ranks each takes its share, and all get all."""
     observer.model.eval()
-    if observer.patches is None:
-        trainer.predict(observer, loaders, return_predictions=False)
-    else:
-        with observer.patches:
-            trainer.predict(observer, loaders, return_predictions=False)
+    with observer.patches or nullcontext():
+        trainer.predict(observer, return_predictions=False)
+    if observer.patches is not None:
         for others in _from_all_ranks(observer.patches.stages):
             observer.patches.merge(others)
     observer.found.gather()

@@ -116,31 +116,31 @@ def study(
     roots = [photos.root if row.split != OTHER or others is None else others.root for row in rows]
     paths = [root / row.path for root, row in zip(roots, rows, strict=True)]
 
-    patches = None
-    if settings.channels:
-        patches = TopPatches(model.body, model.size, settings.channels, settings.patches)
     class_index = {name: i for i, name in enumerate(model.classes)}
-    observer = Observer(model, [class_index[row.label] for row in rows], patches)
     cut = len(studied)
-    parts = [(range(cut), settings.tta), (range(cut, len(rows)), 1)]
-    datasets = [
-        SeenPhotos([paths[p] for p in part], part, Views(NAMES[:k], model.size, model.preprocess))
-        for part, k in parts
-        if len(part)
-    ]
+    parts = [(range(cut), NAMES[: settings.tta]), (range(cut, len(rows)), NAMES[:1])]
+    observer = Observer(
+        model,
+        [
+            SeenPhotos([paths[p] for p in part], part, Views(names, model.size, model.preprocess))
+            for part, names in parts
+            if len(part)
+        ],
+        [class_index[row.label] for row in rows],
+        config.data,
+        TopPatches(model.body, model.size, settings.channels, settings.patches)
+        if settings.channels
+        else None,
+    )
     bar = [ProgressBar()] if "progress_bar" in config.callbacks else []
     observed = observe(
-        observer,
-        datasets,
-        config.data.batch_size,
-        config.data.num_workers,
-        trainer({**config.trainer, "inference_mode": False}, callbacks=bar),
+        observer, trainer({**config.trainer, "inference_mode": False}, callbacks=bar)
     )
     for problem in list(observed.problems.values())[:LINES]:
         log.warning("left out: %s", problem)
     if len(observed.problems) > LINES:
         log.warning("left out: %s more", f"{len(observed.problems) - LINES:,}")
-    return _read(trained, split, settings, rows, observed, patches, others or photos)
+    return _read(trained, split, settings, rows, observed, observer.patches, others or photos)
 
 
 def _read(
@@ -198,14 +198,14 @@ def _suspects(
 ) -> pd.DataFrame:
     """Suspects among all photos that passed: held-out ones by the network, calibrated; training
     photos, whose labels it has seen, by a model fitted on the others of them."""
-    probabilities = cooled.copy()
-    train = np.flatnonzero((everything.table["split"] == TRAIN).to_numpy())
-    if len(train):
-        features = np.array([observed.features[observed.places[row]] for row in train])
-        probabilities[train] = held_out_probabilities(
-            features.astype(np.float32), everything.labels[train], len(everything.classes), seed
+    probabilities, labels = cooled.copy(), everything.labels
+    trained = np.flatnonzero((everything.table["split"] == TRAIN).to_numpy())
+    if len(trained):
+        features = np.array([observed.features[observed.places[row]] for row in trained])
+        probabilities[trained] = held_out_probabilities(
+            features.astype(np.float32), labels[trained], len(everything.classes), seed
         )
-    found = find_suspects(everything.labels, probabilities)
+    found = find_suspects(labels, probabilities)
     return suspects_table(everything.table, probabilities, everything.classes, found)
 
 

@@ -39,8 +39,8 @@ def learning_curves(rows: list[dict[str, Any]]) -> Figure:
     errors = [100 * row["error_rate"] for row in rows]
     right.plot(epochs, errors, "o-", color=RED, ms=4)
     right.annotate(
-        f"{errors[-1]:.1f} %", (epochs[-1], errors[-1]), xytext=(0, 8), textcoords="offset points",
-        ha="right",
+        f"{errors[-1]:.1f} %", (epochs[-1], errors[-1]), xytext=(6, 0), textcoords="offset points",
+        va="center", annotation_clip=False,
     )  # fmt: skip
     left.set(xlabel="epoch", ylabel="loss")
     right.set(xlabel="epoch", ylabel="validation error in %")

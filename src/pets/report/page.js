@@ -17,7 +17,8 @@ function figure(place) {
   img.alt = `${path}: ${words}`;
   show(img);
   const caption = document.createElement("figcaption");
-  caption.append(words, document.createElement("br"));
+  for (const part of words.split(/(?<=_)/)) caption.append(part, document.createElement("wbr"));
+  caption.append(document.createElement("br"));
   const name = document.createElement("span");
   name.className = "muted path";
   name.textContent = path;

@@ -43,9 +43,7 @@ def write_page(study: Study, file: Path, suspects: Path) -> None:
     diagram = charts.reliability_diagram(before, after, study.temperature)
     context |= {
         "curves": charts.as_svg(charts.learning_curves(epochs)) if epochs else None,
-        "finder": {
-            p.stem: png_uri(p.read_bytes()) for p in sorted((run.path / LR_FINDER).glob("*.png"))
-        },
+        "finder": {p.stem: png_uri(p.read_bytes()) for p in _finder_pictures(study)},
         "reliability": charts.as_svg(diagram),
         "kernels": png_uri(charts.kernels_png(study.kernels)) if study.kernels is not None else "",
         "album": {"photos": album.photos, "captions": sections.captions},
@@ -60,6 +58,13 @@ def write_page(study: Study, file: Path, suspects: Path) -> None:
     write_atomically(file, _template().render(context).encode())
 
 
+def _finder_pictures(study: Study) -> list[Path]:
+    """The lr finder's curves, those of the plan's stages first, in its order."""
+    stages = list(study.trained.config.plan.stages)
+    found = sorted((study.trained.run.path / LR_FINDER).glob("*.png"))
+    return sorted(found, key=lambda p: stages.index(p.stem) if p.stem in stages else len(stages))
+
+
 def _template() -> Any:
     environment = Environment(
         loader=PackageLoader("pets.report", "."),
@@ -68,7 +73,9 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda x, digits=1: f"{100 * x:.{digits}f} %"
+    environment.filters["percent"] = lambda x, digits=1: f"{100 * x:.{digits}f}\N{NO-BREAK SPACE}%"
+    # A long name may break after an underscore.
+    environment.filters["soft"] = lambda name: Markup("_<wbr>").join(name.split("_"))
     environment.filters["count"] = lambda n: f"{n:,}"
     return environment.get_template("page.html")
 

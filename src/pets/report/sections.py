@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pets.data.photos import OTHER
 from pets.interpret.confusion import order_by_confusion
 from pets.interpret.layers import Patch
 from pets.interpret.seen import jpeg
@@ -31,7 +32,7 @@ class Sections:
         """The headline: accuracy with its interval, and the published numbers beside it."""
         study, found, data = self.study, self.found, self.study.trained.config.data
         photos, report = len(found), found.classification_report()
-        published = PUBLISHED.get(data.name, ()) if study.split != "other" else ()
+        published = PUBLISHED.get(data.name, ()) if study.split != OTHER else ()
         beside = [(entry, same_split(entry, data, study.split, photos)) for entry in published]
         return {
             "accuracy": found.accuracy,
@@ -42,7 +43,9 @@ class Sections:
             "errors": int((~found.correct).sum()),
             "classes": len(found.classes),
             "absent": [name for name in found.classes if not report.loc[name, "photos"]],
-            "split": split_in_words(data, study.split, photos),
+            "split": f"{study.root}, {photos:,} photos"
+            if study.split == OTHER
+            else split_in_words(data, study.split, photos),
             "published": beside,
             "same": any(same for _, same in beside),
         }

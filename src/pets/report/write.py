@@ -43,7 +43,7 @@ def write_report(
     began = time.perf_counter()
     main = split_of(photos, "auto")
     split = OTHER if others is not None else split_of(photos, split)
-    name = others.root.resolve().name if others is not None else split
+    name = f"other_{others.root.resolve().name}" if others is not None else split
     name += "_best" if ckpt == "best" else ""
     name += f"_tta{settings.tta}" if settings.tta > 1 else ""
     run = trained.run.path

@@ -1,0 +1,44 @@
+"""A real Chromium that looks at a report opened from disk and notes all that goes wrong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import need
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@contextmanager
+def opened(file: Path, width: int = 1280, scheme: str = "light") -> Iterator[Any]:
+    """The page at a width, light or dark. Fails on any console message, error or request."""
+    need(CHROMIUM is not None, "there is no chromium (apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+
+    def note_request(request: Any) -> None:
+        if not request.url.startswith("data:") and request.url != file.as_uri():
+            complaints.append(f"asked for {request.url}")
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("request", note_request)
+        page.goto(file.as_uri())
+        try:
+            yield page
+        finally:
+            browser.close()
+    assert complaints == []

@@ -1,0 +1,244 @@
+"""`pets interpret` and callbacks=interpret: the predictions table and the files beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pets.data.demo import draw_pets
+from pets.interpret import Interpretation
+from pets.interpret.table import read_about
+from tests.integration.conftest import SMALL, Pets
+from tests.integration.runs import metrics, on_two_ranks, same, status, weights
+
+
+@pytest.fixture(scope="module")
+def studied(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the trained run, interpreted."""
+    pets = Pets(tmp_path_factory.mktemp("studied"))
+    shutil.copytree(trained, pets.folder / "run")
+    said = pets("interpret", "run=run").stdout
+    assert "20 test photos right" in said
+    assert said.strip().endswith("report run/report.html")
+    return pets.folder / "run"
+
+
+def table(run: Path, name: str = "test") -> Path:
+    return run / "interpret" / name / "predictions.parquet"
+
+
+def test_the_table_says_what_the_evaluation_measured(studied: Path) -> None:
+    expected = status(studied)["results"]
+    photos = pd.read_csv(studied / "photos.csv")
+    everything = Interpretation.load(table(studied))
+    assert sorted(everything.table["path"]) == sorted(photos["path"])
+    labels = everything.table.set_index("path")[["label", "split"]]
+    pd.testing.assert_frame_equal(
+        labels.sort_index(), photos.set_index("path")[["label", "split"]].sort_index()
+    )
+    for split in ("valid", "test"):
+        found = Interpretation.load(table(studied), split)
+        assert found.accuracy == pytest.approx(expected[split]["accuracy"])
+        assert found.table["loss"].mean() == pytest.approx(expected[split]["loss"], abs=1e-5)
+        by_class = found.classification_report()["recall"].to_dict()
+        assert by_class == pytest.approx(expected[split]["per_class"])
+    assert np.exp(everything.log_probabilities).sum(1) == pytest.approx(1, abs=1e-5)
+    wrong = everything.of("test").table.query("label != prediction")
+    assert sum(n for _, _, n in everything.of("test").most_confused()) == len(wrong) > 0
+    assert read_about(table(studied))["ckpt"] == "last"
+    summary = json.loads((studied / "interpret/test/summary.json").read_text())
+    assert summary["accuracy"] == pytest.approx(expected["test"]["accuracy"])
+    low, high = summary["accuracy_interval"]
+    assert low < summary["accuracy"] < high
+
+
+def test_a_column_read_by_anybody(studied: Path) -> None:
+    frame = pd.read_parquet(table(studied))
+    assert list(frame) == [
+        "path", "split", "label", "prediction", "loss", "margin", "entropy",
+        "log_probabilities", "probabilities",
+    ]  # fmt: skip
+    classes = json.loads((studied / "data.json").read_text())["classes"]
+    assert read_about(table(studied))["classes"] == classes
+    row = frame.iloc[3]
+    assert classes[int(np.argmax(row.probabilities))] == row.prediction
+    assert row.loss == pytest.approx(-row.log_probabilities[classes.index(row.label)])
+    first, second = sorted(row.probabilities)[:-3:-1]
+    assert row.margin == pytest.approx(first - second, abs=1e-6)
+
+
+def test_the_callback_reports_and_changes_nothing(trained: Path, pets: Pets, drawn: Path) -> None:
+    said = pets("train", f"data.root={drawn}", *SMALL, "callbacks=interpret").stdout
+    (run,) = pets.runs()
+    assert metrics(run) == metrics(trained)
+    assert same(weights(run), weights(trained))
+    assert status(run)["results"] == status(trained)["results"]
+    assert f"report {run.relative_to(pets.folder)}/report.html" in said
+    assert (run / "report.html").stat().st_size > 100_000
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0})
+    tags = {t.removeprefix("interpret/test/") for t in events.Reload().Tags()["images"]}
+    assert {
+        "confusion_matrix", "calibration", "top_losses", "random_correct", "random_incorrect",
+        "most_uncertain", "most_confused", "first_kernels", "layers/blocks.0", "layers/blocks.6",
+    } <= tags  # fmt: skip
+    (top,) = events.Images("interpret/test/top_losses")
+    assert min(top.width, top.height) >= 600
+    assert top.step == int(metrics(run)[-1]["step"])
+
+
+def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) -> None:
+    short = ["plan=frozen4", "plan.stages.head.epochs=2", "callbacks=interpret"]
+    blocker = pets.folder / "outputs/run/interpret"
+    blocker.parent.mkdir(parents=True)
+    blocker.write_text("in the way")
+    pets("train", f"data.root={drawn}", *SMALL[:-2], *short, "hydra.run.dir=outputs/run", code=1)
+    assert status(pets.folder / "outputs/run")["state"] == "finished"
+    blocker.unlink()
+    pets("interpret", "run=outputs/run")
+    assert (pets.folder / "outputs/run/report.html").exists()
+
+
+def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, drawn: Path) -> None:
+    said = pets("interpret", f"run={studied}", "split=valid", "tta=8", "neighbours=0").stdout
+    assert "20 valid photos right" in said
+    folder = studied / "interpret/valid_tta8"
+    assert (folder / "report.html").exists()
+    found = Interpretation.load(folder / "predictions.parquet")
+    assert set(found.table["split"]) == {"valid"}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert list(summary["views"]) == [
+        "centre", "flip", "whole", "whole_flip",
+        "top_left", "top_right", "bottom_left", "bottom_right",
+    ]  # fmt: skip
+    assert summary["views"]["centre"] == pytest.approx(
+        status(studied)["results"]["valid"]["accuracy"]
+    )
+
+    import torch
+
+    from pets.data.images import open_rgb
+    from pets.data.transforms import normalize, to_tensor
+    from pets.evaluation import load_run
+    from pets.interpret.views import NAMES, Views
+    from pets.run_dir import RunDir
+
+    model = load_run(RunDir.open(studied)).model
+    photo = to_tensor(open_rgb(drawn / found.table.at[0, "path"]))
+    views = Views(NAMES, model.size, model.preprocess)(photo)
+    with torch.inference_mode():
+        mean = model(normalize(model.preprocess)(views)).softmax(1).mean(0)
+    assert found.probabilities[0] == pytest.approx(mean.numpy(), abs=1e-5)
+
+
+def test_two_ranks_have_each_photo_once(studied: Path, tmp_path: Path) -> None:
+    outs = [tmp_path / f"{rank}.parquet" for rank in range(2)]
+    on_two_ranks("tests.integration.interpret_on_two_ranks", outs, [str(studied)])
+    alone = pd.read_parquet(table(studied))
+    for out in outs:
+        shared = pd.read_parquet(out)
+        assert shared["path"].tolist() == alone["path"].tolist()
+        assert shared["prediction"].tolist() == alone["prediction"].tolist()
+        assert shared["loss"].to_numpy() == pytest.approx(alone["loss"].to_numpy(), abs=1e-4)
+    first, second = map(read_about, outs)
+    assert first == second
+    assert len(first["thumbnails"]) == 20
+    assert all(len(patches) == 8 for patches in first["patches"])
+
+
+def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:
+    other = pets.folder / "found"
+    for label, source in (("saddle_hound", "saddle_hound"), ("Zebra", "Tuxedo_Velvet")):
+        (other / label).mkdir(parents=True)
+        for number in (1, 2, 3):
+            shutil.copy(drawn / f"images/{source}_{number}.jpg", other / label / f"{number}a.jpg")
+    (other / "saddle_hound/cut.jpg").write_bytes((other / "Zebra/1a.jpg").read_bytes()[:400])
+    line = pets.one_line("interpret", f"run={studied}", "data.root=found")
+    assert line.startswith("data.label_regex=")
+    assert "data.label_from=folder" in line
+    said = pets("interpret", f"run={studied}", "data.root=found", "data.label_from=folder").stdout
+    assert "left out 3 photos of Zebra: the model does not know them" in said
+    assert "left out: found/saddle_hound/cut.jpg: cannot be read as an image" in said
+    frame = pd.read_parquet(table(studied, "other_found"))
+    mine = frame[frame.split == "other"]
+    assert mine["path"].tolist() == [f"saddle_hound/{n}a.jpg" for n in (1, 2, 3)]
+    assert set(frame.split) == {"other", "valid", "train"}
+    page = (studied / "interpret/other_found/report.html").read_text()
+    assert "Photos that could not be read" in page
+
+
+def test_missing_photos_are_placeholders_and_lines(studied: Path, pets: Pets, drawn: Path) -> None:
+    photos = pets.folder / "photos"
+    shutil.copytree(drawn, photos)
+    rows = pd.read_csv(studied / "photos.csv")
+    gone, broken = rows[rows.split == "test"].path[:2]
+    (photos / gone).unlink()
+    (photos / broken).write_bytes(b"no image")
+    run = pets.folder / "run"
+    shutil.copytree(studied, run)
+    said = pets("interpret", "run=run", "data.root=photos").stdout
+    assert "photos: 1 of the run's 100 photos are not there" in said
+    assert f"left out: photos/{gone}: no such photo" in said
+    assert f"left out: photos/{broken}: cannot be read as an image" in said
+    assert "18 test photos right" in said
+    assert set(Interpretation.load(table(run)).table.path) == set(rows.path) - {gone, broken}
+    page = (run / "report.html").read_text()
+    assert page.count('class="placeholder"') == 2
+
+
+def test_wrong_words_are_one_line(studied: Path, pets: Pets, drawn: Path) -> None:
+    run = f"run={studied}"
+    for words, start in (
+        (["tta=9"], "tta=9: expected a number of at most 8"),
+        (["tta=two"], "tta=two: expected a whole number"),
+        (["split=testing"], "split=testing: expected 'auto', 'train', 'valid' or 'test'"),
+        (["neighbors=3"], "neighbors: no such key; did you mean neighbours?"),
+        (["data.label_from=folder"], "data.label_from=folder: has no effect on the run's own"),
+        (["data.root=nowhere"], "data.root=nowhere: no such folder"),
+        (["channels=many"], "channels=many: expected a whole number of at least 0, or a list"),
+        (["trainer.devices=2"], "trainer.devices=2: pets trains on one device"),
+    ):
+        assert pets.one_line("interpret", run, *words).startswith(start)
+    (pets.folder / "empty").mkdir()
+    line = pets.one_line("interpret", run, "data.root=empty", "split=valid")
+    assert line.startswith("split=valid: empty holds none of the run's photos")
+    assert "is no run directory" in pets.one_line("interpret", "run=nowhere")
+
+
+def test_planted_wrong_labels_are_proposed_and_put_right(pets: Pets) -> None:
+    # Enough photos a class for a model to have an opinion of its own.
+    root = pets.folder / "photos"
+    draw_pets(root, per_breed=24, size=96)
+    names = sorted(path.name for path in (root / "images").glob("*.jpg"))
+    labels = {name: name.rsplit("_", 1)[0] for name in names}
+    planted = {
+        "Tuxedo_Velvet_3.jpg": "saddle_hound",
+        "snow_sled_dog_5.jpg": "Silk_Sealpoint",
+        "spotted_terrier_8.jpg": "Tuxedo_Velvet",
+    }
+    rows = [{"path": f"images/{n}", "label": planted.get(n, label)} for n, label in labels.items()]
+    pd.DataFrame(rows).to_csv(root / "labels.csv", index=False)
+    small = ["data=table", "data.root=photos", *SMALL[:-2], "data.test_pct=0.2", "plan=frozen4"]
+    pets("train", *small, "callbacks=interpret", "interpret.channels=0")
+    (run,) = pets.runs()
+    csv = run / "interpret/test/suspects.csv"
+    suspects = pd.read_csv(csv)
+    assert list(suspects) == ["path", "split", "given", "label", "p_given", "p_label"]
+    first = suspects.head(3)
+    found = [Path(path).name for path in first.path]
+    assert dict(zip(found, first.given, strict=True)) == planted
+    assert [labels[name] for name in found] == first.label.tolist()
+
+    keep = suspects[[Path(path).name in planted for path in suspects.path]]
+    keep.to_csv(pets.folder / "fixes.csv", index=False)
+    before = (root / "labels.csv").read_bytes()
+    said = pets("train", *small, "plan.stages.head.epochs=1", "data.relabel=fixes.csv").stdout
+    assert "data.relabel=fixes.csv: changed 3 labels" in said
+    again = pd.read_csv(pets.runs()[-1] / "photos.csv")
+    assert {Path(p).name: label for p, label in zip(again.path, again.label, strict=True)} == labels
+    assert (root / "labels.csv").read_bytes() == before

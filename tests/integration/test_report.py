@@ -1,0 +1,233 @@
+"""report.html in a real browser: it is clicked, sorted, opened, by mouse and keyboard."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pets.config import InterpretSettings
+from pets.evaluation import load_run
+from pets.interpret import Interpretation
+from pets.interpret.calibration import reliability
+from pets.interpret.observe import Observed
+from pets.interpret.study import Study
+from pets.interpret.suspects import suspects_table
+from pets.report.page import write_page
+from pets.run_dir import RunDir
+from tests.integration.browser import opened
+from tests.integration.conftest import Pets
+
+
+@pytest.fixture(scope="module")
+def report(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page about a small run with a few mistakes."""
+    pets = Pets(tmp_path_factory.mktemp("report"))
+    shutil.copytree(trained, pets.folder / "run")
+    pets("interpret", "run=run", "tta=2")
+    return pets.folder / "run/interpret/test_tta2/report.html"
+
+
+def column(page: Any, number: int) -> list[str]:
+    """The cells of one column of the table of classes, from top to bottom."""
+    return page.locator(f".sortable tbody tr > :nth-child({number})").all_inner_texts()
+
+
+def test_everything_can_be_clicked(report: Path) -> None:
+    found = Interpretation.load(report.parent / "predictions.parquet", "test")
+    with opened(report) as page:
+        share = f"{100 * found.accuracy:.1f}\u00a0%"
+        assert page.locator("h1").inner_text() == f"{share} of 20 photos right"
+
+        # Every picture is there and says what it is.
+        pictures = page.locator("img").all()
+        assert len(pictures) > 60
+        for picture in pictures:
+            assert picture.get_attribute("alt")
+        broken = "[...document.images].filter((i) => !i.complete || !i.naturalWidth).length"
+        assert page.evaluate(broken) == 0
+
+        # The table of classes sorts, and the other way.
+        heading = page.locator(".sortable thead button", has_text="recall")
+        heading.click()
+        recalls = [float(text.split("\u00a0")[0]) for text in column(page, 3)]
+        assert recalls == sorted(recalls)
+        assert recalls == pytest.approx(
+            sorted(100 * found.classification_report()["recall"]), abs=0.06
+        )
+        heading.click()
+        assert [float(t.split("\u00a0")[0]) for t in column(page, 3)] == sorted(recalls)[::-1]
+        assert heading.locator("..").get_attribute("aria-sort") == "descending"
+        page.locator(".sortable thead button", has_text="class").first.click()
+        assert column(page, 1) == sorted(found.classes, key=str.casefold)
+
+        # A cell of the matrix opens its photos.
+        actual, predicted, count = found.most_confused()[0]
+        cell = page.get_by_role("button", name=f"of {actual} taken for {predicted}")
+        assert cell.inner_text() == str(count)
+        cell.click()
+        dialog = page.locator("dialog#cell")
+        assert dialog.is_visible()
+        assert f"of {actual} taken for {predicted}" in dialog.locator("h3").inner_text()
+        paths = set(dialog.locator(".path").all_inner_texts())
+        table = found.table
+        mine = table[(table.label == actual) & (table.prediction == predicted)]
+        assert paths == set(mine.path)
+        page.keyboard.press("Escape")
+        assert not dialog.is_visible()
+
+        # Grad-CAM: drawn over the photo, and for the label below.
+        card = page.locator("article:has(details)").first
+        top = found[int(found.top_losses(1).index[0])]
+        assert f"{top.prediction} / {top.label} / {top.loss:.2f}" in card.inner_text()
+        assert not card.locator("details canvas").is_visible()
+        card.locator("summary").click()
+        assert card.locator("details canvas").is_visible()
+        strongest = """(canvas) => Math.max(...canvas.getContext('2d').getImageData(
+            0, 0, canvas.width, canvas.height).data.filter((_, i) => i % 4 === 3))"""
+        assert card.locator("canvas").first.evaluate(strongest) == 190
+        near = card.locator("details figcaption").all_inner_texts()[1:]
+        assert len(near) == 4
+        assert all("similarity" in words for words in near)
+
+        # The galleries of a class.
+        page.locator("select#class").select_option(found.classes[3])
+        words = page.locator("#of-class figcaption").all_inner_texts()
+        right = found.most_correct(found.classes[3]).path.tolist()
+        assert [text.split("\n")[-1] for text in words][: len(right)] == right
+
+        assert page.locator("table", has_text="mean of all").locator("tr").count() == 3
+
+
+def test_the_matrix_by_keyboard(report: Path) -> None:
+    with opened(report) as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        cells = page.locator(".matrix button")
+        assert cells.evaluate_all("(all) => all.filter((b) => b.tabIndex === 0).length") == 1
+        start = page.locator(".matrix button.hit").first
+        start.focus()
+        page.keyboard.press("ArrowDown")
+        place = "[document.activeElement.dataset.row, document.activeElement.dataset.column]"
+        first = [start.get_attribute("data-row"), start.get_attribute("data-column")]
+        row, below = page.evaluate(place)
+        if [row, below] == first:  # nothing below in this column
+            page.keyboard.press("ArrowRight")
+            row, below = page.evaluate(place)
+        assert [row, below] != first or cells.count() == 10
+        page.keyboard.press("Enter")
+        assert page.locator("dialog#cell").is_visible()
+        page.keyboard.press("Escape")
+        assert page.evaluate(place) == [row, below]
+
+
+def test_a_phone_and_the_dark(report: Path) -> None:
+    with opened(report, width=360) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        assert page.locator("nav").evaluate("(nav) => nav.getBoundingClientRect().width") <= 360
+    brightness = "getComputedStyle(document.body).{}.match(/\\d+/g).slice(0, 3).map(Number)"
+    with opened(report, scheme="dark") as page:
+        assert max(page.evaluate(brightness.format("backgroundColor"))) < 60
+        assert min(page.evaluate(brightness.format("color"))) > 200
+        assert "invert" in page.locator(".chart").first.evaluate(
+            "(i) => getComputedStyle(i).filter"
+        )
+    with opened(report) as page:
+        assert min(page.evaluate(brightness.format("backgroundColor"))) > 200
+
+
+def hand_made(run: Path, classes: int, photos: int, wrong: int) -> Study:
+    """A study of made-up predictions: photo i is of class i, from the front; the first `wrong` ones
+    are taken for the next class. Every fifth class has no photo where there are many."""
+    trained = load_run(RunDir.open(run))
+    names = [f"kind_{i:04}" for i in range(classes)]
+    used = [i for i in range(classes) if classes < 20 or i % 5]
+    labels = np.array([used[i % len(used)] for i in range(photos)])
+    said = labels.copy()
+    said[:wrong] = (said[:wrong] + 1) % classes
+    logs = np.full((photos, classes), np.log(0.1 / (classes - 1)))
+    logs[np.arange(photos), said] = np.log(0.9)
+    paths = [f"photo_{i:05}.jpg" for i in range(photos)]
+    found = Interpretation.of_arrays(
+        paths, ["test"] * photos, [names[i] for i in labels], logs, names
+    )
+    observed = Observed()
+    picture = (run / "../thumbnail.jpg").resolve()
+    if not picture.exists():
+        import torch
+
+        from pets.interpret.seen import jpeg
+
+        noise = torch.randint(0, 255, (3, 192, 192), dtype=torch.uint8)
+        picture.write_bytes(jpeg(noise))
+    for place in range(photos):
+        observed.log_probabilities[place] = logs[place]
+        observed.by_view[place] = said[place : place + 1]
+        observed.features[place] = np.ones(4)
+        observed.cams[place] = np.full((2, 3, 3), 200, dtype=np.uint8)
+        observed.thumbnails.add(place, picture.read_bytes())
+    sure = reliability(found.probabilities.max(1), found.correct)
+    settings = InterpretSettings(
+        tta=1, neighbours=0, top_losses=24, gallery=8, channels=0, patches=8, megabytes=7.5
+    )
+    return Study(
+        trained=trained, split="test", root=run, settings=settings, photos=[], observed=observed,
+        all=found, found=found, places=list(range(photos)), temperature=1.0,
+        calibration=(sure, sure), kernels=None, stages=[],
+        suspects=suspects_table(found.table, found.probabilities, names, np.array([0, 1])),
+        references=np.array([], dtype=np.int64),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("classes", "photos", "wrong"), [(2, 12, 0), (2, 12, 12), (37, 3669, 300), (1000, 3000, 700)]
+)
+def test_few_and_many_classes(
+    trained: Path, tmp_path: Path, classes: int, photos: int, wrong: int
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    study = hand_made(run, classes, photos, wrong)
+    file = tmp_path / "report.html"
+    write_page(study, file, tmp_path / "suspects.csv")
+    assert file.stat().st_size < 10e6
+    with opened(file) as page:
+        text = page.inner_text("main")
+        assert page.locator(".sortable tbody tr").count() == classes
+        assert page.locator(".matrix tbody tr").count() == min(classes, 60)
+        assert page.locator(".matrix button.miss").count() >= (1 if wrong else 0)
+        if not wrong:
+            assert "Not one photo was taken for another class" in text
+            assert "Wrong, the furthest from its class first: none to show" in text
+        if classes == 1000:
+            assert "940 others are in the table of classes" in text
+            assert "No photo here of kind_0000, kind_0005" in text
+            page.locator(".sortable thead button", has_text="recall").click()
+            assert column(page, 3)[-1] == "–"
+            recalls = study.found.classification_report()["recall"].dropna()
+            assert column(page, 3)[0] == f"{100 * recalls.min():.1f}\u00a0%"
+        page.locator(".matrix button").first.click()
+        assert page.locator("dialog#cell").is_visible()
+
+
+def test_names_cannot_break_the_page(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    study = hand_made(run, 3, 9, 3)
+    evil = "</script><img src=x onerror=alert(1)>"
+    renamed = [evil, "b\"'&<b>", "c"]
+    table = study.found.table.copy()
+    for old, new in zip(study.found.classes, renamed, strict=True):
+        table = table.replace(old, new)
+    table["path"] = [f"{evil}{i}.jpg" for i in range(len(table))]
+    study.found = study.all = Interpretation(table, study.found.log_probabilities, renamed)
+    study.suspects = suspects_table(table, study.found.probabilities, renamed, np.array([0]))
+    file = tmp_path / "report.html"
+    write_page(study, file, tmp_path / "suspects.csv")
+    with opened(file) as page:
+        page.locator(".matrix button.miss").first.click()
+        assert evil in page.locator("dialog#cell").inner_text()
+        assert page.locator("img[src='x']").count() == 0
