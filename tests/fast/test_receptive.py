@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pets.config import ModelConfig
 from pets.interpret.layers import Patch, TopPatches, first_kernels, stages_of
-from pets.interpret.receptive import ReceptiveField, receptive_fields
+from pets.interpret.receptive import ReceptiveField, Span, receptive_fields
 from pets.models.body import Body
 from pets.models.weights import empty_network
 from tests.conftest import train_config
@@ -81,6 +81,11 @@ def sides(box: tuple[int, int, int, int], size: tuple[int, int]) -> list[Tensor]
     return list(inside)
 
 
+def spans(low: int, high: int, stride: int, units: int, side: int) -> tuple[Span, ...]:
+    """`units` shifted alike, as far as the photo's `side` goes."""
+    return tuple((max(low + i * stride, 0), min(high + i * stride, side)) for i in range(units))
+
+
 def test_the_fields_of_resnet18_are_the_known_ones() -> None:
     network = resnet18().network
     names = ("conv1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
@@ -92,12 +97,13 @@ def test_the_fields_of_resnet18_are_the_known_ones() -> None:
              "layer2": (99, 8), "layer3": (211, 16)}  # fmt: skip
     for name, (side, stride) in known.items():
         assert fields[name].pixels[0] == side, name
-        assert fields[name].stride[0] == stride, name
-        assert fields[name].low[0] == -(side // 2), name
-    assert fields["layer2"].pixels == (99, 99)
+        low = -(side // 2)
+        assert fields[name].rows == spans(low, low + side, stride, 240 // stride, 240), name
+    assert fields["layer2"].pixels == (99, 64)
     # More than the photo has.
     assert fields["layer3"].box(7, 2) == (7, 218, 0, 64)
-    assert {fields["layer4"].box(y, x) for y in range(8) for x in range(2)} == {(0, 240, 0, 64)}
+    assert fields["layer4"].rows == spans(-217, 218, 32, 8, 240)
+    assert fields["layer4"].rows[1:-1] == ((0, 240),) * 6
 
 
 @pytest.mark.parametrize(
@@ -118,12 +124,31 @@ def test_the_fields_of_a_few_convolutions(
     layers: list[nn.Module], low: tuple[int, int], high: tuple[int, int], stride: tuple[int, int]
 ) -> None:
     for size in ((32, 48), (30, 37)):
-        assert field_of(*layers, size=size) == ReceptiveField(low, high, stride, size)
+        units = nn.Sequential(*layers)(torch.zeros(1, 3, *size)).shape[2:]
+        rows, columns = (
+            spans(*edge, units[axis], size[axis])
+            for axis, edge in enumerate(zip(low, high, stride, strict=True))
+        )
+        assert field_of(*layers, size=size) == ReceptiveField(rows, columns)
 
 
 def test_the_step_is_read_at_the_far_end_where_the_near_one_sees_too_much() -> None:
     layers = nn.ZeroPad2d((0, 19, 0, 19)), nn.Conv2d(3, 8, 20)
-    assert field_of(*layers, size=(21, 21)) == ReceptiveField((0, 0), (20, 20), (1, 1), (21, 21))
+    rows = spans(0, 20, 1, 21, 21)
+    assert field_of(*layers, size=(21, 21)) == ReceptiveField(rows, rows)
+
+
+def test_edges_that_cut_nearly_every_field_leave_it_exact() -> None:
+    # The second unit ends at the far edge, the last but one begins at the near one.
+    field = field_of(nn.Conv2d(3, 8, 3, 2, 1), size=(4, 4))
+    assert field.rows == field.columns == ((0, 2), (1, 4))
+    layer3 = {"layer3": resnet18().network.layer3}
+    assert receptive_fields(resnet18(), layer3, (112, 64))["layer3"].box(0, 0)[:2] == (0, 106)
+
+
+def test_a_dead_layer_sees_everything() -> None:
+    field = field_of(nn.Conv2d(3, 8, 3), nn.Threshold(1e9, 0.0), size=(9, 9))
+    assert field.box(3, 3) == (0, 9, 0, 9)
 
 
 def test_boxes_are_cut_at_the_edges() -> None:
@@ -147,7 +172,8 @@ def test_boxes_are_cut_at_the_edges() -> None:
 )
 def test_global_context_and_fields_beyond_the_photo_see_everything(layers: list[nn.Module]) -> None:
     field = field_of(*layers, size=(26, 32))
-    assert field.box(0, 0) == field.box(3, 5) == (0, 26, 0, 32)
+    assert set(field.rows) == {(0, 26)}
+    assert set(field.columns) == {(0, 32)}
     assert field.pixels == (26, 32)
 
 
@@ -265,15 +291,16 @@ def test_planted_spots_are_found_where_they_are() -> None:
             net(photos[part].float())
             top.update(photos[part], [10 + place for place in part], 1)
     (stage,) = top.stages
-    assert (stage.name, stage.field.low, stage.field.stride) == ("conv", (-1, -1), (2, 2))
+    assert (stage.name, stage.field.rows) == ("conv", spans(-1, 2, 2, 8, 16))
     red, blue = stage.patches[0], stage.patches[1]
     # The spot in the corner has four pixels, not nine.
     assert [(p.activation, p.place) for p in red] == [(9 * 90, 11), (4 * 200, 13), (9 * 60, 14)]
-    assert [p.unit for p in red] == [(7.5 / 8, 9.5 / 10), (0.5 / 8, 0.5 / 10), (5.5 / 8, 1.5 / 10)]
+    # Where in its patch: the middle of a unit's own two pixels.
+    assert [p.unit for p in red] == [(2 / 3, 2 / 3), (1 / 2, 1 / 2), (2 / 3, 2 / 3)]
     assert torch.equal(red[0].pixels, photos[1, :, 13:16, 17:20])
     assert torch.equal(red[1].pixels, photos[3, :, 0:2, 0:2])
     assert torch.equal(red[2].pixels, photos[4, :, 9:12, 1:4])
-    assert (blue[0].activation, blue[0].place, blue[0].unit) == (9 * 255, 12, (5.5 / 8, 3.5 / 10))
+    assert (blue[0].activation, blue[0].place, blue[0].unit) == (9 * 255, 12, (2 / 3, 2 / 3))
     assert not net.network.conv._forward_hooks
 
 
@@ -292,7 +319,8 @@ def brute_force(
         height, width = map_.shape
         value, y, x = max((float(map_[y, x]), y, x) for y in range(height) for x in range(width))
         top, bottom, left, right = field.box(y, x)
-        unit = ((y + 0.5) / height, (x + 0.5) / width)
+        down, across = (y + 0.5) / height * photo.shape[1], (x + 0.5) / width * photo.shape[2]
+        unit = ((down - top) / (bottom - top), (across - left) / (right - left))
         found.append(Patch(value, place, photo[:, top:bottom, left:right], unit))
     return sorted(found, key=lambda patch: -patch.activation)
 

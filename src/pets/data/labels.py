@@ -95,7 +95,8 @@ def read_table(root: Path, config: DataConfig) -> pd.DataFrame:
             # A breed may be called NA or None; only an empty cell is empty.
             frame = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""])
     except Exception as error:
-        raise DataError(f"data.table={file}: cannot be read ({error})") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"data.table={file}: cannot be read ({reason})") from error
     wanted = {"path": config.path_column, "label": config.label_column}
     if config.split_column is not None:
         wanted["split"] = config.split_column
@@ -149,7 +150,8 @@ def relabel(labels: dict[str, str | None], file: Path) -> tuple[dict[str, str | 
     try:
         frame = pd.read_csv(file, dtype=str, keep_default_na=False)
     except Exception as error:
-        raise DataError(f"{name}: cannot be read as CSV ({error})") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"{name}: cannot be read as CSV ({reason})") from error
     absent = [column for column in ("path", "label") if column not in frame.columns]
     if absent:
         has = ", ".join(map(str, frame.columns))

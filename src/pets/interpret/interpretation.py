@@ -62,6 +62,8 @@ class Interpretation:
         classes: list[str],
     ) -> Interpretation:
         """Derive every column from log-probabilities (N, classes) and the true labels (N,)."""
+        # As exact as the table on disk: what is most probable is so after loading, too.
+        log_probabilities = log_probabilities.astype(np.float32).astype(np.float64)
         probabilities = np.exp(log_probabilities)
         place = {name: i for i, name in enumerate(classes)}
         targets = np.array([place[label] for label in labels], dtype=np.int64)

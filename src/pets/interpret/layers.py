@@ -5,6 +5,7 @@ After Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,8 @@ from pets.models.body import Body
 
 @dataclass
 class Patch:
-    """The pixels (3, h, w) that a channel's strongest unit on one photo sees, and where on the
-    photo that unit is: down and across, in 0..1."""
+    """The pixels (3, h, w) that a channel's strongest unit on one photo sees, and where in them
+    that unit is: down and across, in 0..1."""
 
     activation: float
     place: int
@@ -95,14 +96,18 @@ class TopPatches:
         strengths, units = maps.flatten(1).max(1)
         kept = stage.patches[channel]
         weakest = kept[-1].activation if len(kept) == self.keep else -float("inf")
-        values, rows = strengths.topk(min(self.keep, len(places)))
-        for value, row in zip(values.tolist(), rows.tolist(), strict=True):
-            if value <= weakest:
+        # Of equal ones the first, so that neither batches nor ranks make a difference.
+        values, rows = strengths.sort(descending=True, stable=True)
+        best = zip(values.tolist(), rows.tolist(), strict=True)
+        for value, row in itertools.islice(best, self.keep):
+            if value < weakest:
                 break
             y, x = divmod(int(units[row]), width)
             top, bottom, left, right = stage.field.box(y, x)
             pixels = photos[row, :, top:bottom, left:right].to("cpu", copy=True)
-            kept.append(Patch(value, places[row], pixels, ((y + 0.5) / height, (x + 0.5) / width)))
+            down = ((y + 0.5) / height * photos.shape[2] - top) / (bottom - top)
+            across = ((x + 0.5) / width * photos.shape[3] - left) / (right - left)
+            kept.append(Patch(value, places[row], pixels, (down, across)))
         stage.patches[channel] = self._best(kept)
 
     def _best(self, patches: list[Patch]) -> list[Patch]:
@@ -126,7 +131,7 @@ def stages_of(body: Body, size: tuple[int, int]) -> tuple[dict[str, nn.Module], 
 
     timm says which they are (`feature_info`). Elsewhere a stage is all that has one resolution, and
     its end the last of the outermost modules of that resolution. Modules whose output is no map of
-    channels first, as in transformers, are left out.
+    channels first, as in transformers, are left out, and so are maps of one place, as in gates.
     """
     named = getattr(body.network, "feature_info", None) if body.is_timm else None
     modules = dict(body.network.named_modules())
@@ -138,7 +143,7 @@ def stages_of(body: Body, size: tuple[int, int]) -> tuple[dict[str, nn.Module], 
 
     def note(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4:
+            if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
                 shapes.pop(name, None)
                 shapes[name] = output.shape
 

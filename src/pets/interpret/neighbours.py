@@ -25,7 +25,8 @@ def nearest(queries: Floats, photos: Floats, k: int, itself: Rows | None = None)
     if itself is not None:
         known = np.flatnonzero(itself >= 0)
         similarity[known, itself[known]] = -np.inf
-    k = min(k, similarity.shape[1] - (itself is not None))
+    among = similarity.shape[1] - (itself is not None and bool((itself >= 0).any()))
+    k = min(k, among)
     rows = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     return Neighbours(rows, np.take_along_axis(similarity, rows, axis=1))
 

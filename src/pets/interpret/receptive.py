@@ -8,35 +8,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+Span = tuple[int, int]  # the first pixel and one past the last
+
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Boxes of a layer's units in pixels, for photos of one size (height, width).
+    """What the units of a layer see of photos of one size: the span of every row of units down the
+    photo, and of every column across it. A layer with global context sees all of it everywhere."""
 
-    Along one axis the unit at `i` sees the pixels from `low + i * stride` up to, not including,
-    `high + i * stride`, as far as they exist. A layer with global context sees them all.
-    """
-
-    low: tuple[int, int]
-    high: tuple[int, int]
-    stride: tuple[int, int]
-    size: tuple[int, int]
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
 
     def box(self, y: int, x: int) -> tuple[int, int, int, int]:
         """top, bottom, left, right of the unit at (y, x)."""
-        (top, bottom), (left, right) = (
-            (
-                max(self.low[axis] + place * self.stride[axis], 0),
-                min(self.high[axis] + place * self.stride[axis], self.size[axis]),
-            )
-            for axis, place in enumerate((y, x))
-        )
-        return top, bottom, left, right
+        return *self.rows[y], *self.columns[x]
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """Height and width of a unit's view where no edge cuts it."""
-        return self.high[0] - self.low[0], self.high[1] - self.low[1]
+        """Height and width of the widest view."""
+        height, width = (max(end - start for start, end in s) for s in (self.rows, self.columns))
+        return height, width
 
 
 def receptive_fields(
@@ -68,29 +59,39 @@ def receptive_fields(
 
 
 def _field(output: Tensor, pixels: Tensor, size: tuple[int, int]) -> ReceptiveField:
-    ends = [side - 1 for side in output.shape[-2:]]
-    inner = [max(end - 1, 0) for end in ends]
-    first, second = _seen(output, pixels, 0, 0), _seen(output, pixels, *(min(1, e) for e in ends))
-    last, before = _seen(output, pixels, *ends), _seen(output, pixels, *inner)
-    low, high, stride = [0, 0], list(size), [0, 0]
-    for axis, side in enumerate(size):
-        # An edge of the photo cuts a field short, so the step is read where none does.
-        up, down = second[axis][1] - first[axis][1], last[axis][0] - before[axis][0]
-        step = up if second[axis][1] < side else down if before[axis][0] > 0 else 0
-        if step:
-            stride[axis], high[axis] = step, first[axis][1]
-            low[axis] = last[axis][0] - ends[axis] * step
-    return ReceptiveField((low[0], low[1]), (high[0], high[1]), (stride[0], stride[1]), size)
+    last = [side - 1 for side in output.shape[-2:]]
+    probed = [
+        [0, 0],
+        [min(1, end) for end in last],
+        [max(end - 1, 0) for end in last],
+        last,
+    ]
+    seen = [_seen(output, pixels, *unit) for unit in probed]
+    rows, columns = (
+        _spans([found[axis] for found in seen], last[axis] + 1, size[axis]) for axis in (0, 1)
+    )
+    return ReceptiveField(rows, columns)
 
 
-def _seen(
-    output: Tensor, pixels: Tensor, y: int, x: int
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First pixel and one past the last, of rows and of columns, that the unit depends on."""
+def _spans(probed: list[Span], units: int, side: int) -> tuple[Span, ...]:
+    """The spans of all units along an axis from those of the first two and the last two.
+
+    Ends are counted from the first unit and starts from the last, where the photo's edges cut them
+    least; a step that an edge hides is longer than any that could still be seen.
+    """
+    (_, end), (_, next_end), (before, _), (start, _) = probed
+    up = next_end - end if next_end < side else side
+    down = start - before if before > 0 else side
+    return tuple(
+        (max(start - (units - 1 - i) * down, 0), min(end + i * up, side)) for i in range(units)
+    )
+
+
+def _seen(output: Tensor, pixels: Tensor, y: int, x: int) -> tuple[Span, Span]:
+    """The rows and columns of pixels that the unit depends on."""
     (gradient,) = torch.autograd.grad(output[0, :, y, x].sum(), pixels, retain_graph=True)
     depends = gradient[0].abs().sum(0) > 0
+    if not depends.any():  # a dead unit tells nothing, so nothing is cut away
+        return (0, pixels.shape[-2]), (0, pixels.shape[-1])
     rows, columns = depends.any(1).nonzero(), depends.any(0).nonzero()
-    return (
-        (int(rows[0]), int(rows[-1]) + 1),
-        (int(columns[0]), int(columns[-1]) + 1),
-    )
+    return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)

@@ -52,9 +52,8 @@ def read_predictions(file: Path) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
         logs = table["log_probabilities"].combine_chunks().flatten().to_numpy()
         frame = table.select(list(_COLUMNS)).to_pandas()
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
-        raise RunError(
-            f"{file}: is no predictions table of pets interpret ({str(error).splitlines()[0]})"
-        ) from error
+        reason = "it says nothing of classes" if isinstance(error, TypeError) else error
+        raise RunError(f"{file}: is no predictions table of pets interpret ({reason})") from error
     return frame, logs.reshape(len(frame), len(classes)).astype(np.float64), classes
 
 

@@ -163,11 +163,11 @@ class Sections:
         for stage in self.study.stages:
             height, width = stage.field.pixels
             channels = {c: [_patch(p) for p in ps] for c, ps in stage.patches.items() if ps}
-            size = stage.field.size
-            whole = stage.field.stride[0] == 0 or (height, width) >= size
+            # A ring is drawn where a patch is so large that one would not know where to look.
+            large = max(height, width) > 0.5 * max(self.study.trained.model.size)
             stages.append(
-                {"name": stage.name, "channels": channels, "whole": whole,
-                 "sees": f"{min(height, size[0])} x {min(width, size[1])} pixels"}
+                {"name": stage.name, "channels": channels, "large": large,
+                 "sees": f"{height} x {width} pixels"}
             )  # fmt: skip
         return {"stages": stages, "kernels": self.study.kernels is not None}
 
