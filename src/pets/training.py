@@ -220,9 +220,12 @@ def say_what_was_reached(run: RunDir, results: dict[str, Any], seconds: float) -
         )
     log.info("took   %d:%02d", *divmod(round(seconds), 60))
     log.info("run    %s", run.path)
+    if (run.path / "report.html").exists():
+        log.info("report %s", run.path / "report.html")
     log.info("\nnext:")
     log.info("  pets predict run=%s source=<photo or folder>", run.path)
-    log.info("  pets interpret run=%s", run.path)
+    if not (run.path / "report.html").exists():
+        log.info("  pets interpret run=%s", run.path)
     log.info("  tensorboard --logdir %s", run.path.parent)
 
 

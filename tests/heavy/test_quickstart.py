@@ -14,6 +14,8 @@ def test_the_quickstart_draws_trains_and_says_where_everything_is(tmp_path: Path
     results = json.loads((run / "status.json").read_text())["results"]
     assert results["test"]["photos"] == 160
     assert 0.85 <= results["test"]["accuracy"] <= 0.99
+    assert f"report {run.relative_to(tmp_path)}/report.html" in said
+    assert (run / "report.html").stat().st_size > 1_000_000
     assert f"run    {run.relative_to(tmp_path)}" in said
     assert f"pets predict run={run.relative_to(tmp_path)}" in said
     # The mistakes are inside the pairs that are meant to be alike.

@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from pets.interpret import Interpretation
+from tests.integration.browser import opened
 from tests.integration.conftest import Pets
 
 
@@ -32,6 +36,24 @@ def test_lesson1_on_real_photos(tmp_path: Path, mini: Path) -> None:
     body = json.loads((run / "lr_finder/body.json").read_text())
     assert 1e-5 <= body["suggestions"]["slide"] <= 1e-3
     assert body["ended"].startswith("the loss rose to 4 times its lowest")
+
+    # The report on 37 breeds: said once, looked at in a browser.
+    pets("interpret", f"run={run}")
+    found = Interpretation.load(run / "interpret/test/predictions.parquet", "test")
+    assert found.accuracy == pytest.approx(results["test"]["accuracy"])
+    assert (run / "report.html").stat().st_size < 10e6
+    with opened(run / "report.html") as page:
+        text = page.inner_text("main")
+        assert "None of the published numbers was measured on photos like these" in text
+        assert "official test, 119 photos" in text
+        assert page.locator(".matrix tbody tr").count() == 37
+        actual, predicted, _ = found.most_confused()[0]
+        page.get_by_role("button", name=f"of {actual} taken for {predicted}").click()
+        assert page.locator("dialog#cell img").count() >= 1
+        # Cats are taken for cats and dogs for dogs: breeds with a capital are cats.
+        assert all(a[0].isupper() == p[0].isupper() for a, p, _ in found.most_confused())
+    with opened(run / "report.html", width=390) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
 
     photo = mini / "images/Abyssinian_100.jpg"
     table = pets("predict", f"run={run}", f"source={photo}").stdout
