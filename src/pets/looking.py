@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pets.config import DataConfig, LookConfig
+from pets.config import DataConfig, LearnerConfig, LookConfig
 from pets.data.images import open_rgb, size_of
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TEST, TRAIN, VALID
@@ -18,6 +18,7 @@ from pets.data.transforms import CentreCrop, Preprocess, to_tensor, train_pixels
 from pets.pictures import grid
 from pets.seeding import derive, torch_stream
 
+_NAMED = 120  # classes that a picture can name
 _COLOURS = {TRAIN: "#4477aa", VALID: "#ddaa33", TEST: "#bb5566"}
 # No weights are chosen yet: what most of them expect.
 _USUAL = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", 0.875)
@@ -74,7 +75,9 @@ def draw_photos(photos: Photos, chosen: list[Photo], config: DataConfig) -> Figu
     return grid(pixels, [photo.label for photo in chosen], columns=min(4, len(chosen)))
 
 
-def draw_augmented(photos: Photos, chosen: list[Photo], config: LookConfig) -> Figure:
+def draw_augmented(
+    photos: Photos, chosen: list[Photo], config: LookConfig | LearnerConfig
+) -> Figure:
     """A row a photo: the photo, then five augmented views of it."""
     chain = train_pixels(config.augment, config.data.height_width, _USUAL)
     crop = CentreCrop(config.data.height_width, _USUAL)
@@ -91,8 +94,10 @@ def draw_augmented(photos: Photos, chosen: list[Photo], config: LookConfig) -> F
 
 
 def draw_classes(photos: Photos) -> Figure:
-    """How many photos each class has in each split."""
-    figure = Figure(figsize=(8, max(2.5, 0.24 * len(photos.classes) + 1)), layout="constrained")
+    """How many photos each class has in each split; without names where nobody could read them."""
+    classes = len(photos.classes)
+    height = max(2.5, 0.24 * min(classes, _NAMED) + 1)
+    figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.subplots()
     left = np.zeros(len(photos.classes))
     for split in SPLITS:
@@ -101,6 +106,9 @@ def draw_classes(photos: Photos) -> Figure:
         if widths.any():
             axes.barh(photos.classes, widths, left=left, color=_COLOURS[split], label=split)
         left += widths
+    if classes > _NAMED:
+        axes.set_yticks([])
+        axes.set_ylabel(f"{classes:,} classes by name")
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.set_xlabel("photos")

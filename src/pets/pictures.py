@@ -29,6 +29,21 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def jpeg(pixels: Tensor, side: int) -> bytes:
+    """Pixels (3, h, w), uint8, as a JPEG file's content whose longer side is at most `side`."""
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    image.thumbnail((side, side), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+def jpeg_uri(pixels: np.ndarray) -> str:
+    """Pixels (height, width, 3), uint8, as a JPEG in a data URI."""
+    content = jpeg(torch.from_numpy(pixels).permute(2, 0, 1), max(pixels.shape))
+    return f"data:image/jpeg;base64,{b64encode(content).decode()}"
+
+
 def png_uri(content: bytes) -> str:
     """A PNG file's content as a data URI."""
     return f"data:image/png;base64,{b64encode(content).decode()}"
@@ -67,6 +82,6 @@ def grid(
                 interpolation="bilinear", vmin=0, vmax=1,
             )  # fmt: skip
         axes.text(left + w / 2, top - line / 3, title, ha="center", va="bottom", fontsize=9)
-    axes.set(xlim=(-0.03 * width, columns * across), ylim=(rows * down, 0))
+    axes.set(xlim=(-0.03 * width, columns * across), ylim=(rows * down, -0.02 * width))
     axes.axis("off")
     return figure

@@ -85,7 +85,9 @@ def test_the_callback_reports_and_changes_nothing(trained: Path, pets: Pets, dra
     tags = {t.removeprefix("interpret/test/") for t in events.Reload().Tags()["images"]}
     assert {
         "confusion_matrix", "calibration", "top_losses", "random_correct", "random_incorrect",
-        "most_uncertain", "most_confused", "first_kernels", "layers/blocks.0", "layers/blocks.6",
+        "most_uncertain", "most_confused",
+        "data/classes", "data/sizes", "data/augmented",
+        "first_kernels", "layers/blocks.0", "layers/blocks.6",
     } <= tags  # fmt: skip
     (top,) = events.Images("interpret/test/top_losses")
     assert min(top.width, top.height) >= 600

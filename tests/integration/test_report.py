@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pets.config import InterpretSettings
+from pets.data.photos import Photos
 from pets.evaluation import load_run
 from pets.interpret import Interpretation
 from pets.interpret.calibration import reliability
@@ -159,14 +160,15 @@ def hand_made(run: Path, classes: int, photos: int, wrong: int) -> Study:
     if not picture.exists():
         import torch
 
-        from pets.interpret.seen import jpeg
+        from pets.pictures import jpeg
 
         noise = torch.randint(0, 255, (3, 192, 192), dtype=torch.uint8)
-        picture.write_bytes(jpeg(noise))
+        picture.write_bytes(jpeg(noise, 192))
     for place in range(photos):
         observed.log_probabilities[place] = logs[place]
         observed.by_view[place] = said[place : place + 1]
         observed.features[place] = np.ones(4)
+        observed.sizes[place] = (192, 192)
         observed.cams[place] = np.full((2, 3, 3), 200, dtype=np.uint8)
         observed.thumbnails.add(place, picture.read_bytes())
     sure = reliability(found.probabilities.max(1), found.correct)
@@ -174,7 +176,8 @@ def hand_made(run: Path, classes: int, photos: int, wrong: int) -> Study:
         tta=1, neighbours=0, top_losses=24, gallery=8, channels=0, patches=8, megabytes=7.5
     )
     return Study(
-        trained=trained, split="test", root=run, settings=settings, photos=[], observed=observed,
+        trained=trained, data=Photos.load(run / "photos.csv", Path(trained.config.data.root)),
+        split="test", root=run, settings=settings, photos=[], observed=observed,
         all=found, found=found, places=list(range(photos)), temperature=1.0,
         calibration=(sure, sure), kernels=None, stages=[],
         suspects=suspects_table(found.table, found.probabilities, names, np.array([0, 1])),

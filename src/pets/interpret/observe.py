@@ -28,13 +28,14 @@ class Observed:
 
     `log_probabilities` (classes,) of the mean over the views, `by_view` the class index that each
     view alone would give, `features` (C,) the mean of the feature map, `cams` (2, h', w') in 0..255
-    for the predicted and for the actual class.
+    for the predicted and for the actual class, `sizes` width and height of the photo itself.
     """
 
     log_probabilities: dict[int, np.ndarray] = field(default_factory=dict)
     by_view: dict[int, np.ndarray] = field(default_factory=dict)
     features: dict[int, np.ndarray] = field(default_factory=dict)
     cams: dict[int, np.ndarray] = field(default_factory=dict)
+    sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
     thumbnails: Thumbnails = field(default_factory=Thumbnails)
 
@@ -45,7 +46,7 @@ class Observed:
 
     def gather(self) -> None:
         """Put what the other ranks found among this one's: each photo is in exactly one of them."""
-        tables = ("log_probabilities", "by_view", "features", "cams", "problems")
+        tables = ("log_probabilities", "by_view", "features", "cams", "sizes", "problems")
         own = {name: getattr(self, name) for name in tables}
         for other in _from_all_ranks((own, self.thumbnails.items())):
             found, thumbnails = other
@@ -114,6 +115,7 @@ class Observer(LightningModule):
                 self.patches.update(views[:, 0], places, count)
         for name, values in keep.items():
             getattr(found, name).update(zip(places, values.cpu().numpy(), strict=True))
+        found.sizes.update(zip(places, batch["sizes"], strict=True))
         for place, thumbnail in zip(places, batch["thumbnails"], strict=True):
             found.thumbnails.add(place, thumbnail)
         return batch["places"]

@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pets.data.images import UnreadableImage, open_rgb
 from pets.data.transforms import to_tensor
 from pets.interpret.views import Views
+from pets.pictures import jpeg
 
 THUMBNAIL = 192  # pixels of the longer side: sharp enough to tell breeds, some 8 kB
 
 
 class Seen(NamedTuple):
-    """One photo: its place in the pass, views (V, 3, h, w) or None, thumbnail, what was wrong."""
+    """One photo: its place in the pass, views (V, 3, h, w) or None, thumbnail, its own width and
+    height in pixels, what was wrong."""
 
     place: int
     views: Tensor | None
     thumbnail: bytes
+    size: tuple[int, int]
     problem: str
 
 
@@ -42,14 +44,15 @@ class SeenPhotos(Dataset[Seen]):
         try:
             photo = to_tensor(open_rgb(self.paths[item]))
         except UnreadableImage as error:
-            return Seen(self.places[item], None, b"", str(error))
+            return Seen(self.places[item], None, b"", (0, 0), str(error))
         views = self.views(photo)
-        return Seen(self.places[item], views, jpeg(views[0]), "")
+        size = photo.shape[2], photo.shape[1]
+        return Seen(self.places[item], views, jpeg(views[0], THUMBNAIL), size, "")
 
 
 def as_batch(rows: list[Seen]) -> dict[str, Any]:
-    """`views` (B, V, 3, h, w) and `places` (B,) of the readable ones, `thumbnails` in their order;
-    `problems` by place. `views` is None where no photo of the batch could be read."""
+    """`views` (B, V, 3, h, w) and `places` (B,) of the readable ones, `thumbnails` and `sizes` in
+    their order; `problems` by place. `views` is None where no photo of the batch could be read."""
     good = [row for row in rows if row.views is not None]
     return {
         "views": torch.stack([row.views for row in good if row.views is not None])
@@ -57,17 +60,9 @@ def as_batch(rows: list[Seen]) -> dict[str, Any]:
         else None,
         "places": torch.tensor([row.place for row in good]),
         "thumbnails": [row.thumbnail for row in good],
+        "sizes": [row.size for row in good],
         "problems": {row.place: row.problem for row in rows if row.views is None},
     }
-
-
-def jpeg(pixels: Tensor, side: int = THUMBNAIL) -> bytes:
-    """Pixels (3, h, w), uint8, as a small JPEG whose longer side is at most `side`."""
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    image.thumbnail((side, side), Image.Resampling.BICUBIC)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return file.getvalue()
 
 
 class Thumbnails:

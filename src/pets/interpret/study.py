@@ -46,11 +46,13 @@ class Neighbour:
 class Study:
     """All that a report is made of.
 
-    `all` has every photo that passed, `found` those of the split; `places` says which photo of the
-    pass a row of `found` is: its Grad-CAMs and its thumbnail are in `observed` under that number.
+    `data` are the run's own photos, `root` is where those of the split lie. `all` has every photo
+    that passed, `found` those of the split; `places` says which photo of the pass a row of `found`
+    is: its Grad-CAMs and its thumbnail are in `observed` under that number.
     """
 
     trained: Trained
+    data: Photos
     split: str
     root: Path
     settings: InterpretSettings
@@ -140,7 +142,8 @@ def study(
         log.warning("left out: %s", problem)
     if len(observed.problems) > LINES:
         log.warning("left out: %s more", f"{len(observed.problems) - LINES:,}")
-    return _read(trained, split, settings, rows, observed, observer.patches, others or photos)
+    seen_at = others or photos
+    return _read(trained, split, settings, rows, observed, observer.patches, photos, seen_at)
 
 
 def _read(
@@ -150,6 +153,7 @@ def _read(
     rows: list[Photo],
     observed: Observed,
     patches: TopPatches | None,
+    data: Photos,
     photos: Photos,
 ) -> Study:
     classes = trained.model.classes
@@ -171,6 +175,7 @@ def _read(
     mine = (everything.table["split"] == split).to_numpy()
     return Study(
         trained=trained,
+        data=data,
         split=split,
         root=photos.root,
         settings=settings,

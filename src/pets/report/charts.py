@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from base64 import b64encode
 from itertools import groupby
@@ -13,8 +14,11 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
+from pets import looking
+from pets.data.images import UnreadableImage
 from pets.interpret.calibration import Reliability
 from pets.interpret.confusion import Matrix
+from pets.interpret.study import Study
 
 BLUE, ORANGE, RED, GREY = "#3b7dd8", "#d98324", "#c0392b", "#8a8f98"
 
@@ -57,6 +61,20 @@ def learning_curves(rows: list[dict[str, Any]]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     left.legend(frameon=False)
     return figure
+
+
+def data_pictures(study: Study) -> dict[str, Figure]:
+    """The run's data: `classes`, photos of each; `sizes` of those that were read; `augmented`, some
+    training photos as the network sees them, unless these cannot be read."""
+    config, photos = study.trained.config, study.data
+    found = {
+        "classes": looking.draw_classes(photos),
+        "sizes": looking.draw_sizes([*study.observed.sizes.values()]),
+    }
+    with contextlib.suppress(UnreadableImage):
+        chosen = looking.choose(photos, 4, config.seed)
+        found["augmented"] = looking.draw_augmented(photos, chosen, config)
+    return found
 
 
 def reliability_diagram(before: Reliability, after: Reliability, temperature: float) -> Figure:

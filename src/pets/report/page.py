@@ -15,7 +15,7 @@ from pets.callbacks.recorder import read_metrics
 from pets.checkpoints import write_atomically
 from pets.finder.search import FOLDER as LR_FINDER
 from pets.interpret.study import Study
-from pets.pictures import png_uri
+from pets.pictures import jpeg_uri, pixels, png_uri
 from pets.report import charts
 from pets.report.album import Album
 from pets.report.sections import Sections
@@ -45,6 +45,11 @@ def write_page(study: Study, file: Path, suspects: Path) -> None:
         "curves": charts.as_svg(charts.learning_curves(epochs)) if epochs else None,
         "finder": {p.stem: png_uri(p.read_bytes()) for p in _finder_pictures(study)},
         "reliability": charts.as_svg(diagram),
+        "data_pictures": {
+            # Photos would be large as PNG, lines and bars blurred as JPEG.
+            tag: jpeg_uri(pixels(figure)) if tag == "augmented" else charts.as_svg(figure)
+            for tag, figure in charts.data_pictures(study).items()
+        },
         "kernels": png_uri(charts.kernels_png(study.kernels)) if study.kernels is not None else "",
         "album": {"photos": album.photos, "captions": sections.captions},
         "study": study,

@@ -10,8 +10,8 @@ import numpy as np
 from pets.data.photos import OTHER
 from pets.interpret.confusion import order_by_confusion
 from pets.interpret.layers import Patch
-from pets.interpret.seen import jpeg
 from pets.interpret.study import Neighbour, Study, accuracy_interval
+from pets.pictures import jpeg
 from pets.report.album import Album
 from pets.report.published import LESSON_PAIRS, PUBLISHED, same_split, split_in_words
 

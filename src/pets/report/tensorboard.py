@@ -43,6 +43,8 @@ def figures(study: Study) -> Iterator[tuple[str, Figure]]:
     names = [found.classes[i] for i in order]
     yield "confusion_matrix", charts.confusion_chart(matrix[order][:, order], names)
     before, after = study.calibration
+    for tag, figure in charts.data_pictures(study).items():
+        yield f"data/{tag}", figure
     yield "calibration", charts.reliability_diagram(before, after, study.temperature)
     yield "top_losses", _photos(study, found.top_losses(min(settings.top_losses, 16)), cams=True)
     galleries = {
