@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 
 from pets.config import InterpretSettings
-from pets.data.photos import Photos
+from pets.data.photos import Photo, Photos
 from pets.evaluation import load_run
 from pets.interpret import Interpretation
-from pets.interpret.calibration import reliability
 from pets.interpret.observe import Observed
 from pets.interpret.study import Study
-from pets.interpret.suspects import suspects_table
 from pets.report.page import write_page
 from pets.run_dir import RunDir
 from tests.integration.browser import opened
@@ -140,21 +138,21 @@ def test_a_phone_and_the_dark(report: Path) -> None:
         assert min(page.evaluate(brightness.format("backgroundColor"))) > 200
 
 
-def hand_made(run: Path, classes: int, photos: int, wrong: int) -> Study:
+def hand_made(
+    run: Path, classes: int, photos: int, wrong: int, names: list[str] | None = None,
+    path: str = "photo_",
+) -> Study:  # fmt: skip
     """A study of made-up predictions: photo i is of class i, from the front; the first `wrong` ones
     are taken for the next class. Every fifth class has no photo where there are many."""
     trained = load_run(RunDir.open(run))
-    names = [f"kind_{i:04}" for i in range(classes)]
+    names = names or [f"kind_{i:04}" for i in range(classes)]
     used = [i for i in range(classes) if classes < 20 or i % 5]
     labels = np.array([used[i % len(used)] for i in range(photos)])
     said = labels.copy()
     said[:wrong] = (said[:wrong] + 1) % classes
     logs = np.full((photos, classes), np.log(0.1 / (classes - 1)))
     logs[np.arange(photos), said] = np.log(0.9)
-    paths = [f"photo_{i:05}.jpg" for i in range(photos)]
-    found = Interpretation.of_arrays(
-        paths, ["test"] * photos, [names[i] for i in labels], logs, names
-    )
+    paths = [f"{path}{i:05}.jpg" for i in range(photos)]
     observed = Observed()
     picture = (run / "../thumbnail.jpg").resolve()
     if not picture.exists():
@@ -171,18 +169,15 @@ def hand_made(run: Path, classes: int, photos: int, wrong: int) -> Study:
         observed.sizes[place] = (192, 192)
         observed.cams[place] = np.full((2, 3, 3), 200, dtype=np.uint8)
         observed.thumbnails.add(place, picture.read_bytes())
-    sure = reliability(found.probabilities.max(1), found.correct)
     settings = InterpretSettings(
         tta=1, neighbours=0, top_losses=24, gallery=8, channels=0, patches=8, megabytes=7.5
     )
-    return Study(
-        trained=trained, data=Photos.load(run / "photos.csv", Path(trained.config.data.root)),
-        split="test", root=run, settings=settings, photos=[], observed=observed,
-        all=found, found=found, places=list(range(photos)), temperature=1.0,
-        calibration=(sure, sure), kernels=None, stages=[],
-        suspects=suspects_table(found.table, found.probabilities, names, np.array([0, 1])),
-        references=np.array([], dtype=np.int64),
-    )  # fmt: skip
+    photos_seen = [
+        Photo(path, names[label], "test") for path, label in zip(paths, labels, strict=True)
+    ]
+    data = Photos.load(run / "photos.csv", Path(trained.config.data.root))
+    trained.model.classes = names
+    return Study(trained, "test", settings, data, run, passed, observed, [])
 
 
 @pytest.mark.parametrize(
@@ -219,15 +214,8 @@ def test_few_and_many_classes(
 def test_names_cannot_break_the_page(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    study = hand_made(run, 3, 9, 3)
     evil = "</script><img src=x onerror=alert(1)>"
-    renamed = [evil, "b\"'&<b>", "c"]
-    table = study.found.table.copy()
-    for old, new in zip(study.found.classes, renamed, strict=True):
-        table = table.replace(old, new)
-    table["path"] = [f"{evil}{i}.jpg" for i in range(len(table))]
-    study.found = study.all = Interpretation(table, study.found.log_probabilities, renamed)
-    study.suspects = suspects_table(table, study.found.probabilities, renamed, np.array([0]))
+    study = hand_made(run, 3, 9, 3, names=[evil, "b\"'&<b>", "c"], path=evil)
     file = tmp_path / "report.html"
     write_page(study, file, tmp_path / "suspects.csv")
     with opened(file) as page:

@@ -59,7 +59,8 @@ def _photos(trained: Trained, config: InterpretConfig) -> tuple[Photos, Photos |
     """
     from pathlib import Path
 
-    from pets.data.photos import Photos, other_photos
+    from pets.data.others import other_photos
+    from pets.data.photos import Photos
     from pets.evaluation import photos_of_run
 
     asked, data = config.data, trained.config.data

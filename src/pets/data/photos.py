@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from tqdm import tqdm
 
@@ -25,7 +25,6 @@ from pets.data.labels import (
 )
 from pets.data.splits import TEST, TRAIN, VALID, read_list, split_photos
 from pets.errors import DataError, some
-from pets.validation import typed_values
 
 log = logging.getLogger(__name__)
 SPLITS = (TRAIN, VALID, TEST)
@@ -120,7 +119,7 @@ def collect_photos(config: DataConfig) -> Photos:
     Raises DataError.
     """
     root = Path(config.root)
-    labels = _labelled(root, config)
+    labels = labelled(root, config)
     if config.on_bad_image == "skip":
         labels = _readable(root, labels)
     splits = split_photos(labels, root, config)
@@ -133,50 +132,8 @@ def collect_photos(config: DataConfig) -> Photos:
     return photos
 
 
-def other_photos(
-    root: Path,
-    config: DataConfig,
-    classes: list[str],
-    label_from: str | None = None,
-    label_regex: str | None = None,
-) -> Photos:
-    """Photos of another folder for a model that knows `classes`, all in the split `other`.
-
-    They are labelled as the run's are, or by the rule given here. Those whose label the model does
-    not know are left out, and that is said. Raises DataError where none is left.
-    """
-    changes: dict[str, Any] = {"root": str(root), "photo_list": None, "relabel": None}
-    changes["images"] = config.images if (root / config.images).is_dir() else "."
-    if label_from is not None:
-        changes |= {"label_from": label_from, "label_regex": None}
-    if label_regex is not None:
-        changes |= {"label_from": "filename", "label_regex": label_regex}
-    values = config.model_dump(by_alias=True) | changes | {"split": "random", "split_column": None}
-    if values["label_from"] != "table":
-        values["table"] = None
-    try:
-        labels = _labelled(root, typed_values(DataConfig, values))
-    except DataError as error:
-        raise DataError(
-            f"{error}; for photos that are labelled in another way than the run's: "
-            "data.label_from=folder, or data.label_regex"
-        ) from error
-    strange = sorted(set(labels.values()) - set(classes))
-    if strange:
-        without = sum(label in strange for label in labels.values())
-        log.warning(
-            "left out %s photos of %s: the model does not know them", f"{without:,}", some(strange)
-        )
-    rows = tuple(Photo(p, label, OTHER) for p, label in labels.items() if label in classes)
-    if not rows:
-        raise DataError(
-            f"data.root={root}: no photo has a label that the model knows ({some(classes)}); it "
-            f"found {some(strange)}; data.label_from and data.label_regex say how to label them"
-        )
-    return Photos(root, rows)
-
-
-def _labelled(root: Path, config: DataConfig) -> dict[str, str]:
+def labelled(root: Path, config: DataConfig) -> dict[str, str]:
+    """The label of every photo below `root` by its path, as the config says. Raises DataError."""
     if not root.is_dir():
         raise DataError(f"data.root={config.root}: no such folder")
     if config.label_from == "table":

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from pets.interpret import rows
 from pets.interpret.confusion import confusion_matrix, most_confused
@@ -126,6 +127,12 @@ class Interpretation:
     def accuracy(self) -> float:
         """The share of photos predicted right."""
         return float(self.correct.mean())
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy: how far chance alone may have moved it."""
+        found = binomtest(int(self.correct.sum()), len(self)).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
 
     def top_losses(self, k: int = 9) -> pd.DataFrame:
         """The `k` photos with the highest loss."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 from torch import Tensor
 
 from pets.callbacks.progress import ProgressBar
 from pets.config import InterpretSettings
-from pets.data.photos import OTHER, Photo, Photos
+from pets.data.photos import Photo, Photos
 from pets.data.splits import TRAIN, VALID
 from pets.errors import DataError
 from pets.evaluation import Trained
@@ -23,7 +22,7 @@ from pets.interpret.interpretation import Interpretation
 from pets.interpret.layers import Stage, TopPatches, first_kernels
 from pets.interpret.neighbours import nearest
 from pets.interpret.observe import Observed, Observer, observe
-from pets.interpret.rows import Floats, Mask, Rows
+from pets.interpret.rows import Floats
 from pets.interpret.seen import SeenPhotos
 from pets.interpret.suspects import find_suspects, held_out_probabilities, suspects_table
 from pets.interpret.views import NAMES, Views
@@ -42,31 +41,82 @@ class Neighbour:
     similarity: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class Study:
-    """All that a report is made of.
+    """A model and what it made of photos in one pass: all that a report is made of.
 
-    `data` are the run's own photos, `root` is where those of the split lie. `all` has every photo
-    that passed, `found` those of the split; `places` says which photo of the pass a row of `found`
-    is: its Grad-CAMs and its thumbnail are in `observed` under that number.
+    `photos` are those of the pass, by place; `data` all of the run's own; `root` is where those of
+    the split lie. Everything else is read from `observed`.
     """
 
     trained: Trained
-    data: Photos
     split: str
-    root: Path
     settings: InterpretSettings
+    data: Photos
+    root: Path
     photos: list[Photo]
     observed: Observed
-    all: Interpretation
-    found: Interpretation
-    places: list[int]
-    temperature: float
-    calibration: tuple[Reliability, Reliability]
-    kernels: Tensor | None
     stages: list[Stage]
-    suspects: pd.DataFrame
-    references: Rows
+
+    @cached_property
+    def all(self) -> Interpretation:
+        """The predictions of every photo that passed; row i is the i-th of `observed.places`."""
+        places, classes = self.observed.places, self.trained.model.classes
+        passed = [self.photos[place] for place in places]
+        logs = np.array([self.observed.log_probabilities[place] for place in places])
+        return Interpretation.of_arrays(
+            [row.path for row in passed],
+            [row.split for row in passed],
+            [row.label for row in passed],
+            logs.reshape(len(places), len(classes)),
+            classes,
+        )
+
+    @cached_property
+    def found(self) -> Interpretation:
+        """The predictions of the split."""
+        return self.all.of(self.split)
+
+    @cached_property
+    def places(self) -> list[int]:
+        """Which photo of the pass each row of `found` is."""
+        return self._places_of(self.split)
+
+    @property
+    def kernels(self) -> Tensor | None:
+        """The first kernels, (n, 3, h, w)."""
+        return first_kernels(self.trained.model.body)
+
+    @cached_property
+    def temperature(self) -> float:
+        """Fitted on the validation photos."""
+        valid = self.all.of(VALID)
+        return fit_temperature(valid.log_probabilities, valid.labels)
+
+    @cached_property
+    def calibration(self) -> tuple[Reliability, Reliability]:
+        """Of the split: as predicted, and at the temperature."""
+        found = self.found
+        cooled = np.exp(at_temperature(found.log_probabilities, self.temperature))
+        before, after = (
+            reliability(sure.max(1), found.correct) for sure in (found.probabilities, cooled)
+        )
+        return before, after
+
+    @cached_property
+    def suspects(self) -> pd.DataFrame:
+        """Suspects among all photos that passed: held-out ones by the network, calibrated; training
+        photos, whose labels it has seen, by a model fitted on the others of them."""
+        found, labels = self.all, self.all.labels
+        probabilities = np.exp(at_temperature(found.log_probabilities, self.temperature))
+        trained = (found.table["split"] == TRAIN).to_numpy()
+        if trained.any():
+            features = self._features(self._places_of(TRAIN))
+            probabilities[trained] = held_out_probabilities(
+                features, labels[trained], len(found.classes), self.trained.config.seed
+            )
+        rows = find_suspects(labels, probabilities)
+        return suspects_table(found.table, probabilities, found.classes, rows)
 
     @property
     def view_accuracy(self) -> dict[str, float]:
@@ -77,25 +127,26 @@ class Study:
 
     def neighbours(self, rows: list[int]) -> dict[int, list[Neighbour]]:
         """The nearest training photos of rows of `found`; none where no training photo passed."""
-        k = self.settings.neighbours
-        if not rows or not len(self.references) or not k:
+        k, train = self.settings.neighbours, self._places_of(TRAIN)
+        if not rows or not train or not k:
             return {row: [] for row in rows}
-        features = self.observed.features
-        own = {place: i for i, place in enumerate(self.references.tolist())}
+        own = {place: i for i, place in enumerate(train)}
         asked = [self.places[row] for row in rows]
-        near = nearest(
-            np.array([features[place] for place in asked]),
-            np.array([features[place] for place in self.references.tolist()]),
-            k,
-            itself=np.array([own.get(place, -1) for place in asked]),
-        )
+        itself = np.array([own.get(place, -1) for place in asked])
+        near = nearest(self._features(asked), self._features(train), k, itself)
         return {
             row: [
-                Neighbour(int(place), self.photos[place].label, float(alike))
-                for place, alike in zip(self.references[found], similarity, strict=True)
+                Neighbour(train[i], self.photos[train[i]].label, float(alike))
+                for i, alike in zip(found, similarity, strict=True)
             ]
             for row, found, similarity in zip(rows, *near, strict=True)
         }
+
+    def _places_of(self, split: str) -> list[int]:
+        return [place for place in self.observed.places if self.photos[place].split == split]
+
+    def _features(self, places: list[int]) -> Floats:
+        return np.array([self.observed.features[place] for place in places], dtype=np.float32)
 
 
 def study(
@@ -111,29 +162,25 @@ def study(
     Raises DataError where no photo of the split can be read.
     """
     config, model = trained.config, trained.model
-    asked = others.of(OTHER) if others is not None else photos.of(split)
+    here = others or photos
+    asked = here.of(split)
     studied = asked + (photos.of(VALID) if split != VALID else [])
     reference = photos.of(TRAIN) if settings.neighbours and split != TRAIN else []
     rows = studied + reference
-    roots = [photos.root if row.split != OTHER or others is None else others.root for row in rows]
-    paths = [root / row.path for root, row in zip(roots, rows, strict=True)]
+    paths = [(here if row.split == split else photos).root / row.path for row in rows]
 
-    class_index = {name: i for i, name in enumerate(model.classes)}
     cut = len(studied)
     parts = [(range(cut), NAMES[: settings.tta]), (range(cut, len(rows)), NAMES[:1])]
-    observer = Observer(
-        model,
-        [
-            SeenPhotos([paths[p] for p in part], part, Views(names, model.size, model.preprocess))
-            for part, names in parts
-            if len(part)
-        ],
-        [class_index[row.label] for row in rows],
-        config.data,
-        TopPatches(model.body, model.size, settings.channels, settings.patches)
-        if settings.channels
-        else None,
-    )
+    datasets = [
+        SeenPhotos([paths[p] for p in part], part, Views(names, model.size, model.preprocess))
+        for part, names in parts
+        if len(part)
+    ]
+    targets = [model.classes.index(row.label) for row in rows]
+    patches = None
+    if settings.channels:
+        patches = TopPatches(model.body, model.size, settings.channels, settings.patches)
+    observer = Observer(model, datasets, targets, config.data, patches)
     bar = [ProgressBar()] if "progress_bar" in config.callbacks else []
     observed = observe(
         observer, trainer({**config.trainer, "inference_mode": False}, callbacks=bar)
@@ -142,102 +189,8 @@ def study(
         log.warning("left out: %s", problem)
     if len(observed.problems) > LINES:
         log.warning("left out: %s more", f"{len(observed.problems) - LINES:,}")
-    seen_at = others or photos
-    return _read(trained, split, settings, rows, observed, observer.patches, photos, seen_at)
-
-
-def _read(
-    trained: Trained,
-    split: str,
-    settings: InterpretSettings,
-    rows: list[Photo],
-    observed: Observed,
-    patches: TopPatches | None,
-    data: Photos,
-    photos: Photos,
-) -> Study:
-    classes = trained.model.classes
-    places = observed.places
-    passed = [rows[place] for place in places]
-    logs = np.array([observed.log_probabilities[place] for place in places])
-    everything = Interpretation.of_arrays(
-        [row.path for row in passed],
-        [row.split for row in passed],
-        [row.label for row in passed],
-        logs.reshape(len(places), len(classes)),
-        classes,
-    )
-    found, valid = everything.of(split), everything.of(VALID)
-    if not len(found):
-        raise DataError(f"{photos.root}: none of the {split} photos could be read")
-    temperature = fit_temperature(valid.log_probabilities, valid.labels)
-    cooled = np.exp(at_temperature(everything.log_probabilities, temperature))
-    mine = (everything.table["split"] == split).to_numpy()
-    return Study(
-        trained=trained,
-        data=data,
-        split=split,
-        root=photos.root,
-        settings=settings,
-        photos=rows,
-        observed=observed,
-        all=everything,
-        found=found,
-        places=[place for place, own in zip(places, mine, strict=True) if own],
-        temperature=temperature,
-        calibration=(
-            reliability(found.probabilities.max(1), found.correct),
-            reliability(cooled[mine].max(1), found.correct),
-        ),
-        kernels=first_kernels(trained.model.body),
-        stages=patches.stages if patches else [],
-        suspects=_suspects(everything, cooled, observed, trained.config.seed),
-        references=np.array(
-            [p for p, row in zip(places, passed, strict=True) if row.split == TRAIN], dtype=np.int64
-        ),
-    )
-
-
-def _suspects(
-    everything: Interpretation, cooled: Floats, observed: Observed, seed: int
-) -> pd.DataFrame:
-    """Suspects among all photos that passed: held-out ones by the network, calibrated; training
-    photos, whose labels it has seen, by a model fitted on the others of them."""
-    probabilities, labels = cooled.copy(), everything.labels
-    trained = np.flatnonzero((everything.table["split"] == TRAIN).to_numpy())
-    if len(trained):
-        features = np.array([observed.features[observed.places[row]] for row in trained])
-        probabilities[trained] = held_out_probabilities(
-            features.astype(np.float32), labels[trained], len(everything.classes), seed
-        )
-    found = find_suspects(labels, probabilities)
-    return suspects_table(everything.table, probabilities, everything.classes, found)
-
-
-def summary(study: Study) -> dict[str, Any]:
-    """What a summary says of a study: plain values, for cards, tables and scripts."""
-    found, (before, after) = study.found, study.calibration
-    report = found.classification_report()
-    low, high = accuracy_interval(found.correct)
-    return {
-        "split": study.split,
-        "photos": len(found),
-        "unreadable": list(study.observed.problems.values()),
-        "accuracy": found.accuracy,
-        "accuracy_interval": [low, high],
-        "error_rate": 1 - found.accuracy,
-        "mean_class_accuracy": float(report["recall"].mean()),
-        "loss": float(found.table["loss"].mean()),
-        "views": study.view_accuracy,
-        "temperature": study.temperature,
-        "ece": before.ece,
-        "ece_at_temperature": after.ece,
-        "most_confused": [list(pair) for pair in found.most_confused()[:50]],
-        "suspects": len(study.suspects),
-    }
-
-
-def accuracy_interval(correct: Mask) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share: how far chance alone may have moved it."""
-    found = binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
+    stages = patches.stages if patches else []
+    found = Study(trained, split, settings, photos, here.root, rows, observed, stages)
+    if not found.places:
+        raise DataError(f"{here.root}: none of the {split} photos could be read")
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 from pets.data.photos import OTHER
 from pets.interpret.confusion import order_by_confusion
 from pets.interpret.layers import Patch
-from pets.interpret.study import Neighbour, Study, accuracy_interval
+from pets.interpret.study import Neighbour, Study
 from pets.pictures import jpeg
 from pets.report.album import Album
 from pets.report.published import LESSON_PAIRS, PUBLISHED, same_split, split_in_words
@@ -36,7 +36,7 @@ class Sections:
         beside = [(entry, same_split(entry, data, study.split, photos)) for entry in published]
         return {
             "accuracy": found.accuracy,
-            "interval": accuracy_interval(found.correct),
+            "interval": found.accuracy_interval,
             "mean_class_accuracy": float(report["recall"].mean()),
             "loss": float(found.table["loss"].mean()),
             "photos": photos,

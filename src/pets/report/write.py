@@ -16,7 +16,8 @@ from pets.checkpoints import write_atomically
 from pets.config import InterpretSettings
 from pets.data.photos import OTHER, Photos
 from pets.evaluation import Trained, split_of
-from pets.interpret.study import Study, study, summary
+from pets.interpret.study import Study, study
+from pets.interpret.summary import summary
 from pets.interpret.suspects import write_suspects
 from pets.interpret.table import write_predictions
 from pets.report.page import write_page
