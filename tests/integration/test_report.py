@@ -172,9 +172,7 @@ def hand_made(
     settings = InterpretSettings(
         tta=1, neighbours=0, top_losses=24, gallery=8, channels=0, patches=8, megabytes=7.5
     )
-    photos_seen = [
-        Photo(path, names[label], "test") for path, label in zip(paths, labels, strict=True)
-    ]
+    passed = [Photo(p, names[i], "test") for p, i in zip(paths, labels, strict=True)]
     data = Photos.load(run / "photos.csv", Path(trained.config.data.root))
     trained.model.classes = names
     return Study(trained, "test", settings, data, run, passed, observed, [])
