@@ -21,5 +21,10 @@ class ProgressBar(TQDMProgressBar):
         bar.leave = False
         return bar
 
+    def init_predict_tqdm(self) -> Tqdm:
+        bar = super().init_predict_tqdm()
+        bar.leave = False
+        return bar
+
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         return {}

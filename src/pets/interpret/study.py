@@ -169,6 +169,11 @@ def study(
     rows = studied + reference
     paths = [(here if row.split == split else photos).root / row.path for row in rows]
 
+    also = {VALID: len(studied) - len(asked), TRAIN: len(reference)}
+    words = ", ".join(f"{count:,} {name}" for name, count in also.items() if count)
+    log.info(
+        "studying %s %s photos%s", f"{len(asked):,}", split, words and f"; beside them {words}"
+    )
     cut = len(studied)
     parts = [(range(cut), NAMES[: settings.tta]), (range(cut, len(rows)), NAMES[:1])]
     datasets = [
