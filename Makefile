@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 READY   = $(VENV)/.ready
 BIN     = $(VENV)/bin
+# A test computes on one core, and a file's tests run on one process: they share what they train.
+PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
 
 .PHONY: setup demo test test-fast check format clean
 setup: $(READY)
@@ -18,10 +20,10 @@ demo: $(READY)
 	$(BIN)/pets train experiment=quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not integration and not heavy" $(PYTEST_ARGS)
+	$(PYTEST) -m "not integration and not heavy" $(PYTEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .
