@@ -27,7 +27,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_atomically(Path(path), buffer.getbuffer())
+        try:
+            write_atomically(Path(path), buffer.getbuffer())
+        except OSError as error:
+            kept = "the one before is untouched" if Path(path).exists() else "there was none before"
+            raise RunError(
+                f"{path}: cannot be written ({error.strerror or error}); {kept}. "
+                f"Make room, then go on with pets train resume={Path(path).parent.parent}"
+            ) from error
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
@@ -38,7 +45,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Replace the file by its new content in one step: a crash or a full disk leaves the old one.
 
-    Raises RunError when the content cannot be written.
+    Raises OSError when the content cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -47,14 +54,10 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             part.unlink()
-        kept = "the one before is untouched" if path.exists() else "there was none before"
-        raise RunError(
-            f"{path}: cannot be written ({error.strerror or error}); {kept}. "
-            f"Make room, then go on with pets train resume={path.parent.parent}"
-        ) from error
+        raise
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

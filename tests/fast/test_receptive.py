@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pets.config import ModelConfig
+from pets.errors import ConfigError
 from pets.interpret.layers import Patch, TopPatches, first_kernels, stages_of
 from pets.interpret.receptive import ReceptiveField, Span, receptive_fields
 from pets.models.body import Body
@@ -386,7 +387,29 @@ def test_channels_are_spread_evenly_or_those_that_are_listed() -> None:
 
     assert chosen(1) == [[0]]
     assert chosen(9) == [[0, 1]]
-    assert chosen([1, 5]) == [[1]]
+    assert chosen([1, 0]) == [[1, 0]]
+    with pytest.raises(
+        ConfigError, match="no stage has a channel 5; the widest is conv, with 0 to"
+    ):
+        chosen([1, 5])
     wide = handmade(conv=nn.Conv2d(3, 10, 3, 2))
     (stage,) = TopPatches(wide, (16, 20), 4, 1).stages
     assert list(stage.patches) == [0, 3, 6, 9]
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        # Its stages give channels last; only the end of the body turns them round.
+        ("swin_t", {"permute": 768}),
+        # The gates of squeeze and excite are maps of one place, no stages.
+        ("mobilenet_v3_small", {"features.1": 16, "features.3": 24, "features.8": 48}),
+    ],
+)  # fmt: skip
+def test_stages_of_torchvision_are_maps_with_channels_first(
+    name: str, stages: dict[str, int]
+) -> None:
+    chosen = train_config("model=torchvision", f"model.name={name}").model
+    _, widths = stages_of(Body(empty_network(chosen), chosen).eval(), (96, 96))
+    assert widths == {**widths, **stages}
+    assert not [end for end in widths if "mlp" in end or "scale" in end or end.endswith("avgpool")]

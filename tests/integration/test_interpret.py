@@ -99,8 +99,14 @@ def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) ->
     blocker = pets.folder / "outputs/run/interpret"
     blocker.parent.mkdir(parents=True)
     blocker.write_text("in the way")
-    pets("train", f"data.root={drawn}", *SMALL[:-2], *short, "hydra.run.dir=outputs/run", code=1)
+    words = ["train", f"data.root={drawn}", *SMALL[:-2], *short, "hydra.run.dir=outputs/run"]
+    said = pets(*words).stdout
+    assert "no report: outputs/run/interpret/test: cannot be written" in said
+    assert "try pets interpret run=outputs/run" in said
+    assert "test   accuracy" in said
     assert status(pets.folder / "outputs/run")["state"] == "finished"
+    line = pets.one_line("interpret", "run=outputs/run")
+    assert line.startswith("outputs/run/interpret/test: cannot be written (Not a directory)")
     blocker.unlink()
     pets("interpret", "run=outputs/run")
     assert (pets.folder / "outputs/run/report.html").exists()
@@ -166,12 +172,21 @@ def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:
     said = pets("interpret", f"run={studied}", "data.root=found", "data.label_from=folder").stdout
     assert "left out 3 photos of Zebra: the model does not know them" in said
     assert "left out: found/saddle_hound/cut.jpg: cannot be read as an image" in said
-    frame = pd.read_parquet(table(studied, "other_found"))
+    (folder,) = (studied / "interpret").glob("other_found_*")
+    frame = pd.read_parquet(folder / "predictions.parquet")
     mine = frame[frame.split == "other"]
     assert mine["path"].tolist() == [f"saddle_hound/{n}a.jpg" for n in (1, 2, 3)]
     assert set(frame.split) == {"other", "valid", "train"}
-    page = (studied / "interpret/other_found/report.html").read_text()
+    page = (folder / "report.html").read_text()
     assert "Photos that could not be read" in page
+    # Copies of training photos flatter: two of the three are such.
+    own = pd.read_csv(studied / "photos.csv").set_index("path").split
+    copies = sum(own[f"images/saddle_hound_{n}.jpg"] == "train" for n in (1, 2, 3))
+    assert f"{copies} of the 3 other photos are the same as training photos" in said
+    assert json.loads((folder / "summary.json").read_text())["same_as_training_photos"] == copies
+    assert set(pd.read_csv(folder / "suspects.csv").split) <= {"other"}
+    deep = pets.one_line("interpret", f"run={studied}", f"data.root={drawn / 'images'}")
+    assert deep.endswith(f"one folder too deep; expected data.root={drawn}")
 
 
 def test_missing_photos_are_placeholders_and_lines(studied: Path, pets: Pets, drawn: Path) -> None:
@@ -202,6 +217,7 @@ def test_wrong_words_are_one_line(studied: Path, pets: Pets, drawn: Path) -> Non
         (["neighbors=3"], "neighbors: no such key; did you mean neighbours?"),
         (["data.label_from=folder"], "data.label_from=folder: has no effect on the run's own"),
         (["data.root=nowhere"], "data.root=nowhere: no such folder"),
+        (["channels=[0,5,999]"], "channels=[0, 5, 999]: no stage has a channel 999; the widest is"),
         (["channels=many"], "channels=many: expected a whole number of at least 0, or a list"),
         (["trainer.devices=2"], "trainer.devices=2: pets trains on one device"),
     ):
@@ -240,7 +256,11 @@ def test_planted_wrong_labels_are_proposed_and_put_right(pets: Pets) -> None:
     keep.to_csv(pets.folder / "fixes.csv", index=False)
     before = (root / "labels.csv").read_bytes()
     said = pets("train", *small, "plan.stages.head.epochs=1", "data.relabel=fixes.csv").stdout
-    assert "data.relabel=fixes.csv: changed 3 labels" in said
+    assert "data.relabel=fixes.csv: changed 3 labels (2 train, 1 valid)" in said
+    before_and_after = [
+        pd.read_csv(run / "photos.csv").set_index("path").split for run in pets.runs()
+    ]
+    pd.testing.assert_series_equal(*before_and_after)
     again = pd.read_csv(pets.runs()[-1] / "photos.csv")
     assert {Path(p).name: label for p, label in zip(again.path, again.label, strict=True)} == labels
     assert (root / "labels.csv").read_bytes() == before

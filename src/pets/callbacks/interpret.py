@@ -26,8 +26,10 @@ class Interpret(Callback):
 
     def after_training(self, trained: Trained, photos: Photos, loggers: Sequence[Logger]) -> None:
         """Study the test photos, or the validation photos where there are none."""
+        again = f"the run is trained all the same; try pets interpret run={trained.run.path}"
         try:
             write_report(trained, photos, trained.config.interpret, loggers=loggers)
         except PetsError as error:
-            # The run is trained all the same.
-            log.warning("no report: %s; pets interpret run=%s", error, trained.run.path)
+            log.warning("no report: %s; %s", error, again)
+        except Exception:
+            log.exception("no report; %s", again)

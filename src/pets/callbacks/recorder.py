@@ -143,9 +143,23 @@ def copy_atomically(source: Path, target: Path) -> None:
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.csv`, numbers as numbers; none where there is no file yet."""
+    """The rows of a `metrics.csv`, numbers as numbers; none where there is no file yet.
+
+    Raises RunError for any other file.
+    """
     if not file.exists():
         return []
+    try:
+        rows = _numbers(file)
+    except (ValueError, TypeError, csv.Error) as error:
+        raise RunError(f"{file}: damaged, cannot be read ({error})") from error
+    missing = [name for name in COLUMNS if rows and name not in rows[0]]
+    if missing:
+        raise RunError(f"{file}: is no metrics.csv of a run, it has no column {missing[0]}")
+    return rows
+
+
+def _numbers(file: Path) -> list[dict[str, Any]]:
     with file.open(newline="", encoding="utf-8") as stream:
         return [
             {k: v if k == "stage" else int(v) if k in ("epoch", "step") else float(v)

@@ -78,6 +78,11 @@ def _photos(trained: Trained, config: InterpretConfig) -> tuple[Photos, Photos |
             f"split={config.split}: {asked.root} holds none of the run's photos, so it has no "
             "splits; leave split away to look at all of them"
         )
+    if Photos.known_below(table, Path(asked.root).parent):
+        raise ConfigError(
+            f"data.root={asked.root}: the run's own photos lie here, one folder too deep; "
+            f"expected data.root={Path(asked.root).parent}"
+        )
     others = other_photos(
         Path(asked.root), data, trained.model.classes, asked.label_from, asked.label_regex
     )

@@ -134,13 +134,13 @@ def label_from_table(root: Path, config: DataConfig) -> dict[str, str | None]:
     return labels
 
 
-def relabel(labels: dict[str, str | None], file: Path) -> tuple[dict[str, str | None], int]:
+def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
     """Put the labels of a CSV with the columns `path` and `label` in the place of those found.
 
     Paths are relative to the data's root, as in a run's photos.csv. A column `given`, as in a table
-    of suspects, is what the label was: it must be so. Returns the labels and how many changed.
-    Raises DataError for a table that is damaged or meant for other photos, and for a label that no
-    photo has: a new class would be a slip of the pen.
+    of suspects, is what the label was: it must be so. Raises DataError for a table that is damaged
+    or meant for other photos, and for a label that no photo has: a new class would be a slip of the
+    pen.
     """
     import pandas as pd
 
@@ -163,19 +163,18 @@ def relabel(labels: dict[str, str | None], file: Path) -> tuple[dict[str, str | 
     unknown = [path for path in new if path not in labels]
     if unknown:
         raise DataError(f"{name}: {len(unknown):,} paths are none of the photos: {some(unknown)}")
-    known = {label for label in labels.values() if label is not None}
+    known = set(labels.values())
     strange = sorted({label for label in new.values() if label not in known})
     if strange:
         shown = some([label or "an empty one" for label in strange])
         raise DataError(f"{name}: no photo has such a label: {shown}; expected one of the data's")
     if "given" in frame.columns:
         before = dict(zip(frame["path"], frame["given"], strict=True))
-        other = [path for path, label in before.items() if label != (labels[path] or "")]
+        other = [path for path, label in before.items() if label != labels[path]]
         if other:
             path = other[0]
             raise DataError(
                 f"{name}: was made for other labels: {path} is {labels[path]}, not {before[path]} "
                 f"({len(other):,} such rows); are they changed already?"
             )
-    changed = sum(labels[path] != label for path, label in new.items())
-    return labels | new, changed
+    return labels | new

@@ -28,7 +28,7 @@ def other_photos(
     """
     changes: dict[str, Any] = {"root": str(root), "photo_list": None, "relabel": None}
     changes["images"] = config.images if (root / config.images).is_dir() else "."
-    if label_from is not None:
+    if label_from not in (None, config.label_from):
         changes |= {"label_from": label_from, "label_regex": None}
     if label_regex is not None:
         changes |= {"label_from": "filename", "label_regex": label_regex}

@@ -123,6 +123,9 @@ def collect_photos(config: DataConfig) -> Photos:
     if config.on_bad_image == "skip":
         labels = _readable(root, labels)
     splits = split_photos(labels, root, config)
+    if config.relabel is not None:
+        # After the split, so that every photo stays where it was: runs before and after compare.
+        labels = _relabelled(labels, splits, config.relabel)
     unlisted = [path for path in labels if path not in splits]
     if unlisted:
         log.info("left out %s photos that no split names: %s", f"{len(unlisted):,}", some(unlisted))
@@ -145,9 +148,6 @@ def labelled(root: Path, config: DataConfig) -> dict[str, str]:
             labels = label_from_filename(paths, config.label_regex)
         else:
             labels = label_from_folder(paths)
-    if config.relabel is not None:
-        labels, changed = relabel(labels, Path(config.relabel))
-        log.info("data.relabel=%s: changed %s labels", config.relabel, f"{changed:,}")
     bare = [path for path, label in labels.items() if label is None]
     if bare:
         what = {
@@ -160,6 +160,20 @@ def labelled(root: Path, config: DataConfig) -> dict[str, str]:
             raise DataError(f"{line}; data.on_unlabelled=skip leaves them out")
         log.warning("left out: %s", line)
     return {path: label for path, label in labels.items() if label is not None}
+
+
+def _relabelled(labels: dict[str, str], splits: dict[str, str], file: str) -> dict[str, str]:
+    new = relabel(labels, Path(file))
+    changed = Counter(splits[path] for path in new if new[path] != labels[path] and path in splits)
+    counts = ", ".join(f"{changed[split]:,} {split}" for split in SPLITS if changed[split])
+    log.info("data.relabel=%s: changed %s labels (%s)", file, f"{changed.total():,}", counts)
+    if changed[TEST]:
+        log.warning(
+            "data.relabel=%s: %s of them are test photos: the test accuracy is then one on your "
+            "labels, not on those found",
+            file, f"{changed[TEST]:,}",
+        )  # fmt: skip
+    return new
 
 
 def _listed(paths: list[str], root: Path, config: DataConfig) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from pets.errors import RunError
 from pets.interpret import rows
 from pets.interpret.confusion import confusion_matrix, most_confused
 from pets.interpret.rows import Floats, Rows
@@ -49,8 +50,12 @@ class Interpretation:
 
     @classmethod
     def load(cls, file: str | Path, split: str | None = None) -> Interpretation:
-        """A `predictions.parquet`, or one split of it. Raises RunError for any other file."""
+        """A `predictions.parquet`, or one split of it. Raises RunError for any other file, or a
+        split that it does not have."""
         found = cls(*read_predictions(Path(file)))
+        has = found.table["split"].unique().tolist()
+        if split is not None and split not in has:
+            raise RunError(f"{file}: has no split {split}; expected one of {', '.join(has)}")
         return found if split is None else found.of(split)
 
     @classmethod
@@ -92,7 +97,9 @@ class Interpretation:
         return len(self.table)
 
     def __getitem__(self, row: int) -> Predicted:
-        """One row by its number."""
+        """One row by its number. Raises IndexError."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row}: expected 0 to {len(self) - 1}")
         place, sure = self.labels[row], self.probabilities[row]
         return Predicted(
             path=str(self.table.at[row, "path"]),

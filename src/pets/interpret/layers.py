@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pets.errors import ConfigError
 from pets.interpret.receptive import ReceptiveField, receptive_fields
 from pets.models.body import Body
 
@@ -42,7 +43,8 @@ class TopPatches:
     """Watches the stages while photos pass, and keeps the strongest patches: memory does not grow
     with the number of photos.
 
-    `channels` of every stage are watched, evenly spread over it; or those that are listed.
+    `channels` of every stage are watched, evenly spread over it; or those that are listed, where a
+    stage has them. Raises ConfigError for one that no stage has.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class TopPatches:
     ) -> None:
         self.body, self.keep = body, patches
         self.modules, widths = stages_of(body, size)
+        _check(channels, widths)
         fields = receptive_fields(body, self.modules, size)
         self.stages = [
             Stage(name, fields[name], {c: [] for c in _chosen(channels, widths[name])})
@@ -143,7 +146,7 @@ def stages_of(body: Body, size: tuple[int, int]) -> tuple[dict[str, nn.Module], 
 
     def note(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
+            if isinstance(output, Tensor) and _is_map(output.shape, size):
                 shapes.pop(name, None)
                 shapes[name] = output.shape
 
@@ -162,6 +165,16 @@ def stages_of(body: Body, size: tuple[int, int]) -> tuple[dict[str, nn.Module], 
     return {n: modules[n] for n in ends}, {n: int(shapes[n][1]) for n in ends}
 
 
+def _is_map(shape: torch.Size, size: tuple[int, int]) -> bool:
+    """Whether (B, C, h, w) it is, with more than one place: as wide for its height as the photo is.
+
+    With channels last, width and channels would stand in the places of height and width.
+    """
+    if len(shape) != 4 or shape[2] * shape[3] == 1:
+        return False
+    return abs(shape[2] - shape[3] * size[0] / size[1]) <= 2
+
+
 def _last_of_each_resolution(shapes: dict[str, torch.Size]) -> list[str]:
     """`shapes` in the order in which the modules ended."""
     ends: dict[tuple[int, ...], str] = {}
@@ -170,6 +183,17 @@ def _last_of_each_resolution(shapes: dict[str, torch.Size]) -> list[str]:
         if known is None or name.count(".") <= known.count("."):
             ends[tuple(shape[2:])] = name
     return [name for name in shapes if name in ends.values()]
+
+
+def _check(channels: int | list[int], widths: dict[str, int]) -> None:
+    if isinstance(channels, list) and widths:
+        name, width = max(widths.items(), key=lambda item: item[1])
+        beyond = [channel for channel in channels if channel >= width]
+        if beyond:
+            raise ConfigError(
+                f"channels={channels}: no stage has a channel {beyond[0]}; the widest is {name}, "
+                f"with 0 to {width - 1}"
+            )
 
 
 def _chosen(channels: int | list[int], width: int) -> list[int]:

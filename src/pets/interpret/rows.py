@@ -15,13 +15,21 @@ Mask = NDArray[np.bool_]
 
 
 def highest(values: Floats, k: int, mask: Mask | None = None) -> Rows:
-    """At most `k` rows of `mask` by falling value; equal ones in the table's order."""
+    """At most `k` rows of `mask` by falling value; equal ones in the table's order.
+
+    Raises ValueError for a negative `k`.
+    """
+    _check(k)
     rows = np.flatnonzero(mask) if mask is not None else np.arange(len(values))
     return rows[np.argsort(-values[rows], kind="stable")[:k]]
 
 
 def at_random(mask: Mask, k: int, seed: int) -> Rows:
-    """At most `k` rows of `mask`, the same ones for the same seed."""
+    """At most `k` rows of `mask`, the same ones for the same seed.
+
+    Raises ValueError for a negative `k`.
+    """
+    _check(k)
     rows = np.flatnonzero(mask)
     return np.random.default_rng(seed).choice(rows, min(k, len(rows)), replace=False)
 
@@ -67,3 +75,8 @@ def entropies(probabilities: Floats) -> Floats:
 def most_uncertain(probabilities: Floats, k: int) -> Rows:
     """The `k` rows whose two most probable classes are closest, for any number of classes."""
     return highest(-margins(probabilities), k)
+
+
+def _check(k: int) -> None:
+    if k < 0:
+        raise ValueError(f"k={k}: expected a number of photos of at least 0")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pets.callbacks.progress import ProgressBar
 from pets.config import InterpretSettings
-from pets.data.photos import Photo, Photos
+from pets.data.photos import OTHER, Photo, Photos
 from pets.data.splits import TRAIN, VALID
 from pets.errors import DataError
 from pets.evaluation import Trained
@@ -29,6 +29,7 @@ from pets.interpret.views import NAMES, Views
 from pets.lightning import trainer
 
 log = logging.getLogger(__name__)
+_PAIRS = 1_000_000_000  # comparisons of two photos that are done for a warning
 LINES = 20  # about photos that cannot be read; the report and the summary name them all
 
 
@@ -87,11 +88,26 @@ class Study:
         """The first kernels, (n, 3, h, w)."""
         return first_kernels(self.trained.model.body)
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether there were validation photos to fit a temperature on."""
+        return bool(self._places_of(VALID))
+
     @cached_property
     def temperature(self) -> float:
-        """Fitted on the validation photos."""
+        """Fitted on the validation photos; 1 where there are none."""
         valid = self.all.of(VALID)
         return fit_temperature(valid.log_probabilities, valid.labels)
+
+    @cached_property
+    def seen_in_training(self) -> int:
+        """How many photos of the split are, as the network sees them, the same as a training photo
+        (cosine of their features above 0.999): each flatters the accuracy."""
+        train = self._places_of(TRAIN)
+        if self.split == TRAIN or not train or len(train) * len(self.places) > _PAIRS:
+            return 0
+        near = nearest(self._features(self.places), self._features(train), 1)
+        return int((near.similarity[:, 0] > 0.999).sum())
 
     @cached_property
     def calibration(self) -> tuple[Reliability, Reliability]:
@@ -116,6 +132,9 @@ class Study:
                 features, labels[trained], len(found.classes), self.trained.config.seed
             )
         rows = find_suspects(labels, probabilities)
+        if self.split == OTHER:
+            # A table for data.relabel is about one folder.
+            rows = rows[(found.table["split"] == OTHER).to_numpy()[rows]]
         return suspects_table(found.table, probabilities, found.classes, rows)
 
     @property
@@ -198,4 +217,9 @@ def study(
     found = Study(trained, split, settings, photos, here.root, rows, observed, stages)
     if not found.places:
         raise DataError(f"{here.root}: none of the {split} photos could be read")
+    if found.seen_in_training:
+        log.warning(
+            "%s of the %s %s photos are the same as training photos: the accuracy is flattered",
+            f"{found.seen_in_training:,}", f"{len(found.places):,}", split,
+        )  # fmt: skip
     return found

@@ -70,7 +70,10 @@ def find_suspects(labels: Rows, probabilities: Floats) -> Rows:
             return_indices_ranked_by="self_confidence",
             n_jobs=1,
         )
-    return np.asarray(found, dtype=np.int64)
+    rows = np.asarray(found, dtype=np.int64)
+    # Where the label is nearly as probable as the proposal, neither is worth a look.
+    given = probabilities[rows, labels[rows]]
+    return rows[given < 0.5 * probabilities[rows].max(1, initial=0)]
 
 
 def suspects_table(

@@ -8,11 +8,12 @@ from pets.interpret.seen import Thumbnails
 
 
 class Album:
-    """Thumbnails as base64 by place, until `megabytes` are full."""
+    """Thumbnails as base64 by place, until `megabytes` are full; what came later is `refused`."""
 
     def __init__(self, thumbnails: Thumbnails, megabytes: float) -> None:
         self._thumbnails, self._room = thumbnails, int(megabytes * 1e6)
         self.photos: dict[int, str] = {}
+        self.refused: set[int] = set()
 
     def fit(self, places: list[int]) -> list[int]:
         """Those of `places` that have room, in their order; they are in the page from now on."""
@@ -23,6 +24,7 @@ class Album:
             return True
         content = b64encode(self._thumbnails[place]).decode()
         if len(content) > self._room:
+            self.refused.add(place)
             return False
         self._room -= len(content)
         self.photos[place] = content

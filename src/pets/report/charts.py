@@ -43,13 +43,13 @@ def learning_curves(rows: list[dict[str, Any]]) -> Figure:
     errors = [100 * row["error_rate"] for row in rows]
     right.plot(epochs, errors, "o-", color=RED, ms=4)
     right.annotate(
-        f"{errors[-1]:.1f} %", (epochs[-1], errors[-1]), xytext=(6, 0), textcoords="offset points",
+        f"{errors[-1]:.4g} %", (epochs[-1], errors[-1]), xytext=(6, 0), textcoords="offset points",
         va="center", annotation_clip=False,
     )  # fmt: skip
     left.set(xlabel="epoch", ylabel="loss")
     right.set(xlabel="epoch", ylabel="validation error in %")
     for axes in (left, right):
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
         start = 0.5
         for name, of_stage in groupby(rows, key=lambda row: row["stage"]):
             axes.text(start + 0.05, 1.01, name, transform=axes.get_xaxis_transform(), color=GREY)

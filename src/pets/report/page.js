@@ -84,7 +84,7 @@ function showClass() {
   const found = byClass[select.value];
   const parts = [["correct", "Right, the surest first"], ["incorrect", "Wrong, the furthest from its class first"]];
   document.getElementById("of-class").replaceChildren(...parts.flatMap(([key, title]) => {
-    const heading = document.createElement("h5");
+    const heading = document.createElement("h4");
     heading.textContent = found[key].length ? title : `${title}: none to show`;
     const grid = document.createElement("div");
     grid.className = "grid";

@@ -51,7 +51,11 @@ def write_page(study: Study, file: Path, suspects: Path) -> None:
             for tag, figure in charts.data_pictures(study).items()
         },
         "kernels": png_uri(charts.kernels_png(study.kernels)) if study.kernels is not None else "",
-        "album": {"photos": album.photos, "captions": sections.captions},
+        "album": {
+            "photos": album.photos,
+            "captions": sections.captions,
+            "refused": len(album.refused),
+        },
         "study": study,
         "config": config,
         "config_yaml": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pets.data.photos import OTHER
+from pets.data.splits import TEST
 from pets.interpret.confusion import order_by_confusion
 from pets.interpret.layers import Patch
 from pets.interpret.study import Neighbour, Study
@@ -41,7 +42,7 @@ class Sections:
             "loss": float(found.table["loss"].mean()),
             "photos": photos,
             "errors": int((~found.correct).sum()),
-            "classes": len(found.classes),
+            "classes": int((report["photos"] > 0).sum()),
             "absent": [name for name in found.classes if not report.loc[name, "photos"]],
             "split": f"{study.root}, {photos:,} photos"
             if study.split == OTHER
@@ -87,8 +88,9 @@ class Sections:
             )
         return shown
 
-    def galleries(self) -> dict[str, list[dict[str, Any]]]:
-        """Random right and wrong ones, and the most uncertain."""
+    def galleries(self) -> dict[str, dict[str, Any]]:
+        """Random right and wrong ones, and the most uncertain: those that have room, and whether
+        there are any."""
         found, k = self.found, self.study.settings.gallery
         seed = self.study.trained.config.seed
         chosen = {
@@ -96,7 +98,10 @@ class Sections:
             "Right, at random": found.random_correct(k, seed),
             "Most uncertain": found.most_uncertain(k),
         }
-        return {name: self._photos(rows.index.tolist()) for name, rows in chosen.items()}
+        return {
+            name: {"shown": self._photos(rows.index.tolist()), "exist": len(rows) > 0}
+            for name, rows in chosen.items()
+        }
 
     def suspects(self) -> dict[str, Any]:
         """Labels that are probably wrong, the most suspect first."""
@@ -108,7 +113,8 @@ class Sections:
             words = f"labelled {row['given']}, looks like {row['label']}"
             self._caption(number, row["path"], words)
             rows.append({**row, "photo": number if self.album.fit([number]) else None})
-        return {"rows": rows, "total": len(self.study.suspects)}
+        splits = self.study.suspects["split"]
+        return {"rows": rows, "total": len(splits), "test": int((splits == TEST).sum())}
 
     def classes(self) -> list[dict[str, Any]]:
         """A row a class: its numbers, and the class it is most often taken for."""
@@ -169,7 +175,11 @@ class Sections:
                 {"name": stage.name, "channels": channels, "large": large,
                  "sees": f"{height} x {width} pixels"}
             )  # fmt: skip
-        return {"stages": stages, "kernels": self.study.kernels is not None}
+        return {
+            "stages": stages,
+            "kernels": self.study.kernels is not None,
+            "wanted": bool(self.study.settings.channels),
+        }
 
     @property
     def _all_places(self) -> list[int]:

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
@@ -15,6 +16,7 @@ from pets.callbacks.recorder import read_metrics
 from pets.checkpoints import write_atomically
 from pets.config import InterpretSettings
 from pets.data.photos import OTHER, Photos
+from pets.errors import RunError
 from pets.evaluation import Trained, split_of
 from pets.interpret.study import Study, study
 from pets.interpret.summary import summary
@@ -44,20 +46,32 @@ def write_report(
     began = time.perf_counter()
     main = split_of(photos, "auto")
     split = OTHER if others is not None else split_of(photos, split)
-    name = f"other_{others.root.resolve().name}" if others is not None else split
+    name = _name_of(others) if others is not None else split
     name += "_best" if ckpt == "best" else ""
     name += f"_tta{settings.tta}" if settings.tta > 1 else ""
     run = trained.run.path
     folder = run / "interpret" / name
     page = run / "report.html" if name == main else folder / "report.html"
     found = study(trained, photos, split, settings, others)
-    _write(found, folder, page, ckpt, loggers, name)
+    try:
+        _write(found, folder, page, ckpt, loggers, name)
+    except OSError as error:
+        raise RunError(
+            f"{folder}: cannot be written ({error.strerror or error}); what was there before and "
+            "is not yet replaced stays. Make room, or see that you may write there"
+        ) from error
     log.info(
         "%s of %s %s photos right; %.0f s; report %s",
         f"{int(found.found.correct.sum()):,}", f"{len(found.found):,}", split,
         time.perf_counter() - began, page,
     )  # fmt: skip
     return page
+
+
+def _name_of(others: Photos) -> str:
+    """Two folders of the same name are not the same."""
+    where = others.root.resolve()
+    return f"other_{where.name}_{blake2b(str(where).encode(), digest_size=3).hexdigest()}"
 
 
 @rank_zero_only
