@@ -139,9 +139,14 @@ def test_a_phone_and_the_dark(report: Path) -> None:
 
 
 def hand_made(
-    run: Path, classes: int, photos: int, wrong: int, names: list[str] | None = None,
+    run: Path,
+    classes: int,
+    photos: int,
+    wrong: int,
+    names: list[str] | None = None,
     path: str = "photo_",
-) -> Study:  # fmt: skip
+    megabytes: float = 7.5,
+) -> Study:
     """A study of made-up predictions: photo i is of class i, from the front; the first `wrong` ones
     are taken for the next class. Every fifth class has no photo where there are many."""
     trained = load_run(RunDir.open(run))
@@ -170,7 +175,13 @@ def hand_made(
         observed.cams[place] = np.full((2, 3, 3), 200, dtype=np.uint8)
         observed.thumbnails.add(place, picture.read_bytes())
     settings = InterpretSettings(
-        tta=1, neighbours=0, top_losses=24, gallery=8, channels=0, patches=8, megabytes=7.5
+        tta=1,
+        neighbours=0,
+        top_losses=24,
+        gallery=8,
+        channels=0,
+        patches=8,
+        megabytes=megabytes,
     )
     passed = [Photo(p, names[i], "test") for p, i in zip(paths, labels, strict=True)]
     data = Photos.load(run / "photos.csv", Path(trained.config.data.root))
@@ -220,3 +231,61 @@ def test_names_cannot_break_the_page(trained: Path, tmp_path: Path) -> None:
         page.locator(".matrix button.miss").first.click()
         assert evil in page.locator("dialog#cell").inner_text()
         assert page.locator("img[src='x']").count() == 0
+
+
+def test_a_page_without_room_says_so(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    file = tmp_path / "report.html"
+    write_page(hand_made(run, 4, 60, 20, megabytes=0.1), file, tmp_path / "suspects.csv")
+    with opened(file) as page:
+        text = page.inner_text("main")
+        shown = page.evaluate("Object.keys(photos).length")
+        assert 2 <= shown < 20
+        assert "photos found no room in this page (0.1 MB)" in text
+        assert "No room for its photos." in text
+        page.locator(".matrix .miss").first.click()
+        assert "more, not in this page" in page.locator("dialog#cell").inner_text()
+
+
+def test_long_names_stay_in_their_places(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    file = tmp_path / "report.html"
+    long = ["w" * 160, "a_name_of_many_words_" * 8, "short"]
+    write_page(hand_made(run, 3, 12, 6, names=long), file, tmp_path / "suspects.csv")
+    for width in (390, 1280):
+        with opened(file, width) as page:
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.locator(".matrix").evaluate("(t) => t.offsetHeight") < 500
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_number_of_the_matrix_can_be_read(trained: Path, tmp_path: Path, scheme: str) -> None:
+    """Contrast of at least 4.5 to 1 (WCAG 2, AA), for shares from a tenth to all."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    file = tmp_path / "report.html"
+    write_page(hand_made(run, 8, 80, 45), file, tmp_path / "suspects.csv")
+    contrasts = """() => {
+      const rgba = (text) => {
+        const n = text.match(/[\\d.]+/g).map(Number);
+        const scale = text.startsWith("color(") ? 255 : 1;
+        return [n[0] * scale, n[1] * scale, n[2] * scale, n[3] ?? 1];
+      };
+      const light = (c) => c.slice(0, 3).map((v) => v / 255).map(
+        (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+      ).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+      const page = rgba(getComputedStyle(document.body).backgroundColor);
+      return [...document.querySelectorAll(".matrix button")].map((button) => {
+        const style = getComputedStyle(button);
+        const [over, text] = [rgba(style.backgroundColor), rgba(style.color)];
+        const seen = [0, 1, 2].map((i) => over[i] * over[3] + page[i] * (1 - over[3]));
+        const [a, b] = [light(seen), light(text)].sort((x, y) => y - x);
+        return (a + 0.05) / (b + 0.05);
+      });
+    }"""
+    with opened(file, scheme=scheme) as page:
+        found = page.evaluate(contrasts)
+    assert len(found) > 10
+    assert min(found) >= 4.5

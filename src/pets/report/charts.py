@@ -43,7 +43,7 @@ def learning_curves(rows: list[dict[str, Any]]) -> Figure:
     errors = [100 * row["error_rate"] for row in rows]
     right.plot(epochs, errors, "o-", color=RED, ms=4)
     right.annotate(
-        f"{errors[-1]:.4g} %", (epochs[-1], errors[-1]), xytext=(6, 0), textcoords="offset points",
+        f"{errors[-1]:.2f} %", (epochs[-1], errors[-1]), xytext=(6, 0), textcoords="offset points",
         va="center", annotation_clip=False,
     )  # fmt: skip
     left.set(xlabel="epoch", ylabel="loss")
