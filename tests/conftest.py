@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from pets.cli import conf_dir
 from pets.config import TrainConfig
 from pets.resolvers import register_resolvers
 from pets.validation import typed
+
+
+def pytest_configure() -> None:
+    """In the background of a shell Ctrl-C is ignored, by the commands under test too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
