@@ -4,7 +4,7 @@ VENV   ?= .venv
 READY   = $(VENV)/.ready
 BIN     = $(VENV)/bin
 # A test computes on one core, and a file's tests run on one process: they share what they train.
-PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
+PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test test-fast check format clean
 setup: $(READY)

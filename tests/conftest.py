@@ -28,6 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = item.path.parent.name
         if tier in ("integration", "heavy"):
             item.add_marker(tier)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # The longest first, so that no process waits for another at the end.
+        items.sort(key=lambda item: item.get_closest_marker("heavy") is None)
 
 
 def need(there: bool, reason: str) -> None:

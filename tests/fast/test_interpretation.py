@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from pets.errors import RunError
 from pets.interpret import Interpretation, rows
 from pets.interpret.confusion import confusion_matrix, most_confused, order_by_confusion
-from pets.interpret.table import read_about, read_predictions, write_predictions
+from pets.interpret.table import read_about, read_predictions
 
 CATS_AND_DOGS = ["cat", "dog"]
 CLASSES = ["dog", "Cat", "bird", "newt", "ant"]  # in no order
@@ -265,7 +265,7 @@ def test_one_split_alone_has_row_numbers_of_its_own() -> None:
 
 def test_predictions_come_back_as_they_were_written(tmp_path: Path) -> None:
     file, it = tmp_path / "new" / "predictions.parquet", two_splits()
-    write_predictions(file, it, {"run": "outputs/run", "views": 2})
+    it.save(file, run="outputs/run", views=2)
     table, logs, classes = read_predictions(file)
     assert classes == ["dog", "Cat", "bird"]
     np.testing.assert_allclose(logs, it.log_probabilities, rtol=1e-6)
@@ -285,14 +285,14 @@ def test_predictions_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 def test_predictions_are_written_over_older_ones(tmp_path: Path) -> None:
     file = tmp_path / "predictions.parquet"
-    write_predictions(file, cats_and_dogs(), {})
-    write_predictions(file, two_splits(), {})
+    cats_and_dogs().save(file)
+    two_splits().save(file)
     assert len(Interpretation.load(file)) == 4
 
 
 def test_no_photos_are_a_table_too(tmp_path: Path) -> None:
     file = tmp_path / "predictions.parquet"
-    write_predictions(file, two_splits().of("train"), {})
+    two_splits().of("train").save(file)
     none = Interpretation.load(file)
     assert len(none) == 0
     assert none.log_probabilities.shape == (0, 3)
@@ -303,7 +303,7 @@ def test_files_that_are_no_predictions_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("path,label\na.jpg,cat\n")
     (tmp_path / "empty.parquet").touch()
     two_splits().table.to_parquet(tmp_path / "else.parquet")
-    write_predictions(tmp_path / "cut.parquet", two_splits(), {})
+    two_splits().save(tmp_path / "cut.parquet")
     whole = (tmp_path / "cut.parquet").read_bytes()
     (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
     for name in ("text", "empty", "else", "cut", "missing"):

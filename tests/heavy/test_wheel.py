@@ -36,6 +36,10 @@ def test_a_wheel_trains_away_from_the_checkout(tmp_path: Path, drawn: Path) -> N
     found = run(sys.executable, "-c", "import pets; print(pets.__file__)", cwd=elsewhere, **path)
     assert found.startswith(str(site))
     short = ("plan=frozen4", "plan.stages.head.epochs=2", f"data.root={drawn}")
-    said = run(sys.executable, "-m", "pets", "train", *SMALL[:-2], *short, cwd=elsewhere, **path)
+    report = ("callbacks=interpret", "interpret.neighbours=0", "interpret.channels=0")
+    said = run(
+        sys.executable, "-m", "pets", "train", *SMALL[:-2], *short, *report, cwd=elsewhere, **path
+    )
     assert "test   accuracy" in said
-    assert len(list((elsewhere / "outputs").iterdir())) == 1
+    (run_dir,) = (elsewhere / "outputs").iterdir()
+    assert "<style>" in (run_dir / "report.html").read_text()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pets.evaluation import load_run, photos_of_run
 from pets.interpret.study import study
-from pets.interpret.table import write_predictions
 from pets.run_dir import RunDir
 
 
@@ -25,7 +24,7 @@ def main(out: Path, run: str) -> None:
         for patches in stage.patches.values()
     ]
     thumbnails = [len(found.observed.thumbnails[place]) for place in found.places]
-    write_predictions(out, found.all, {"patches": best, "thumbnails": thumbnails})
+    found.all.save(out, patches=best, thumbnails=thumbnails)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pets.errors import RunError
 from pets.interpret import rows
 from pets.interpret.confusion import confusion_matrix, most_confused
 from pets.interpret.rows import Floats, Rows
-from pets.interpret.table import read_predictions
+from pets.interpret.table import read_predictions, write_predictions
 
 
 class Predicted(NamedTuple):
@@ -57,6 +57,10 @@ class Interpretation:
         if split is not None and split not in has:
             raise RunError(f"{file}: has no split {split}; expected one of {', '.join(has)}")
         return found if split is None else found.of(split)
+
+    def save(self, file: str | Path, **about: Any) -> None:
+        """Write a `predictions.parquet`; `about` are plain values that it says of itself."""
+        write_predictions(Path(file), self.table, self.log_probabilities, self.classes, about)
 
     @classmethod
     def of_arrays(

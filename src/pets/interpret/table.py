@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,31 +13,34 @@ import pyarrow.parquet as pq
 
 from pets.errors import RunError
 
-if TYPE_CHECKING:
-    from pets.interpret.interpretation import Interpretation
-
 _ABOUT = b"pets"
 _COLUMNS = ("path", "split", "label", "prediction", "loss", "margin", "entropy")
 
 
-def write_predictions(file: Path, found: Interpretation, about: dict[str, Any]) -> None:
-    """Write the table in one step.
+def write_predictions(
+    file: Path,
+    table: pd.DataFrame,
+    log_probabilities: np.ndarray,
+    classes: list[str],
+    about: dict[str, Any],
+) -> None:
+    """Write an `Interpretation` in one step.
 
-    Columns: those of `Interpretation.table`, then `log_probabilities` and `probabilities`, lists in
-    the order of `classes`. That order and `about`, plain values, are in the schema's metadata as
-    JSON under `pets`.
+    Columns: those of its `table`, then `log_probabilities` and `probabilities`, lists in the order
+    of `classes`. That order and `about`, plain values, are in the schema's metadata as JSON under
+    `pets`.
     """
-    logs = found.log_probabilities.astype(np.float32)
-    arrays: dict[str, Any] = {name: pa.array(found.table[name]) for name in _COLUMNS[:4]}
-    arrays |= {name: pa.array(found.table[name].astype("float32")) for name in _COLUMNS[4:]}
+    logs = log_probabilities.astype(np.float32)
+    arrays: dict[str, Any] = {name: pa.array(table[name]) for name in _COLUMNS[:4]}
+    arrays |= {name: pa.array(table[name].astype("float32")) for name in _COLUMNS[4:]}
     for name, values in (("log_probabilities", logs), ("probabilities", np.exp(logs))):
         flat = pa.array(values.reshape(-1))
-        arrays[name] = pa.FixedSizeListArray.from_arrays(flat, len(found.classes))
-    meta = json.dumps({"classes": found.classes, **about})
-    table = pa.table(arrays).replace_schema_metadata({_ABOUT: meta})
+        arrays[name] = pa.FixedSizeListArray.from_arrays(flat, len(classes))
+    meta = json.dumps({"classes": classes, **about})
+    whole = pa.table(arrays).replace_schema_metadata({_ABOUT: meta})
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
-    pq.write_table(table, part)
+    pq.write_table(whole, part)
     part.replace(file)
 
 

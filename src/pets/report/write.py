@@ -21,7 +21,6 @@ from pets.evaluation import Trained, split_of
 from pets.interpret.study import Study, study
 from pets.interpret.summary import summary
 from pets.interpret.suspects import write_suspects
-from pets.interpret.table import write_predictions
 from pets.report.page import write_page
 from pets.report.tensorboard import add_pictures
 
@@ -81,7 +80,7 @@ def _write(
     run = found.trained.run
     folder.mkdir(parents=True, exist_ok=True)
     about = {"run": run.path.name, "ckpt": ckpt, "views": found.settings.tta}
-    write_predictions(folder / "predictions.parquet", found.all, about)
+    found.all.save(folder / "predictions.parquet", **about)
     write_suspects(folder / "suspects.csv", found.suspects)
     write_atomically(
         folder / "summary.json", (json.dumps({**about, **summary(found)}, indent=2) + "\n").encode()
