@@ -105,7 +105,7 @@ class Sections:
 
     def suspects(self) -> dict[str, Any]:
         """Labels that are probably wrong, the most suspect first."""
-        place = {path: p for p, path in zip(self._all_places, self.study.all.table["path"],
+        place = {path: p for p, path in zip(self.study.observed.places, self.study.all.table["path"],
                                             strict=True)}  # fmt: skip
         rows = []
         for row in self.study.suspects.head(SUSPECTS).to_dict("records"):
@@ -180,10 +180,6 @@ class Sections:
             "kernels": self.study.kernels is not None,
             "wanted": bool(self.study.settings.channels),
         }
-
-    @property
-    def _all_places(self) -> list[int]:
-        return self.study.observed.places
 
     def _cell(self, actual: str, predicted: str) -> list[int]:
         """Rows of one cell of the matrix, the surest mistakes first."""
