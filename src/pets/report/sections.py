@@ -105,8 +105,8 @@ class Sections:
 
     def suspects(self) -> dict[str, Any]:
         """Labels that are probably wrong, the most suspect first."""
-        place = {path: p for p, path in zip(self.study.observed.places, self.study.all.table["path"],
-                                            strict=True)}  # fmt: skip
+        paths = self.study.all.table["path"]
+        place = dict(zip(paths, self.study.observed.places, strict=True))
         rows = []
         for row in self.study.suspects.head(SUSPECTS).to_dict("records"):
             number = place[row["path"]]
