@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from compare_speed import fastai_environment
 from numpy.typing import NDArray
+from sides import fastai_environment
 
 from pets.config import FinderConfig
 from pets.finder.curve import SKIPPED_AT_START, Curve

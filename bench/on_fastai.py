@@ -3,78 +3,78 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
-from fastai.callback.core import Callback
+import torch
+import torchvision
 from fastai.callback.schedule import Learner  # importing it gives Learner its fit_one_cycle
-from fastai.data.transforms import Normalize
-from fastai.torch_core import default_device
+from fastai.data.block import CategoryBlock, DataBlock
+from fastai.data.core import DataLoaders
+from fastai.data.transforms import FuncSplitter, Normalize
+from fastai.metrics import error_rate
+from fastai.torch_core import default_device, set_seed
 from fastai.vision.augment import Resize, aug_transforms
-from fastai.vision.core import imagenet_stats
-from fastai.vision.data import ImageDataLoaders
+from fastai.vision.data import ImageBlock
 from fastai.vision.learner import vision_learner
-from laps import Laps
-from torchvision.models import resnet34
+from job import Job
+from tell import Told, arithmetic, versions_of
 
 
-class EpochTimer(Callback):
-    """Times the training part of every epoch: validation is not in it."""
-
-    order = -100  # before all others, so that their work at an epoch's start is in it
-
-    def __init__(self) -> None:
-        self.laps = Laps()
-        self.images = 0
-
-    def before_train(self) -> None:
-        self.images = 0
-        self.laps.start()
-
-    def after_batch(self) -> None:
-        if self.training:
-            self.images += len(self.xb[0])
-
-    def after_train(self) -> None:
-        self.laps.stop()
-
-
-def make_learner(photos: Path, size: int, presize: int, batch_size: int) -> Learner:
-    """The lesson's learner: ResNet-34 with random weights, photos augmented as in the lesson."""
-    loaders = ImageDataLoaders.from_folder(
-        photos,
-        train="train",
-        valid="valid",
-        bs=batch_size,
-        num_workers=0,
-        item_tfms=Resize(presize),
-        # A pretrained learner would add the normalisation itself; it belongs to the work.
-        batch_tfms=[*aug_transforms(size=size), Normalize.from_stats(*imagenet_stats)],
+def make_loaders(job: Job) -> DataLoaders:
+    """The photos, augmented as in the lesson, normalised as the weights expect."""
+    labels, valid = job.labels, dict(job.valid)
+    block = DataBlock(
+        blocks=(ImageBlock, CategoryBlock),
+        get_items=list,
+        get_y=lambda photo: labels[photo],
+        splitter=FuncSplitter(lambda photo: photo in valid),
+        item_tfms=Resize(job.presize),
+        batch_tfms=[*aug_transforms(size=job.size), Normalize.from_stats(job.mean, job.std)],
     )
-    return vision_learner(loaders, resnet34, pretrained=False)
+    return block.dataloaders(labels, bs=job.batch_size, num_workers=0)
+
+
+def make_learner(job: Job) -> Learner:
+    """The lesson's learner, its body filled from the job's file, everything but the head frozen."""
+    own = job.library == "torchvision"
+    arch = getattr(torchvision.models, job.model) if own else job.model
+    learner = vision_learner(make_loaders(job), arch, pretrained=False, metrics=error_rate)
+    if job.weights is not None:
+        network = learner.model[0].model  # timm's, without its classifier
+        tensors = torch.load(job.weights, weights_only=True)
+        network.load_state_dict({k: v for k, v in tensors.items() if "classifier" not in k})
+    # Without weights of its own choice vision_learner leaves everything unfrozen.
+    learner.freeze()
+    return learner
 
 
 def main() -> None:
     """Train once, then print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path, help="folder with train/<label>/ and valid/<label>/")
-    parser.add_argument("--body", choices=["frozen", "unfrozen"], required=True)
-    parser.add_argument("--size", type=int, required=True)
-    parser.add_argument("--presize", type=int, required=True)
-    parser.add_argument("--batch-size", type=int, required=True)
-    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("job", type=Path, help="the file that says what to do")
+    parser.add_argument("--seed", type=int, required=True)
     asked = parser.parse_args()
+    job = Job.load(asked.job)
 
     default_device(use=False)  # the CPU, also where there is something faster
-    learner = make_learner(asked.photos, asked.size, asked.presize, asked.batch_size)
-    # Without pretrained weights vision_learner leaves everything unfrozen.
-    if asked.body == "frozen":
-        learner.freeze()
-    else:
-        learner.unfreeze()
-    timer = EpochTimer()
+    set_seed(asked.seed)
+    learner = make_learner(job)
     with learner.no_bar(), learner.no_logging():
-        learner.fit_one_cycle(asked.epochs, cbs=timer)
-    print(timer.laps.as_json(timer.images, "fastai"), flush=True)
+        began = time.perf_counter()
+        learner.fit_one_cycle(job.epochs, slice(job.lr))
+        seconds = time.perf_counter() - began
+    _, _, error = learner.recorder.values[-1]
+    # An incomplete last batch is left out of the training, as in pets.
+    trained = len(learner.dls.train) * job.batch_size
+    Told(
+        seconds,
+        error,
+        (trained, len(job.valid)),
+        arithmetic(learner.model, job.size),
+        torch.get_num_threads(),
+        versions_of("fastai", "torch", "torchvision"),
+    ).say()
 
 
 if __name__ == "__main__":

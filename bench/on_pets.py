@@ -1,38 +1,53 @@
-"""pets' side: a Lightning callback that `pets train` is given on its command line."""
+"""pets' side: the command `pets train` as a user types it, and what its run directory says."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from pathlib import Path
 
-from laps import Laps
-from pytorch_lightning import Callback, LightningModule, Trainer
+from job import Job
+from tell import Told, arithmetic, versions_of
+
+from pets.evaluation import load_run
+from pets.plan.freezing import freeze_to
+from pets.run_dir import RunDir
 
 
-class EpochTimer(Callback):
-    """Times every epoch from its start to the end of its last training batch.
+def pets_command(job: Job, seed: int, cache: Path | None = None) -> list[str]:
+    """`pets train` with the lesson's frozen stage; with a cache of the frozen body's features in a
+    folder, where one is given."""
+    command = [
+        sys.executable, "-m", "pets", "train", *job.pets,
+        f"data.size={job.size}", f"data.batch_size={job.batch_size}", "data.num_workers=0",
+        "plan=frozen4", f"plan.stages.head.epochs={job.epochs}", f"plan.stages.head.lr={job.lr}",
+        "trainer.accelerator=cpu", f"seed={seed}",
+    ]  # fmt: skip
+    if cache is not None:
+        command += ["precompute=true", f"cache_dir={cache}"]
+    return command
 
-    Validation and checkpoints come after that and are not in it. One line of JSON at the end.
-    """
 
-    def __init__(self) -> None:
-        self.laps = Laps()
-        self.images = 0
+def told_by_run(folder: Path, job: Job, cached: bool) -> Told:
+    """What the only run below `folder` tells of itself."""
+    (path,) = (folder / "outputs").iterdir()
+    run = RunDir.open_finished(path)
+    counts, about = run.read_json("data.json"), run.read_json("environment.json")
+    results = run.status["results"]
+    # Its own training leaves out an incomplete last batch.
+    trained = counts["train"] // job.batch_size * job.batch_size
+    return Told(
+        # The body's pass over the photos, where there was one, and the training with validation.
+        sum(run.status["seconds"].values()),
+        results.get("test", results["valid"])["error_rate"],
+        (trained, counts["valid"]),
+        # A cache leaves most of the arithmetic out.
+        None if cached else _arithmetic(run, job),
+        about["threads"],
+        {"pets": about["pets"], **versions_of("pytorch-lightning", "torch", "torchvision")},
+    )
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.images = 0
-        self.laps.start()
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        self.images += len(batch[0])
-        if trainer.is_last_batch:
-            self.laps.stop()
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        print(self.laps.as_json(self.images, "pets", "pytorch-lightning"), flush=True)
+def _arithmetic(run: RunDir, job: Job) -> tuple[float, float]:
+    trained = load_run(run)
+    freeze_to(trained.model, trained.config.plan.stages[trained.stage].freeze_to)
+    return arithmetic(trained.model, job.size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,11 @@ from pets.validation import typed
 
 
 def pytest_configure() -> None:
-    """In the background of a shell Ctrl-C is ignored, by the commands under test too."""
+    """A cache of the tests' own. And in the background of a shell Ctrl-C is ignored, by the
+    commands under test too."""
+    # Processes of pytest-xdist get it from the first one.
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ["PETS_CACHE"] = tempfile.mkdtemp(prefix="pets-tests-cache-")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

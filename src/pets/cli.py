@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -24,6 +25,7 @@ COMMANDS = {
     "eval": ("pets.commands.evaluate", "measure a trained run on one of its splits"),
     "interpret": ("pets.commands.interpret", "what a trained run gets wrong, and why: one page"),
     "predict": ("pets.commands.predict", "name what is on a photo, a folder or a list of photos"),
+    "cache": ("pets.commands.cache", "list or clear what has been computed once and kept"),
 }
 
 HELP = """\
@@ -64,12 +66,22 @@ def main() -> None:
         return
     if words[0] in ("-sc", "--shell-completion"):
         words = _completion_words(words)
-    name = words[0]
+    name, *words = words
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean pets {close[0]}?" if close else f"one of {', '.join(COMMANDS)}"
         _stop(f"pets {name}: no such command; {hint}", code=2)
-    run_command(name, words[1:])
+    run_command(name, [_in_full(name, word) for word in words])
+
+
+def _in_full(command: str, word: str) -> str:
+    """What is short on the command line, as Hydra needs it.
+
+    `precompute=true` alone would take the place of the group, with the loss of its other keys.
+    """
+    if command == "cache" and re.fullmatch(r"\w+", word):
+        return f"action={word}"
+    return re.sub("^precompute=", "precompute.enabled=", word)
 
 
 def run_command(name: str, arguments: list[str]) -> None:

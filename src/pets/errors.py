@@ -26,6 +26,10 @@ class WeightsError(PetsError):
     """Pretrained weights cannot be had or do not fit."""
 
 
+class CacheError(PetsError):
+    """The cache on disk cannot be written."""
+
+
 class RunError(PetsError):
     """A run directory or checkpoint is missing, unfinished or damaged."""
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pytorch_lightning import Trainer
-from torch.utils.data import DataLoader
 
 from pets.checkpoints import read_checkpoint
 from pets.config import TrainConfig
+from pets.data.module import PetsDataModule
 from pets.data.photos import SPLITS, Photos
 from pets.data.splits import TEST, VALID
 from pets.errors import RunError
@@ -21,9 +21,12 @@ from pets.run_dir import RunDir
 log = logging.getLogger(__name__)
 
 
-def measure(module: TransferModule, loader: DataLoader[Any], trainer: Trainer) -> dict[str, Any]:
-    """The metrics of `SplitMetrics.compute` over a loader's photos."""
-    trainer.test(module, loader, verbose=False)
+def measure(
+    module: TransferModule, data: PetsDataModule, split: str, trainer: Trainer
+) -> dict[str, Any]:
+    """The metrics of `SplitMetrics.compute` over the photos of a split."""
+    data.measured = split
+    trainer.test(module, datamodule=data, verbose=False)
     return module.metrics.compute()
 
 

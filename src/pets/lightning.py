@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pets.checkpoints import AtomicCheckpointIO
 from pets.config import Target, TrainConfig
+from pets.devices import settled
 from pets.errors import ConfigError
 from pets.targets import build, check_arguments
 
@@ -56,7 +57,7 @@ def trainer(
     # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Trainer(
-        **values,
+        **settled(values),
         max_epochs=max_epochs,
         callbacks=list(callbacks),
         logger=logger or False,

@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,12 @@ class RunDir:
         status = self.status if (self.path / "status.json").exists() else {}
         self.write_json("status.json", status | changes | {"updated": _now()})
 
+    def add_seconds(self, what: str, seconds: float) -> None:
+        """Wall time of a part of the run, on top of what it took before a resume."""
+        spent = dict(self.status.get("seconds", {}))
+        spent[what] = round(spent.get(what, 0.0) + seconds, 3)
+        self.update_status(seconds=spent)
+
     def finish(self, results: Mapping[str, Any]) -> None:
         """The run reached its end."""
         self.update_status(state="finished", ended=_now(), results=results, error=None)
@@ -174,11 +181,9 @@ def from_here(folder: str) -> Path:
 def environment() -> dict[str, Any]:
     """What a run came from: code, packages, machine, folder."""
     import platform
-    from importlib.metadata import distributions
 
     import torch
 
-    packages = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
     return {
         "pets": code_version(),
         "python": platform.python_version(),
@@ -187,10 +192,19 @@ def environment() -> dict[str, Any]:
         "folder": str(Path.cwd()),
         "threads": torch.get_num_threads(),
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+        "packages": _packages(),
     }
 
 
+@cache
+def _packages() -> dict[str, str]:
+    from importlib.metadata import distributions
+
+    packages = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    return dict(sorted(packages.items(), key=lambda item: item[0].lower()))
+
+
+@cache  # what runs is the code that was loaded, whatever becomes of the files
 def code_version() -> str:
     """The package's version, and the commit where it runs from a git checkout."""
     import subprocess

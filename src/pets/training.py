@@ -13,12 +13,14 @@ from pytorch_lightning import Trainer
 from pets.callbacks.interpret import Interpret
 from pets.callbacks.lr_finder import LRFinder
 from pets.callbacks.recorder import Recorder
+from pets.callbacks.speed import Speed
 from pets.checkpoints import read_checkpoint
 from pets.config import LearnerConfig, TrainConfig
-from pets.data.module import PetsDataModule, prepare_photos
+from pets.data.module import PetsDataModule, automatic_workers, prepare_photos
 from pets.data.photos import SPLITS, Photos
 from pets.data.splits import TEST, VALID
 from pets.data.transforms import Preprocess, check_augment
+from pets.devices import check_compiler, device_type, settled
 from pets.errors import RunError
 from pets.evaluation import Trained, measure
 from pets.finder.auto import settle_rate
@@ -37,6 +39,7 @@ from pets.models.classifier import HEAD, new_body
 from pets.models.weights import empty_network
 from pets.plan.freezing import frozen_groups
 from pets.plan.transfer import TransferModule, new_module
+from pets.precompute.feed import check_feed, feed
 from pets.run_dir import RunDir
 from pets.seeding import derive
 from pets.targets import check_signature
@@ -62,7 +65,13 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
 
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
     module = new_module(config, body, preprocess, photos.classes)
-    log.info("%s, weights: %s", config.model.name, source)
+    check_feed(config, config.plan, module.model)
+    if config.compile:
+        # In place: the names of the weights stay those of the network.
+        module.model.body.compile()
+    settings = settled(config.trainer)
+    where, precision = device_type(settings.get("accelerator", "auto")), settings.get("precision")
+    log.info("%s, weights: %s; on %s, %s", config.model.name, source, where, precision)
 
     recorder = Recorder(run)
     start = resume_point(config, module, recorder)
@@ -70,7 +79,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     config = run_stages(config, start, module, data, recorder, loggers)
 
     results = {
-        split: measure(module, data.eval_dataloader(split), trainer(config.trainer))
+        split: measure(module, data, split, trainer(config.trainer))
         for split in (VALID, TEST)
         if photos.of(split)
     }
@@ -99,17 +108,21 @@ def run_stages(
     steps = start.steps_before
     for name in list(config.plan.stages)[start.place :]:
         going_on = start.steps > 0 and steps == start.steps_before
+        run, stage = recorder.run, config.plan.stages[name]
+        began = time.perf_counter()
+        feed(config, stage, module.model, data)
+        if data.activations is not None:
+            run.add_seconds(f"{name}/precompute", time.perf_counter() - began)
         callbacks = build_callbacks(config.callbacks)
         if not going_on:
-            run = recorder.run
-            stage = config.plan.stages[name]
             search = LrSearch(name, stage, module, data, config, run.path, loggers, steps)
             for callback in callbacks:
                 if isinstance(callback, LRFinder):
                     callback.before_stage(search)
             config = settle_rate(search, config, run)
         stage = config.plan.stages[name]
-        module.begin(name, stage, steps, derive(config.seed, "stage", name))
+        seed = derive(config.seed, "stage", name)
+        module.begin(name, stage, steps, seed, data.activations is not None)
         data.begin(name)
         fit: Trainer = trainer(
             config.trainer,
@@ -118,7 +131,10 @@ def run_stages(
             logger=loggers,
         )
         log.info("\nstage %s: %s epochs, lr %s", name, stage.epochs, _rates(stage.rates))
-        fit.fit(module, data, ckpt_path=recorder.run.checkpoint() if going_on else None)
+        began = time.perf_counter()
+        fit.fit(module, data, ckpt_path=run.checkpoint() if going_on else None)
+        run.add_seconds(name, time.perf_counter() - began)
+        say_speed(recorder.speed, config, on_activations=data.activations is not None)
         steps += fit.global_step
     return config
 
@@ -165,6 +181,8 @@ def check_signatures(config: LearnerConfig) -> None:
     for name, node in config.logger.items():
         check_signature(f"logger.{name}", node, ("save_dir",))
     check_trainer(config.trainer)
+    if config.compile:
+        check_compiler()
 
 
 def body_of(config: TrainConfig, run: RunDir) -> tuple[Body, Preprocess, str]:
@@ -204,6 +222,22 @@ def photos_of(config: TrainConfig, run: RunDir) -> Photos:
             "back, or start a new run"
         )
     return photos
+
+
+def say_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
+    """How fast a stage was, and what would make it faster where it waited for photos."""
+    if not speed.images:
+        return
+    what = "activations" if on_activations else "images"
+    advice = ""
+    if speed.waited > 0.2 and not on_activations:
+        keys = [] if config.data.cache == "decoded" else ["data.cache=decoded"]
+        keys += ["more data.num_workers"] if automatic_workers() else ["a smaller data.size"]
+        advice = f"; {' or '.join(keys)} would help"
+    log.info(
+        "  %s %s/s, %.0f %% of the time waiting for them%s",
+        f"{speed.images_per_second:,.0f}", what, 100 * speed.waited, advice,
+    )  # fmt: skip
 
 
 def say_what_was_reached(run: RunDir, results: dict[str, Any], seconds: float) -> None:

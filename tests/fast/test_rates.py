@@ -12,7 +12,9 @@ from pets.plan.rates import schedule, spread
 
 def stage(**changes: object) -> StageConfig:
     values = {"freeze_to": 0, "epochs": 1, "lr": 1e-3, "schedule": "one_cycle"}
-    return StageConfig.model_validate({**values, "pct_start": 0.3, "div": 25.0, **changes})
+    return StageConfig.model_validate(
+        {**values, "pct_start": 0.3, "div": 25.0, "size": None, **changes}
+    )
 
 
 def one_cycle(step: int, steps: int, lr: float, pct: float, div: float) -> tuple[float, float]:

@@ -16,6 +16,7 @@ SMALL = (
     "data.size=96",
     "data.batch_size=16",
     "data.num_workers=0",
+    "trainer.precision=32-true",
     "plan.stages.head.epochs=2",
     "plan.stages.body.epochs=3",
 )

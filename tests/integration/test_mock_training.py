@@ -51,8 +51,9 @@ class Bench:
         """The curve of a stage."""
         settings = {"start_lr": 1e-6, "end_lr": 10.0, "steps": 30, "method": ["valley"], **finder}
         stage = StageConfig(
-            freeze_to=freeze_to, epochs=1, lr=lr, schedule="one_cycle", pct_start=0.3, div=25.0
-        )
+            freeze_to=freeze_to, epochs=1, lr=lr, schedule="one_cycle", pct_start=0.3, div=25.0,
+            size=None,
+        )  # fmt: skip
         return record(
             self.module, self.data, "head", stage,
             FinderConfig.model_validate(settings), self.config.trainer,

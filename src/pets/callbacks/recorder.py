@@ -8,18 +8,23 @@ import math
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
 from torch.optim import Optimizer
 
+from pets.callbacks.speed import Speed
 from pets.errors import RunError
 from pets.lightning import batch_loss
 from pets.plan.rates import momentum_of
 from pets.run_dir import RunDir
 
+_LOSSES_AT_ONCE = 50  # a curve in TensorBoard grows in steps of so many
 COLUMNS = (
     "stage", "epoch", "step", "train_loss", "valid_loss",
     "error_rate", "accuracy", "mean_class_accuracy", "seconds",
@@ -38,6 +43,8 @@ class Recorder(Checkpoint):
         self.run = run
         self.rows = read_metrics(run.path / "metrics.csv")
         self.started = 0.0
+        self.speed, self.before = Speed(), Speed()
+        self.losses: list[tuple[int, Tensor]] = []
 
     def keep_only(self, epochs_done: int) -> None:
         """Forget the epochs after the one that a run resumes from."""
@@ -55,6 +62,11 @@ class Recorder(Checkpoint):
                 scalars[f"momentum/{group['name']}"] = momentum
         self._log(trainer, scalars, self._step(trainer, pl_module))
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.speed.got_batch()
+
     def on_train_batch_end(
         self,
         trainer: Trainer,
@@ -65,12 +77,21 @@ class Recorder(Checkpoint):
     ) -> None:
         # The optimizer has stepped since: its step is the one before the trainer's counter.
         step = max(self._step(trainer, pl_module) - 1, 0)
-        self._log(trainer, {"train/loss": float(batch_loss(trainer, outputs))}, step)
+        self.losses.append((step, batch_loss(trainer, outputs)))
+        if len(self.losses) >= _LOSSES_AT_ONCE:
+            self._log_losses(trainer)
+        self.speed.done_batch(len(batch[1]) * trainer.world_size)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.speed = Speed()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.perf_counter()
+        self.before = replace(self.speed)
+        self.speed.start()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log_losses(trainer)
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         step = self._step(trainer, pl_module)
         progress: dict[str, Any] = pl_module.progress  # type: ignore[assignment]
@@ -93,6 +114,9 @@ class Recorder(Checkpoint):
         self._write()
         scalars = {f"valid/{name.removeprefix('valid_')}": value for name, value in found.items()}
         scalars["train/epoch_loss"] = scalars.pop("valid/train_loss")
+        epoch = self.speed - self.before
+        scalars["speed/images_per_second"] = epoch.images_per_second
+        scalars["speed/waited"] = epoch.waited
         self._log(trainer, scalars | {"epoch": float(len(self.rows))}, step - 1)
         self._save(trainer, improved=row["error_rate"] < best)
         self.run.update_status(
@@ -101,6 +125,25 @@ class Recorder(Checkpoint):
             epochs=trainer.max_epochs,
             metrics={k: row[k] for k in COLUMNS[3:8] if k in row},
         )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        progress: dict[str, Any] = pl_module.progress  # type: ignore[assignment]
+        if self.speed.images:
+            speed = {
+                "images_per_second": round(self.speed.images_per_second, 1),
+                "waited": round(self.speed.waited, 3),
+            }
+            speeds = self.run.status.get("speed", {})
+            self.run.update_status(speed={**speeds, progress["stage"]: speed})
+
+    def _log_losses(self, trainer: Trainer) -> None:
+        """Many at once: to ask a GPU for one waits until it has computed it."""
+        if not self.losses:
+            return
+        steps, losses = zip(*self.losses, strict=True)
+        for step, loss in zip(steps, torch.stack(losses).tolist(), strict=True):
+            self._log(trainer, {"train/loss": loss}, step)
+        self.losses.clear()
 
     def _save(self, trainer: Trainer, improved: bool) -> None:
         last, best = self.run.checkpoint("last"), self.run.checkpoint("best")

@@ -39,8 +39,9 @@ def run(cfg: DictConfig) -> None:
     fed = trained.config.data.model_copy(update=changes)
     preprocess = trained.model.preprocess
     data = PetsDataModule(fed, trained.config.augment, preprocess, photos, trained.config.seed)
+    data.feed(trained.model.size)
     module = TransferModule(trained.model, trained.config.optimizer, [])
-    found = measure(module, data.eval_dataloader(split), trainer(config.trainer))
+    found = measure(module, data, split, trainer(config.trainer))
     file = f"eval/{split}_{config.ckpt}.json"
     (run_dir.path / "eval").mkdir(exist_ok=True)
     run_dir.write_json(file, {"split": split, "ckpt": config.ckpt, **found})

@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 # With run=: the rest is the run's, or the rate would be one for something else.
 _MAY_CHANGE = (
-    "run", "ckpt", "freeze_to", "lr", "seed", "data.root", "data.batch_size", "data.num_workers",
+    "run", "ckpt", "freeze_to", "lr", "seed", "cache_dir", "data.root", "data.batch_size",
+    "data.num_workers",
 )  # fmt: skip
 _MAY_CHANGE_BELOW = ("lr_finder", "trainer", "logger")
 
@@ -47,6 +48,7 @@ def run(cfg: DictConfig) -> None:
     from pets.lightning import build_loggers, quiet
     from pets.memory import keep_freed_memory
     from pets.plan.freezing import frozen_groups
+    from pets.precompute.feed import feed
     from pets.training import check_signatures
 
     quiet()
@@ -54,6 +56,7 @@ def run(cfg: DictConfig) -> None:
     check_signatures(config)
     module, data, begins = _fresh(config) if run_dir is None else _trained(run_dir, config)
     stage = _stage(config, fresh=run_dir is None)
+    feed(config, stage, module.model, data)
     groups = [name for name, _ in module.model.layer_groups]
     frozen = frozen_groups(groups, stage.freeze_to)
     name = f"{begins}_{'all' if frozen == 0 else groups[frozen]}"
@@ -91,7 +94,13 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
 def _stage(config: FindLrConfig, fresh: bool) -> StageConfig:
     freeze_to = config.freeze_to if config.freeze_to != "auto" else -1 if fresh else 0
     return StageConfig(
-        freeze_to=freeze_to, epochs=1, lr=config.lr, schedule="constant", pct_start=0.3, div=25.0
+        freeze_to=freeze_to,
+        epochs=1,
+        lr=config.lr,
+        schedule="constant",
+        pct_start=0.3,
+        div=25.0,
+        size=None,
     )
 
 
@@ -118,7 +127,7 @@ def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[TransferModule, Pet
     trained = load_run(run_dir, config.ckpt)
     photos = photos_of_run(run_dir, config.data.root)
     mixes = batch_transforms(config.augment, len(photos.classes))
-    module = TransferModule(trained.model, config.optimizer, mixes)
+    module = TransferModule(trained.model, config.optimizer, mixes, config.label_smoothing)
     preprocess = trained.model.preprocess
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
     return module, data, f"{'after' if config.ckpt == 'last' else 'best'}_{trained.stage}"

@@ -22,7 +22,10 @@ SCHEMA = TrainConfig
 log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: where things lie and what they run on, not what is trained.
-_MAY_CHANGE = ("resume", "data.root", "data.num_workers", "trainer.accelerator", "trainer.devices")
+_MAY_CHANGE = (
+    "resume", "data.root", "data.num_workers", "cache_dir", "trainer.accelerator",
+    "trainer.devices",
+)  # fmt: skip
 
 
 def run(cfg: DictConfig) -> None:

@@ -5,6 +5,7 @@ The values and their reasons live in `conf/`; these classes say which values are
 
 from pets.config.base import Strict, Target
 from pets.config.commands import (
+    CacheConfig,
     EvalConfig,
     FindLrConfig,
     InterpretConfig,
@@ -18,9 +19,11 @@ from pets.config.data import AugmentConfig, DataConfig
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig
 from pets.config.plan import FinderConfig, PlanConfig, StageConfig
+from pets.config.precompute import PrecomputeConfig
 
 __all__ = [
     "AugmentConfig",
+    "CacheConfig",
     "DataConfig",
     "EvalConfig",
     "FindLrConfig",
@@ -31,6 +34,7 @@ __all__ = [
     "LookConfig",
     "ModelConfig",
     "PlanConfig",
+    "PrecomputeConfig",
     "PredictConfig",
     "RunDataConfig",
     "StageConfig",

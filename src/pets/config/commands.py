@@ -5,10 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pets.config.base import Strict, Target
-from pets.config.data import AugmentConfig, DataConfig
+from pets.config.data import AugmentConfig, DataConfig, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig
-from pets.config.plan import AutoRate, FinderConfig, PlanConfig, check_order
+from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
+from pets.config.precompute import PrecomputeConfig
 
 
 class LearnerConfig(Strict):
@@ -19,9 +20,26 @@ class LearnerConfig(Strict):
     model: ModelConfig
     optimizer: Target
     lr_finder: FinderConfig
+    precompute: PrecomputeConfig
+    cache_dir: str = Field(min_length=1, description="a folder")
+    label_smoothing: float = Field(ge=0, lt=1)
+    compile: bool
     trainer: dict[str, Any]
     logger: dict[str, Target]
     seed: int = Field(ge=0)
+
+    def size_of(self, stage: StageConfig) -> tuple[int, int]:
+        """Height and width in pixels of the pictures that a stage is trained on."""
+        return height_width(self.data.size if stage.size is None else stage.size)
+
+    @model_validator(mode="after")
+    def _frozen_is_still(self) -> "LearnerConfig":
+        if self.precompute.enabled and self.model.frozen_norm == "train":
+            raise ValueError(
+                "precompute=true with model.frozen_norm=train: batch norms that move give other "
+                "activations in every step; set model.frozen_norm=eval or precompute=false"
+            )
+        return self
 
 
 class TrainConfig(LearnerConfig):
@@ -48,6 +66,13 @@ class FindLrConfig(LearnerConfig):
     def _low_before_high(self) -> "FindLrConfig":
         check_order(self.lr)
         return self
+
+
+class CacheConfig(Strict):
+    """What to do with the cache."""
+
+    action: Literal["list", "clear"]
+    cache_dir: str = Field(min_length=1, description="a folder")
 
 
 class LookConfig(Strict):

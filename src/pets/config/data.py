@@ -8,6 +8,13 @@ from pets.config.base import Strict, Target
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
+Size = Side | Annotated[tuple[Side, Side], Field(strict=False)]
+SIZE = "pixels: one number from 8 to 4096, or [height, width]"
+
+
+def height_width(size: Size) -> tuple[int, int]:
+    """A size as (height, width) in pixels."""
+    return (size, size) if isinstance(size, int) else size
 
 
 class DataConfig(Strict):
@@ -32,9 +39,9 @@ class DataConfig(Strict):
     split_seed: int
     on_bad_image: Literal["error", "skip"]
     on_unlabelled: Literal["error", "skip"]
-    size: Side | Annotated[tuple[Side, Side], Field(strict=False)] = Field(
-        description="pixels: one number from 8 to 4096, or [height, width]"
-    )
+    size: Size = Field(description=SIZE)
+    cache: Literal["none", "decoded", "auto"]
+    cache_side: Side | None = Field(description="pixels from 8 to 4096, or null")
     batch_size: int = Field(ge=1)
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         description="a whole number of at least 0, or auto"
@@ -43,7 +50,7 @@ class DataConfig(Strict):
     @property
     def height_width(self) -> tuple[int, int]:
         """`size` as (height, width) in pixels."""
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        return height_width(self.size)
 
     @model_validator(mode="after")
     def _no_key_without_effect(self) -> "DataConfig":
@@ -75,6 +82,14 @@ class DataConfig(Strict):
         for name, value in (("valid_pct", self.valid_pct), ("carve_pct", self.carve_pct)):
             if value == 0:
                 raise ValueError(f"{name}=0: expected above 0, something must be validated on")
+        if self.cache_side is not None:
+            if self.cache == "none":
+                raise ValueError("cache_side has no effect with cache=none; set data.cache=decoded")
+            if self.cache_side < min(self.height_width):
+                raise ValueError(
+                    f"cache_side={self.cache_side} is smaller than size={self.size}, pictures "
+                    "would be enlarged; expected at least the size"
+                )
         if self.valid_pct + self.test_pct >= 0.95:
             raise ValueError(
                 f"valid_pct + test_pct = {self.valid_pct + self.test_pct:g} leaves nothing to "

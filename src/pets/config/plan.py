@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pets.config.base import Rate, Strict
+from pets.config.data import SIZE, Size
 
 # What the lr finder finds, or a part or multiple of it: auto, auto/100, auto*10.
 AutoRate = Annotated[str, Field(pattern=r"^auto([/*][1-9]\d{0,5}(\.\d{1,6})?)?$")]
@@ -44,6 +45,7 @@ class StageConfig(Strict):
     schedule: Literal["one_cycle", "constant"]
     pct_start: float = Field(gt=0, lt=1)
     div: float = Field(ge=1)
+    size: Size | None = Field(description=f"{SIZE}, or null for data.size")
 
     @model_validator(mode="after")
     def _low_before_high(self) -> "StageConfig":

@@ -79,12 +79,35 @@ def warp_grid(
     `angle` in radians; `zoom` 1 shows the whole input; `lean` (down, right) is the perspective:
     the picture is `1 + lean` times as far away at that edge.
     """
+    y, x = pixel_centres(size[0])[:, None], pixel_centres(size[1])
+    return warp(x, y, size, math.cos(angle) / zoom, math.sin(angle) / zoom, lean)
+
+
+def pixel_centres(
+    count: int, whole: int | None = None, start: int = 0, device: torch.device | None = None
+) -> Tensor:
+    """Where `count` pixels lie from -1 to 1: all of a row, or those from `start` of `whole`."""
+    return (torch.arange(count, device=device) + (start + 0.5)) / (whole or count) * 2 - 1
+
+
+def warp(
+    x: Tensor,
+    y: Tensor,
+    size: tuple[int, int],
+    cos: float | Tensor,
+    sin: float | Tensor,
+    lean: tuple[float | Tensor, float | Tensor],
+) -> Tensor:
+    """The grid (..., height, width, 2) of pixel centres x (..., width) and y (height, 1), warped.
+
+    `cos` and `sin` are those of the angle, divided by the zoom. Tensors (B, 1, 1) in the place of
+    numbers give each picture of a batch its own.
+    """
     height, width = size
-    y = ((torch.arange(height) + 0.5) / height * 2 - 1)[:, None].expand(height, width)
-    x = ((torch.arange(width) + 0.5) / width * 2 - 1)[None, :].expand(height, width)
     # Turned in pixels, so that a rectangle does not shear.
-    cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
     turned_x = cos * x - sin * y * (height / width)
     turned_y = sin * x * (width / height) + cos * y
     away = 1 + lean[0] * turned_y + lean[1] * turned_x
-    return torch.stack([turned_x / away, turned_y / away], dim=-1)
+    # All x, then all y: twice as fast to write as pairs would be, and read as fast.
+    planes = torch.stack([turned_x, turned_y], dim=-3).div_(away[..., None, :, :])
+    return planes.movedim(-3, -1)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from torchvision.transforms import v2
 
 from pets.data.images import UnreadableImage, open_rgb
 from pets.data.transforms import to_tensor
@@ -23,26 +22,36 @@ class Draw(NamedTuple):
     seed: int
 
 
-class PhotoDataset(Dataset[tuple[Tensor, int]]):
-    """(photo, class index) by place in `paths`, or by a `Draw`, whose seed augments it.
+class PhotoFiles(Sequence[Tensor]):
+    """The photos of files, uint8 (3, h, w). Raises UnreadableImage, naming the file."""
 
-    Raises UnreadableImage, naming the file.
-    """
-
-    def __init__(
-        self, paths: Sequence[Path], targets: Sequence[int], transform: v2.Transform
-    ) -> None:
-        self.paths, self.targets, self.transform = list(paths), list(targets), transform
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, draw: int | Draw) -> tuple[Tensor, int]:
-        place, seed = draw if isinstance(draw, Draw) else (draw, 0)
+    def __getitem__(self, place: Any) -> Any:
         try:
-            photo = to_tensor(open_rgb(self.paths[place]))
+            return to_tensor(open_rgb(self.paths[place]))
         except UnreadableImage as error:
             raise UnreadableImage(f"{error}; data.on_bad_image=skip leaves it out") from error
+
+
+class PhotoDataset(Dataset[tuple[Any, int]]):
+    """(transformed photo, class index) by place, or by a `Draw`, whose seed augments it."""
+
+    def __init__(
+        self, photos: Sequence[Tensor], targets: Sequence[int], transform: Callable[[Tensor], Any]
+    ) -> None:
+        self.photos, self.targets, self.transform = photos, list(targets), transform
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, draw: int | Draw) -> tuple[Any, int]:
+        place, seed = draw if isinstance(draw, Draw) else (draw, 0)
+        photo = self.photos[place]
         with torch_stream(seed):
             return self.transform(photo), self.targets[place]
 

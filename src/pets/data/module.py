@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import LightningDataModule
+from torch import Tensor
 from torch import distributed as dist
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from pets.config import AugmentConfig, DataConfig
-from pets.data.dataset import EpochSampler, PhotoDataset
+from pets.data.activations import ActivationDataset, Activations
+from pets.data.dataset import EpochSampler, PhotoDataset, PhotoFiles
+from pets.data.decoded import DecodedPhotos
+from pets.data.device_augment import device_augment
 from pets.data.photos import Photos, collect_photos
-from pets.data.splits import TEST, TRAIN, VALID
-from pets.data.transforms import Preprocess, eval_transform, train_transform
+from pets.data.splits import TRAIN, VALID
+from pets.data.transforms import CentreCrop, Preprocess, normalize, train_pixels
 from pets.seeding import derive
 from pets.targets import build
 
@@ -23,7 +28,11 @@ log = logging.getLogger(__name__)
 
 
 class PetsDataModule(LightningDataModule):
-    """Batches of (photos (B, 3, height, width), class indices (B,)) for every split."""
+    """Batches of (photos (B, 3, height, width), class indices (B,)) for every split.
+
+    Loaders' processes hand over uint8 pixels, a quarter of what floats would be; they become floats
+    on the training device. On activations (`feed`) the batches hold those in the place of photos.
+    """
 
     def __init__(
         self,
@@ -34,65 +43,114 @@ class PetsDataModule(LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
-        self.config, self.photos, self.seed = config, photos, seed
-        self.stage = ""
-        self.train_chain = train_transform(augment, config.height_width, preprocess)
-        self.eval_chain = eval_transform(config.height_width, preprocess)
+        self.config, self.augment, self.preprocess = config, augment, preprocess
+        self.photos, self.seed = photos, seed
+        self.normalize = normalize(preprocess)
+        self.stage, self.measured = "", VALID
+        self.feed(config.height_width)
 
     def begin(self, stage: str) -> None:
         """The stage that the next training batches are for: each has random streams of its own."""
         self.stage = stage
 
-    def dataset(self, split: str, chain: Any) -> PhotoDataset:
-        """The photos of one split with a transform."""
-        rows = self.photos.of(split)
-        index = {label: place for place, label in enumerate(self.photos.classes)}
-        paths = [self.photos.root / photo.path for photo in rows]
-        return PhotoDataset(paths, [index[photo.label] for photo in rows], chain)
+    def feed(
+        self,
+        size: tuple[int, int],
+        activations: Mapping[str, Activations] | None = None,
+        decoded: DecodedPhotos | None = None,
+    ) -> None:
+        """What the next batches are made of: photos of a size (height, width), from files or
+        decoded ones; or activations by split."""
+        self.size, self.activations, self.decoded = size, activations, decoded
+        self.on_device = None
+        if decoded is not None:
+            self.on_device = device_augment(self.augment, size, self.preprocess, decoded.side)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Augmented, in an order of its own every epoch."""
-        dataset = self.dataset(TRAIN, self.train_chain)
+        """In an order of its own every epoch; photos are augmented."""
+        dataset = self._dataset(TRAIN)
         spread = dist.is_available() and dist.is_initialized()
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
-        sampler = EpochSampler(len(dataset), derive(self.seed, "stage", self.stage), rank, ranks)
+        length = len(dataset)  # type: ignore[arg-type]
+        sampler = EpochSampler(length, derive(self.seed, "stage", self.stage), rank, ranks)
         return DataLoader(
             dataset,
             self.config.batch_size,
             sampler=sampler,
             # A last batch of one photo would break batch norm, and a small one is noisy.
             drop_last=len(sampler) >= self.config.batch_size,
-            **self._workers(),
+            **self._options(),
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.eval_dataloader(VALID)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self.eval_dataloader(TEST)
+        """The split that is to be `measured`."""
+        return self.eval_dataloader(self.measured)
 
     def eval_dataloader(self, split: str) -> DataLoader[Any]:
         """Every photo of a split once, in the table's order, not augmented."""
-        dataset = self.dataset(split, self.eval_chain)
-        return DataLoader(dataset, self.config.batch_size, **self._workers())
+        return DataLoader(self._dataset(split), self.config.batch_size, **self._options())
 
-    def _workers(self) -> dict[str, Any]:
-        return worker_options(self.config.num_workers)
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Pixels to what the network expects, on its device."""
+        inputs, targets = batch
+        if self.activations is not None:
+            return inputs, targets
+        if isinstance(inputs, list):  # of crops and random numbers
+            assert self.on_device is not None
+            return self.on_device(*inputs), targets
+        return self.normalize(inputs), targets
+
+    def _dataset(self, split: str) -> Dataset[Any]:
+        rows = self.photos.of(split)
+        index = {label: place for place, label in enumerate(self.photos.classes)}
+        targets = [index[photo.label] for photo in rows]
+        if self.activations is not None:
+            return ActivationDataset(self.activations[split], self.photos.contents(rows), targets)
+        photos: Sequence[Tensor] = (
+            PhotoFiles([self.photos.root / photo.path for photo in rows])
+            if self.decoded is None
+            else self.decoded.of(self.photos.contents(rows))
+        )
+        chain: Callable[[Tensor], Any] = CentreCrop(self.size, self.preprocess)
+        if split == TRAIN and self.on_device is not None:
+            chain = self.on_device.draw
+        elif split == TRAIN:
+            chain = train_pixels(self.augment, self.size, self.preprocess)
+        return PhotoDataset(photos, targets, chain)
+
+    def _options(self) -> dict[str, Any]:
+        if self.activations is not None:
+            # A batch is read from memory whole: there is nothing for other processes to do.
+            return {"collate_fn": _as_it_is}
+        trainer = self.trainer
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        return {**worker_options(self.config.num_workers), "pin_memory": on_gpu}
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def worker_options(num_workers: int | Literal["auto"]) -> dict[str, Any]:
     """DataLoader's arguments for a number of worker processes, or one chosen for this machine."""
     count = automatic_workers() if num_workers == "auto" else num_workers
-    return {"num_workers": count, "persistent_workers": count > 0}
+    if not count:
+        return {"num_workers": 0}
+    return {"num_workers": count, "persistent_workers": True, "prefetch_factor": 4}
 
 
 def automatic_workers() -> int:
-    """As many processes as there are spare cores, at most 8.
+    """As many processes as there are spare cores, at most 16; each of several ranks has its share.
 
     With one or two cores the training itself keeps them busy: more processes only change places.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if (cores or 1) <= 2 else min((cores or 1) - 1, 8)
+    ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    share = (cores or 1) // ranks
+    return 0 if share <= 2 else min(share - 1, 16)
 
 
 def prepare_photos(config: DataConfig) -> Photos:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from pets.config import DataConfig
+from pets.data.contents import digests, once_a_content
 from pets.data.images import UnreadableImage, open_rgb
 from pets.data.labels import (
     find_photos,
@@ -58,15 +60,14 @@ class Photos:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of every photo's path, label, split and content: the same data, the same words."""
-
-        def content(photo: Photo) -> bytes:
-            return blake2b((self.root / photo.path).read_bytes(), digest_size=16).digest()
-
         whole = blake2b(digest_size=16)
-        with ThreadPoolExecutor() as pool:
-            for photo, digest in zip(self.rows, pool.map(content, self.rows), strict=True):
-                whole.update(f"{photo.path}\0{photo.label}\0{photo.split}\0".encode() + digest)
+        for photo, content in zip(self.rows, self.contents(self.rows), strict=True):
+            whole.update(f"{photo.path}\0{photo.label}\0{photo.split}\0".encode() + content)
         return whole.hexdigest()
+
+    def contents(self, rows: Sequence[Photo]) -> list[bytes]:
+        """A hash of the bytes of each of these photos, as they are now."""
+        return digests([self.root / photo.path for photo in rows])
 
     def save(self, file: Path) -> None:
         """Write the table as CSV."""
@@ -195,20 +196,22 @@ def _listed(paths: list[str], root: Path, config: DataConfig) -> list[str]:
 def _readable(root: Path, labels: dict[str, str]) -> dict[str, str]:
     """Decode every photo once and leave out those that cannot be read, saying which."""
 
-    def problem(path: str) -> str | None:
-        try:
-            open_rgb(root / path)
-        except UnreadableImage as error:
-            return str(error)
-        return None
-
     with ThreadPoolExecutor() as pool:
-        checks = pool.map(problem, labels)
+        checks = pool.map(_problem, (root / path for path in labels))
         bar = tqdm(checks, "checking photos", len(labels), leave=False, disable=None)
         problems = dict(zip(labels, bar, strict=True))
     for line in filter(None, problems.values()):
         log.warning("left out: %s", line)
     return {path: label for path, label in labels.items() if problems[path] is None}
+
+
+@once_a_content
+def _problem(file: Path) -> str | None:
+    try:
+        open_rgb(file)
+    except UnreadableImage as error:
+        return str(error)
+    return None
 
 
 def _check(photos: Photos) -> None:

@@ -65,7 +65,7 @@ def normalize(preprocess: Preprocess) -> v2.Transform:
 
 
 def eval_transform(size: tuple[int, int], preprocess: Preprocess) -> v2.Transform:
-    """The same for every photo: validation, test, prediction."""
+    """The same for every photo: what the network is given at prediction."""
     return v2.Compose([CentreCrop(size, preprocess), normalize(preprocess)])
 
 

@@ -53,14 +53,18 @@ def record(
     photos.
     """
     copied = TransferModule(
-        copy.deepcopy(module.model), module.optimizer, copy.deepcopy(module.batch_transforms)
+        copy.deepcopy(module.model),
+        module.optimizer,
+        copy.deepcopy(module.batch_transforms),
+        module.label_smoothing,
     )
     fed = copy.copy(data)
     mock = stage.model_copy(update={"lr": stage.ratios, "schedule": "constant"})
     ramp = _Ramp(settings)
     began = time.perf_counter()
     with isolate_rng():
-        copied.begin(f"lr_finder/{name}", mock, 0, derive(data.seed, "lr_finder", name))
+        seed = derive(data.seed, "lr_finder", name)
+        copied.begin(f"lr_finder/{name}", mock, 0, seed, data.activations is not None)
         fed.begin(f"lr_finder/{name}")
         values = {**trainer_values, **_LIMITS, "max_steps": settings.steps}
         trainer(values, max_epochs=-1, callbacks=[ramp]).fit(copied, datamodule=fed)

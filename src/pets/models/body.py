@@ -38,7 +38,28 @@ class Body(nn.Module):
         self.network: Any = network
         self.groups = [(name, [f"network.{p}" for p in names]) for name, names in groups]
         self.is_timm = config.library == "timm"
+        self.own_size = network.pretrained_cfg["input_size"][-1] if self.is_timm else 224
         self.features = _probe(self, config)
+
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whether pictures of (height, width) pass: some transformers take only their own size."""
+        if size == (self.own_size, self.own_size):
+            return True
+        try:
+            self.shape_of_map(size)
+        except (RuntimeError, AssertionError):
+            return False
+        return True
+
+    @torch.no_grad()
+    def shape_of_map(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Of one picture's map, found by trying: (C, h', w')."""
+        training = self.training
+        device = next(self.parameters()).device
+        try:
+            return tuple(self.eval()(torch.zeros(1, 3, *size, device=device)).shape[1:])
+        finally:
+            self.train(training)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.is_timm:
@@ -61,30 +82,23 @@ def _as_map(x: Tensor, network: Any) -> Tensor:
     if x.ndim == 3:
         x = x[:, getattr(network, "num_prefix_tokens", 0) :]
         height, width = network.patch_embed.grid_size
-        return x.transpose(1, 2).reshape(len(x), -1, height, width)
+        return x.transpose(1, 2).reshape(x.shape[0], -1, height, width)
     return x if x.shape[1] == network.num_features else x.permute(0, 3, 1, 2)
 
 
-@torch.no_grad()
 def _probe(body: Body, config: ModelConfig) -> int:
     """How many features a map has, by trying. Raises ConfigError where the body gives no map."""
-    size = 224
-    if body.is_timm:
-        size = body.network.pretrained_cfg["input_size"][-1]
-    training = body.training
-    body.eval()
     try:
-        shape = body(torch.zeros(1, 3, size, size)).shape
+        shape = body.shape_of_map((body.own_size, body.own_size))
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
         raise ConfigError(
             f"model.name={config.name}: its body does not give a feature map ({reason}); "
             "choose another architecture, or the same one from timm"
         ) from error
-    body.train(training)
-    if len(shape) != 4:
-        raise ConfigError(f"model.name={config.name}: its body gives {tuple(shape)}, not a map")
-    return int(shape[1])
+    if len(shape) != 3:
+        raise ConfigError(f"model.name={config.name}: its body gives {shape}, not a map")
+    return int(shape[0])
 
 
 def _groups_of_timm(network: Any) -> list[tuple[str, list[str]]]:

@@ -44,6 +44,16 @@ class Classifier(nn.Module):
         return self.head(self.body(x))
 
     @property
+    def cut(self) -> str:
+        """What of the body's output the head needs: `pooled` (what `pool` gives) or the `map`."""
+        return "pooled" if hasattr(self.head, "classify") else "map"
+
+    def from_activations(self, activations: Tensor) -> Tensor:
+        """Logits (B, len(classes)) from what the body gave, as far as `cut` says."""
+        top: Any = self.head.classify if self.cut == "pooled" else self.head
+        return top(activations)
+
+    @property
     def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
         """Name and parameters of every layer group, from the photo's side; the head is the last."""
         own = dict(self.body.named_parameters())

@@ -6,6 +6,15 @@ import torch
 from torch import Tensor, nn
 
 
+def pool(feature_map: Tensor) -> Tensor:
+    """Maximum and average over a map (B, features, h, w), side by side: (B, 2 * features).
+
+    A head with a method `classify` starts from these alone, so that they can be kept in the place
+    of maps, fifty times as large.
+    """
+    return torch.cat([feature_map.amax((2, 3)), feature_map.mean((2, 3))], dim=1)
+
+
 class ConcatPoolHead(nn.Module):
     """fastai's head: maximum and average over the map side by side, then two linear layers.
 
@@ -32,7 +41,11 @@ class ConcatPoolHead(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(torch.cat([x.amax((2, 3)), x.mean((2, 3))], dim=1))
+        return self.classify(pool(x))
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """From what `pool` gives to logits."""
+        return self.layers(pooled)
 
 
 class LinearHead(nn.Module):
@@ -51,6 +64,10 @@ class LinearHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(self.norm(x.mean((2, 3))))
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """From what `pool` gives to logits; the maxima are not used."""
+        return self.linear(self.norm(pooled[:, pooled.shape[1] // 2 :]))
 
 
 def _start_at_zero(layer: nn.Linear) -> None:

@@ -36,23 +36,33 @@ class TransferModule(LightningModule):
         model: Classifier,
         optimizer: Target,
         batch_transforms: list[v2.Transform],
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
         self.optimizer = optimizer
-        self.batch_transforms = batch_transforms
+        self.batch_transforms, self.label_smoothing = batch_transforms, label_smoothing
         self.train_loss = MeanMetric()
         self.metrics = SplitMetrics(model.classes)
         self.stage: StageConfig | None = None
         self.progress: dict[str, Any] = {}
         self.stage_seed = 0
+        self.on_activations = False
 
-    def begin(self, name: str, stage: StageConfig, steps_before: int, seed: int) -> None:
+    def begin(
+        self,
+        name: str,
+        stage: StageConfig,
+        steps_before: int,
+        seed: int,
+        on_activations: bool = False,
+    ) -> None:
         """Freeze for the stage; to be called before `fit`, so before anything wraps the model.
 
         `steps_before` are the optimizer steps of the earlier stages; logged steps count on.
+        `on_activations`: the batches hold what the body gave, in the place of photos.
         """
-        self.stage, self.stage_seed = stage, seed
+        self.stage, self.stage_seed, self.on_activations = stage, seed, on_activations
         self.progress = {"stage": name, "epochs": 0, "steps_before": steps_before}
         freeze_to(self.model, stage.freeze_to)
 
@@ -67,8 +77,8 @@ class TransferModule(LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plan, "interval": "step"}}
 
-    def forward(self, photos: Tensor) -> Tensor:
-        return self.model(photos)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.model.from_activations(inputs) if self.on_activations else self.model(inputs)
 
     def on_train_epoch_start(self) -> None:
         # Dropout and mixed batches depend on the epoch alone, not on what was drawn before it.
@@ -78,10 +88,10 @@ class TransferModule(LightningModule):
         self.train_loss.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        photos, targets = batch
-        for transform in self.batch_transforms:
-            photos, targets = transform(photos, targets)
-        loss = F.cross_entropy(self(photos), targets)
+        inputs, targets = batch
+        for transform in () if self.on_activations else self.batch_transforms:
+            inputs, targets = transform(inputs, targets)
+        loss = F.cross_entropy(self(inputs), targets, label_smoothing=self.label_smoothing)
         self.train_loss.update(loss.detach())
         return loss
 
@@ -89,8 +99,8 @@ class TransferModule(LightningModule):
         self.metrics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        photos, targets = batch
-        self.metrics.update(self(photos), targets)
+        inputs, targets = batch
+        self.metrics.update(self(inputs), targets)
 
     def on_validation_epoch_end(self) -> None:
         found = self.metrics.compute()
@@ -129,4 +139,5 @@ def new_module(
     """A module with a fresh head on the body."""
     size = config.data.height_width
     model = new_classifier(body, config.model, classes, preprocess, size, config.seed)
-    return TransferModule(model, config.optimizer, batch_transforms(config.augment, len(classes)))
+    mixes = batch_transforms(config.augment, len(classes))
+    return TransferModule(model, config.optimizer, mixes, config.label_smoothing)

@@ -1,0 +1,1 @@
+"""Results that are expensive to make, kept on disk between runs."""

@@ -1,0 +1,33 @@
+"""`pets cache list | clear`: what has been computed once and kept."""
+
+from __future__ import annotations
+
+import logging
+
+from omegaconf import DictConfig
+
+from pets.config import CacheConfig
+from pets.validation import typed
+
+SCHEMA = CacheConfig
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> None:
+    """Show the entries, or remove them."""
+    config = typed(CacheConfig, cfg)
+    from pets.cache.store import Store, megabytes
+
+    store = Store(config.cache_dir)
+    if config.action == "clear":
+        freed, busy = store.clear()
+        log.info("%s: %s freed", store.folder, megabytes(freed))
+        for name in busy:
+            log.warning("%s: is being made by another process, left", store.folder / name)
+        return
+    entries = store.entries()
+    for entry in entries:
+        used = entry.used.astimezone().strftime("%Y-%m-%d %H:%M")
+        log.info("%10s  used %s  %s", megabytes(entry.bytes), used, entry.about["words"])
+    total = sum(entry.bytes for entry in entries)
+    log.info("%s: %s entries, %s", store.folder, len(entries), megabytes(total))

@@ -1,0 +1,171 @@
+"""The lesson's augmentation in two halves: loaders cut and draw, the training device computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.transforms import v2
+
+from pets.config import AugmentConfig
+from pets.data.augment import LessonCrop, pixel_centres, warp
+from pets.data.transforms import CentreCrop, Preprocess, train_pixels
+
+N = TypeVar("N", float, Tensor)
+
+
+class Numbers(NamedTuple, Generic[N]):
+    """What happens to one photo, or to each of a batch."""
+
+    angle: N  # radians
+    zoom: N
+    lean_down: N
+    lean_right: N
+    flip: N  # 1: flipped
+    brightness: N  # factors
+    contrast: N
+    contrast_first: N  # 1: contrast changes before brightness
+
+
+UNCHANGED = Numbers(0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0)
+
+
+class DeviceAugment(nn.Module):
+    """Augments photos that were resized beforehand to cover `side` (height, width).
+
+    `draw` belongs in a loader's process and only moves bytes; calling the module belongs on the
+    device that trains. Under the same seed a photo gets the numbers that `train_transform` draws.
+
+    `side` is a little more than the final size and has its proportions: from one to the other a
+    photo is shrunk without antialiasing. The module holds no tensors, so it need not be moved.
+    """
+
+    def __init__(
+        self,
+        crop: LessonCrop | CentreCrop,
+        photo: Sequence[v2.Transform],
+        preprocess: Preprocess,
+        side: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        self.crop, self.photo, self.preprocess, self.side = crop, list(photo), preprocess, side
+        self.lights = any(not isinstance(step, v2.RandomHorizontalFlip) for step in photo)
+
+    def draw(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """From torch's generator: where a photo is cut, and what else happens to it.
+
+        Takes uint8 (3, H, W); returns a view (3, *side) of it and its `Numbers`, float32 (8,).
+        """
+        place = (0.5, 0.5)
+        drawn: dict[str, float] = {}
+        if isinstance(self.crop, LessonCrop):
+            params = self.crop.make_params([])
+            place, (down, right) = params["place"], params["lean"]
+            drawn = {"angle": params["angle"], "zoom": params["zoom"]}
+            drawn |= {"lean_down": down, "lean_right": right}
+        for transform in self.photo:
+            drawn |= _draw(transform)
+        height, width = self.side
+        top = round(place[0] * (photo.shape[-2] - height))
+        left = round(place[1] * (photo.shape[-1] - width))
+        crop = photo[:, top : top + height, left : left + width]
+        return crop, torch.tensor(UNCHANGED._replace(**drawn))
+
+    @torch.no_grad()
+    def forward(self, crops: Tensor, draws: Tensor) -> Tensor:
+        """The network's input, float32 (B, 3, height, width), on the crops' device.
+
+        Takes uint8 (B, 3, *side) and their `Numbers` (B, 8). Nothing is random here, and no photo
+        depends on another.
+        """
+        # A GPU takes the batch at once; a processor is 1.6 times as fast when each of its threads
+        # has one photo, which stays in its cache.
+        step = torch.get_num_threads() if crops.device.type == "cpu" else len(crops)
+        parts = zip(torch.split(crops, step), torch.split(draws, step), strict=True)
+        return torch.cat([self._augmented(*part) for part in parts])
+
+    def _augmented(self, crops: Tensor, draws: Tensor) -> Tensor:
+        numbers: Numbers[Tensor] = Numbers(*draws[:, :, None, None].unbind(1))
+        pixels = F.grid_sample(
+            crops.float(), self._grid(numbers), padding_mode="reflection", align_corners=False
+        ).round_()
+        if self.lights:
+            _light(pixels, numbers)
+        channels = zip(pixels.unbind(1), self.preprocess.mean, self.preprocess.std, strict=True)
+        for channel, mean, std in channels:
+            channel.mul_(1 / (255 * std)).sub_(mean / std)
+        return pixels
+
+    def _grid(self, numbers: Numbers[Tensor]) -> Tensor:
+        """Where each output pixel is read from: (B, height, width, 2)."""
+        size = self.crop.size
+        # A lesson's crop shows all of its side, a centre crop the middle of it.
+        whole = self.crop.resized if isinstance(self.crop, CentreCrop) else size
+        y, x = (
+            pixel_centres(count, total, round((total - count) / 2), numbers.angle.device)
+            for count, total in zip(size, whole, strict=True)
+        )
+        # A flipped photo is read from right to left.
+        x = torch.where(numbers.flip > 0, x.flip(0), x)
+        cos, sin = numbers.angle.cos() / numbers.zoom, numbers.angle.sin() / numbers.zoom
+        return warp(x, y[:, None], size, cos, sin, (numbers.lean_down, numbers.lean_right))
+
+
+def _draw(transform: Any) -> dict[str, float]:
+    """The numbers of a flip or lighting, drawn in torchvision's order and by its own code."""
+    if isinstance(transform, v2.RandomHorizontalFlip):
+        return {"flip": float(torch.rand(1) < transform.p)}
+    if isinstance(transform, v2.RandomApply):
+        return {} if torch.rand(1) >= transform.p else _draw(transform.transforms[0])
+    params = transform.make_params([])
+    order = params["fn_idx"].tolist()  # torchvision's numbers: 0 is brightness, 1 is contrast
+    drawn = {"contrast_first": float(order.index(1) < order.index(0))}
+    for name in ("brightness", "contrast"):
+        if params[f"{name}_factor"] is not None:
+            drawn[name] = params[f"{name}_factor"]
+    return drawn
+
+
+def _light(pixels: Tensor, numbers: Numbers[Tensor]) -> None:
+    """Change brightness and contrast of (B, 3, h, w), whole levels 0..255, in place.
+
+    As torchvision does it to uint8: both end in whole levels, cut off and not rounded.
+    """
+    for first in (True, False):
+        contrasts = (numbers.contrast_first > 0) == first
+        red, green, blue = pixels.unbind(1)
+        grey = (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
+        # Added as integers: whatever the batch and the device, the same mean.
+        mean = grey.sum((1, 2), keepdim=True, dtype=torch.int32) / grey[0].numel()
+        scale = torch.where(contrasts, numbers.contrast, numbers.brightness)
+        shift = torch.where(contrasts, (1 - numbers.contrast) * mean, 0)
+        pixels.mul_(scale[:, None]).add_(shift[:, None]).clamp_(0, 255).floor_()
+
+
+def device_augment(
+    augment: AugmentConfig, size: tuple[int, int], preprocess: Preprocess, side: tuple[int, int]
+) -> DeviceAugment | None:
+    """The config's augmentation of single photos in two halves, to (height, width) `size`.
+
+    None where it has more than a lesson's or centre crop, one flip and one change of brightness
+    and contrast: then `train_transform` is the only way.
+    """
+    crop, *photo = train_pixels(augment, size, preprocess).transforms
+    kinds = [_kind(transform) for transform in photo]
+    if type(crop) not in (LessonCrop, CentreCrop) or None in kinds or len(set(kinds)) < len(kinds):
+        return None
+    return DeviceAugment(crop, photo, preprocess, side)
+
+
+def _kind(transform: Any) -> str | None:
+    """Which of the two known changes of single photos it is."""
+    if type(transform) is v2.RandomHorizontalFlip:
+        return "flip"
+    if type(transform) is v2.RandomApply and len(transform.transforms) == 1:
+        transform = transform.transforms[0]
+    if type(transform) is not v2.ColorJitter or transform.saturation or transform.hue:
+        return None
+    return "lighting"

@@ -1,0 +1,1 @@
+"""Activations of the frozen body: computed once, kept, trained on."""

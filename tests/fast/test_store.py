@@ -1,0 +1,265 @@
+"""The cache on disk: whole or not at all, whatever happens to the process, the disk, the files."""
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pets.cache.store import ABOUT, Entry, Store, megabytes
+from pets.errors import CacheError
+
+SPAWN = multiprocessing.get_context("spawn")
+KEY = {"photos": "abc", "size": (224, 224)}
+
+
+def writes(content: bytes, calls: list[int] | None = None) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        if calls is not None:
+            calls.append(1)
+        (folder / "values.bin").write_bytes(content)
+
+    return make
+
+
+def get(store: Store, content: bytes = b"12345", key: object = KEY, size: int = 5) -> Entry:
+    return store.get("activations", {"key": key}, "activations of 5 photos", size, writes(content))
+
+
+def test_an_entry_is_made_once_and_found_after_that(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    calls: list[int] = []
+    for _ in range(3):
+        store = Store(tmp_path / "cache")
+        found = store.get("activations", KEY, "some words", 3_200_000, writes(b"12345", calls))
+        assert (found.folder / "values.bin").read_bytes() == b"12345"
+        assert found.bytes == 5
+    assert calls == [1]
+    assert [r.getMessage() for r in caplog.records] == [
+        f"some words: 3.2 MB in {tmp_path}/cache",
+        f"some words: found in {tmp_path}/cache",
+        f"some words: found in {tmp_path}/cache",
+    ]
+
+
+def test_any_change_of_the_key_is_another_entry(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert get(store, b"a", {"a": 1}).folder != get(store, b"b", {"a": 2}).folder
+    assert (get(store, b"c", {"a": 1}).folder / "values.bin").read_bytes() == b"a"
+    assert get(store, b"x", [1, 2]).folder == get(store, b"y", (1, 2)).folder
+
+
+def test_a_failed_writer_leaves_nothing(tmp_path: Path) -> None:
+    def breaks(folder: Path) -> None:
+        (folder / "values.bin").write_bytes(b"half")
+        raise ValueError("no more")
+
+    store = Store(tmp_path)
+    with pytest.raises(ValueError, match="no more"):
+        store.get("activations", KEY, "words", 4, breaks)
+    assert not [p for p in tmp_path.iterdir() if not p.name.endswith(".lock")]
+    assert store.entries() == []
+
+
+def slowly(folder: str, seconds: float, started: str) -> None:
+    """In a process of its own: half of the content at once, the rest after some time."""
+
+    def make(part: Path) -> None:
+        with (part / "values.bin").open("wb") as stream:
+            stream.write(b"12")
+            stream.flush()
+            Path(started).touch()
+            time.sleep(seconds)
+            stream.write(b"345")
+        with (Path(folder) / "made").open("a") as made:
+            made.write("x")
+
+    Store(folder).get("activations", {"key": KEY}, "activations of 5 photos", 5, make)
+
+
+def wait_for(file: Path) -> None:
+    end = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < end, f"{file} did not come"
+        time.sleep(0.01)
+
+
+def test_a_killed_writer_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+    writer = SPAWN.Process(target=slowly, args=(str(tmp_path), 600, str(tmp_path / "started")))
+    writer.start()
+    wait_for(tmp_path / "started")
+    assert writer.pid is not None
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    assert [p for p in tmp_path.iterdir() if p.name.startswith(".part-")]
+    store = Store(tmp_path)
+    assert store.entries() == []
+    found = get(store)
+    assert (found.folder / "values.bin").read_bytes() == b"12345"
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".part-")]
+
+
+def test_of_two_writers_one_makes_it_and_the_other_waits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    writer = SPAWN.Process(target=slowly, args=(str(tmp_path), 1.5, str(tmp_path / "started")))
+    writer.start()
+    wait_for(tmp_path / "started")
+    calls: list[int] = []
+    found = Store(tmp_path).get(
+        "activations", {"key": KEY}, "activations of 5 photos", 5, writes(b"mine", calls)
+    )
+    writer.join()
+    assert writer.exitcode == 0
+    assert calls == []
+    assert (found.folder / "values.bin").read_bytes() == b"12345"
+    assert "another process is making it; waiting" in caplog.text
+
+
+def test_five_processes_at_once_make_one_entry(tmp_path: Path) -> None:
+    writers = [
+        SPAWN.Process(target=slowly, args=(str(tmp_path), 0.2, str(tmp_path / "started")))
+        for _ in range(5)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * 5
+    assert (tmp_path / "made").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "values.bin").write_bytes(b"123"),
+        lambda folder: (folder / "values.bin").unlink(),
+        lambda folder: (folder / ABOUT).write_text("{"),
+        lambda folder: (folder / ABOUT).unlink(),
+        lambda folder: (folder / ABOUT).write_text("[]"),
+    ],
+    ids=["cut short", "file gone", "about damaged", "about gone", "about of another kind"],
+)
+def test_a_damaged_entry_is_made_again_and_that_is_said(
+    tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    damage(get(store).folder)
+    found = get(store)
+    assert (found.folder / "values.bin").read_bytes() == b"12345"
+    assert "it is made again" in caplog.text
+
+
+def test_an_entry_for_another_key_is_not_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever its name: the key is compared, not only its hash."""
+    store = Store(tmp_path)
+    folder = get(store).folder
+    about = json.loads((folder / ABOUT).read_text())
+    about["key"]["key"]["size"] = [128, 128]
+    (folder / ABOUT).write_text(json.dumps(about))
+    assert (get(store, b"67890").folder / "values.bin").read_bytes() == b"67890"
+    assert "made for something else" in caplog.text
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(CacheError, match=r"no space|No space") as refused:
+        get(store, size=10**18)
+    assert "needs 1,000,000,000,000 MB" in str(refused.value)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(CacheError, match="Make room"):
+            get(store, b"x" * 200_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [p for p in tmp_path.iterdir() if not p.name.endswith(".lock")]
+    assert get(store, b"x" * 200_000).bytes == 200_000
+
+
+@contextlib.contextmanager
+def no_root() -> Iterator[None]:
+    """Root may write everywhere: as somebody else."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_read_only_folder_gives_what_is_there_and_refuses_the_rest() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "cache"
+        get(Store(folder))
+        Path(name).chmod(0o755)
+        folder.chmod(0o555)
+        try:
+            with no_root():
+                assert (get(Store(folder)).folder / "values.bin").read_bytes() == b"12345"
+                with pytest.raises(CacheError, match="cannot be written") as refused:
+                    get(Store(folder), key="another")
+                assert "expected a folder of your own: cache_dir=..." in str(refused.value)
+        finally:
+            folder.chmod(0o755)
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(CacheError, match=f"cache_dir={tmp_path}/cache: cannot be written"):
+        get(Store(tmp_path / "cache"))
+
+
+def test_clearing_removes_entries_and_leftovers_and_nothing_else(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    entry = get(store)
+    get(store, b"123", "another", 3)
+    (tmp_path / f".part-{entry.folder.name}-4711").mkdir()
+    (tmp_path / f".part-{entry.folder.name}-4711/values.bin").write_bytes(b"1234")
+    (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / "activations-mine").mkdir()
+    freed, busy = store.clear()
+    assert busy == []
+    assert freed > 12
+    left = {p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")}
+    assert left == {"thesis.tex", "activations-mine"}
+    assert Store(tmp_path / "nowhere").clear() == (0, [])
+
+
+def test_clearing_leaves_what_is_being_made(tmp_path: Path) -> None:
+    writer = SPAWN.Process(target=slowly, args=(str(tmp_path), 1.5, str(tmp_path / "started")))
+    writer.start()
+    wait_for(tmp_path / "started")
+    _, busy = Store(tmp_path).clear()
+    writer.join()
+    assert len(busy) == 1
+    assert writer.exitcode == 0
+    assert [entry.bytes for entry in Store(tmp_path).entries()] == [5]
+
+
+def test_entries_are_listed_by_their_last_use(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for place, key in enumerate("abc"):
+        os.utime(get(store, key=key).folder / ABOUT, (1000 + place, 1000 + place))
+    get(store, key="a")
+    assert [entry.about["key"]["key"] for entry in store.entries()] == ["a", "c", "b"]
+
+
+def test_sizes_are_for_people() -> None:
+    found = [megabytes(n) for n in (0, 1_240_000, 12_400_000, 1_250_000_000)]
+    assert found == ["0.0 MB", "1.2 MB", "12 MB", "1,250 MB"]

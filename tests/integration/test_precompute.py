@@ -1,0 +1,384 @@
+"""Activations in the place of photos: the same results in a fraction of the time, never stale."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pets.cache.store import Store
+from pets.checkpoints import read_checkpoint
+from pets.config import TrainConfig
+from pets.data.activations import Activations
+from pets.data.module import PetsDataModule, prepare_photos
+from pets.data.splits import TRAIN, VALID
+from pets.models.classifier import Classifier, new_body, new_classifier
+from pets.precompute.activations import activations
+from pets.precompute.feed import feed
+from tests.conftest import train_config
+from tests.integration.conftest import SMALL, Pets
+from tests.integration.runs import metrics, same, scalars, status, weights
+
+HEAD = ("plan=frozen4", *SMALL[:-1])
+PRE = ("precompute=true", "cache_dir=cache")
+
+
+def photos_copy(drawn: Path, folder: Path) -> Path:
+    root = folder / "pets"
+    shutil.copytree(drawn, root)
+    return root
+
+
+def made(folder: Path) -> list[str]:
+    """The names of the cache's entries."""
+    return sorted(entry.folder.name for entry in Store(folder / "cache").entries())
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
+    """A run on activations, with the cache beside its outputs."""
+    pets = Pets(tmp_path_factory.mktemp("cached"))
+    pets("train", f"data.root={drawn}", *HEAD, *PRE)
+    return pets.runs()[0]
+
+
+def test_it_is_the_same_training_as_on_photos_that_are_not_augmented(
+    cached: Path, pets: Pets, drawn: Path
+) -> None:
+    pets("train", f"data.root={drawn}", *HEAD, "augment=none")
+    (plain,) = pets.runs()
+    for ours, theirs in zip(metrics(cached), metrics(plain), strict=True):
+        for name in ("train_loss", "valid_loss", "error_rate", "mean_class_accuracy"):
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), abs=1e-5)
+    for split in ("valid", "test"):
+        ours, theirs = (status(run)["results"][split] for run in (cached, plain))
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["per_class"] == theirs["per_class"]
+    assert weights(cached).keys() == weights(plain).keys()
+    torch.testing.assert_close(weights(cached), weights(plain), rtol=1e-4, atol=1e-5)
+
+
+def test_the_run_is_an_ordinary_one(cached: Path, drawn: Path) -> None:
+    """Measured on the photos it has the metrics that it had on activations; it predicts."""
+    pets = Pets(cached.parents[1])
+    results = status(cached)["results"]
+    for split in ("valid", "test"):
+        pets("eval", f"run={cached}", f"split={split}")
+        found = json.loads((cached / f"eval/{split}_last.json").read_text())
+        assert found["loss"] == pytest.approx(results[split]["loss"], abs=1e-5)
+        assert found["per_class"] == results[split]["per_class"]
+    photo = next((drawn / "images").iterdir())
+    said = pets("predict", f"run={cached}", f"source={photo}").stdout
+    assert photo.name in said
+
+
+def test_it_says_what_it_does(pets: Pets, drawn: Path) -> None:
+    first = pets("train", f"data.root={drawn}", *HEAD, *PRE, "plan.stages.head.epochs=2").stdout
+    assert "activations of 100 photos (tf_efficientnet_lite0, 96 x 96 pixels): 1.0 MB in" in first
+    assert "off on activations: all augmentation; precompute.views=4 keeps" in first
+    assert "activations/s" in first
+    second = pets("train", f"data.root={drawn}", *HEAD, *PRE, "plan.stages.head.epochs=2").stdout
+    assert "activations of 100 photos (tf_efficientnet_lite0, 96 x 96 pixels): found in" in second
+    one, two = pets.runs()
+    assert same(weights(one), weights(two))
+    assert set(status(one)["seconds"]) == {"head/precompute", "head"}
+    assert status(one)["speed"]["head"]["images_per_second"] > 0
+    listed = pets("cache", "list", "cache_dir=cache").stdout.splitlines()
+    assert len(listed) == 2
+    assert "activations of 100 photos" in listed[0]
+    assert "1.0 MB freed" in pets("cache", "clear", "cache_dir=cache").stdout
+    assert made(pets.folder) == []
+
+
+def test_a_sweep_shares_one_pass(pets: Pets, drawn: Path) -> None:
+    said = pets(
+        "train", "-m", f"data.root={drawn}", *HEAD, *PRE,
+        "plan.stages.head.lr=1e-3,3e-3", "plan.stages.head.epochs=2,3", "seed=0,1",
+    ).stdout  # fmt: skip
+    assert said.count("MB in ") == 1
+    assert said.count("found in") == 7
+    assert len(pets.runs()) == 8
+    assert len(made(pets.folder)) == 1
+    losses = {metrics(run)[-1]["valid_loss"] for run in pets.runs()}
+    assert len(losses) == 8
+
+
+def test_a_frozen_stage_runs_on_activations_and_the_next_on_photos(
+    cached: Path, pets: Pets, drawn: Path
+) -> None:
+    said = pets("train", f"data.root={drawn}", *SMALL, *PRE).stdout
+    assert "activations/s" in said
+    assert "images/s" in said
+    (run,) = pets.runs()
+    rows = metrics(run)
+    assert [row["stage"] for row in rows] == ["head"] * 2 + ["body"] * 3
+    assert rows[:2] == metrics(cached)
+    moved = [
+        name
+        for name, value in weights(cached).items()
+        if name.startswith("model.body") and not torch.equal(value, weights(run)[name])
+    ]
+    assert len(moved) > 50
+
+
+def test_a_killed_run_goes_on_to_the_same_end(cached: Path, pets: Pets, drawn: Path) -> None:
+    """Killed while it passes photos through the body, and resumed."""
+    words = [sys.executable, "-m", "pets", "train", f"data.root={drawn}", *HEAD, *PRE]
+    process = subprocess.Popen(words, cwd=pets.folder, start_new_session=True)
+    end = time.monotonic() + 120
+    while not list((pets.folder / "cache").glob(".part-*/values.npy")):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert made(pets.folder) == []
+    (run,) = pets.runs()
+    pets("train", f"resume={run}")
+    assert len(made(pets.folder)) == 1
+    assert metrics(run) == metrics(cached)
+    assert same(weights(run), weights(cached))
+
+
+def test_the_finder_runs_on_activations(pets: Pets, drawn: Path) -> None:
+    given = ("lr_finder.steps=30", "lr_finder.start_lr=1e-4", "data.num_workers=0")
+    said = pets("find-lr", f"data.root={drawn}", *SMALL[:3], *PRE, *given).stdout
+    assert "activations of 100 photos" in said
+    (numbers,) = pets.folder.glob("outputs/*/lr_finder/fresh_head.json")
+    on_activations = [p["loss"] for p in json.loads(numbers.read_text())["points"]]
+    shutil.rmtree(pets.folder / "outputs")
+    pets("find-lr", f"data.root={drawn}", *SMALL[:3], "augment=none", *given)
+    (numbers,) = pets.folder.glob("outputs/*/lr_finder/fresh_head.json")
+    on_photos = [p["loss"] for p in json.loads(numbers.read_text())["points"]]
+    assert on_activations[:20] == pytest.approx(on_photos[:20], abs=1e-4)
+
+
+# What follows runs in this process: the cache's key and rows.
+
+
+def learner(root: Path, *words: str) -> tuple[TrainConfig, Classifier, PetsDataModule]:
+    """Config, network and data on a cache beside the photos."""
+    config = train_config(
+        f"data.root={root}", f"cache_dir={root.parent}/cache", *HEAD, "precompute.enabled=true",
+        "trainer.accelerator=cpu", *words,
+    )  # fmt: skip
+    body, preprocess, _ = new_body(config.model)
+    photos = prepare_photos(config.data)
+    size = config.data.height_width
+    model = new_classifier(body, config.model, photos.classes, preprocess, size, config.seed)
+    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
+    return config, model, data
+
+
+def found(root: Path, *words: str) -> dict[str, Activations]:
+    return activations(*learner(root, *words))
+
+
+def passes(caplog: pytest.LogCaptureFixture) -> int:
+    """How many passes were made since the last question."""
+    count = sum(" MB in " in r.getMessage() for r in caplog.records)
+    caplog.clear()
+    return count
+
+
+@pytest.fixture
+def photos(drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Path:
+    """Photos that may be changed, and whose activations are in the cache."""
+    caplog.set_level(logging.INFO)
+    root = photos_copy(drawn, tmp_path)
+    found(root)
+    assert passes(caplog) == 1
+    found(root)
+    assert passes(caplog) == 0
+    return root
+
+
+def test_rows_are_those_of_the_photos(photos: Path) -> None:
+    config, model, data = learner(photos)
+    kept = activations(config, model, data)
+    model.eval()
+    for split in (TRAIN, VALID):
+        data.feed(data.size)
+        rows = data.photos.of(split)
+        inputs = torch.stack(
+            [
+                data._dataset(VALID).transform(data._dataset(split).photos[place])
+                for place in (0, 7, len(rows) - 1)
+            ]
+        )
+        with torch.no_grad():
+            maps = model.body(data.normalize(inputs))
+        expected = torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], 1)
+        data.feed(data.size, kept)
+        values, targets = data._dataset(split).__getitems__([0, 7, len(rows) - 1])
+        torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-4)
+        assert targets.tolist() == [
+            data.photos.classes.index(rows[place].label) for place in (0, 7, len(rows) - 1)
+        ]
+
+
+def test_an_edited_photo_is_a_miss(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Same name, same size, same time of change."""
+    photo = sorted((photos / "images").iterdir())[3]
+    before, content = photo.stat(), bytearray(photo.read_bytes())
+    content[-40] ^= 1
+    photo.write_bytes(content)
+    os.utime(photo, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert photo.stat().st_size == before.st_size
+    found(photos)
+    assert passes(caplog) == 1
+
+
+def test_a_renamed_photo_is_no_miss_and_keeps_its_row(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, _, data = learner(photos)
+    old = data.photos.of(TRAIN)[5]
+    (content,) = data.photos.contents([old])
+    label = old.label
+    (photos / old.path).rename(photos / "images" / f"{label}_999.jpg")
+    config, model, data = learner(photos)
+    kept = activations(config, model, data)
+    assert passes(caplog) == 0
+    (renamed,) = [row for row in data.photos.rows if row.path.endswith(f"{label}_999.jpg")]
+    assert data.photos.contents([renamed]) == [content]
+    assert content in kept[TRAIN].rows
+
+
+def test_a_moved_folder_another_split_and_other_labels_are_no_miss(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found(photos, "data.split_seed=7")
+    found(photos, "data.label_regex='^(.)'")
+    found(photos, "seed=3", "model/head=concat_pool", "plan.stages.head.lr=1e-2", "augment=trivial")
+    moved = photos.rename(tmp_path / "elsewhere")
+    found(moved)
+    assert passes(caplog) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "data.size=64",
+        "precompute.dtype=float16",
+        "model.channels_last=false",
+        "precompute.views=1",
+        "precompute.engine=folded",
+        "trainer.precision=bf16-mixed",
+    ],
+)
+def test_another_setting_is_a_miss(
+    photos: Path, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    found(photos, change)
+    assert passes(caplog) >= 1
+    found(photos)
+    assert passes(caplog) == 0
+
+
+def test_other_weights_are_a_miss(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One number of one tensor, under the same name of network and package."""
+    config, model, data = learner(photos)
+    with torch.no_grad():
+        next(model.body.parameters())[0, 0, 1, 1] += 1e-6
+    activations(config, model, data)
+    assert passes(caplog) == 1
+
+
+def test_another_photo_or_one_less_is_a_miss(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = sorted((photos / "images").iterdir())[-1]
+    gone.rename(photos.parent / "gone.jpg")
+    found(photos)
+    assert passes(caplog) == 1
+    (photos.parent / "gone.jpg").rename(gone)
+    found(photos)
+    assert passes(caplog) == 0
+
+
+def test_two_photos_of_the_same_content_share_a_row(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photo = sorted((photos / "images").iterdir())[0]
+    shutil.copy(photo, photo.with_name(photo.stem.rpartition("_")[0] + "_998.jpg"))
+    config, model, data = learner(photos)
+    kept = activations(config, model, data)
+    assert passes(caplog) == 0  # the set of contents is the same
+    data.feed(data.size, kept)
+    assert sum(len(data.photos.of(split)) for split in ("train", "valid", "test")) == 101
+
+
+def test_views_are_augmented_each_and_chosen_by_the_draw(photos: Path) -> None:
+    config, model, data = learner(photos, "precompute.views=3")
+    kept = activations(config, model, data)
+    train, valid = kept[TRAIN], kept[VALID]
+    assert train.values.shape == (60, 3, 2560)
+    assert valid.values.shape == (40, 1, 2560)
+    between_views = (train.values[:, 0] - train.values[:, 1]).abs().mean()
+    between_photos = (train.values[:-1, 0] - train.values[1:, 0]).abs().mean()
+    assert 0.05 * between_photos < between_views < between_photos
+    data.feed(data.size, kept)
+    data.begin("head")
+    loader = data.train_dataloader()
+    seen = set()
+    for epoch in range(12):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        for batch, _ in loader:
+            for row in batch:
+                (at,) = torch.nonzero((train.values == row).all(-1)).tolist()
+                seen.add(tuple(at))
+    assert len(seen) > 0.9 * 60 * 3
+
+
+def test_a_head_without_classify_gets_whole_maps(photos: Path) -> None:
+    _, model, data = learner(photos)
+    config, _, _ = learner(photos)
+
+    class Own(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1)[:, :10]
+
+    model.head = Own()
+    stage = config.plan.stages["head"]
+    feed(config, stage, model, data)
+    assert data.activations is not None
+    assert data.activations[TRAIN].values.shape == (100, 1, 1280, 3, 3)
+    batch, _ = next(iter(data.val_dataloader()))
+    assert torch.equal(model.from_activations(batch), batch.flatten(1)[:, :10])
+
+
+def test_checkpoints_hold_the_whole_network(cached: Path) -> None:
+    found = read_checkpoint(cached / "checkpoints/last.ckpt")
+    assert len([name for name in found["state_dict"] if name.startswith("model.body")]) > 200
+
+
+def test_speed_is_in_tensorboard(cached: Path) -> None:
+    for tag in ("speed/images_per_second", "speed/waited"):
+        values = [point.value for point in scalars(cached, tag)]
+        assert len(values) == 2
+        assert all(value >= 0 for value in values)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("precompute.views=2",), "precompute: views=2 has no effect without precompute=true"),
+        (("precompute=maybe",), "precompute.enabled=maybe: expected true or false"),
+        (("precompute=true", "model.frozen_norm=train"), "precompute=true with model.frozen_norm"),
+        (("precompute=true", "plan.stages.head.freeze_to=0"), "precompute=true has no effect"),
+        (("precompute=true", "cache_dir=/dev/null/x"), "cache_dir=/dev/null/x: cannot be written"),
+        (("precompute.engine=warp",), "precompute.engine=warp: expected"),
+        (("data.cache_side=300",), "data: cache_side has no effect with cache=none"),
+        (("data.cache=decoded", "data.cache_side=90"), "data: cache_side=90 is smaller than size"),
+    ],
+)
+def test_a_mistake_is_one_line(pets: Pets, drawn: Path, words: tuple[str, ...], line: str) -> None:
+    assert pets.one_line("train", f"data.root={drawn}", *HEAD, *words).startswith(line)

@@ -1,0 +1,174 @@
+"""What a training step can be told: sizes, averaged weights, smoothed labels, precision."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import EMAWeightAveraging
+from torch.nn import functional as F
+
+from pets.checkpoints import read_checkpoint
+from pets.data.module import PetsDataModule, prepare_photos
+from pets.devices import device_type, fast_precision, settled
+from pets.lightning import build_callbacks, trainer
+from pets.models.classifier import new_body
+from pets.plan.transfer import TransferModule, new_module
+from tests.conftest import train_config
+from tests.integration.conftest import SMALL, Pets
+from tests.integration.runs import metrics, same, scalars, status, weights
+from tests.integration.test_resume import killed_after
+
+
+def learner(drawn: Path, *words: str) -> tuple[TransferModule, PetsDataModule, Any]:
+    """A module about to train its head, its data and its config."""
+    config = train_config(f"data.root={drawn}", *SMALL, "trainer.accelerator=cpu", *words)
+    body, preprocess, _ = new_body(config.model)
+    photos = prepare_photos(config.data)
+    module = new_module(config, body, preprocess, photos.classes)
+    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
+    module.begin("head", config.plan.stages["head"], 0, 1)
+    data.begin("head")
+    return module, data, config
+
+
+def test_small_pictures_first(pets: Pets, drawn: Path) -> None:
+    words = ("plan=progressive", *SMALL[:5], "plan.stages.body.epochs=2")
+    sizes = ("plan.stages.head_small.size=64", "plan.stages.body_small.size=80")
+    pets("train", f"data.root={drawn}", *words, *sizes)
+    (run,) = pets.runs()
+    stages = [row["stage"] for row in metrics(run)]
+    assert stages == ["head_small"] * 4 + ["body_small"] * 2 + ["body"] * 2
+    assert read_checkpoint(run / "checkpoints/last.ckpt")["pets"]["size"] == [96, 96]
+    pets("eval", f"run={run}", "split=test")
+    found = json.loads((run / "eval/test_last.json").read_text())
+    assert found["loss"] == pytest.approx(status(run)["results"]["test"]["loss"], abs=1e-6)
+
+
+def test_each_stage_gets_pictures_of_its_size_and_checkpoints_say_which(
+    pets: Pets, drawn: Path
+) -> None:
+    short = ("plan.stages.head.epochs=2", "plan.stages.body.epochs=2")
+    given = ("plan.stages.head.size=[64,48]", "plan.stages.body.size=128")
+    pets("train", f"data.root={drawn}", *SMALL[:5], *short, *given)
+    (run,) = pets.runs()
+    assert read_checkpoint(run / "checkpoints/last.ckpt")["pets"]["size"] == [128, 128]
+    pets("eval", f"run={run}", "split=valid")
+    found = json.loads((run / "eval/valid_last.json").read_text())
+    assert found["loss"] == pytest.approx(status(run)["results"]["valid"]["loss"], abs=1e-6)
+
+
+def test_a_network_that_takes_one_size_only_says_so(pets: Pets, drawn: Path) -> None:
+    vit = ("model=timm", "model.name=vit_tiny_patch16_224", "model.weights=none")
+    said = pets("train", f"data.root={drawn}", *vit, "data.size=96", code=1).stderr.splitlines()
+    assert said[-1] == (
+        "plan.stages.head: vit_tiny_patch16_224 takes no pictures of 96 x 96 pixels; expected "
+        "data.size=224"
+    )
+
+
+class Weights(Callback):
+    """The head's weights after every optimizer step."""
+
+    def __init__(self) -> None:
+        self.seen: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *about: Any) -> None:
+        self.seen.append(pl_module.model.head.linear.weight.detach().clone())
+
+
+def test_ema_validates_and_keeps_the_average_of_the_weights(drawn: Path) -> None:
+    module, data, config = learner(drawn, "callbacks=ema", "callbacks.ema.decay=0.6")
+    seen = Weights()
+    (ema,) = [c for c in build_callbacks(config.callbacks) if isinstance(c, EMAWeightAveraging)]
+    trainer(config.trainer, max_epochs=2, callbacks=[seen, ema]).fit(module, datamodule=data)
+    assert len(seen.seen) == 6
+    average = seen.seen[0]
+    for weight in seen.seen[1:]:
+        average = 0.6 * average + 0.4 * weight
+    torch.testing.assert_close(module.model.head.linear.weight.detach(), average)
+    assert not torch.allclose(average, seen.seen[-1], rtol=1e-2)
+
+
+def test_a_run_with_ema_is_killed_and_resumed_to_the_same_end(pets: Pets, drawn: Path) -> None:
+    ema = ("callbacks=ema", "callbacks.ema.decay=0.6", "plan=frozen4", *SMALL[:5])
+    pets("train", f"data.root={drawn}", *ema)
+    (whole,) = pets.runs()
+    other = Pets(pets.folder / "other")
+    other.folder.mkdir()
+    run = killed_after(other, 2, f"data.root={drawn}", *ema)
+    other("train", f"resume={run}")
+    assert metrics(run) == metrics(whole)
+    assert same(weights(run), weights(whole))
+    other("eval", f"run={run}", "split=valid")
+    found = json.loads((run / "eval/valid_last.json").read_text())
+    assert found["loss"] == pytest.approx(float(metrics(run)[-1]["valid_loss"]), abs=1e-6)
+
+
+def test_labels_are_smoothed_in_training_only(drawn: Path) -> None:
+    plain, data, _ = learner(drawn)
+    smooth, _, _ = learner(drawn, "label_smoothing=0.2")
+    data.trainer = None
+    photos, targets = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    logits = plain(photos)
+    assert float(plain.training_step((photos, targets), 0)) == pytest.approx(
+        float(F.cross_entropy(logits, targets)), abs=1e-6
+    )
+    wrong = -logits.log_softmax(1).mean()
+    right = F.cross_entropy(logits, targets)
+    expected = 0.8 * float(right) + 0.2 * float(wrong)
+    assert float(smooth.training_step((photos, targets), 0)) == pytest.approx(expected, abs=1e-6)
+    smooth.validation_step((photos, targets), 0)
+    assert smooth.metrics.compute()["loss"] == pytest.approx(float(right), abs=1e-6)
+
+
+def test_gradients_are_clipped_and_accumulated(drawn: Path) -> None:
+    norms: list[float] = []
+
+    class Norms(Callback):
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            found = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            norms.append(math.sqrt(sum(float(g.square().sum()) for g in found)))
+
+    module, data, config = learner(
+        drawn, "trainer.gradient_clip_val=0.05", "trainer.accumulate_grad_batches=3"
+    )
+    fit = trainer(config.trainer, max_epochs=4, callbacks=[Norms()])
+    fit.fit(module, datamodule=data)
+    assert fit.global_step == 4  # three batches an epoch
+    assert len(norms) == 4
+    steps = [state["exp_avg"].norm() for state in fit.optimizers[0].state.values()]
+    assert max(norms) > 0.05
+    assert max(steps) < 0.05
+
+
+def test_precision_is_what_the_device_is_fast_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
+    assert fast_precision("cpu") == "32-true"
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: True)
+    assert fast_precision("cpu") == "bf16-mixed"
+    for bf16, precision in ((True, "bf16-mixed"), (False, "32-true")):
+        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda bf16=bf16, **_: bf16)
+        assert fast_precision("cuda") == precision
+    assert fast_precision("mps") == "32-true"
+    chosen = settled({"accelerator": "cpu", "precision": "auto", "devices": 1})
+    assert chosen == {"accelerator": "cpu", "precision": "bf16-mixed", "devices": 1}
+    assert settled({"accelerator": "cpu", "precision": "64-true"})["precision"] == "64-true"
+    assert device_type("cpu") == "cpu"
+
+
+def test_a_run_says_how_fast_it_was_and_what_would_help(trained: Path) -> None:
+    log = (trained / "train.log").read_text()
+    assert log.count(" images/s, ") == 2
+    assert log.count(" % of the time waiting for them") == 2
+    speed = status(trained)["speed"]
+    assert set(speed) == {"head", "body"}
+    for stage in speed.values():
+        assert stage["images_per_second"] > 0
+        assert 0 < stage["waited"] < 1
+    shares = [point.value for point in scalars(trained, "speed/waited")]
+    assert len(shares) == 5
+    assert all(0 < share < 1 for share in shares)
