@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -198,10 +199,10 @@ def environment() -> dict[str, Any]:
 
 @cache
 def _packages() -> dict[str, str]:
-    from importlib.metadata import distributions
-
-    packages = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
-    return dict(sorted(packages.items(), key=lambda item: item[0].lower()))
+    """Name and version of what is installed, by the folders alone: reading the metadata of a
+    hundred packages takes a second."""
+    found = (folder.stem for place in sys.path for folder in Path(place).glob("*.dist-info"))
+    return dict(sorted(stem.split("-", 1) for stem in found if "-" in stem))
 
 
 @cache  # what runs is the code that was loaded, whatever becomes of the files

@@ -4,37 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, wraps
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+from tqdm import tqdm
 
 Answer = TypeVar("Answer")
 _DIGEST = 16  # bytes
 _FILE = "contents.bin"
 
 
-def once_a_content(ask: Callable[[Path], Answer]) -> Callable[[Path], Answer]:
-    """`ask` about a file, remembered until the file is written to: the jobs of a sweep in one
-    process read their photos once. Nothing can write to a file without changing its ctime."""
+class OnceAContent(Generic[Answer]):
+    """A question about a file, whose answer is remembered until the file is written to: the jobs
+    of a sweep in one process read their photos once.
 
-    @lru_cache(maxsize=1_000_000)
-    def remembered(file: Path, *about: int) -> Answer:
-        return ask(file)
+    Nothing can write to a file without changing its ctime.
+    """
 
-    @wraps(ask)
-    def asked(file: Path) -> Answer:
-        found = file.stat()
-        times = found.st_mtime_ns, found.st_ctime_ns
-        return remembered(file.absolute(), found.st_ino, found.st_size, *times)
+    def __init__(self, ask: Callable[[Path], Answer]) -> None:
+        self.ask = ask
+        self.known: dict[tuple[str, tuple[int, ...]], Answer] = {}
 
-    return asked
+    def of_all(self, files: Sequence[Path], doing: str) -> list[Answer]:
+        """The answers; new ones by several threads, with a progress bar that says what is done."""
+        keys = [_state(file) for file in files]
+        new = {key: file for key, file in zip(keys, files, strict=True) if key not in self.known}
+        if new:
+            with ThreadPoolExecutor() as pool:
+                answers = pool.map(self.ask, new.values())
+                bar = tqdm(answers, doing, len(new), unit="photo", leave=False, disable=None)
+                self.known.update(zip(new, bar, strict=True))
+        return [self.known[key] for key in keys]
+
+
+def _state(file: Path) -> tuple[str, tuple[int, ...]]:
+    found = file.stat()
+    times = found.st_mtime_ns, found.st_ctime_ns
+    return str(file.absolute()), (found.st_ino, found.st_size, *times)
 
 
 def digests(files: Sequence[Path]) -> list[bytes]:
     """A hash of each file's bytes. Raises OSError."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(_digest, files))
+    return _digest.of_all(files, "reading photos")
+
+
+@OnceAContent
+def _digest(file: Path) -> bytes:
+    return blake2b(file.read_bytes(), digest_size=_DIGEST).digest()
 
 
 def digest_of_set(contents: Sequence[bytes]) -> str:
@@ -52,8 +69,3 @@ def read_contents(folder: Path) -> dict[bytes, int]:
     names = (folder / _FILE).read_bytes()
     starts = range(0, len(names), _DIGEST)
     return {names[at : at + _DIGEST]: row for row, at in enumerate(starts)}
-
-
-@once_a_content
-def _digest(file: Path) -> bytes:
-    return blake2b(file.read_bytes(), digest_size=_DIGEST).digest()

@@ -6,17 +6,14 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from tqdm import tqdm
-
 from pets.config import DataConfig
-from pets.data.contents import digests, once_a_content
+from pets.data.contents import OnceAContent, digests
 from pets.data.images import UnreadableImage, open_rgb
 from pets.data.labels import (
     find_photos,
@@ -66,8 +63,13 @@ class Photos:
         return whole.hexdigest()
 
     def contents(self, rows: Sequence[Photo]) -> list[bytes]:
-        """A hash of the bytes of each of these photos, as they are now."""
-        return digests([self.root / photo.path for photo in rows])
+        """A hash of the bytes of each of these photos, as they were when this was first asked."""
+        return [self._contents[photo.path] for photo in rows]
+
+    @cached_property
+    def _contents(self) -> dict[str, bytes]:
+        paths = [photo.path for photo in self.rows]
+        return dict(zip(paths, digests([self.root / path for path in paths]), strict=True))
 
     def save(self, file: Path) -> None:
         """Write the table as CSV."""
@@ -196,16 +198,14 @@ def _listed(paths: list[str], root: Path, config: DataConfig) -> list[str]:
 def _readable(root: Path, labels: dict[str, str]) -> dict[str, str]:
     """Decode every photo once and leave out those that cannot be read, saying which."""
 
-    with ThreadPoolExecutor() as pool:
-        checks = pool.map(_problem, (root / path for path in labels))
-        bar = tqdm(checks, "checking photos", len(labels), leave=False, disable=None)
-        problems = dict(zip(labels, bar, strict=True))
+    files = [root / path for path in labels]
+    problems = dict(zip(labels, _problem.of_all(files, "checking photos"), strict=True))
     for line in filter(None, problems.values()):
         log.warning("left out: %s", line)
     return {path: label for path, label in labels.items() if problems[path] is None}
 
 
-@once_a_content
+@OnceAContent
 def _problem(file: Path) -> str | None:
     try:
         open_rgb(file)

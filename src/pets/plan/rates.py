@@ -28,14 +28,15 @@ def spread(lr: float | tuple[float, float], n: int) -> list[float]:
 
 
 def param_groups(model: Classifier, rates: list[float]) -> list[dict[str, Any]]:
-    """Every parameter, by layer group; norms and biases apart, without weight decay.
+    """Every parameter that trains, by layer group; norms and biases apart, without weight decay.
 
     Each group carries its layer group's `name` and its `lr`.
     """
     groups = []
     for (name, parameters), rate in zip(model.layer_groups, rates, strict=True):
-        decayed = [p for p in parameters if p.ndim > 1]
-        others = [p for p in parameters if p.ndim <= 1]
+        training = [p for p in parameters if p.requires_grad]
+        decayed = [p for p in training if p.ndim > 1]
+        others = [p for p in training if p.ndim <= 1]
         if decayed:
             groups.append({"params": decayed, "lr": rate, "name": name})
         if others:

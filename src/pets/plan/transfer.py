@@ -28,7 +28,7 @@ class TransferModule(LightningModule):
     """Cross-entropy training of a `Classifier`, a stage at a time.
 
     `begin` sets the stage before each `fit`: what is frozen, at which rates, and the seed of the
-    stage's dropout and batch transforms. All parameters are in the optimizer in every stage.
+    stage's dropout and batch transforms. The optimizer holds what trains in the stage.
     """
 
     def __init__(
