@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import os
 import pickle
@@ -19,12 +20,27 @@ from pets.errors import RunError
 FORMAT = 1
 
 
+class HeldCheckpoint:
+    """A checkpoint in memory, to be written later or never: pass it to `Trainer.save_checkpoint` as
+    `storage_options`."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, Any] = {}
+
+    def write(self, path: Path) -> None:
+        """Put it where it belongs. Raises RunError where it cannot be written."""
+        AtomicCheckpointIO().save_checkpoint(self.content, path)
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints through `write_atomically`, read with `read_checkpoint`."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
+        if isinstance(storage_options, HeldCheckpoint):
+            storage_options.content = copy.deepcopy(checkpoint)
+            return
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         try:

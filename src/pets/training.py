@@ -39,6 +39,7 @@ from pets.models.classifier import HEAD, new_body
 from pets.models.weights import empty_network
 from pets.plan.freezing import frozen_groups
 from pets.plan.transfer import TransferModule, new_module
+from pets.precompute.builders import check_engine
 from pets.precompute.feed import check_feed, feed
 from pets.run_dir import RunDir
 from pets.seeding import derive
@@ -181,6 +182,7 @@ def check_signatures(config: LearnerConfig) -> None:
     for name, node in config.logger.items():
         check_signature(f"logger.{name}", node, ("save_dir",))
     check_trainer(config.trainer)
+    check_engine(config.precompute.engine, device_type(config.trainer.get("accelerator", "auto")))
     if config.compile:
         check_compiler()
 
@@ -193,7 +195,7 @@ def body_of(config: TrainConfig, run: RunDir) -> tuple[Body, Preprocess, str]:
     """
     last = run.checkpoint()
     if not last.exists():
-        return new_body(config.model)
+        return new_body(config.model, config.seed)
     about = read_checkpoint(last)["pets"]
     body = Body(empty_network(config.model), config.model)
     return body, Preprocess(**about["preprocess"]), str(last)

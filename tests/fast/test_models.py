@@ -43,7 +43,7 @@ def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def classifier(*overrides: str, seed: int = 0) -> Classifier:
     config = model_config(*overrides)
-    body, preprocess, _ = new_body(config)
+    body, preprocess, _ = new_body(config, 0)
     return new_classifier(body, config, CLASSES, preprocess, (64, 64), seed)
 
 
@@ -153,7 +153,7 @@ ARCHITECTURES = [
 @pytest.mark.parametrize(("library", "name", "features"), ARCHITECTURES)
 def test_any_architecture_has_a_map_and_groups(library: str, name: str, features: int) -> None:
     config = model_config(f"model={library}", f"model.name={name}", "model.weights=none")
-    body, _, _ = new_body(config)
+    body, _, _ = new_body(config, 0)
     assert body.features == features
     grouped = [p for _, names in body.groups for p in names]
     assert sorted(grouped) == sorted(n for n, _ in body.named_parameters())
@@ -162,7 +162,7 @@ def test_any_architecture_has_a_map_and_groups(library: str, name: str, features
 
 def test_a_vits_map_is_its_tokens_in_place() -> None:
     config = model_config("model=timm", "model.name=test_vit", "model.weights=none")
-    body = new_body(config)[0].eval()
+    body = new_body(config, 0)[0].eval()
     size = body.network.pretrained_cfg["input_size"][-1]
     photos = torch.randn(1, 3, size, size)
     with torch.no_grad():
@@ -175,7 +175,7 @@ def test_a_vits_map_is_its_tokens_in_place() -> None:
 def test_a_torchvision_transformer_says_where_to_go() -> None:
     config = model_config("model=torchvision", "model.name=vit_b_32", "model.weights=none")
     with pytest.raises(ConfigError, match=r"vit_b_32: .*from timm"):
-        new_body(config)
+        new_body(config, 0)
 
 
 def test_resnets_are_cut_as_in_the_lesson(resnet18: Path) -> None:
@@ -198,7 +198,7 @@ def test_resnets_are_cut_as_in_the_lesson(resnet18: Path) -> None:
 def test_wrong_groups_are_refused(groups: str, line: str) -> None:
     config = model_config("model=resnet18", "model.weights=none", f"model.groups={groups}")
     with pytest.raises(ConfigError, match=line):
-        new_body(config)
+        new_body(config, 0)
 
 
 def test_heads_pool_as_they_say_and_start_at_zero() -> None:
@@ -308,3 +308,10 @@ def test_without_a_network_the_ways_out_are_said(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(WeightsError, match=r"cannot be had from the net .*\(1\).*\(2\).*\(3\)"):
         load_pretrained(model_config("model=convnext_tiny"))
+
+
+def test_random_weights_depend_on_the_seed_alone() -> None:
+    config = train_config("model=resnet18", "model.weights=none").model
+    first, again, other = (new_body(config, seed)[0].state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["network.conv1.weight"], other["network.conv1.weight"])

@@ -41,7 +41,7 @@ class Bench:
 
     def __init__(self, drawn: Path, *overrides: str) -> None:
         config = train_config(f"data.root={drawn}", *TINY, *overrides)
-        body, preprocess, _ = new_body(config.model)
+        body, preprocess, _ = new_body(config.model, config.seed)
         photos = prepare_photos(config.data)
         self.config = config
         self.module: TransferModule = new_module(config, body, preprocess, photos.classes)

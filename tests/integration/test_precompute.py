@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from pets.data.splits import TRAIN, VALID
 from pets.models.classifier import Classifier, new_body, new_classifier
 from pets.precompute.activations import activations
 from pets.precompute.feed import feed
-from tests.conftest import train_config
+from tests.conftest import need, train_config
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights
 
@@ -77,6 +78,20 @@ def test_the_run_is_an_ordinary_one(cached: Path, drawn: Path) -> None:
     photo = next((drawn / "images").iterdir())
     said = pets("predict", f"run={cached}", f"source={photo}").stdout
     assert photo.name in said
+
+
+@pytest.mark.parametrize("engine", ["folded", "openvino"])
+def test_another_engine_gives_the_same_results(
+    cached: Path, pets: Pets, drawn: Path, engine: str
+) -> None:
+    need(find_spec(engine) is not None or engine == "folded", f"{engine} is not installed")
+    pets("train", f"data.root={drawn}", *HEAD, *PRE, f"precompute.engine={engine}")
+    (run,) = pets.runs()
+    for ours, theirs in zip(metrics(run), metrics(cached), strict=True):
+        assert float(ours["valid_loss"]) == pytest.approx(float(theirs["valid_loss"]), abs=1e-4)
+    pets("eval", f"run={run}", "split=test")
+    found = json.loads((run / "eval/test_last.json").read_text())
+    assert found["loss"] == pytest.approx(status(run)["results"]["test"]["loss"], abs=1e-4)
 
 
 def test_it_says_what_it_does(pets: Pets, drawn: Path) -> None:
@@ -169,7 +184,7 @@ def learner(root: Path, *words: str) -> tuple[TrainConfig, Classifier, PetsDataM
         f"data.root={root}", f"cache_dir={root.parent}/cache", *HEAD, "precompute.enabled=true",
         "trainer.accelerator=cpu", *words,
     )  # fmt: skip
-    body, preprocess, _ = new_body(config.model)
+    body, preprocess, _ = new_body(config.model, config.seed)
     photos = prepare_photos(config.data)
     size = config.data.height_width
     model = new_classifier(body, config.model, photos.classes, preprocess, size, config.seed)
@@ -376,6 +391,9 @@ def test_speed_is_in_tensorboard(cached: Path) -> None:
         (("precompute=true", "plan.stages.head.freeze_to=0"), "precompute=true has no effect"),
         (("precompute=true", "cache_dir=/dev/null/x"), "cache_dir=/dev/null/x: cannot be written"),
         (("precompute.engine=warp",), "precompute.engine=warp: expected"),
+        (("precompute.engine=auto",), "precompute: engine=auto has no effect without precompute"),
+        (("precompute=true", "data.cache=decoded"), "data.cache=decoded has no effect with precom"),
+        (("precompute=true", "compile=true"), "compile=true has no effect with precompute=true"),
         (("data.cache_side=300",), "data: cache_side has no effect with cache=none"),
         (("data.cache=decoded", "data.cache_side=90"), "data: cache_side=90 is smaller than size"),
     ],

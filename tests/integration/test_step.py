@@ -26,7 +26,7 @@ from tests.integration.test_resume import killed_after
 def learner(drawn: Path, *words: str) -> tuple[TransferModule, PetsDataModule, Any]:
     """A module about to train its head, its data and its config."""
     config = train_config(f"data.root={drawn}", *SMALL, "trainer.accelerator=cpu", *words)
-    body, preprocess, _ = new_body(config.model)
+    body, preprocess, _ = new_body(config.model, config.seed)
     photos = prepare_photos(config.data)
     module = new_module(config, body, preprocess, photos.classes)
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)

@@ -16,7 +16,7 @@ from tests.conftest import train_config
 def main(out: Path, overrides: list[str]) -> None:
     """Write the curve and the photos that this rank drew."""
     config = train_config(*overrides)
-    body, preprocess, _ = new_body(config.model)
+    body, preprocess, _ = new_body(config.model, config.seed)
     photos = prepare_photos(config.data)
     module = new_module(config, body, preprocess, photos.classes)
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)

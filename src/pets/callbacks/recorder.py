@@ -19,11 +19,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pets.callbacks.speed import Speed
+from pets.checkpoints import HeldCheckpoint
 from pets.errors import RunError
 from pets.lightning import batch_loss
 from pets.plan.rates import momentum_of
 from pets.run_dir import RunDir
 
+_SECONDS_BETWEEN = 2.0  # checkpoints on activations
 _LOSSES_AT_ONCE = 50  # a curve in TensorBoard grows in steps of so many
 COLUMNS = (
     "stage", "epoch", "step", "train_loss", "valid_loss",
@@ -45,6 +47,8 @@ class Recorder(Checkpoint):
         self.started = 0.0
         self.speed, self.before = Speed(), Speed()
         self.losses: list[tuple[int, Tensor]] = []
+        self.held: HeldCheckpoint | None = None
+        self.written = 0.0
 
     def keep_only(self, epochs_done: int) -> None:
         """Forget the epochs after the one that a run resumes from."""
@@ -83,7 +87,7 @@ class Recorder(Checkpoint):
         self.speed.done_batch(len(batch[1]) * trainer.world_size)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.speed = Speed()
+        self.speed, self.written = Speed(), time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.perf_counter()
@@ -118,7 +122,8 @@ class Recorder(Checkpoint):
         scalars["speed/images_per_second"] = epoch.images_per_second
         scalars["speed/waited"] = epoch.waited
         self._log(trainer, scalars | {"epoch": float(len(self.rows))}, step - 1)
-        self._save(trainer, improved=row["error_rate"] < best)
+        waits = bool(pl_module.on_activations)
+        self._save(trainer, improved=row["error_rate"] < best, may_wait=waits)
         self.run.update_status(
             stage=progress["stage"],
             epoch=trainer.current_epoch + 1,
@@ -145,13 +150,28 @@ class Recorder(Checkpoint):
             self._log(trainer, {"train/loss": loss}, step)
         self.losses.clear()
 
-    def _save(self, trainer: Trainer, improved: bool) -> None:
+    def _save(self, trainer: Trainer, improved: bool, may_wait: bool) -> None:
+        """The last checkpoint, and the best.
+
+        On activations an epoch takes less time than a checkpoint. There one is written every two
+        seconds and at the stage's end; in between the best one is held in memory. A run that is
+        killed goes on from the last one written, to the same results.
+        """
         last, best = self.run.checkpoint("last"), self.run.checkpoint("best")
+        ends = trainer.current_epoch + 1 == trainer.max_epochs
+        if may_wait and not ends and time.perf_counter() - self.written < _SECONDS_BETWEEN:
+            if improved:
+                self.held = HeldCheckpoint()
+                trainer.save_checkpoint(best, storage_options=self.held)
+            return
         if improved:
             trainer.save_checkpoint(best)
             copy_atomically(best, last)
         else:
+            if self.held is not None:
+                self.held.write(best)
             trainer.save_checkpoint(last)
+        self.held, self.written = None, time.perf_counter()
 
     def _write(self) -> None:
         text = io.StringIO()

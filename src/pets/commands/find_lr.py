@@ -110,7 +110,7 @@ def _fresh(config: FindLrConfig) -> tuple[TransferModule, PetsDataModule, str]:
     from pets.models.classifier import new_body
     from pets.plan.transfer import new_module
 
-    body, preprocess, _ = new_body(config.model)
+    body, preprocess, _ = new_body(config.model, config.seed)
     photos = prepare_photos(config.data)
     module = new_module(config, body, preprocess, photos.classes)
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)

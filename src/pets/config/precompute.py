@@ -17,8 +17,14 @@ class PrecomputeConfig(Strict):
 
     @model_validator(mode="after")
     def _no_key_without_effect(self) -> "PrecomputeConfig":
-        if self.views and not self.enabled:
-            raise ValueError(
-                f"views={self.views} has no effect without precompute=true; add it, or set views=0"
-            )
+        for key, value, off in (
+            ("views", self.views, 0),
+            ("engine", self.engine, "eager"),
+            ("dtype", self.dtype, "float32"),
+        ):
+            if value != off and not self.enabled:
+                raise ValueError(
+                    f"{key}={value} has no effect without precompute=true; add it, or leave "
+                    f"{key}={off}"
+                )
         return self

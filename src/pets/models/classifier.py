@@ -70,9 +70,11 @@ class Classifier(nn.Module):
         }
 
 
-def new_body(config: ModelConfig) -> tuple[Body, Preprocess, str]:
-    """The pretrained body, what it expects of photos, and where its weights come from."""
-    pretrained = load_pretrained(config)
+def new_body(config: ModelConfig, seed: int) -> tuple[Body, Preprocess, str]:
+    """The pretrained body, what it expects of photos, and where its weights come from; the seed is
+    for random ones."""
+    with torch_stream(derive(seed, "body")):
+        pretrained = load_pretrained(config)
     return Body(pretrained.network, config), pretrained.preprocess, pretrained.source
 
 

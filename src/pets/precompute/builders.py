@@ -15,11 +15,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pets.errors import ConfigError
+
 Forward = Callable[[Tensor], Tensor]
 
 
 class Refused(Exception):
     """Why there is no such engine here, and the way out where there is one."""
+
+
+def check_engine(name: str, device: str) -> None:
+    """Say before anything is read that an engine's package is missing, or its device another one.
+    Raises ConfigError."""
+    if name == "openvino":
+        try:
+            _need_openvino(device)
+        except Refused as refused:
+            raise ConfigError(f"precompute.engine=openvino: {refused}; expected auto") from refused
+
+
+def _need_openvino(device: str) -> None:
+    if device != "cpu":
+        raise Refused(f"it computes on CPUs, the body is on {device}")
+    if find_spec("openvino") is None:
+        raise Refused('its package is not installed (pip install "pets[openvino]")')
 
 
 def as_it_is(network: nn.Module, example: Tensor) -> Forward:
@@ -51,10 +70,7 @@ def compiled(network: nn.Module, example: Tensor) -> Forward:
 
 def openvino(network: nn.Module, example: Tensor) -> Forward:
     """Converted for OpenVINO, for batches of any size. Raises Refused off CPUs or without it."""
-    if example.device.type != "cpu":
-        raise Refused(f"it computes on CPUs, the body is on {example.device.type}")
-    if find_spec("openvino") is None:
-        raise Refused('its package is not installed (pip install "pets[openvino]")')
+    _need_openvino(example.device.type)
     # OpenVINO reports its use over the net unless this package is missing: nobody was asked.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino as ov

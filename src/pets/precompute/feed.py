@@ -33,11 +33,18 @@ def check_feed(config: LearnerConfig, plan: PlanConfig, model: Classifier) -> No
             )
     if not config.precompute.enabled:
         return
-    if not any(trains_head_alone(model, stage) for stage in plan.stages.values()):
+    frozen = [trains_head_alone(model, stage) for stage in plan.stages.values()]
+    if not any(frozen):
         raise ConfigError(
             "precompute=true has no effect: no stage leaves the whole body frozen; expected a "
             "stage with freeze_to=-1, or precompute=false"
         )
+    for key, value in (("data.cache", config.data.cache), ("compile", config.compile)):
+        if all(frozen) and value in ("decoded", True):
+            raise ConfigError(
+                f"{key}={str(value).lower()} has no effect with precompute=true, since every "
+                "stage runs on activations; leave one of the two out"
+            )
 
 
 def feed(
