@@ -7,6 +7,7 @@ import copy
 import io
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,6 +75,17 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
+
+
+def copy_atomically(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source` in one step; a link where the disk can do that."""
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copyfile(source, part)
+    part.replace(target)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

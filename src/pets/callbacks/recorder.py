@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import os
-import shutil
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,18 +14,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pets.callbacks.speed import Speed
-from pets.checkpoints import HeldCheckpoint
+from pets.checkpoints import HeldCheckpoint, copy_atomically
 from pets.errors import RunError
 from pets.lightning import batch_loss
+from pets.metrics_csv import COLUMNS, read_metrics, write_metrics
 from pets.plan.rates import momentum_of
 from pets.run_dir import RunDir
 
 _SECONDS_BETWEEN = 2.0  # checkpoints on activations
 _LOSSES_AT_ONCE = 50  # a curve in TensorBoard grows in steps of so many
-COLUMNS = (
-    "stage", "epoch", "step", "train_loss", "valid_loss",
-    "error_rate", "accuracy", "mean_class_accuracy", "seconds",
-)  # fmt: skip
 
 
 class Recorder(Checkpoint):
@@ -53,7 +45,7 @@ class Recorder(Checkpoint):
     def keep_only(self, epochs_done: int) -> None:
         """Forget the epochs after the one that a run resumes from."""
         self.rows = self.rows[:epochs_done]
-        self._write()
+        write_metrics(self.run.path / "metrics.csv", self.rows)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -115,7 +107,7 @@ class Recorder(Checkpoint):
         }
         best = min((r["error_rate"] for r in self.rows), default=float("inf"))
         self.rows.append(row)
-        self._write()
+        write_metrics(self.run.path / "metrics.csv", self.rows)
         scalars = {f"valid/{name.removeprefix('valid_')}": value for name, value in found.items()}
         scalars["train/epoch_loss"] = scalars.pop("valid/train_loss")
         epoch = self.speed - self.before
@@ -173,15 +165,6 @@ class Recorder(Checkpoint):
             trainer.save_checkpoint(last)
         self.held, self.written = None, time.perf_counter()
 
-    def _write(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        part = self.run.path / ".metrics.csv.part"
-        part.write_text(text.getvalue(), encoding="utf-8")
-        part.replace(self.run.path / "metrics.csv")
-
     @staticmethod
     def _step(trainer: Trainer, pl_module: LightningModule) -> int:
         """Optimizer steps of the whole run so far."""
@@ -192,40 +175,3 @@ class Recorder(Checkpoint):
     def _log(trainer: Trainer, scalars: dict[str, float], step: int) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(scalars, step=step)
-
-
-def copy_atomically(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source` in one step; a link where the disk can do that."""
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-    part.replace(target)
-
-
-def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.csv`, numbers as numbers; none where there is no file yet.
-
-    Raises RunError for any other file.
-    """
-    if not file.exists():
-        return []
-    try:
-        rows = _numbers(file)
-    except (ValueError, TypeError, csv.Error) as error:
-        raise RunError(f"{file}: damaged, cannot be read ({error})") from error
-    missing = [name for name in COLUMNS if rows and name not in rows[0]]
-    if missing:
-        raise RunError(f"{file}: is no metrics.csv of a run, it has no column {missing[0]}")
-    return rows
-
-
-def _numbers(file: Path) -> list[dict[str, Any]]:
-    with file.open(newline="", encoding="utf-8") as stream:
-        return [
-            {k: v if k == "stage" else int(v) if k in ("epoch", "step") else float(v)
-             for k, v in row.items()}
-            for row in csv.DictReader(stream)
-        ]  # fmt: skip

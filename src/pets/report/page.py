@@ -11,10 +11,10 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pets.callbacks.recorder import read_metrics
 from pets.checkpoints import write_atomically
 from pets.finder.search import FOLDER as LR_FINDER
 from pets.interpret.study import Study
+from pets.metrics_csv import read_metrics
 from pets.pictures import jpeg_uri, pixels, png_uri
 from pets.report import charts
 from pets.report.album import Album

@@ -12,7 +12,6 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from pets.callbacks.recorder import read_metrics
 from pets.checkpoints import write_atomically
 from pets.config import InterpretSettings
 from pets.data.photos import OTHER, Photos
@@ -21,6 +20,7 @@ from pets.evaluation import Trained, split_of
 from pets.interpret.study import Study, study
 from pets.interpret.summary import summary
 from pets.interpret.suspects import write_suspects
+from pets.metrics_csv import read_metrics
 from pets.report.page import write_page
 from pets.report.tensorboard import add_pictures
 

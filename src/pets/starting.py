@@ -1,0 +1,91 @@
+"""Where a run starts: its weights, its photos, and how far it was when it was stopped."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from pets.callbacks.recorder import Recorder
+from pets.checkpoints import read_checkpoint
+from pets.config import TrainConfig
+from pets.data.module import prepare_photos
+from pets.data.photos import SPLITS, Photos
+from pets.data.transforms import Preprocess
+from pets.errors import RunError
+from pets.models.body import Body
+from pets.models.classifier import new_body
+from pets.models.weights import empty_network
+from pets.plan.transfer import TransferModule
+from pets.run_dir import RunDir
+
+log = logging.getLogger(__name__)
+
+
+def body_of(config: TrainConfig, run: RunDir) -> tuple[Body, Preprocess, str]:
+    """The pretrained body, what it expects of photos, where its weights come from.
+
+    A resumed run's weights are in its checkpoint: the file, package or net they once came from is
+    not needed again, on another machine either.
+    """
+    last = run.checkpoint()
+    if not last.exists():
+        return new_body(config.model, config.seed)
+    about = read_checkpoint(last)["pets"]
+    body = Body(empty_network(config.model), config.model)
+    return body, Preprocess(**about["preprocess"]), str(last)
+
+
+def photos_of(config: TrainConfig, run: RunDir) -> Photos:
+    """The photos of the config, written into the run; a resumed run's are those it began with, so
+    that none changes from one split to another. Raises RunError where these have changed."""
+    table = run.path / "photos.csv"
+    resumed = table.exists() and (run.path / "data.json").exists()
+    photos = Photos.load(table, Path(config.data.root)) if resumed else prepare_photos(config.data)
+    counts = {split: len(photos.of(split)) for split in SPLITS}
+    log.info(
+        "%s: %s classes; %s",
+        photos.root,
+        len(photos.classes),
+        ", ".join(f"{count:,} {split}" for split, count in counts.items()),
+    )
+    found = {**counts, "classes": photos.classes, "fingerprint": photos.fingerprint}
+    if not resumed:
+        photos.save(table)
+        run.write_json("data.json", found)
+    elif run.read_json("data.json").get("fingerprint") != photos.fingerprint:
+        raise RunError(
+            f"{photos.root}: the photos are not the ones that {run.path} began with; put them "
+            "back, or start a new run"
+        )
+    return photos
+
+
+@dataclass(frozen=True)
+class StartPoint:
+    """The stage to begin or go on with, by its place in the plan; the optimizer steps done before
+    it, and inside it."""
+
+    place: int = 0
+    steps_before: int = 0
+    steps: int = 0
+
+
+def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder) -> StartPoint:
+    """Where to start: the beginning, or after the last checkpoint, whose weights are put into the
+    module."""
+    last = recorder.run.checkpoint()
+    if not last.exists():
+        recorder.keep_only(0)
+        return StartPoint()
+    checkpoint = read_checkpoint(last)
+    about = checkpoint["pets"]
+    module.load_state_dict(checkpoint["state_dict"])
+    names = list(config.plan.stages)
+    place = names.index(about["stage"])
+    before = sum(config.plan.stages[name].epochs for name in names[:place])
+    recorder.keep_only(before + about["epochs"])
+    log.info("going on after %s epochs of stage %s", about["epochs"], about["stage"])
+    if about["epochs"] >= config.plan.stages[about["stage"]].epochs:
+        return StartPoint(place + 1, about["steps_before"] + about["steps"])
+    return StartPoint(place, about["steps_before"], about["steps"])
