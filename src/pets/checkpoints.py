@@ -33,6 +33,17 @@ class HeldCheckpoint:
         AtomicCheckpointIO().save_checkpoint(self.content, path)
 
 
+def _copied(value: Any) -> Any:
+    """Tensors on the CPU, whatever becomes of the value's own."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {name: _copied(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(inner) for inner in value)
+    return copy.deepcopy(value)
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints through `write_atomically`, read with `read_checkpoint`."""
 
@@ -40,7 +51,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         if isinstance(storage_options, HeldCheckpoint):
-            storage_options.content = copy.deepcopy(checkpoint)
+            storage_options.content = _copied(checkpoint)
             return
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)

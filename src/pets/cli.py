@@ -71,7 +71,10 @@ def main() -> None:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean pets {close[0]}?" if close else f"one of {', '.join(COMMANDS)}"
         _stop(f"pets {name}: no such command; {hint}", code=2)
-    run_command(name, [_in_full(name, word) for word in words])
+    words = [_in_full(name, word) for word in words]
+    if sum(word.startswith("action=") for word in words) > 1:
+        _stop("pets cache: list or clear, not both", code=2)
+    run_command(name, words)
 
 
 def _in_full(command: str, word: str) -> str:

@@ -27,9 +27,9 @@ def say_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
     what = "activations" if on_activations else "images"
     advice = ""
     if speed.waited > 0.2 and not on_activations:
-        keys = [] if config.data.cache == "decoded" else ["data.cache=decoded"]
-        keys += ["more data.num_workers"] if automatic_workers() else ["a smaller data.size"]
-        advice = f"; {' or '.join(keys)} would help"
+        keys = ["data.cache=decoded"] if config.data.cache == "none" else []
+        keys += ["more data.num_workers"] if automatic_workers() else []
+        advice = f"; {' or '.join(keys)} would help" if keys else ""
     log.info(
         "  %s %s/s, %.0f %% of the time waiting for them%s",
         f"{speed.images_per_second:,.0f}", what, 100 * speed.waited, advice,

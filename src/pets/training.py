@@ -16,6 +16,7 @@ from pets.data.module import PetsDataModule
 from pets.data.splits import TEST, VALID
 from pets.data.transforms import check_augment
 from pets.devices import check_compiler, device_type, settled
+from pets.errors import ConfigError
 from pets.evaluation import Trained, measure
 from pets.finder.auto import settle_rate
 from pets.finder.search import LrSearch
@@ -33,7 +34,7 @@ from pets.narration import say_speed, say_stage, say_what_was_reached
 from pets.plan.freezing import frozen_groups
 from pets.plan.transfer import TransferModule, new_module
 from pets.precompute.builders import check_engine
-from pets.precompute.feed import check_feed, feed
+from pets.precompute.feed import check_feed, epochs_on_photos, feed, on_activations
 from pets.run_dir import RunDir
 from pets.seeding import derive
 from pets.starting import StartPoint, body_of, photos_of, resume_point
@@ -60,8 +61,14 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
 
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
     module = new_module(config, body, preprocess, photos.classes)
-    check_feed(config, config.plan, module.model)
+    stages = {f"plan.stages.{name}": stage for name, stage in config.plan.stages.items()}
+    check_feed(config, stages, module.model)
     if config.compile:
+        if all(on_activations(config, module.model, stage) for stage in stages.values()):
+            raise ConfigError(
+                "compile=true has no effect with precompute=true, since every stage runs on "
+                "activations; precompute.engine=compile compiles the pass"
+            )
         # In place: the names of the weights stay those of the network.
         module.model.body.compile()
     settings = settled(config.trainer)
@@ -105,7 +112,8 @@ def run_stages(
         going_on = start.steps > 0 and steps == start.steps_before
         run, stage = recorder.run, config.plan.stages[name]
         began = time.perf_counter()
-        feed(config, stage, module.model, data)
+        epochs = epochs_on_photos(config, module.model, config.plan.stages, stage)
+        feed(config, stage, module.model, data, epochs)
         if data.activations is not None:
             run.add_seconds(f"{name}/precompute", time.perf_counter() - began)
         callbacks = build_callbacks(config.callbacks)
@@ -147,5 +155,5 @@ def check_signatures(config: LearnerConfig) -> None:
         check_signature(f"logger.{name}", node, ("save_dir",))
     check_trainer(config.trainer)
     check_engine(config.precompute.engine, device_type(config.trainer.get("accelerator", "auto")))
-    if config.compile:
+    if isinstance(config, TrainConfig) and config.compile:
         check_compiler()

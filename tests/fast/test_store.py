@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import tempfile
 import time
@@ -14,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from pets.cache.store import ABOUT, Entry, Store, megabytes
+from pets.cache.store import ABOUT, Store, megabytes, writing
 from pets.errors import CacheError
 
 SPAWN = multiprocessing.get_context("spawn")
+FILE = "values.bin"
 KEY = {"photos": "abc", "size": (224, 224)}
 
 
@@ -25,13 +27,23 @@ def writes(content: bytes, calls: list[int] | None = None) -> Callable[[Path], N
     def make(folder: Path) -> None:
         if calls is not None:
             calls.append(1)
-        (folder / "values.bin").write_bytes(content)
+        with writing():
+            (folder / "values.bin").write_bytes(content)
 
     return make
 
 
-def get(store: Store, content: bytes = b"12345", key: object = KEY, size: int = 5) -> Entry:
-    return store.get("activations", {"key": key}, "activations of 5 photos", size, writes(content))
+def get(
+    store: Store,
+    content: bytes = b"12345",
+    key: object = KEY,
+    size: int = 5,
+    calls: list[int] | None = None,
+) -> Path:
+    """The file of the entry."""
+    make = writes(content, calls)
+    words = "activations of 5 photos"
+    return store.get("activations", {"key": key}, words, size, make, lambda folder: folder) / FILE
 
 
 def test_an_entry_is_made_once_and_found_after_that(
@@ -41,9 +53,11 @@ def test_an_entry_is_made_once_and_found_after_that(
     calls: list[int] = []
     for _ in range(3):
         store = Store(tmp_path / "cache")
-        found = store.get("activations", KEY, "some words", 3_200_000, writes(b"12345", calls))
-        assert (found.folder / "values.bin").read_bytes() == b"12345"
-        assert found.bytes == 5
+        found = store.get(
+            "activations", KEY, "some words", 3_200_000, writes(b"12345", calls),
+            lambda folder: (folder / FILE).read_bytes(),
+        )  # fmt: skip
+        assert found == b"12345"
     assert calls == [1]
     assert [r.getMessage() for r in caplog.records] == [
         f"some words: 3.2 MB in {tmp_path}/cache",
@@ -54,9 +68,9 @@ def test_an_entry_is_made_once_and_found_after_that(
 
 def test_any_change_of_the_key_is_another_entry(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert get(store, b"a", {"a": 1}).folder != get(store, b"b", {"a": 2}).folder
-    assert (get(store, b"c", {"a": 1}).folder / "values.bin").read_bytes() == b"a"
-    assert get(store, b"x", [1, 2]).folder == get(store, b"y", (1, 2)).folder
+    assert get(store, b"a", {"a": 1}) != get(store, b"b", {"a": 2})
+    assert get(store, b"c", {"a": 1}).read_bytes() == b"a"
+    assert get(store, b"x", [1, 2]) == get(store, b"y", (1, 2))
 
 
 def test_a_failed_writer_leaves_nothing(tmp_path: Path) -> None:
@@ -66,7 +80,7 @@ def test_a_failed_writer_leaves_nothing(tmp_path: Path) -> None:
 
     store = Store(tmp_path)
     with pytest.raises(ValueError, match="no more"):
-        store.get("activations", KEY, "words", 4, breaks)
+        store.get("activations", KEY, "words", 4, breaks, lambda folder: folder)
     assert not [p for p in tmp_path.iterdir() if not p.name.endswith(".lock")]
     assert store.entries() == []
 
@@ -84,7 +98,8 @@ def slowly(folder: str, seconds: float, started: str) -> None:
         with (Path(folder) / "made").open("a") as made:
             made.write("x")
 
-    Store(folder).get("activations", {"key": KEY}, "activations of 5 photos", 5, make)
+    key = {"key": KEY}
+    Store(folder).get("activations", key, "activations of 5 photos", 5, make, lambda path: path)
 
 
 def wait_for(file: Path) -> None:
@@ -105,7 +120,7 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) 
     store = Store(tmp_path)
     assert store.entries() == []
     found = get(store)
-    assert (found.folder / "values.bin").read_bytes() == b"12345"
+    assert found.read_bytes() == b"12345"
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".part-")]
 
 
@@ -117,13 +132,11 @@ def test_of_two_writers_one_makes_it_and_the_other_waits(
     writer.start()
     wait_for(tmp_path / "started")
     calls: list[int] = []
-    found = Store(tmp_path).get(
-        "activations", {"key": KEY}, "activations of 5 photos", 5, writes(b"mine", calls)
-    )
+    found = get(Store(tmp_path), b"mine", calls=calls)
     writer.join()
     assert writer.exitcode == 0
     assert calls == []
-    assert (found.folder / "values.bin").read_bytes() == b"12345"
+    assert found.read_bytes() == b"12345"
     assert "another process is making it; waiting" in caplog.text
 
 
@@ -148,17 +161,31 @@ def test_five_processes_at_once_make_one_entry(tmp_path: Path) -> None:
         lambda folder: (folder / ABOUT).write_text("{"),
         lambda folder: (folder / ABOUT).unlink(),
         lambda folder: (folder / ABOUT).write_text("[]"),
+        lambda folder: (folder / ABOUT).write_text('{"files": {}}'),
+        lambda folder: (folder / "values.bin").write_bytes(b"\0" * 5),
+        lambda folder: (shutil.rmtree(folder), folder.write_text("a file")),
     ],
-    ids=["cut short", "file gone", "about damaged", "about gone", "about of another kind"],
+    ids=[
+        "cut short",
+        "file gone",
+        "about damaged",
+        "about gone",
+        "about of another kind",
+        "about without its key",
+        "zeros of the same length",
+        "a file in its place",
+    ],
 )
 def test_a_damaged_entry_is_made_again_and_that_is_said(
     tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(tmp_path)
-    damage(get(store).folder)
+    damage(get(store).parent)
+    assert store.entries() == []
+    assert "damaged" in caplog.text
     found = get(store)
-    assert (found.folder / "values.bin").read_bytes() == b"12345"
-    assert "it is made again" in caplog.text
+    assert found.read_bytes() == b"12345"
+    assert caplog.text.count("it is made again") == 1
 
 
 def test_an_entry_for_another_key_is_not_taken(
@@ -166,11 +193,11 @@ def test_an_entry_for_another_key_is_not_taken(
 ) -> None:
     """Whatever its name: the key is compared, not only its hash."""
     store = Store(tmp_path)
-    folder = get(store).folder
+    folder = get(store).parent
     about = json.loads((folder / ABOUT).read_text())
     about["key"]["key"]["size"] = [128, 128]
     (folder / ABOUT).write_text(json.dumps(about))
-    assert (get(store, b"67890").folder / "values.bin").read_bytes() == b"67890"
+    assert get(store, b"67890").read_bytes() == b"67890"
     assert "made for something else" in caplog.text
 
 
@@ -187,7 +214,30 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not [p for p in tmp_path.iterdir() if not p.name.endswith(".lock")]
-    assert get(store, b"x" * 200_000).bytes == 200_000
+    assert len(get(store, b"x" * 200_000).read_bytes()) == 200_000
+
+
+def test_only_what_happens_to_its_files_is_the_caches_fault(tmp_path: Path) -> None:
+    def reads(folder: Path) -> None:
+        (tmp_path / "no such photo").read_bytes()
+
+    with pytest.raises(FileNotFoundError, match="no such photo"):
+        Store(tmp_path).get("activations", KEY, "words", 4, reads, lambda folder: folder)
+
+
+def test_an_entry_that_is_cleared_while_it_is_opened_is_made_again(tmp_path: Path) -> None:
+    get(Store(tmp_path))
+    opened: list[Path] = []
+
+    def load(folder: Path) -> bytes:
+        if not opened:
+            shutil.rmtree(folder)
+        opened.append(folder)
+        return (folder / FILE).read_bytes()
+
+    made = Store(tmp_path).get("activations", {"key": KEY}, "words", 5, writes(b"again"), load)
+    assert made == b"again"
+    assert len(opened) == 2
 
 
 @contextlib.contextmanager
@@ -211,7 +261,7 @@ def test_a_read_only_folder_gives_what_is_there_and_refuses_the_rest() -> None:
         folder.chmod(0o555)
         try:
             with no_root():
-                assert (get(Store(folder)).folder / "values.bin").read_bytes() == b"12345"
+                assert get(Store(folder)).read_bytes() == b"12345"
                 with pytest.raises(CacheError, match="cannot be written") as refused:
                     get(Store(folder), key="another")
                 assert "expected a folder of your own: cache_dir=..." in str(refused.value)
@@ -223,14 +273,17 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(CacheError, match=f"cache_dir={tmp_path}/cache: cannot be written"):
         get(Store(tmp_path / "cache"))
+    with pytest.raises(CacheError, match="is no folder"):
+        Store(tmp_path / "cache").entries()
 
 
 def test_clearing_removes_entries_and_leftovers_and_nothing_else(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    entry = get(store)
+    name = get(store).parent.name
     get(store, b"123", "another", 3)
-    (tmp_path / f".part-{entry.folder.name}-4711").mkdir()
-    (tmp_path / f".part-{entry.folder.name}-4711/values.bin").write_bytes(b"1234")
+    (tmp_path / f".part-{name}-4711").mkdir()
+    (tmp_path / f".part-{name}-4711/values.bin").write_bytes(b"1234")
+    (tmp_path / f".part-{name}-gone").mkdir()
     (tmp_path / "thesis.tex").write_text("years of work")
     (tmp_path / "activations-mine").mkdir()
     freed, busy = store.clear()
@@ -255,9 +308,9 @@ def test_clearing_leaves_what_is_being_made(tmp_path: Path) -> None:
 def test_entries_are_listed_by_their_last_use(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for place, key in enumerate("abc"):
-        os.utime(get(store, key=key).folder / ABOUT, (1000 + place, 1000 + place))
+        os.utime(get(store, key=key).parent / ABOUT, (1000 + place, 1000 + place))
     get(store, key="a")
-    assert [entry.about["key"]["key"] for entry in store.entries()] == ["a", "c", "b"]
+    assert [entry.key["key"] for entry in store.entries()] == ["a", "c", "b"]
 
 
 def test_sizes_are_for_people() -> None:

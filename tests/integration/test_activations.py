@@ -34,7 +34,8 @@ def learner(root: Path, *words: str) -> tuple[TrainConfig, Classifier, PetsDataM
 
 
 def found(root: Path, *words: str) -> dict[str, Activations]:
-    return activations(*learner(root, *words))
+    config, model, data = learner(root, *words)
+    return activations(config, model, data.photos, data.size)
 
 
 def passes(caplog: pytest.LogCaptureFixture) -> int:
@@ -58,7 +59,7 @@ def photos(drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Pat
 
 def test_rows_are_those_of_the_photos(photos: Path) -> None:
     config, model, data = learner(photos)
-    kept = activations(config, model, data)
+    kept = activations(config, model, data.photos, data.size)
     model.eval()
     for split in (TRAIN, VALID):
         data.feed(data.size)
@@ -101,7 +102,7 @@ def test_a_renamed_photo_is_no_miss_and_keeps_its_row(
     label = old.label
     (photos / old.path).rename(photos / "images" / f"{label}_999.jpg")
     config, model, data = learner(photos)
-    kept = activations(config, model, data)
+    kept = activations(config, model, data.photos, data.size)
     assert passes(caplog) == 0
     (renamed,) = [row for row in data.photos.rows if row.path.endswith(f"{label}_999.jpg")]
     assert data.photos.contents([renamed]) == [content]
@@ -144,7 +145,7 @@ def test_other_weights_are_a_miss(photos: Path, caplog: pytest.LogCaptureFixture
     config, model, data = learner(photos)
     with torch.no_grad():
         next(model.body.parameters())[0, 0, 1, 1] += 1e-6
-    activations(config, model, data)
+    activations(config, model, data.photos, data.size)
     assert passes(caplog) == 1
 
 
@@ -166,7 +167,7 @@ def test_two_photos_of_the_same_content_share_a_row(
     photo = sorted((photos / "images").iterdir())[0]
     shutil.copy(photo, photo.with_name(photo.stem.rpartition("_")[0] + "_998.jpg"))
     config, model, data = learner(photos)
-    kept = activations(config, model, data)
+    kept = activations(config, model, data.photos, data.size)
     assert passes(caplog) == 0  # the set of contents is the same
     data.feed(data.size, kept)
     assert sum(len(data.photos.of(split)) for split in ("train", "valid", "test")) == 101
@@ -174,7 +175,7 @@ def test_two_photos_of_the_same_content_share_a_row(
 
 def test_views_are_augmented_each_and_chosen_by_the_draw(photos: Path) -> None:
     config, model, data = learner(photos, "precompute.views=3")
-    kept = activations(config, model, data)
+    kept = activations(config, model, data.photos, data.size)
     train, valid = kept[TRAIN], kept[VALID]
     assert train.values.shape == (60, 3, 2560)
     assert valid.values.shape == (40, 1, 2560)
@@ -204,7 +205,7 @@ def test_a_head_without_classify_gets_whole_maps(photos: Path) -> None:
 
     model.head = Own()
     stage = config.plan.stages["head"]
-    feed(config, stage, model, data)
+    feed(config, stage, model, data, 4)
     assert data.activations is not None
     assert data.activations[TRAIN].values.shape == (100, 1, 1280, 3, 3)
     batch, _ = next(iter(data.val_dataloader()))

@@ -11,7 +11,7 @@ import torch
 from pets.cache.store import Store
 from pets.config import TrainConfig
 from pets.data.dataset import Draw
-from pets.data.decoded import DecodedPhotos, bytes_decoded, decoded, side_of, worth_decoding
+from pets.data.decoded import DecodedPhotos, Decoder
 from pets.data.module import PetsDataModule, prepare_photos
 from pets.data.splits import TRAIN, VALID
 from pets.data.transforms import Preprocess
@@ -36,7 +36,7 @@ def fed(root: Path, *words: str) -> tuple[TrainConfig, PetsDataModule]:
 
 
 def kept(config: TrainConfig, data: PetsDataModule) -> DecodedPhotos:
-    return decoded(config.data, config.cache_dir, data.photos, SIZE, BICUBIC)
+    return Decoder(config.data, BICUBIC, SIZE, config.cache_dir).decoded(data.photos)
 
 
 @pytest.fixture
@@ -75,6 +75,15 @@ def test_training_photos_are_augmented_alike(photos: Path) -> None:
 
 def test_other_augmentations_work_on_the_decoded_pixels(photos: Path) -> None:
     config, data = fed(photos, "augment=trivial")
+    data.feed(SIZE, decoded=kept(config, data))
+    assert data.on_device is None
+    batch, _ = next(iter(data.train_dataloader()))
+    assert (batch.shape, batch.dtype) == ((16, 3, 64, 64), torch.uint8)
+
+
+def test_a_much_larger_side_is_shrunk_with_antialiasing_by_the_loaders(photos: Path) -> None:
+    """Else thin lines would break up, and training would see sharper pictures than validation."""
+    config, data = fed(photos, "data.cache=decoded", "data.cache_side=96")
     data.feed(SIZE, decoded=kept(config, data))
     assert data.on_device is None
     batch, _ = next(iter(data.train_dataloader()))
@@ -121,9 +130,9 @@ def test_it_is_found_again_until_a_photo_or_the_side_changes(
 
 def test_the_side_keeps_the_proportions_of_the_size() -> None:
     config = train_config("data.cache=decoded", "data.size=[96,192]", "data.cache_side=150").data
-    assert side_of(config, (96, 192), BICUBIC) == (150, 301)
+    assert Decoder(config, BICUBIC, (96, 192), "").side == (150, 301)
     plain = train_config("data.size=[96,192]").data
-    assert side_of(plain, (96, 192), BICUBIC) == (109, 219)
+    assert Decoder(plain, BICUBIC, (96, 192), "").side == (109, 219)
 
 
 def test_a_photo_that_cannot_be_read_stops_it_by_name(photos: Path) -> None:
@@ -140,16 +149,16 @@ def test_auto_decides_from_sizes_and_says_so(
 ) -> None:
     caplog.set_level(logging.INFO)
     config, data = fed(photos)
-    where = config.data, config.cache_dir, data.photos, SIZE, BICUBIC
-    assert bytes_decoded(data.photos, (73, 73)) == pytest.approx(100 * 73 * 73 * 3, rel=0.01)
+    decoder = Decoder(config.data, BICUBIC, SIZE, config.cache_dir)
+    assert decoder.room(data.photos) == pytest.approx(100 * 73 * 73 * 3, rel=0.01)
 
     def said(epochs: int) -> tuple[bool, str]:
         caplog.clear()
-        return worth_decoding(*where, epochs=epochs), caplog.messages[-1]
+        return decoder.pays(data.photos, epochs), caplog.messages[-1]
 
-    assert said(2) == (True, "data.cache=auto: 1.6 MB of pixels for 2 epochs: decoded")
+    assert said(2) == (True, "data.cache=auto: 1.6 MB of pixels, epochs: 2; decoded")
     assert said(1) == (
-        False, "data.cache=auto: 1.6 MB of pixels for 1 epochs: none, they are read once only",
+        False, "data.cache=auto: 1.6 MB of pixels, epochs: 1; none, they are read once only",
     )  # fmt: skip
     monkeypatch.setattr("os.sysconf", lambda name: 1000)
     worth, line = said(4)
@@ -158,13 +167,16 @@ def test_auto_decides_from_sizes_and_says_so(
     monkeypatch.undo()
     monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 9))
     assert "none, more than a tenth of the free room" in said(4)[1]
+    monkeypatch.undo()
+    kept(config, data)
+    assert said(1) == (True, "data.cache=auto: 1.6 MB of pixels, epochs: 1; decoded")
 
 
 def test_a_run_on_decoded_photos_ends_where_one_on_files_does(
     trained: Path, pets: Pets, drawn: Path
 ) -> None:
     said = pets("train", f"data.root={drawn}", *SMALL, "data.cache=auto", "cache_dir=cache").stdout
-    assert "data.cache=auto: 3.6 MB of pixels for 2 epochs: decoded" in said
+    assert "data.cache=auto: 3.6 MB of pixels, epochs: 5; decoded" in said
     assert "100 photos decoded, shorter side 109 pixels: 3.6 MB in cache" in said
     assert "100 photos decoded, shorter side 109 pixels: found in cache" in said
     (run,) = pets.runs()

@@ -82,11 +82,12 @@ def test_another_engine_gives_the_same_results(
 
 def test_it_says_what_it_does(pets: Pets, drawn: Path) -> None:
     first = pets("train", f"data.root={drawn}", *HEAD, *PRE, "plan.stages.head.epochs=2").stdout
-    assert "activations of 100 photos (tf_efficientnet_lite0, 96 x 96 pixels): 1.0 MB in" in first
-    assert "off on activations: all augmentation; precompute.views=4 keeps" in first
+    words = "activations of 100 photos (tf_efficientnet_lite0, 96 x 96 pixels, 32-true, eager, "
+    assert f"{words}float32): 1.0 MB in" in first
+    assert "not augmented: precompute.views=4 keeps" in first
     assert "activations/s" in first
     second = pets("train", f"data.root={drawn}", *HEAD, *PRE, "plan.stages.head.epochs=2").stdout
-    assert "activations of 100 photos (tf_efficientnet_lite0, 96 x 96 pixels): found in" in second
+    assert f"{words}float32): found in" in second
     one, two = pets.runs()
     assert same(weights(one), weights(two))
     assert set(status(one)["seconds"]) == {"head/precompute", "head"}
@@ -96,6 +97,44 @@ def test_it_says_what_it_does(pets: Pets, drawn: Path) -> None:
     assert "activations of 100 photos" in listed[0]
     assert "1.0 MB freed" in pets("cache", "clear", "cache_dir=cache").stdout
     assert made(pets.folder) == []
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        ("trainer.max_steps=4",),
+        (
+            "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping",
+            "+callbacks.stop.monitor=valid_loss",
+            "+callbacks.stop.patience=1",
+            "plan.stages.head.lr=1",
+        ),
+    ],
+    ids=["max_steps", "EarlyStopping"],
+)
+def test_a_stage_that_ends_early_leaves_its_last_epoch(
+    pets: Pets, drawn: Path, early: tuple[str, ...]
+) -> None:
+    words = [word if "max_steps" not in word else f"+{word}" for word in early]
+    pets("train", f"data.root={drawn}", *HEAD, *PRE, "plan.stages.head.epochs=9", *words)
+    (run,) = pets.runs()
+    rows = metrics(run)
+    assert len(rows) < 9
+    assert read_checkpoint(run / "checkpoints/last.ckpt")["pets"]["epochs"] == int(
+        rows[-1]["epoch"]
+    )
+    best = min(rows, key=lambda row: (float(row["error_rate"]), int(row["epoch"])))
+    assert read_checkpoint(run / "checkpoints/best.ckpt")["pets"]["epochs"] == int(best["epoch"])
+
+
+def test_in_mixed_precision_photos_and_activations_agree(pets: Pets, drawn: Path) -> None:
+    pets("train", f"data.root={drawn}", *HEAD, *PRE, "trainer.precision=bf16-mixed")
+    (run,) = pets.runs()
+    pets("eval", f"run={run}", "split=test", "trainer.precision=bf16-mixed")
+    found = json.loads((run / "eval/test_last.json").read_text())
+    expected = status(run)["results"]["test"]
+    assert found["accuracy"] == expected["accuracy"]
+    assert found["loss"] == pytest.approx(expected["loss"], abs=5e-4)
 
 
 def test_a_sweep_shares_one_pass(pets: Pets, drawn: Path) -> None:
@@ -186,8 +225,29 @@ def test_speed_is_in_tensorboard(cached: Path) -> None:
         (("precompute=true", "data.cache=decoded"), "data.cache=decoded has no effect with precom"),
         (("precompute=true", "compile=true"), "compile=true has no effect with precompute=true"),
         (("data.cache_side=300",), "data: cache_side has no effect with cache=none"),
-        (("data.cache=decoded", "data.cache_side=90"), "data: cache_side=90 is smaller than size"),
+        (
+            ("data.cache=decoded", "data.cache_side=90"),
+            "data.cache_side=90 is too small for plan",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(pets: Pets, drawn: Path, words: tuple[str, ...], line: str) -> None:
     assert pets.one_line("train", f"data.root={drawn}", *HEAD, *words).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("precompute=true", "freeze_to=0"), "precompute=true has no effect: no stage leaves"),
+        (("compile=true",), "compile=true: no such key"),
+        (
+            ("model=timm", "model.name=vit_tiny_patch16_224", "model.weights=none"),
+            "find-lr: vit_tiny_patch16_224 takes no pictures of 96 x 96 pixels",
+        ),
+    ],
+)
+def test_find_lr_checks_what_train_checks(
+    pets: Pets, drawn: Path, words: tuple[str, ...], line: str
+) -> None:
+    said = pets("find-lr", f"data.root={drawn}", *SMALL[:4], *words, code=1).stderr
+    assert said.splitlines()[-1].startswith(line)

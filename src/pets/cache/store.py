@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from pets.cache.once import OnceAContent
 from pets.errors import CacheError
 
 log = logging.getLogger(__name__)
+Loaded = TypeVar("Loaded")
 
 ABOUT = "about.json"
 _PART = ".part-"
@@ -30,17 +32,32 @@ _NAME = re.compile(r"[a-z]+-[0-9a-f]{32}")
 _OURS = re.compile(rf"(?:\{_PART})?({_NAME.pattern})(?:-\w+)?")
 
 
+class CannotWrite(Exception):
+    """An entry's file cannot be written, and why; see `writing`."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """What a `make` does to its files belongs in here: an OSError is then the cache's. Any other
+    OSError of a `make` is its own affair."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(error) from error
+
+
 @dataclass(frozen=True)
 class Entry:
     """A finished entry: a folder whose files are described by its `about.json`."""
 
     folder: Path
-    about: dict[str, Any]
-
-    @property
-    def bytes(self) -> int:
-        """What its files hold."""
-        return sum(self.about["files"].values())
+    words: str
+    key: Any
+    bytes: int
 
     @property
     def used(self) -> datetime:
@@ -54,44 +71,56 @@ class Store:
     An entry is made in a folder of its own and gets its name when all of it is on disk: a writer
     that is killed leaves nothing that could be taken for whole. Several processes may ask for the
     same entry: one makes it, the others wait. Entries that are there can be read from a folder that
-    cannot be written.
+    cannot be written. What an entry holds is compared with its checksums before it is used.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).expanduser()
 
     def get(
-        self, kind: str, key: Mapping[str, Any], words: str, size: int, make: Callable[[Path], None]
-    ) -> Entry:
-        """The entry of a key (plain values), made by `make(folder)` where there is none yet.
+        self,
+        kind: str,
+        key: Mapping[str, Any],
+        words: str,
+        size: int,
+        make: Callable[[Path], None],
+        load: Callable[[Path], Loaded],
+    ) -> Loaded:
+        """What `load(folder)` opens of the entry of a key (plain values), made by `make(folder)`
+        where there is none yet.
 
         `words` say what it is, `size` how many bytes it will take. Raises CacheError where it
         cannot be written.
         """
-        name = f"{kind}-{digest(key)}"
-        found = self._open(name, key)
-        if found is not None:
-            log.info("%s: found in %s", words, self.folder)
-            return self._touched(found)
-        with self._says_what_failed(words, size):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self._locked(name, words):
-                found = self._open(name, key)
-                if found is not None:  # another process has made it meanwhile
-                    log.info("%s: found in %s", words, self.folder)
-                    return found
-                self._remove(name)
-                if shutil.disk_usage(self.folder).free < size:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                log.info("%s: %s in %s", words, megabytes(size), self.folder)
-                return self._made(name, kind, key, words, make)
+        name = _name(kind, key)
+        if self.has(kind, key):
+            # Another process may clear it at this moment.
+            with contextlib.suppress(FileNotFoundError):
+                return self._found(name, words, load)
+        with self._locked(name, words, size):
+            found = self._open(name, key)
+            if isinstance(found, Entry):  # another process has made it meanwhile
+                return self._found(name, words, load)
+            if found is not None:
+                log.warning("%s: %s; it is made again", self.folder / name, found)
+            self._make(name, key, words, size, make)
+            return load(self.folder / name)
+
+    def has(self, kind: str, key: Mapping[str, Any]) -> bool:
+        """Whether there is a whole entry of the key."""
+        return isinstance(self._open(_name(kind, key), key), Entry)
 
     def entries(self) -> list[Entry]:
-        """All that are whole, those used last first."""
-        if not self.folder.is_dir():
-            return []
-        found = (self._open(p.name) for p in self.folder.iterdir() if _NAME.fullmatch(p.name))
-        return sorted((e for e in found if e is not None), key=lambda e: e.used, reverse=True)
+        """All that are whole, those used last first; says which are not. Raises CacheError where
+        the cache is no folder."""
+        found = []
+        for name in self._names(_NAME):
+            entry = self._open(name)
+            if isinstance(entry, Entry):
+                found.append(entry)
+            else:
+                log.warning("%s: %s", self.folder / name, entry)
+        return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def clear(self) -> tuple[int, list[str]]:
         """Remove every entry and what killed writers left, nothing else of the folder.
@@ -99,12 +128,9 @@ class Store:
         Returns the freed bytes and the names of entries that are being made at this moment, which
         are left. Raises CacheError where something cannot be removed.
         """
-        if not self.folder.is_dir():
-            return 0, []
         freed, busy = 0, []
-        names = {m[1] for p in self.folder.iterdir() if (m := _OURS.fullmatch(p.name))}
-        with self._says_what_failed("clearing", 0):
-            for name in sorted(names):
+        for name in self._names(_OURS):
+            with self._says_what_failed("clearing", 0):
                 lock = self._lock(name)
                 try:
                     lock.acquire(timeout=0)
@@ -117,79 +143,112 @@ class Store:
                     lock.release()
         return freed, busy
 
-    def _open(self, name: str, key: Mapping[str, Any] | None = None) -> Entry | None:
-        """The entry where it is whole: every file there, of its length, made for this key."""
+    def _names(self, pattern: re.Pattern[str]) -> list[str]:
+        if not self.folder.exists():
+            return []
+        if not self.folder.is_dir():
+            raise CacheError(f"cache_dir={self.folder}: is no folder")
+        matches = [pattern.fullmatch(path.name) for path in self.folder.iterdir()]
+        return sorted({match[match.re.groups] for match in matches if match})
+
+    def _found(self, name: str, words: str, load: Callable[[Path], Loaded]) -> Loaded:
+        loaded = load(self.folder / name)
+        log.info("%s: found in %s", words, self.folder)
+        with contextlib.suppress(OSError):
+            os.utime(self.folder / name / ABOUT)
+        return loaded
+
+    def _open(self, name: str, key: Mapping[str, Any] | None = None) -> Entry | str | None:
+        """The entry; why it cannot be used; None where there is none."""
         folder = self.folder / name
+        if not os.path.lexists(folder):
+            return None
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            whole = all((folder / f).stat().st_size == n for f, n in about["files"].items())
-        except FileNotFoundError:
-            if folder.is_dir():
-                log.warning("%s: damaged, a file is missing; it is made again", folder)
-            return None
+            files = [folder / file for file in about["files"]]
+            if about["files"] != dict(zip(about["files"], _sums(files), strict=True)):
+                return "damaged, a file is not what was written"
+            size = sum(file.stat().st_size for file in files)
+            entry = Entry(folder, str(about["words"]), about["key"], size)
+        except FileNotFoundError as error:
+            return f"damaged, {Path(error.filename).name} is missing"
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            log.warning("%s: damaged, cannot be read (%s); it is made again", folder, error)
-            return None
-        if not whole:
-            log.warning("%s: damaged, a file has been cut short; it is made again", folder)
-            return None
-        if key is not None and about["key"] != _plain(key):
-            log.warning("%s: made for something else; it is made again", folder)
-            return None
-        return Entry(folder, about)
+            return f"damaged, cannot be read ({type(error).__name__}: {error})"
+        if key is not None and entry.key != _plain(key):
+            return "made for something else"
+        return entry
 
-    def _made(
+    def _make(
         self,
         name: str,
-        kind: str,
         key: Mapping[str, Any],
         words: str,
+        size: int,
         make: Callable[[Path], None],
-    ) -> Entry:
+    ) -> None:
         part = self.folder / f"{_PART}{name}-{os.getpid()}"
-        part.mkdir()
+        with self._says_what_failed(words, size):
+            self._remove(name)
+            if shutil.disk_usage(self.folder).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            part.mkdir()
+        log.info("%s: %s in %s", words, megabytes(size), self.folder)
+        began = time.perf_counter()
         try:
-            began = time.perf_counter()
-            make(part)
-            about = {
-                "kind": kind,
-                "words": words,
-                "made": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": round(time.perf_counter() - began, 3),
-                "files": {p.name: p.stat().st_size for p in sorted(part.iterdir())},
-                "key": _plain(key),
-            }
-            (part / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-            for file in part.iterdir():
-                _to_disk(file)
-            part.rename(self.folder / name)
+            try:
+                make(part)
+            except CannotWrite as error:
+                raise self._unwritable(words, size, error.reason) from error
+            with self._says_what_failed(words, size):
+                files = sorted(part.iterdir())
+                about = {
+                    "words": words,
+                    "made": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "seconds": round(time.perf_counter() - began, 3),
+                    "files": dict(zip((f.name for f in files), _sums(files), strict=True)),
+                    "key": _plain(key),
+                }
+                (part / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+                for path in (*part.iterdir(), part):
+                    _to_disk(path)
+                part.rename(self.folder / name)
+                _to_disk(self.folder)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-        return Entry(self.folder / name, about)
 
     def _remove(self, name: str) -> int:
         """An entry and what killed writers of it left; its lock is held. Returns the bytes."""
-        if (self.folder / name).exists():
+        freed = self._remove_parts(name)
+        if os.path.lexists(self.folder / name):
             # By another name first: nobody sees half an entry.
             (self.folder / name).rename(self.folder / f"{_PART}{name}-gone")
+            freed += self._remove_parts(name)
+        return freed
+
+    def _remove_parts(self, name: str) -> int:
         freed = 0
-        for folder in self.folder.glob(f"{_PART}{name}-*"):
-            freed += sum(file.stat().st_size for file in folder.iterdir())
-            shutil.rmtree(folder)
+        for path in self.folder.glob(f"{_PART}{name}-*"):
+            if not path.is_dir():
+                path.unlink()
+                continue
+            freed += sum(file.stat().st_size for file in path.iterdir())
+            shutil.rmtree(path)
         return freed
 
     def _lock(self, name: str) -> FileLock:
         return FileLock(self.folder / f".{name}.lock")
 
     @contextlib.contextmanager
-    def _locked(self, name: str, words: str) -> Iterator[None]:
+    def _locked(self, name: str, words: str, size: int) -> Iterator[None]:
         lock = self._lock(name)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("%s: another process is making it; waiting", words)
-            lock.acquire()
+        with self._says_what_failed(words, size):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                log.info("%s: another process is making it; waiting", words)
+                lock.acquire()
         try:
             yield
         finally:
@@ -200,27 +259,22 @@ class Store:
         try:
             yield
         except OSError as error:
-            where = f"cache_dir={self.folder}: cannot be written ({error.strerror or error})"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                free = shutil.disk_usage(existing(self.folder)).free
-                where = f"{where}; {words} needs {megabytes(size)}, {megabytes(free)} are free"
-                raise CacheError(
-                    f"{where}. Make room (pets cache clear), or give a folder with room: "
-                    "cache_dir=..."
-                ) from error
-            raise CacheError(f"{where}; expected a folder of your own: cache_dir=...") from error
+            raise self._unwritable(words, size, error) from error
 
-    @staticmethod
-    def _touched(entry: Entry) -> Entry:
-        with contextlib.suppress(OSError):
-            os.utime(entry.folder / ABOUT)
-        return entry
+    def _unwritable(self, words: str, size: int, error: OSError) -> CacheError:
+        where = f"cache_dir={self.folder}: cannot be written ({error.strerror or error})"
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return CacheError(f"{where}; expected a folder of your own: cache_dir=...")
+        free = shutil.disk_usage(existing(self.folder)).free
+        return CacheError(
+            f"{where}; {words} needs {megabytes(size)}, {megabytes(free)} are free. Make room "
+            "(pets cache clear), or give a folder with room: cache_dir=..."
+        )
 
 
-def digest(value: Any) -> str:
-    """A hash of plain values, the same for the same values in any process."""
-    text = json.dumps(_plain(value), sort_keys=True)
-    return blake2b(text.encode(), digest_size=16).hexdigest()
+def _name(kind: str, key: Mapping[str, Any]) -> str:
+    text = json.dumps(_plain(key), sort_keys=True)
+    return f"{kind}-{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
 def megabytes(size: int) -> str:
@@ -229,18 +283,32 @@ def megabytes(size: int) -> str:
     return f"{number:,.0f} MB" if number >= 10 else f"{number:.1f} MB"
 
 
-def _plain(value: Any) -> Any:
-    """As it is after a trip through JSON: tuples are lists."""
-    return json.loads(json.dumps(value))
-
-
-def _to_disk(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     while not folder.exists():
         folder = folder.parent
     return folder
+
+
+def _plain(value: Any) -> Any:
+    """As it is after a trip through JSON: tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
+def _sums(files: list[Path]) -> list[str]:
+    """Size and checksum of each file."""
+    return _sum.of_all(files, "checking the cache")
+
+
+@OnceAContent
+def _sum(file: Path) -> str:
+    with file.open("rb") as stream:
+        return f"{file.stat().st_size} {file_digest(stream, 'blake2b').hexdigest()[:32]}"
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

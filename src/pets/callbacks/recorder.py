@@ -150,7 +150,9 @@ class Recorder(Checkpoint):
         killed goes on from the last one written, to the same results.
         """
         last, best = self.run.checkpoint("last"), self.run.checkpoint("best")
-        ends = trainer.current_epoch + 1 == trainer.max_epochs
+        steps_done = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
+        epochs_done = trainer.current_epoch + 1 == trainer.max_epochs
+        ends = epochs_done or steps_done or trainer.should_stop
         if may_wait and not ends and time.perf_counter() - self.written < _SECONDS_BETWEEN:
             if improved:
                 self.held = HeldCheckpoint()

@@ -28,6 +28,7 @@ def run(cfg: DictConfig) -> None:
     entries = store.entries()
     for entry in entries:
         used = entry.used.astimezone().strftime("%Y-%m-%d %H:%M")
-        log.info("%10s  used %s  %s", megabytes(entry.bytes), used, entry.about["words"])
+        log.info("%10s  used %s  %s", megabytes(entry.bytes), used, entry.words)
     total = sum(entry.bytes for entry in entries)
-    log.info("%s: %s entries, %s", store.folder, len(entries), megabytes(total))
+    count = "1 entry" if len(entries) == 1 else f"{len(entries):,} entries"
+    log.info("%s: %s, %s", store.folder, count, megabytes(total))

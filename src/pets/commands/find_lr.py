@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from math import ceil
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pets.commands.given import put_over
 from pets.config import FindLrConfig, LearnerConfig, StageConfig
@@ -25,7 +26,7 @@ _MAY_CHANGE = (
     "run", "ckpt", "freeze_to", "lr", "seed", "cache_dir", "data.root", "data.batch_size",
     "data.num_workers",
 )  # fmt: skip
-_MAY_CHANGE_BELOW = ("lr_finder", "trainer", "logger")
+_MAY_CHANGE_BELOW = ("lr_finder", "precompute", "trainer", "logger")
 
 
 def run(cfg: DictConfig) -> None:
@@ -43,12 +44,13 @@ def run(cfg: DictConfig) -> None:
     # Of one run its own directory, of the jobs of a sweep each its own.
     folder = from_here(hydra.runtime.output_dir)
 
+    from pets.data.splits import TRAIN
     from pets.finder.auto import shown
     from pets.finder.search import LrSearch
     from pets.lightning import build_loggers, quiet
     from pets.memory import keep_freed_memory
     from pets.plan.freezing import frozen_groups
-    from pets.precompute.feed import feed
+    from pets.precompute.feed import check_feed, feed
     from pets.training import check_signatures
 
     quiet()
@@ -56,7 +58,9 @@ def run(cfg: DictConfig) -> None:
     check_signatures(config)
     module, data, begins = _fresh(config) if run_dir is None else _trained(run_dir, config)
     stage = _stage(config, fresh=run_dir is None)
-    feed(config, stage, module.model, data)
+    check_feed(config, {"find-lr": stage}, module.model)
+    drawn = config.lr_finder.steps * config.data.batch_size
+    feed(config, stage, module.model, data, epochs=ceil(drawn / len(data.photos.of(TRAIN))))
     groups = [name for name, _ in module.model.layer_groups]
     frozen = frozen_groups(groups, stage.freeze_to)
     name = f"{begins}_{'all' if frozen == 0 else groups[frozen]}"
@@ -80,6 +84,9 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
     values = {key: value for key, value in values.items() if key in LearnerConfig.model_fields}
     values |= {key: cfg[key] for key in ("run", "ckpt", "freeze_to")}
     values["lr"] = list(cfg.lr) if not isinstance(cfg.lr, str) else cfg.lr
+    if cfg.freeze_to != -1:
+        # The run's frozen stage had activations; with a body that trains there are none.
+        values["precompute"] = OmegaConf.to_container(cfg.precompute)
     put_over(
         values,
         cfg,

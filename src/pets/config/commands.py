@@ -23,7 +23,6 @@ class LearnerConfig(Strict):
     precompute: PrecomputeConfig
     cache_dir: str = Field(min_length=1, description="a folder")
     label_smoothing: float = Field(ge=0, lt=1)
-    compile: bool
     trainer: dict[str, Any]
     logger: dict[str, Target]
     seed: int = Field(ge=0)
@@ -46,6 +45,7 @@ class TrainConfig(LearnerConfig):
     """Everything that a training run is made of."""
 
     plan: PlanConfig
+    compile: bool
     callbacks: dict[str, Target]
     interpret: InterpretSettings
     resume: str | None = None

@@ -82,14 +82,8 @@ class DataConfig(Strict):
         for name, value in (("valid_pct", self.valid_pct), ("carve_pct", self.carve_pct)):
             if value == 0:
                 raise ValueError(f"{name}=0: expected above 0, something must be validated on")
-        if self.cache_side is not None:
-            if self.cache == "none":
-                raise ValueError("cache_side has no effect with cache=none; set data.cache=decoded")
-            if self.cache_side < min(self.height_width):
-                raise ValueError(
-                    f"cache_side={self.cache_side} is smaller than size={self.size}, pictures "
-                    "would be enlarged; expected at least the size"
-                )
+        if self.cache_side is not None and self.cache == "none":
+            raise ValueError("cache_side has no effect with cache=none; set data.cache=decoded")
         if self.valid_pct + self.test_pct >= 0.95:
             raise ValueError(
                 f"valid_pct + test_pct = {self.valid_pct + self.test_pct:g} leaves nothing to "

@@ -14,6 +14,9 @@ from pets.config import AugmentConfig
 from pets.data.augment import LessonCrop, pixel_centres, warp
 from pets.data.transforms import CentreCrop, Preprocess, train_pixels
 
+# At most so many times the final size: 256 for 224 is 1.14 and does not show, 1.3 does.
+_SHRINKS = 1.2
+
 N = TypeVar("N", float, Tensor)
 
 
@@ -151,8 +154,11 @@ def device_augment(
     """The config's augmentation of single photos in two halves, to (height, width) `size`.
 
     None where it has more than a lesson's or centre crop, one flip and one change of brightness
-    and contrast: then `train_transform` is the only way.
+    and contrast, or where `side` is so large that shrinking without antialiasing would show: then
+    `train_pixels` is the only way.
     """
+    if max(whole / final for whole, final in zip(side, size, strict=True)) > _SHRINKS:
+        return None
     crop, *photo = train_pixels(augment, size, preprocess).transforms
     kinds = [_kind(transform) for transform in photo]
     if type(crop) not in (LessonCrop, CentreCrop) or None in kinds or len(set(kinds)) < len(kinds):

@@ -12,8 +12,9 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from pets.cache.once import OnceAContent
 from pets.config import DataConfig
-from pets.data.contents import OnceAContent, digests
+from pets.data.contents import digests
 from pets.data.images import UnreadableImage, open_rgb
 from pets.data.labels import (
     find_photos,

@@ -57,7 +57,8 @@ class Body(nn.Module):
         training = self.training
         device = next(self.parameters()).device
         try:
-            return tuple(self.eval()(torch.zeros(1, 3, *size, device=device)).shape[1:])
+            # Not called: a compiled body would be compiled for a single picture.
+            return tuple(self.eval().forward(torch.zeros(1, 3, *size, device=device)).shape[1:])
         finally:
             self.train(training)
 

@@ -51,6 +51,10 @@ class Classifier(nn.Module):
     def from_activations(self, activations: Tensor) -> Tensor:
         """Logits (B, len(classes)) from what the body gave, as far as `cut` says."""
         top: Any = self.head.classify if self.cut == "pooled" else self.head
+        device = activations.device.type
+        if torch.is_autocast_enabled(device):
+            # In mixed precision the body would have given them in this one.
+            activations = activations.to(torch.get_autocast_dtype(device))
         return top(activations)
 
     @property

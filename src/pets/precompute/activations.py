@@ -18,8 +18,7 @@ from pets.config import LearnerConfig
 from pets.data.activations import Activations
 from pets.data.contents import digest_of_set, write_contents
 from pets.data.dataset import PhotoFiles
-from pets.data.module import PetsDataModule
-from pets.data.photos import SPLITS, Photo
+from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TRAIN
 from pets.data.transforms import CentreCrop, train_pixels
 from pets.devices import device_type, settled
@@ -30,20 +29,20 @@ KIND, FORMAT = "activations", 1
 
 
 def activations(
-    config: LearnerConfig, model: Classifier, data: PetsDataModule
+    config: LearnerConfig, model: Classifier, photos: Photos, size: tuple[int, int]
 ) -> dict[str, Activations]:
-    """The activations of every split's photos at the size that `data` feeds.
+    """The activations of every split's photos, seen as pictures of a size (height, width).
 
     With `precompute.views` training photos have as many augmented views; else they are seen as
     validation photos are. Raises CacheError, and DataError for a photo that cannot be read.
     """
-    views, photos = config.precompute.views, data.photos
+    views = config.precompute.views
     if not views:
-        return dict.fromkeys(SPLITS, _of(photos.rows, 0, config, model, data))
+        return dict.fromkeys(SPLITS, _of(photos.rows, 0, config, model, photos, size))
     held_out = [row for row in photos.rows if row.split != TRAIN]
     return {
-        **dict.fromkeys(SPLITS, _of(held_out, 0, config, model, data)),
-        TRAIN: _of(photos.of(TRAIN), views, config, model, data),
+        **dict.fromkeys(SPLITS, _of(held_out, 0, config, model, photos, size)),
+        TRAIN: _of(photos.of(TRAIN), views, config, model, photos, size),
     }
 
 
@@ -52,39 +51,32 @@ def _of(
     views: int,
     config: LearnerConfig,
     model: Classifier,
-    data: PetsDataModule,
+    photos: Photos,
+    size: tuple[int, int],
 ) -> Activations:
     """Of some photos, each in as many augmented views, or in one that is not augmented."""
-    settings, photos = config.precompute, data.photos
+    settings = config.precompute
     by_content = dict(zip(photos.contents(rows), rows, strict=True))
     contents = sorted(by_content)
-    shape = (len(contents), max(views, 1), *_shape_of_row(model, data.size))
-    size = prod(shape) * np.dtype(settings.dtype).itemsize
+    shape = (len(contents), max(views, 1), *_shape_of_row(model, size))
+    room = prod(shape) * np.dtype(settings.dtype).itemsize
     seen = f"{views} views of {len(rows):,} photos" if views else f"{len(rows):,} photos"
 
     def make(folder: Path) -> None:
         write_contents(folder, contents)
         files = PhotoFiles([photos.root / by_content[content].path for content in contents])
         chain = (
-            train_pixels(config.augment, data.size, model.preprocess)
+            train_pixels(config.augment, size, model.preprocess)
             if views
-            else CentreCrop(data.size, model.preprocess)
+            else CentreCrop(size, model.preprocess)
         )
         viewed = ViewsDataset(files, chain, seeds_of_views(contents, max(views, 1)))
         run_pass(config, model, viewed, RowWriter(folder, shape, settings.dtype))
 
-    entry = Store(config.cache_dir).get(
-        KIND,
-        {
-            "photos": digest_of_set(contents),
-            "views": views,
-            **_key(config, model, data.size, views),
-        },
-        f"activations of {seen} ({model.config.name}, {data.size[0]} x {data.size[1]} pixels)",
-        size,
-        make,
-    )
-    return Activations.load(entry.folder)
+    key = {"photos": digest_of_set(contents), "views": views, **_key(config, model, size, views)}
+    about = [model.config.name, f"{size[0]} x {size[1]} pixels", key["precision"], settings.engine]
+    words = f"activations of {seen} ({', '.join([*about, settings.dtype])})"
+    return Store(config.cache_dir).get(KIND, key, words, room, make, Activations.load)
 
 
 def _key(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from pets.cache.store import writing
 from pets.callbacks.progress import ProgressBar
 from pets.config import LearnerConfig
 from pets.data.activations import VALUES
@@ -74,8 +75,9 @@ class FeaturePass(LightningModule):
             self.engine = make_engine(
                 self.engine_name, self.model.body, photos, self.photos, channels_last
             )
-        maps = self.engine(photos).float()
-        found = pool(maps) if self.model.cut == "pooled" else maps
+        maps = self.engine(photos)
+        # Pooled as the head would pool it, in the precision that the body gives.
+        found = (pool(maps) if self.model.cut == "pooled" else maps).float()
         self.rows.write(found.reshape(*batch.shape[:2], *found.shape[1:]).cpu().numpy())
         return found
 
@@ -88,27 +90,30 @@ class RowWriter:
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: str) -> None:
         self.shape, self.dtype, self.written = shape, np.dtype(dtype), 0
-        self.stream = (folder / VALUES).open("wb")
         header = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
             "shape": self.shape,
         }
-        np.lib.format.write_array_header_1_0(self.stream, header)
+        with writing():
+            self.stream = (folder / VALUES).open("wb")
+            np.lib.format.write_array_header_1_0(self.stream, header)
 
     def write(self, rows: np.ndarray) -> None:
-        self.stream.write(np.ascontiguousarray(rows, self.dtype).data)
+        with writing():
+            self.stream.write(np.ascontiguousarray(rows, self.dtype).data)
         self.written += len(rows)
 
     def close(self) -> None:
-        self.stream.close()
+        with writing():
+            self.stream.close()
 
 
 def run_pass(
     config: LearnerConfig, model: Classifier, views: ViewsDataset, rows: RowWriter
 ) -> None:
-    """Every photo once, in order. Raises DataError for one that cannot be read, and OSError where
-    the disk is full."""
+    """Every photo once, in order. Raises DataError for one that cannot be read, and CannotWrite
+    where the disk is full."""
     per_photo = len(views.seeds[0])
     photos_a_batch = max(config.data.batch_size // per_photo, 1)
     loader = DataLoader(views, photos_a_batch, **worker_options(config.data.num_workers))
