@@ -354,7 +354,7 @@ def test_seeds_alone_decide() -> None:
 def test_draw_cuts_without_copying() -> None:
     photo = ramp(40, 100)
     with torch_stream(0):
-        crop, numbers = augmenting((32, 32), (40, 40)).draw(photo)
+        crop, numbers = augmenting((34, 34), (40, 40)).draw(photo)
     assert (crop.dtype, crop.shape) == (torch.uint8, (3, 40, 40))
     assert (numbers.dtype, numbers.shape) == (torch.float32, (8,))
     assert crop.untyped_storage().data_ptr() == photo.untyped_storage().data_ptr()
@@ -415,3 +415,8 @@ def test_takes_parameters_from_the_config() -> None:
 
 def test_is_no_part_of_a_checkpoint() -> None:
     assert not augmenting((8, 8), (9, 9)).state_dict()
+
+
+def test_a_side_that_would_break_up_lines_is_left_to_the_loaders() -> None:
+    assert device_augment(LESSON, (224, 224), PLAIN, (256, 256)) is not None
+    assert device_augment(LESSON, (224, 224), PLAIN, (288, 288)) is None

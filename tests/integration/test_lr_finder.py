@@ -78,7 +78,8 @@ def test_auto_reaches_the_optimizer(pets: Pets, drawn: Path) -> None:
     )
     # What was recorded while training: each group's cycle is the one that peaks at its rate.
     for group, rate in found["body"]["groups"].items():
-        assert recorded(run, group)[6:] == pytest.approx(cycle(9, rate), rel=1e-5)
+        assert recorded(run, group)[-9:] == pytest.approx(cycle(9, rate), rel=1e-5)
+        assert len(recorded(run, group)) == (15 if group == "head" else 9)
     assert recorded(run, "head")[:6] == pytest.approx(cycle(6, found["head"]["lr"]), rel=1e-5)
 
     # The same rates given as numbers are the same training.

@@ -239,7 +239,7 @@ def test_a_mistake_is_one_line(pets: Pets, drawn: Path, words: tuple[str, ...], 
     ("words", "line"),
     [
         (("precompute=true", "freeze_to=0"), "precompute=true has no effect: no stage leaves"),
-        (("compile=true",), "compile=true: no such key"),
+        (("compile=true",), "compile: no such key"),
         (
             ("model=timm", "model.name=vit_tiny_patch16_224", "model.weights=none"),
             "find-lr: vit_tiny_patch16_224 takes no pictures of 96 x 96 pixels",
