@@ -143,6 +143,7 @@ def quiet() -> None:
         ".*number of training batches.*smaller than the logging interval.*",
         ".*exists and is not empty.*",
         ".*GPU available but not used.*",
+        ".*The `srun` command is available.*",  # on one device, or with ranks made by hand
         ".*Encountered `nan` values.*",  # the recorder stops a diverged run
         ".*module\\(s\\) in eval mode at the start of training.*",  # that is what freezing does
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own, with new torch

@@ -37,19 +37,33 @@ class RunDir:
         self._lock = FileLock(path / ".lock")
 
     @classmethod
-    def create(cls, path: Path, config: Mapping[str, Any], overrides: Sequence[str]) -> RunDir:
-        """A new run. Raises RunError when the directory holds one already."""
+    def prepare(
+        cls, path: Path, config: Mapping[str, Any], overrides: Sequence[str], **status: Any
+    ) -> RunDir:
+        """A new run that waits for somebody to `begin` it, with more words for its status.
+
+        Raises RunError when the directory holds one already.
+        """
         if (path / "status.json").exists():
             raise RunError(f"{path}: holds a run already; go on with it by resume={path}")
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
-        run.claim()
-        (path / "checkpoints").mkdir(exist_ok=True)
         (path / "config.yaml").write_text(_yaml(config), encoding="utf-8")
         (path / "overrides.yaml").write_text(_yaml(list(overrides)), encoding="utf-8")
-        run.write_json("environment.json", environment())
-        run.update_status(state="running", started=_now(), host=socket.gethostname())
+        run.write_json("environment.json", _origin())
+        run.update_status(state="waiting", **status)
         return run
+
+    def begin(self) -> None:
+        """Train here from now on, for the first time or again. Raises RunError while another
+        process does."""
+        self.claim()
+        changes: dict[str, Any] = {"state": "running", "error": None}
+        if "started" not in self.status:
+            (self.path / "checkpoints").mkdir(exist_ok=True)
+            self.write_json("environment.json", environment())
+            changes |= {"started": _now(), "host": socket.gethostname()}
+        self.update_status(**changes)
 
     @classmethod
     def open(cls, path: str | Path) -> RunDir:
@@ -79,6 +93,14 @@ class RunDir:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise RunError(f"{self.path}: is being trained by another process") from error
+
+    def held(self) -> bool:
+        """Whether another process trains here at this moment."""
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
 
     @property
     def config(self) -> dict[str, Any]:
@@ -115,6 +137,15 @@ class RunDir:
         part = self.path / ".config.yaml.part"
         part.write_text(_yaml(values), encoding="utf-8")
         part.replace(self.path / "config.yaml")
+
+    @property
+    def overrides(self) -> list[str]:
+        """What was typed, beside what the run's configs say. Raises RunError for a damaged file."""
+        try:
+            words = yaml.safe_load((self.path / "overrides.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.path / 'overrides.yaml'}: cannot be read ({error})") from error
+        return [str(word) for word in words or ()]
 
     @property
     def status(self) -> dict[str, Any]:
@@ -186,15 +217,18 @@ def environment() -> dict[str, Any]:
     import torch
 
     return {
-        "pets": code_version(),
+        **_origin(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
-        "folder": str(Path.cwd()),
         "threads": torch.get_num_threads(),
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": _packages(),
     }
+
+
+def _origin() -> dict[str, str]:
+    return {"pets": code_version(), "folder": str(Path.cwd())}
 
 
 @cache

@@ -13,8 +13,10 @@ from tests.conftest import train_config
 
 
 def test_a_new_run_keeps_config_overrides_and_environment(tmp_path: Path) -> None:
-    run = RunDir.create(tmp_path / "r", {"seed": 0, "name": "é"}, ["seed=0"])
+    run = RunDir.prepare(tmp_path / "r", {"seed": 0, "name": "é"}, ["seed=0"])
     assert run.config == {"seed": 0, "name": "é"}
+    assert run.status["state"] == "waiting"
+    run.begin()
     assert (run.path / "overrides.yaml").read_text() == "- seed=0\n"
     environment = run.read_json("environment.json")
     assert environment["packages"]["torch"].startswith("2.")
@@ -23,13 +25,16 @@ def test_a_new_run_keeps_config_overrides_and_environment(tmp_path: Path) -> Non
 
 
 def test_a_second_run_never_takes_a_directory(tmp_path: Path) -> None:
-    RunDir.create(tmp_path / "r", {}, [])
+    RunDir.prepare(tmp_path / "r", {}, [])
     with pytest.raises(RunError, match="holds a run already"):
-        RunDir.create(tmp_path / "r", {}, [])
+        RunDir.prepare(tmp_path / "r", {}, [])
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
-    run = RunDir.create(tmp_path / "r", {}, [])
+    run = RunDir.prepare(tmp_path / "r", {}, [])
+    assert not run.held()
+    run.claim()
+    assert RunDir.open(run.path).held()
     code = f"from pets.run_dir import RunDir; RunDir.open({str(run.path)!r}).claim()"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
@@ -43,10 +48,10 @@ def test_what_is_no_run_or_unfinished_is_said(tmp_path: Path) -> None:
         RunDir.open(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"is no run directory \(has no config\.yaml\)"):
         RunDir.open(tmp_path)
-    run = RunDir.create(tmp_path / "r", {}, [])
+    run = RunDir.prepare(tmp_path / "r", {}, [])
     run.update_status(stage="head", epoch=1, epochs=4)
     with pytest.raises(
-        RunError, match=r"is not finished \(state running, stage head, 1 of 4 epochs\)"
+        RunError, match=r"is not finished \(state waiting, stage head, 1 of 4 epochs\)"
     ):
         RunDir.open_finished(run.path)
     run.finish({"test": {}})
@@ -61,14 +66,15 @@ def test_data_is_found_from_where_the_run_was_started(
 ) -> None:
     (tmp_path / "here/photos").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
-    run = RunDir.create(tmp_path / "r", {}, [])
+    run = RunDir.prepare(tmp_path / "r", {}, [])
+    run.begin()
     assert run.root("photos") == Path("photos")
     monkeypatch.chdir(tmp_path)
     assert run.root("photos") == tmp_path / "here/photos"
 
 
 def test_status_is_replaced_in_one_step(tmp_path: Path) -> None:
-    run = RunDir.create(tmp_path / "r", {}, [])
+    run = RunDir.prepare(tmp_path / "r", {}, [])
     run.update_status(stage="head")
     assert json.loads((run.path / "status.json").read_text())["stage"] == "head"
     assert not list(run.path.glob(".*.part"))
@@ -76,9 +82,9 @@ def test_status_is_replaced_in_one_step(tmp_path: Path) -> None:
 
 def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
     values = train_config().model_dump(by_alias=True, mode="json")
-    assert RunDir.create(tmp_path / "good", values, []).train_config == train_config()
+    assert RunDir.prepare(tmp_path / "good", values, []).train_config == train_config()
     del values["lr_finder"]
-    run = RunDir.create(tmp_path / "old", values, [])
+    run = RunDir.prepare(tmp_path / "old", values, [])
     expected = r"config.yaml: does not fit this version of pets \(lr_finder is missing from the "
     with pytest.raises(RunError, match=expected + r"config\); it was written by 0\.") as caught:
         _ = run.train_config

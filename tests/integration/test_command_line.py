@@ -117,8 +117,7 @@ def test_config_errors_answer_before_torch_is_imported(pets: Pets) -> None:
 def test_a_sweep_makes_a_run_for_every_job(pets: Pets, drawn: Path) -> None:
     short = ["plan=frozen4", "plan.stages.head.epochs=2", "model/head=linear"]
     pets("train", "-m", f"data.root={drawn}", *SMALL[:-2], *short, "seed=0,1")
-    assert len(pets.runs()) == 2
-    assert {r.name for r in pets.runs()} == {"0", "1"}
+    assert {r.name for r in pets.runs()} == {"0_seed0", "1_seed1"}
 
 
 def test_look_says_and_draws_what_there_is(pets: Pets, drawn: Path) -> None:

@@ -22,7 +22,7 @@ SCHEMA = TrainConfig
 log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: where things lie and what they run on, not what is trained.
-_MAY_CHANGE = (
+MAY_CHANGE = (
     "resume", "data.root", "data.num_workers", "cache_dir", "trainer.accelerator",
     "trainer.devices",
 )  # fmt: skip
@@ -39,12 +39,24 @@ def run(cfg: DictConfig) -> None:
         from pets.run_dir import RunDir, from_here
 
         values = config.model_dump(by_alias=True, mode="json")
-        run_dir = RunDir.create(from_here(hydra.runtime.output_dir), values, overrides)
+        run_dir = RunDir.prepare(from_here(hydra.runtime.output_dir), values, overrides)
+        run_dir.begin()
     else:
         from pets.run_dir import RunDir
 
         run_dir = RunDir.open(cfg.resume)
         config = _resumed(run_dir, cfg, overrides)
+    _train(config, run_dir)
+
+
+def go_on(run_dir: RunDir) -> None:
+    """Train a run that was prepared or stopped, by its own config alone."""
+    config = run_dir.train_config
+    run_dir.begin()
+    _train(config, run_dir)
+
+
+def _train(config: TrainConfig, run_dir: RunDir) -> None:
     with _status(run_dir):
         from pets.training import train
 
@@ -57,7 +69,7 @@ def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainCon
     # A stage whose rate the finder did not find may be given one, or the finder a wider search.
     stages = run_dir.train_config.plan.stages
     awaited = [f"plan.stages.{name}.lr" for name, stage in stages.items() if stage.auto]
-    may_change = [*_MAY_CHANGE, *awaited, *(["lr_finder"] if awaited else [])]
+    may_change = [*MAY_CHANGE, *awaited, *(["lr_finder"] if awaited else [])]
     given = put_over(
         values,
         cfg,
@@ -72,8 +84,7 @@ def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainCon
     if "data.root" not in given:
         values["data"]["root"] = str(run_dir.root(values["data"]["root"]))
     config = typed_values(TrainConfig, values)
-    run_dir.claim()
-    run_dir.update_status(state="running", error=None)
+    run_dir.begin()
     for key, value in given.items():
         if key in awaited or key.startswith("lr_finder"):
             run_dir.update_config(key, value)

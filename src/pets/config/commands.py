@@ -41,6 +41,12 @@ class LearnerConfig(Strict):
         return self
 
 
+class SweepConfig(Strict):
+    """What concerns a sweep as a whole, not its runs."""
+
+    resume: str | None
+
+
 class TrainConfig(LearnerConfig):
     """Everything that a training run is made of."""
 
@@ -49,6 +55,7 @@ class TrainConfig(LearnerConfig):
     callbacks: dict[str, Target]
     interpret: InterpretSettings
     resume: str | None = None
+    sweep: SweepConfig
     experiment: None = None
 
 

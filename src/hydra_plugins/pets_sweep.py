@@ -1,0 +1,18 @@
+"""Where Hydra looks for launchers and sweepers; imported by every Hydra application."""
+
+from __future__ import annotations
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+from pets.sweep.local import ProcessLauncher
+
+
+class LocalLauncher(ProcessLauncher):
+    pass
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own, without its composing of every job beforehand: the launcher does that."""
+
+    def validate_batch_is_legal(self, batch: object) -> None:
+        """Leave it to the launcher."""

@@ -1,0 +1,1 @@
+"""Many runs: prepared together, run apart, read as one table."""

@@ -1,0 +1,120 @@
+"""The jobs of a sweep: composed, checked and given run directories before any of them runs."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from pets.commands.train import MAY_CHANGE
+from pets.config import TrainConfig
+from pets.errors import RunError
+from pets.run_dir import RunDir
+from pets.validation import typed
+
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep, and what it needs of the machine."""
+
+    run: RunDir
+    config: TrainConfig
+
+    @property
+    def name(self) -> str:
+        return self.run.path.name
+
+    @property
+    def finished(self) -> bool:
+        return self.run.status.get("state") == "finished"
+
+
+def composed(cfg: DictConfig) -> TrainConfig:
+    """The config of one job, typed. Raises ConfigError."""
+    task = copy.copy(cfg)
+    OmegaConf.set_struct(task, False)
+    task.pop("hydra")
+    return typed(TrainConfig, task)
+
+
+def identity(config: TrainConfig) -> str:
+    """What a run trains, as a hash: the config without where things lie and what it runs on."""
+    values = config.model_dump(by_alias=True, mode="json")
+    for key in MAY_CHANGE:
+        *sections, last = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        section.pop(last, None)
+    del values["sweep"]
+    return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def runs_of(folder: Path) -> list[RunDir]:
+    """The runs of a sweep by their number. Raises RunError where one is damaged."""
+    if not folder.is_dir():
+        return []
+    numbered = [path for path in folder.iterdir() if _number(path) is not None]
+    return [
+        RunDir(path)
+        for path in sorted(numbered, key=lambda path: (_number(path), path.name))
+        if (path / "status.json").exists()
+    ]
+
+
+def prepare(
+    folder: Path,
+    configs: Sequence[tuple[TrainConfig, Sequence[str]]],
+    swept: Sequence[Sequence[str]],
+) -> list[Job]:
+    """A job for each of the configs with their overrides; its run is in the sweep's folder.
+
+    Where the folder has a run of the same identity, that is the job's: finished, begun or waiting.
+    New ones are numbered after all that are there, and named after `swept`, the overrides in which
+    the jobs differ.
+    """
+    there = {run.status.get("identity"): run for run in runs_of(folder)}
+    number = max((_number(run.path) or 0 for run in there.values()), default=-1) + 1
+    width = len(str(number + len(configs) - 1))
+    jobs = []
+    for (config, overrides), words in zip(configs, swept, strict=True):
+        known = identity(config)
+        if known not in there:
+            path = folder / _directory(f"{number:0{width}}", words)
+            values = config.model_dump(by_alias=True, mode="json")
+            there[known] = RunDir.prepare(path, values, overrides, identity=known)
+            number += 1
+        jobs.append(Job(there[known], config))
+    return jobs
+
+
+def unfinished(folder: Path) -> list[Job]:
+    """Every run of a sweep that is not finished. Raises RunError where the folder has no run."""
+    runs = runs_of(folder)
+    if not runs:
+        raise RunError(f"sweep.resume={folder}: holds no runs; expected a folder of outputs/sweeps")
+    return [Job(run, run.train_config) for run in runs if run.status.get("state") != "finished"]
+
+
+def _directory(number: str, overrides: Sequence[str]) -> str:
+    """`07_lr0.001_seed0`: the number, and of every override its key's last part and value, without
+    what a shell, Hydra or a file system would take for something else."""
+    words = []
+    for word in overrides:
+        key, _, value = word.lstrip("+~").partition("=")
+        last = re.split(r"[./]", key)[-1]
+        words.append(last + re.sub(r"[^\w.+-]+", "-", value).strip("-"))
+    return "_".join([number, *words])[:_LONGEST_NAME]
+
+
+def _number(path: Path) -> int | None:
+    found = re.match(r"\d+(?=_|$)", path.name)
+    return int(found[0]) if found and path.is_dir() else None

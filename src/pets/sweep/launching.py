@@ -1,0 +1,127 @@
+"""What all launchers do: prepare the jobs of a sweep, have them run, hand on what they reached."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pets.config import TrainConfig
+from pets.errors import ConfigError, RunError
+from pets.run_dir import from_here
+from pets.sweep.jobs import Job, composed, prepare, unfinished
+
+log = logging.getLogger(__name__)
+
+
+class SweepLauncher(Launcher):
+    """Hydra launcher whose jobs are run directories: `run_jobs` has the training in each go on to
+    its end, somewhere.
+
+    Every job is composed and checked before the first one runs. A failed one takes no other along;
+    its objective is not a number.
+    """
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+
+    @abstractmethod
+    def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
+        """Run all jobs to their end; returns when none is left. What became of each is in its
+        run directory's status."""
+
+    def get_ready(self) -> None:
+        """Begin what takes time and needs no job."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run a batch; a job's return value is its error rate on the validation photos."""
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        hydra = self.config.hydra
+        if hydra.sweep.subdir != "auto":
+            raise ConfigError(
+                f"hydra.sweep.subdir={hydra.sweep.subdir}: a sweep's run directories have their "
+                "number and what is swept as names; expected auto"
+            )
+        folder = from_here(str(hydra.sweep.dir))
+        resumed = OmegaConf.select(self.config, "sweep.resume")
+        if resumed is not None and not Path(resumed).is_dir():
+            raise RunError(f"sweep.resume={resumed}: no such folder")
+        self.get_ready()
+        only = [[word for word in words if _swept(word)] for words in job_overrides]
+        if resumed is not None and only == [[]]:
+            jobs = unfinished(folder)
+            total = jobs
+        else:
+            total = self._prepared(folder, job_overrides)
+            jobs = [job for job in total if not job.finished]
+        # What another process trains at this moment is left to it.
+        unique = {job.run.path: job for job in jobs}.values()
+        waiting = [job for job in unique if not self.runs_elsewhere(job)]
+        done, busy = len(total) - len(jobs), len(unique) - len(waiting)
+        log.info(
+            "%s: %s to train%s%s", folder, _runs(len(waiting)),
+            f", {done} finished already" if done else "",
+            f", {busy} being trained by another process" if busy else "",
+        )  # fmt: skip
+        if waiting:
+            self.run_jobs(waiting, folder)
+        return [_returned(job) for job in total]
+
+    def runs_elsewhere(self, job: Job) -> bool:
+        """Whether another process trains the job at this moment."""
+        return job.run.held()
+
+    def _prepared(self, folder: Path, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
+        parser = OverridesParser.create(self.hydra_context.config_loader)
+        typed = parser.parse_overrides(list(self.config.hydra.overrides.task))
+        same = {word.get_key_element() for word in typed if not word.is_sweep_override()}
+        configs, swept = [], []
+        for words in job_overrides:
+            config, overrides = self._composed(words)
+            configs.append((config, overrides))
+            swept.append([word for word in overrides if word.partition("=")[0] not in same])
+        return prepare(folder, configs, swept)
+
+    def _composed(self, words: Sequence[str]) -> tuple[TrainConfig, list[str]]:
+        loader = self.hydra_context.config_loader
+        cfg = loader.load_sweep_config(self.config, list(words))
+        with open_dict(cfg):
+            cfg.hydra.job.id = cfg.hydra.job.num = 0
+        HydraConfig.instance().set_config(cfg)
+        overrides = [word for word in cfg.hydra.overrides.task if _swept(word)]
+        return composed(cfg), overrides
+
+
+def _swept(word: str) -> bool:
+    """Whether an override is about a run, not about the sweep as a whole."""
+    return not word.lstrip("+").startswith("sweep.")
+
+
+def _returned(job: Job) -> JobReturn:
+    status: dict[str, Any] = job.run.status
+    found = JobReturn(overrides=list(job.run.overrides), status=JobStatus.COMPLETED)
+    if status.get("state") == "finished":
+        results = status["results"]
+        found.return_value = results.get("valid", results.get("test", {})).get("error_rate")
+    else:
+        found.return_value = float("nan")
+    return found
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count:,} runs"

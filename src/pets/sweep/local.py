@@ -1,0 +1,137 @@
+"""Jobs of a sweep on this machine, several at once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+
+from pets.errors import ConfigError
+from pets.sweep.ending import in_a_line
+from pets.sweep.jobs import Job
+from pets.sweep.launching import SweepLauncher
+from pets.sweep.process import Place, device_count, run_job
+
+log = logging.getLogger(__name__)
+
+
+class ProcessLauncher(SweepLauncher):
+    """Every job a process of its own, forked from one that has imported torch already.
+
+    `jobs` run at once: `auto` is as many as there are GPUs for; without GPUs one for every two
+    cores, at least two. The cores are shared out among them.
+    """
+
+    def __init__(self, jobs: int | Literal["auto"]) -> None:
+        if jobs != "auto" and (not isinstance(jobs, int) or jobs < 1):
+            raise ConfigError(
+                f"hydra.launcher.jobs={jobs}: expected a whole number of at least 1, or auto"
+            )
+        self.jobs = jobs
+        self.context = multiprocessing.get_context("forkserver")
+        self.running: set[BaseProcess] = set()
+
+    def get_ready(self) -> None:
+        self.context.set_forkserver_preload(["pets.sweep.warm"])
+        forkserver.ensure_running()
+
+    def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
+        """Run all, each in a place that is free; says what became of each."""
+        places = self._places(jobs)
+        log.info("%s at once", len(places))
+        free: queue.SimpleQueue[Place] = queue.SimpleQueue()
+        for place in places:
+            free.put(place)
+        with ThreadPoolExecutor(len(places)) as pool, self._stopping(pool):
+            for job in pool.map(lambda job: self._run(job, free), jobs):
+                _say(job)
+
+    def _run(self, job: Job, free: queue.SimpleQueue[Place]) -> Job:
+        place = free.get()
+        try:
+            arguments = (str(job.run.path), place, self._log_config(job))
+            process = self.context.Process(target=run_job, args=arguments, name=job.name)
+            process.start()
+            self.running.add(process)
+            process.join()
+            self.running.discard(process)
+            _note_death(job, process.exitcode or 0)
+        finally:
+            free.put(place)
+        return job
+
+    def _places(self, jobs: Sequence[Job]) -> list[Place]:
+        cores = len(os.sched_getaffinity(0))
+        gpus = self._gpus(jobs)
+        if self.jobs != "auto":
+            count = self.jobs
+        elif gpus:
+            count = len(gpus)
+        else:
+            count = min(cores, max(2, cores // 2))
+        count = min(count, len(jobs))
+        threads = max(1, cores // count)
+        return [
+            Place(threads, {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {})
+            for i in range(count)
+        ]
+
+    def _gpus(self, jobs: Sequence[Job]) -> list[str]:
+        """The GPUs that jobs may use, as CUDA_VISIBLE_DEVICES names them."""
+        if all(job.config.trainer.get("accelerator") == "cpu" for job in jobs):
+            return []
+        # torch is asked in a process of its own: this one never imports it.
+        with ProcessPoolExecutor(1, mp_context=self.context) as pool:
+            count = pool.submit(device_count).result()
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return visible.split(",")[:count] if visible else [str(i) for i in range(count)]
+
+    def _log_config(self, job: Job) -> dict[str, Any]:
+        """Hydra's logging config for a job, with the log file in the run's directory."""
+        node = OmegaConf.create({"hydra": self.config.hydra})
+        node.hydra.runtime.output_dir = str(job.run.path)
+        found = OmegaConf.to_container(node.hydra.job_logging, resolve=True)
+        assert isinstance(found, dict)
+        return {str(key): value for key, value in found.items()}
+
+    @contextlib.contextmanager
+    def _stopping(self, pool: ThreadPoolExecutor) -> Iterator[None]:
+        """Stopped from outside: running jobs write their checkpoints, the others stay waiting."""
+        try:
+            yield
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(self.running):
+                if process.pid is not None:
+                    os.kill(process.pid, signal.SIGTERM)
+            raise
+
+
+def _note_death(job: Job, exitcode: int) -> None:
+    """A process that was killed could not write its status itself."""
+    if job.run.status.get("state") in ("waiting", "running"):
+        if exitcode < 0:
+            why = f"its process was killed by {signal.Signals(-exitcode).name}"
+        else:
+            why = f"its process ended with exit code {exitcode}"
+        job.run.update_status(state="failed", error=f"{why}; see {job.run.path / 'screen.log'}")
+
+
+def _say(job: Job) -> None:
+    status = job.run.status
+    if status.get("state") == "finished":
+        results = status["results"].get("valid", status["results"].get("test", {}))
+        log.info("%s: error %.1f %%", job.name, 100 * results["error_rate"])
+    else:
+        log.warning("%s: %s", job.name, in_a_line(job.run))

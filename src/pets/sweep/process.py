@@ -1,0 +1,80 @@
+"""What a process does that was started for one job of a sweep."""
+
+from __future__ import annotations
+
+import logging.config
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any
+
+from pets.errors import PetsError
+from pets.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where on this machine a job runs: its share of the CPU cores, and what its environment says
+    beside that, for example of GPUs."""
+
+    threads: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_job(folder: str, place: Place, log_config: Mapping[str, Any]) -> None:
+    """Train in a prepared or stopped run directory, with the screen in its `screen.log`.
+
+    Ends the process: exit code 0 for a finished run, else as `pets train` would.
+    """
+    os.environ |= place.environment
+    _screen_to(Path(folder) / "screen.log")
+    _end_with_the_launcher()
+    logging.config.dictConfig(dict(log_config))
+    import torch
+
+    torch.set_num_threads(place.threads)
+    from pets.commands.train import go_on
+
+    try:
+        go_on(RunDir.open(folder))
+    except PetsError as error:
+        logging.getLogger(__name__).error("%s", error)
+        raise SystemExit(1) from None
+
+
+def device_count() -> int:
+    """GPUs that torch sees."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _screen_to(file: Path) -> None:
+    """Standard output and error of this process and of its children."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with file.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _end_with_the_launcher() -> None:
+    """Ctrl-C in the terminal is the launcher's affair, which stops its jobs; one that is killed
+    takes them along."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    launcher = parent_process()
+    assert launcher is not None
+
+    def watch() -> None:
+        connection.wait([launcher.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name="launcher watch").start()
