@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from pets.errors import ConfigError
+
+_whole: int | None = None
+
+
+def share_threads(jobs: int) -> None:
+    """Leave the other jobs that run on this machine their part of the cores."""
+    global _whole
+    _whole = torch.get_num_threads()
+    torch.set_num_threads(max(1, _whole // jobs))
+
+
+@contextlib.contextmanager
+def all_threads() -> Iterator[None]:
+    """All cores, for what other jobs are waiting for as well."""
+    share = torch.get_num_threads()
+    torch.set_num_threads(_whole or share)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(share)
 
 
 def device_type(accelerator: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
+from pets.cache import answers
 from pets.callbacks.interpret import Interpret
 from pets.callbacks.lr_finder import LRFinder
 from pets.callbacks.recorder import Recorder
@@ -51,6 +52,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     began = time.perf_counter()
     quiet()
     keep_freed_memory()
+    answers.keep_in(config.cache_dir)
     check_signatures(config)
 
     # Weights come first: where they cannot be had, that is said before any data is read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,33 +10,51 @@ from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
-Answer = TypeVar("Answer")
+from pets.cache import answers
+
+Answer = TypeVar("Answer", bound=str | bytes | None)
+
+# A file written to twice within a tick of the file system's clock may look unchanged. What was
+# asked so soon after the last change is not kept for other processes (git does the same).
+_SETTLED = 2.0  # seconds
 
 
 class OnceAContent(Generic[Answer]):
-    """A question about a file, whose answer is remembered until the file is written to: the jobs
-    of a sweep in one process read their photos once.
+    """A question about a file, whose answer is remembered until the file is written to: by this
+    process, and by all that `answers.keep_in` the same folder.
 
-    Nothing can write to a file without changing its ctime.
+    Nothing can write to a file without changing its ctime. `name` is the question's, with
+    whatever else the answer depends on. An answer that is not `sure` is not kept for others.
     """
 
-    def __init__(self, ask: Callable[[Path], Answer]) -> None:
-        self.ask = ask
-        self.known: dict[tuple[str, tuple[int, ...]], Answer] = {}
+    def __init__(
+        self,
+        name: str,
+        ask: Callable[[Path], Answer],
+        sure: Callable[[Answer], bool] = lambda answer: True,
+    ) -> None:
+        self.name, self.ask, self.sure = name, ask, sure
+        self.known: dict[answers.File, Answer] = {}
 
     def of_all(self, files: Sequence[Path], doing: str) -> list[Answer]:
         """The answers; new ones by several threads, with a progress bar that says what is done."""
         keys = [_state(file) for file in files]
+        unknown = [key for key in keys if key not in self.known]
+        self.known.update(answers.kept(self.name, unknown))
         new = {key: file for key, file in zip(keys, files, strict=True) if key not in self.known}
         if new:
+            settled = time.time() - _SETTLED
             with ThreadPoolExecutor() as pool:
-                answers = pool.map(self.ask, new.values())
-                bar = tqdm(answers, doing, len(new), unit="file", leave=False, disable=None)
+                found = pool.map(self.ask, new.values())
+                bar = tqdm(found, doing, len(new), unit="file", leave=False, disable=None)
                 self.known.update(zip(new, bar, strict=True))
+            old = [key for key, file in new.items() if file.stat().st_ctime < settled]
+            sure = {key: self.known[key] for key in old if self.sure(self.known[key])}
+            answers.keep(self.name, sure)
         return [self.known[key] for key in keys]
 
 
-def _state(file: Path) -> tuple[str, tuple[int, ...]]:
+def _state(file: Path) -> answers.File:
     found = file.stat()
-    times = found.st_mtime_ns, found.st_ctime_ns
-    return str(file.absolute()), (found.st_ino, found.st_size, *times)
+    times = f"{found.st_mtime_ns} {found.st_ctime_ns}"
+    return str(file.absolute()), f"{found.st_dev} {found.st_ino} {found.st_size} {times}"

@@ -297,13 +297,15 @@ def _plain(value: Any) -> Any:
 
 def _sums(files: list[Path]) -> list[str]:
     """Size and checksum of each file."""
-    return _sum.of_all(files, "checking the cache")
+    return _known_sums.of_all(files, "checking the cache")
 
 
-@OnceAContent
 def _sum(file: Path) -> str:
     with file.open("rb") as stream:
         return f"{file.stat().st_size} {file_digest(stream, 'blake2b').hexdigest()[:32]}"
+
+
+_known_sums = OnceAContent("size and blake2b", _sum)
 
 
 def _to_disk(path: Path) -> None:

@@ -16,11 +16,13 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """Show the entries, or remove them."""
     config = typed(CacheConfig, cfg)
+    from pets.cache.answers import forget
     from pets.cache.store import Store, megabytes
 
     store = Store(config.cache_dir)
     if config.action == "clear":
         freed, busy = store.clear()
+        freed += forget(store.folder)
         log.info("%s: %s freed", store.folder, megabytes(freed))
         for name in busy:
             log.warning("%s: is being made by another process, left", store.folder / name)

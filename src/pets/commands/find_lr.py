@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
+from pets.cache import answers
 from pets.commands.given import put_over
 from pets.config import FindLrConfig, LearnerConfig, StageConfig
 from pets.errors import RunError
@@ -55,6 +56,7 @@ def run(cfg: DictConfig) -> None:
 
     quiet()
     keep_freed_memory()
+    answers.keep_in(config.cache_dir)
     check_signatures(config)
     module, data, begins = _fresh(config) if run_dir is None else _trained(run_dir, config)
     stage = _stage(config, fresh=run_dir is None)

@@ -15,12 +15,14 @@ _FILE = "contents.bin"
 
 def digests(files: Sequence[Path]) -> list[bytes]:
     """A hash of each file's bytes. Raises OSError."""
-    return _digest.of_all(files, "reading photos")
+    return _digests.of_all(files, "reading photos")
 
 
-@OnceAContent
 def _digest(file: Path) -> bytes:
     return blake2b(file.read_bytes(), digest_size=_DIGEST).digest()
+
+
+_digests = OnceAContent(f"blake2b {_DIGEST}", _digest)
 
 
 def digest_of_set(contents: Sequence[bytes]) -> str:

@@ -12,6 +12,8 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import PIL
+
 from pets.cache.once import OnceAContent
 from pets.config import DataConfig
 from pets.data.contents import digests
@@ -200,19 +202,22 @@ def _readable(root: Path, labels: dict[str, str]) -> dict[str, str]:
     """Decode every photo once and leave out those that cannot be read, saying which."""
 
     files = [root / path for path in labels]
-    problems = dict(zip(labels, _problem.of_all(files, "checking photos"), strict=True))
+    problems = dict(zip(labels, _problems.of_all(files, "checking photos"), strict=True))
     for line in filter(None, problems.values()):
         log.warning("left out: %s", line)
     return {path: label for path, label in labels.items() if problems[path] is None}
 
 
-@OnceAContent
 def _problem(file: Path) -> str | None:
     try:
         open_rgb(file)
     except UnreadableImage as error:
         return str(error)
     return None
+
+
+# What could not be read may be readable tomorrow: a disk's error is not the photo's.
+_problems = OnceAContent(f"read by pillow {PIL.__version__}", _problem, sure=lambda p: p is None)
 
 
 def _check(photos: Photos) -> None:

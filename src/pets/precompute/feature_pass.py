@@ -19,6 +19,7 @@ from pets.config import LearnerConfig
 from pets.data.activations import VALUES
 from pets.data.module import worker_options
 from pets.data.transforms import normalize
+from pets.devices import all_threads
 from pets.lightning import trainer
 from pets.models.classifier import Classifier
 from pets.models.heads import pool
@@ -121,7 +122,8 @@ def run_pass(
     through = FeaturePass(model, config.precompute.engine, len(views) * per_photo, rows)
     try:
         model.eval()
-        passing.predict(through, loader, return_predictions=False)
+        with all_threads():
+            passing.predict(through, loader, return_predictions=False)
     finally:
         rows.close()
     if rows.written != len(views):

@@ -81,9 +81,8 @@ class ProcessLauncher(SweepLauncher):
         else:
             count = min(cores, max(2, cores // 2))
         count = min(count, len(jobs))
-        threads = max(1, cores // count)
         return [
-            Place(threads, {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {})
+            Place(count, {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {})
             for i in range(count)
         ]
 

@@ -19,10 +19,10 @@ from pets.run_dir import RunDir
 
 @dataclass(frozen=True)
 class Place:
-    """Where on this machine a job runs: its share of the CPU cores, and what its environment says
-    beside that, for example of GPUs."""
+    """Where on this machine a job runs: one of how many `places` that share the CPU cores, and what
+    its environment says beside that, for example of GPUs."""
 
-    threads: int
+    places: int
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -35,11 +35,10 @@ def run_job(folder: str, place: Place, log_config: Mapping[str, Any]) -> None:
     _screen_to(Path(folder) / "screen.log")
     _end_with_the_launcher()
     logging.config.dictConfig(dict(log_config))
-    import torch
-
-    torch.set_num_threads(place.threads)
     from pets.commands.train import go_on
+    from pets.devices import share_threads
 
+    share_threads(place.places)
     try:
         go_on(RunDir.open(folder))
     except PetsError as error:
