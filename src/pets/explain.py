@@ -16,8 +16,9 @@ from pets.validation import suggestion
 def explain(error: Exception, command: str, schema: type[BaseModel]) -> str:
     """One line for an error of composing the config of `pets <command>`."""
     text = " ".join(str(error).split())
-    if isinstance(error, PetsError):
-        return str(error)
+    for mistake in (error, error.__cause__):  # Hydra wraps what a launcher refuses
+        if isinstance(mistake, PetsError):
+            return str(mistake)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(str(error.missing_cfg_file), error.options or ())
     if isinstance(error, OverrideParseException):

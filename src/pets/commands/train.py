@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from pets.commands.given import put_over
 from pets.config import TrainConfig
-from pets.errors import PetsError, RunError
+from pets.errors import ConfigError, PetsError, RunError
 from pets.validation import typed, typed_values
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def run(cfg: DictConfig) -> None:
     overrides = list(hydra.overrides.task)
     if cfg.resume is None:
         config = typed(TrainConfig, cfg)
+        if config.sweep.resume is not None:
+            raise ConfigError(f"sweep.resume={config.sweep.resume}: is for sweeps; add -m")
         from pets.run_dir import RunDir, from_here
 
         values = config.model_dump(by_alias=True, mode="json")

@@ -9,7 +9,7 @@ import os
 import queue
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -41,6 +41,7 @@ class ProcessLauncher(SweepLauncher):
         self.jobs = jobs
         self.context = multiprocessing.get_context("forkserver")
         self.running: set[BaseProcess] = set()
+        self.stopping = False
 
     def get_ready(self) -> None:
         self.context.set_forkserver_preload(["pets.sweep.warm"])
@@ -49,13 +50,14 @@ class ProcessLauncher(SweepLauncher):
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
         """Run all, each in a place that is free; says what became of each."""
         places = self._places(jobs)
-        log.info("%s at once", len(places))
+        log.info("%s at once; what a run says is in its train.log", len(places))
         free: queue.SimpleQueue[Place] = queue.SimpleQueue()
         for place in places:
             free.put(place)
-        with ThreadPoolExecutor(len(places)) as pool, self._stopping(pool):
-            for job in pool.map(lambda job: self._run(job, free), jobs):
-                _say(job)
+        with ThreadPoolExecutor(len(places)) as pool, self._stopped_with(pool, folder):
+            done = as_completed([pool.submit(self._run, job, free) for job in jobs])
+            for count, future in enumerate(done, 1):
+                _say(future.result(), f"{count}/{len(jobs)}")
 
     def _run(self, job: Job, free: queue.SimpleQueue[Place]) -> Job:
         place = free.get()
@@ -64,6 +66,8 @@ class ProcessLauncher(SweepLauncher):
             process = self.context.Process(target=run_job, args=arguments, name=job.name)
             process.start()
             self.running.add(process)
+            if self.stopping:
+                process.terminate()
             process.join()
             self.running.discard(process)
             _note_death(job, process.exitcode or 0)
@@ -105,32 +109,42 @@ class ProcessLauncher(SweepLauncher):
         return {str(key): value for key, value in found.items()}
 
     @contextlib.contextmanager
-    def _stopping(self, pool: ThreadPoolExecutor) -> Iterator[None]:
+    def _stopped_with(self, pool: ThreadPoolExecutor, folder: Path) -> Iterator[None]:
         """Stopped from outside: running jobs write their checkpoints, the others stay waiting."""
+
+        def stop(*_: object) -> None:
+            raise SystemExit(128 + signal.SIGTERM)
+
+        before = signal.signal(signal.SIGTERM, stop)
         try:
             yield
         except BaseException:
+            self.stopping = True
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(self.running):
-                if process.pid is not None:
-                    os.kill(process.pid, signal.SIGTERM)
+                process.terminate()
+            log.warning("stopped; go on with pets train -m sweep.resume=%s", folder)
             raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _note_death(job: Job, exitcode: int) -> None:
     """A process that was killed could not write its status itself."""
-    if job.run.status.get("state") in ("waiting", "running"):
-        if exitcode < 0:
-            why = f"its process was killed by {signal.Signals(-exitcode).name}"
-        else:
-            why = f"its process ended with exit code {exitcode}"
-        job.run.update_status(state="failed", error=f"{why}; see {job.run.path / 'screen.log'}")
+    if job.run.status.get("state") not in ("waiting", "running"):
+        return
+    if exitcode in (-signal.SIGTERM, -signal.SIGINT):
+        job.run.update_status(state="interrupted", error="stopped from outside")
+        return
+    how = f"was killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"exit {exitcode}"
+    screen = job.run.path / "screen.log"
+    job.run.update_status(state="failed", error=f"its process ended ({how}); see {screen}")
 
 
-def _say(job: Job) -> None:
+def _say(job: Job, count: str) -> None:
     status = job.run.status
     if status.get("state") == "finished":
         results = status["results"].get("valid", status["results"].get("test", {}))
-        log.info("%s: error %.1f %%", job.name, 100 * results["error_rate"])
+        log.info("%s  %s: error %.1f %%", count, job.name, 100 * results["error_rate"])
     else:
-        log.warning("%s: %s", job.name, in_a_line(job.run))
+        log.warning("%s  %s: %s", count, job.name, in_a_line(job.run))

@@ -1,0 +1,153 @@
+"""Many runs on one machine: none takes another along, none is lost, doubled or overwritten."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import SMALL, Pets
+from tests.integration.runs import metrics, same, scalars, status, weights
+
+# Half a second a run: the head alone, on what the body gave.
+SHORT = (
+    *SMALL[:-2], "plan=frozen4", "plan.stages.head.epochs=2", "precompute=true",
+    "model/head=linear", "cache_dir=cache", "callbacks=none",
+)  # fmt: skip
+
+# What happens to runs of some seeds after their first epoch, while the file `planted` lasts.
+ACCIDENTS = """
+import os, signal, time
+from pathlib import Path
+from pytorch_lightning import Callback
+
+class Accident(Callback):
+    def on_train_epoch_end(self, trainer, module):
+        what = Path("planted").read_text() if Path("planted").exists() else ""
+        seed = Path(trainer.loggers[0].save_dir).name.partition("seed")[2]
+        if f"kill {seed}" in what:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if f"raise {seed}" in what:
+            raise ZeroDivisionError("planted in run " + seed)
+        if f"wait {seed}" in what and trainer.current_epoch == 0:
+            Path("waits" + seed).touch()
+            time.sleep(5)
+"""
+ACCIDENT = "+callbacks.accident._target_=accidents.Accident"
+
+
+@pytest.fixture
+def folder(pets: Pets) -> Path:
+    (pets.folder / "accidents.py").write_text(ACCIDENTS)
+    return pets.folder
+
+
+def states(pets: Pets) -> dict[str, str]:
+    return {run.name: status(run)["state"] for run in pets.runs()}
+
+
+def test_a_failed_run_takes_no_other_along_and_is_run_again(
+    pets: Pets, drawn: Path, folder: Path
+) -> None:
+    (folder / "planted").write_text("kill 1, raise 2")
+    words = [f"data.root={drawn}", *SHORT, ACCIDENT]
+    said = pets("train", "-m", *words, "seed=0,1,2,3", code=1).stdout
+    assert states(pets) == {
+        "0_seed0": "finished", "1_seed1": "failed", "2_seed2": "failed", "3_seed3": "finished",
+    }  # fmt: skip
+    whole, killed, raised, _ = pets.runs()
+    sweep = whole.parent.relative_to(folder)
+    end = said[said.index("2 of 4 runs finished") :].splitlines()
+    assert end[1] == (
+        "  1_seed1  failed: its process ended (was killed by SIGKILL); "
+        f"see {sweep}/1_seed1/screen.log"
+    )
+    assert end[2] == "  2_seed2  failed: ZeroDivisionError: planted in run 2"
+    assert end[-1] == f"the rest again: pets train -m sweep.resume={sweep}"
+    # The traceback is in the run's own status and log.
+    for text in (status(raised)["error"], (raised / "train.log").read_text()):
+        assert 'raise ZeroDivisionError("planted in run " + seed)' in text
+    assert "planted" not in (whole / "train.log").read_text()
+
+    # Only what failed runs again, to the end; what was finished is not touched.
+    (folder / "planted").unlink()
+    before = {run: status(run)["updated"] for run in (whole, pets.runs()[3])}
+    said = pets("train", "-m", f"sweep.resume={sweep}").stdout
+    assert f"{sweep}: 2 runs to train" in said
+    assert set(states(pets).values()) == {"finished"}
+    assert {run: status(run)["updated"] for run in before} == before
+    assert [row["epoch"] for row in metrics(killed)] == ["1", "2"]
+
+    # A wider sweep adds its runs, numbered on; the same words typed again add nothing.
+    said = pets("train", "-m", *words, "seed=1,2,4", f"sweep.resume={sweep}").stdout
+    assert f"{sweep}: 1 run to train, 2 finished already" in said
+    assert [run.name for run in pets.runs()] == [
+        "0_seed0", "1_seed1", "2_seed2", "3_seed3", "4_seed4",
+    ]  # fmt: skip
+    pets("train", "-m", *words, "seed=4", f"sweep.resume={sweep}", "data.num_workers=1")
+    assert len(pets.runs()) == 5
+
+    # Each is the run that it would have been alone on the same number of threads.
+    pets("train", *words, "seed=2", env={"OMP_NUM_THREADS": "1"})
+    alone = pets.runs()[0]
+    assert alone.parent == folder / "outputs"
+    assert same(weights(alone), weights(raised))
+    assert metrics(alone) == metrics(raised)
+    steps = [event.step for event in scalars(raised, "train/loss")]
+    assert steps == [event.step for event in scalars(alone, "train/loss")]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_sweep_goes_on(
+    pets: Pets, drawn: Path, folder: Path, how: signal.Signals
+) -> None:
+    (folder / "planted").write_text("wait 0, wait 1")
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "pets", "train", "-m", f"data.root={drawn}", *SHORT, ACCIDENT,
+         "seed=0,1,2"],
+        cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    until(lambda: (folder / "waits0").exists() and (folder / "waits1").exists())
+    if how == signal.SIGINT:
+        os.killpg(launcher.pid, how)  # as the terminal does at Ctrl-C
+    else:
+        launcher.send_signal(how)
+    said, _ = launcher.communicate(timeout=60)
+    until(lambda: "running" not in states(pets).values())
+    assert states(pets) == {
+        "0_seed0": "interrupted", "1_seed1": "interrupted", "2_seed2": "waiting",
+    }  # fmt: skip
+    sweep = pets.runs()[0].parent.relative_to(folder)
+    if how != signal.SIGKILL:
+        assert launcher.returncode == 128 + how
+        assert f"go on with pets train -m sweep.resume={sweep}" in said
+    (folder / "planted").unlink()
+    pets("train", "-m", f"sweep.resume={sweep}")
+    assert set(states(pets).values()) == {"finished"}
+
+
+def until(true: object, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_mistakes_are_said_before_anything_runs(pets: Pets, drawn: Path, tmp_path: Path) -> None:
+    words = ("train", "-m", f"data.root={drawn}", *SHORT)
+    line = pets.one_line(*words, "plan.stages.head.lr=1e-3,-1")
+    assert line.startswith("plan.stages.head.lr=-1: expected a number above 0")
+    line = pets.one_line(*words, "seed=0,1", "hydra.launcher.jobs=none")
+    assert line == "hydra.launcher.jobs=none: expected a whole number of at least 1, or auto"
+    line = pets.one_line(*words, "seed=0,1", "sweep.resume=nowhere")
+    assert line == "sweep.resume=nowhere: no such folder"
+    line = pets.one_line("train", "-m", f"sweep.resume={tmp_path}")
+    assert "holds no runs; expected a folder of outputs/sweeps" in line
+    line = pets.one_line("train", "sweep.resume=outputs")
+    assert line == "sweep.resume=outputs: is for sweeps; add -m"
+    assert pets.runs() == []
