@@ -145,9 +145,10 @@ def test_mistakes_are_said_before_anything_runs(pets: Pets, drawn: Path, tmp_pat
     line = pets.one_line(*words, "seed=0,1", "hydra.launcher.jobs=none")
     assert line == "hydra.launcher.jobs=none: expected a whole number of at least 1, or auto"
     line = pets.one_line(*words, "seed=0,1", "sweep.resume=nowhere")
-    assert line == "sweep.resume=nowhere: no such folder"
+    assert line == "sweep.resume=nowhere: holds no runs; expected a folder of outputs/sweeps"
     line = pets.one_line("train", "-m", f"sweep.resume={tmp_path}")
     assert "holds no runs; expected a folder of outputs/sweeps" in line
     line = pets.one_line("train", "sweep.resume=outputs")
     assert line == "sweep.resume=outputs: is for sweeps; add -m"
-    assert pets.runs() == []
+    assert {path.name for path in (pets.folder / "outputs").rglob("*")} <= {"sweeps"}
+    assert not (pets.folder / "nowhere").exists()

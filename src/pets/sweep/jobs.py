@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from pets.commands.train import MAY_CHANGE
 from pets.config import TrainConfig
-from pets.errors import RunError
 from pets.run_dir import RunDir
 from pets.validation import typed
 
@@ -97,11 +96,9 @@ def prepare(
 
 
 def unfinished(folder: Path) -> list[Job]:
-    """Every run of a sweep that is not finished. Raises RunError where the folder has no run."""
-    runs = runs_of(folder)
-    if not runs:
-        raise RunError(f"sweep.resume={folder}: holds no runs; expected a folder of outputs/sweeps")
-    return [Job(run, run.train_config) for run in runs if run.status.get("state") != "finished"]
+    """Every run of a sweep that is not finished."""
+    jobs = [Job(run, run.train_config) for run in runs_of(folder)]
+    return [job for job in jobs if not job.finished]
 
 
 def _directory(number: str, overrides: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pets.config import TrainConfig
-from pets.errors import ConfigError, RunError
+from pets.errors import ConfigError, PetsError, RunError
 from pets.run_dir import from_here
-from pets.sweep.jobs import Job, composed, prepare, unfinished
+from pets.sweep.jobs import Job, composed, prepare, runs_of, unfinished
 
 log = logging.getLogger(__name__)
 
@@ -57,18 +58,14 @@ class SweepLauncher(Launcher):
                 f"hydra.sweep.subdir={hydra.sweep.subdir}: a sweep's run directories have their "
                 "number and what is swept as names; expected auto"
             )
-        folder = from_here(str(hydra.sweep.dir))
-        resumed = OmegaConf.select(self.config, "sweep.resume")
-        if resumed is not None and not Path(resumed).is_dir():
-            raise RunError(f"sweep.resume={resumed}: no such folder")
         self.get_ready()
-        only = [[word for word in words if _swept(word)] for words in job_overrides]
-        if resumed is not None and only == [[]]:
-            jobs = unfinished(folder)
-            total = jobs
-        else:
-            total = self._prepared(folder, job_overrides)
-            jobs = [job for job in total if not job.finished]
+        folder = from_here(str(hydra.sweep.dir))
+        try:
+            total = self._jobs(folder, job_overrides)
+        except PetsError:
+            _leave_nothing(folder)
+            raise
+        jobs = [job for job in total if not job.finished]
         # What another process trains at this moment is left to it.
         unique = {job.run.path: job for job in jobs}.values()
         waiting = [job for job in unique if not self.runs_elsewhere(job)]
@@ -86,7 +83,14 @@ class SweepLauncher(Launcher):
         """Whether another process trains the job at this moment."""
         return job.run.held()
 
-    def _prepared(self, folder: Path, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
+    def _jobs(self, folder: Path, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
+        resumed = OmegaConf.select(self.config, "sweep.resume")
+        if resumed is not None and not runs_of(folder):
+            raise RunError(
+                f"sweep.resume={resumed}: holds no runs; expected a folder of outputs/sweeps"
+            )
+        if resumed is not None and not any(map(_swept, job_overrides[0])):
+            return unfinished(folder)
         parser = OverridesParser.create(self.hydra_context.config_loader)
         typed = parser.parse_overrides(list(self.config.hydra.overrides.task))
         same = {word.get_key_element() for word in typed if not word.is_sweep_override()}
@@ -105,6 +109,14 @@ class SweepLauncher(Launcher):
         HydraConfig.instance().set_config(cfg)
         overrides = [word for word in cfg.hydra.overrides.task if _swept(word)]
         return composed(cfg), overrides
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Remove what Hydra made for a sweep that never began."""
+    if not runs_of(folder):
+        (folder / "multirun.yaml").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _swept(word: str) -> bool:
