@@ -5,6 +5,7 @@ from __future__ import annotations
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from pets.sweep.local import ProcessLauncher
+from pets.sweep.search import SmartSweeper
 
 
 class LocalLauncher(ProcessLauncher):
@@ -16,3 +17,7 @@ class GridSweeper(BasicSweeper):
 
     def validate_batch_is_legal(self, batch: object) -> None:
         """Leave it to the launcher."""
+
+
+class OptunaSweeper(SmartSweeper):
+    pass
