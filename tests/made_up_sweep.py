@@ -15,7 +15,7 @@ from pets.metrics_csv import COLUMNS
 def made_up_run(
     path: Path,
     given: Mapping[str, Any],
-    error: float | None = 0.1,
+    valid: float | None = 0.1,
     *,
     state: str = "finished",
     test: float | None = None,
@@ -39,7 +39,7 @@ def made_up_run(
     (path / "data.json").write_text(json.dumps({"fingerprint": data}))
     found: dict[str, Any] = {"state": state, **status}
     if state == "finished":
-        found["results"] = {"valid": measured(error, photos)} if error is not None else {}
+        found["results"] = {"valid": measured(valid, photos)} if valid is not None else {}
         if test is not None:
             found["results"]["test"] = measured(test, photos)
     (path / "status.json").write_text(json.dumps(found))

@@ -106,9 +106,10 @@ def _runs(summary: Summary) -> tuple[list[Column], list[list[Cell]]]:
 def _row(summary: Summary, run: Run, stages: list[str]) -> list[Cell]:
     place = run.path.name if run.number is None else run.number
     going = run.state not in ("finished", "waiting", "unreadable")
+    heard = f"{run.position}, {_local(run.updated)}" if run.updated else run.position
     cells = [
         Cell(run.path.name, place, _to(run, summary)),
-        Cell(run.state, run.state, note=run.position if going else ""),
+        Cell(run.state, run.state, note=heard if going else ""),
     ]
     for key in summary.swept:
         text = value(run, key)

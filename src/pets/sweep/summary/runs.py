@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from pets.errors import PetsError, RunError
 from pets.metrics_csv import read_metrics
@@ -117,7 +115,7 @@ def _read(path: Path) -> Run:
     run = RunDir(path)
     given: dict[str, str] = {}
     try:
-        given = _given(path / "overrides.yaml")
+        given = _given(run.overrides)
         return _of_status(run, given, run.config, run.status)
     except (PetsError, OSError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split()).replace(f"{path}/", "")
@@ -186,18 +184,11 @@ def _last_line(error: Any) -> str:
     return lines[-1] if lines else ""
 
 
-def _given(file: Path) -> dict[str, str]:
-    """`overrides.yaml` as key and text; of a key that was given twice the last one counts."""
-    try:
-        words = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise RunError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
-    if not isinstance(words, list):
-        raise RunError(f"{file}: cannot be read (no list of overrides)")
+def _given(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides as key and text; of a key that was given twice the last one counts."""
     given = {}
-    for word in map(str, words):
+    for word in overrides:
         key, equals, text = word.partition("=")
-        removed = key.startswith("~")
-        given[key.lstrip("+~")] = "(removed)" if removed and not equals else text
+        given[key.lstrip("+~")] = text if equals else "(removed)"
     given.pop("resume", None)
     return given

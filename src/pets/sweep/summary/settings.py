@@ -37,6 +37,8 @@ def value(run: Run, key: str) -> str:
         found = found.get(name) if isinstance(found, Mapping) else None
     if found is None or isinstance(found, Mapping):
         return ""
+    if isinstance(found, str):
+        return found
     text = yaml.safe_dump(found, default_flow_style=True, width=math.inf, allow_unicode=True)
     return text.removesuffix("...\n").strip()
 

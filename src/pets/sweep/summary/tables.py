@@ -73,6 +73,8 @@ def on_screen(summary: Summary) -> list[str]:
     lines += ["", *verdict(summary).sentences]
     for run in summary.troubled[:_ON_SCREEN]:
         lines.append(brief(f"{run.path.name}: {run.state}, {run.error or run.position}", 160))
+    if len(summary.troubled) > _ON_SCREEN:
+        lines.append(f"and {len(summary.troubled) - _ON_SCREEN} more")
     return lines
 
 
