@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import io
-import os
 import pickle
-import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from pets.atomic import write_atomically
 from pets.errors import RunError
 
 FORMAT = 1
@@ -68,35 +66,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         return read_checkpoint(Path(path))
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Replace the file by its new content in one step: a crash or a full disk leaves the old one.
-
-    Raises OSError when the content cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
-
-
-def copy_atomically(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source` in one step; a link where the disk can do that."""
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-    part.replace(target)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -25,8 +25,15 @@ COMMANDS = {
     "eval": ("pets.commands.evaluate", "measure a trained run on one of its splits"),
     "interpret": ("pets.commands.interpret", "what a trained run gets wrong, and why: one page"),
     "predict": ("pets.commands.predict", "name what is on a photo, a folder or a list of photos"),
+    "summarize": ("pets.commands.summarize", "what the runs of a sweep say together: one page"),
     "cache": ("pets.commands.cache", "list or clear what has been computed once and kept"),
 }
+
+# Hydra's: what comes after them is no short form of a key.
+_FLAGS_WITH_A_VALUE = (
+    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
+    "--config-dir", "-cd", "--info", "-i", "--experimental-rerun",
+)  # fmt: skip
 
 HELP = """\
 pets: photo classifiers by transfer learning, as experiments you can understand
@@ -71,20 +78,36 @@ def main() -> None:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean pets {close[0]}?" if close else f"one of {', '.join(COMMANDS)}"
         _stop(f"pets {name}: no such command; {hint}", code=2)
-    words = [_in_full(name, word) for word in words]
+    words = [
+        _in_full(name, word, before) for word, before in zip(words, ["", *words], strict=False)
+    ]
     if sum(word.startswith("action=") for word in words) > 1:
         _stop("pets cache: list or clear, not both", code=2)
+    if sum(word.startswith("sweep=") for word in words) > 1:
+        _stop("pets summarize: one folder at a time", code=2)
     run_command(name, words)
 
 
-def _in_full(command: str, word: str) -> str:
-    """What is short on the command line, as Hydra needs it.
+def _in_full(command: str, word: str, before: str) -> str:
+    """What is short on the command line, as Hydra needs it; `before` is the word before it.
 
     `precompute=true` alone would take the place of the group, with the loss of its other keys.
     """
+    if before in _FLAGS_WITH_A_VALUE:
+        return word
     if command == "cache" and re.fullmatch(r"\w+", word):
         return f"action={word}"
+    other = re.match(r"[-+~]|[\w.]+=", word)
+    if command == "summarize" and (not other or (word[0] not in "-+~" and Path(word).is_dir())):
+        return f"sweep={_quoted(word)}"
     return re.sub("^precompute=", "precompute.enabled=", word)
+
+
+def _quoted(word: str) -> str:
+    """A word that Hydra takes as it is, whatever signs are in it."""
+    inside = re.sub(r"(\\*)'", r"\1\1\\'", word)
+    inside = re.sub(r"(\\+)$", r"\1\1", inside)
+    return f"'{inside}'".replace("${", "\\${")
 
 
 def run_command(name: str, arguments: list[str]) -> None:

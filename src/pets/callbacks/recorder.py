@@ -13,8 +13,9 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pets.atomic import copy_atomically
 from pets.callbacks.speed import Speed
-from pets.checkpoints import HeldCheckpoint, copy_atomically
+from pets.checkpoints import HeldCheckpoint
 from pets.errors import RunError
 from pets.lightning import batch_loss
 from pets.metrics_csv import COLUMNS, read_metrics, write_metrics

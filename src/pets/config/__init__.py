@@ -13,6 +13,7 @@ from pets.config.commands import (
     LookConfig,
     PredictConfig,
     RunDataConfig,
+    SummarizeConfig,
     TrainConfig,
 )
 from pets.config.data import AugmentConfig, DataConfig
@@ -39,6 +40,7 @@ __all__ = [
     "RunDataConfig",
     "StageConfig",
     "Strict",
+    "SummarizeConfig",
     "Target",
     "TrainConfig",
 ]

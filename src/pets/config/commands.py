@@ -82,6 +82,12 @@ class CacheConfig(Strict):
     cache_dir: str = Field(min_length=1, description="a folder")
 
 
+class SummarizeConfig(Strict):
+    """The sweep to summarise."""
+
+    sweep: str = Field(min_length=1, description="a sweep's folder")
+
+
 class LookConfig(Strict):
     """The data part of a training config: what `pets look` needs."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from base64 import b64encode
 from itertools import groupby
 from typing import Any
 
@@ -19,15 +18,7 @@ from pets.data.images import UnreadableImage
 from pets.interpret.calibration import Reliability
 from pets.interpret.confusion import Matrix
 from pets.interpret.study import Study
-
-BLUE, ORANGE, RED, GREY = "#3b7dd8", "#d98324", "#c0392b", "#8a8f98"
-
-
-def as_svg(figure: Figure) -> str:
-    """The figure as a data URI, without a background: the page gives it light or dark."""
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{b64encode(file.getvalue()).decode()}"
+from pets.report.figures import BLUE, GREY, ORANGE, RED
 
 
 def learning_curves(rows: list[dict[str, Any]]) -> Figure:

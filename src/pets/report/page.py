@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from pets.checkpoints import write_atomically
+from pets.atomic import write_atomically
 from pets.finder.search import FOLDER as LR_FINDER
 from pets.interpret.study import Study
 from pets.metrics_csv import read_metrics
 from pets.pictures import jpeg_uri, pixels, png_uri
 from pets.report import charts
 from pets.report.album import Album
+from pets.report.figures import as_svg
 from pets.report.sections import Sections
+from pets.report.template import own, template
+
+_PACKAGE = "pets.report"
 
 
 def write_page(study: Study, file: Path, suspects: Path) -> None:
@@ -42,12 +43,12 @@ def write_page(study: Study, file: Path, suspects: Path) -> None:
     before, after = study.calibration
     diagram = charts.reliability_diagram(before, after, study.temperature)
     context |= {
-        "curves": charts.as_svg(charts.learning_curves(epochs)) if epochs else None,
+        "curves": as_svg(charts.learning_curves(epochs)) if epochs else None,
         "finder": {p.stem: png_uri(p.read_bytes()) for p in _finder_pictures(study)},
-        "reliability": charts.as_svg(diagram),
+        "reliability": as_svg(diagram),
         "data_pictures": {
             # Photos would be large as PNG, lines and bars blurred as JPEG.
-            tag: jpeg_uri(pixels(figure)) if tag == "augmented" else charts.as_svg(figure)
+            tag: jpeg_uri(pixels(figure)) if tag == "augmented" else as_svg(figure)
             for tag, figure in charts.data_pictures(study).items()
         },
         "kernels": png_uri(charts.kernels_png(study.kernels)) if study.kernels is not None else "",
@@ -61,10 +62,10 @@ def write_page(study: Study, file: Path, suspects: Path) -> None:
         "config_yaml": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
         "suspects_file": suspects,
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        "style": _own("page.css"),
-        "script": _own("page.js"),
+        "style": own(_PACKAGE, "page.css"),
+        "script": own(_PACKAGE, "page.js", "sort.js"),
     }
-    write_atomically(file, _template().render(context).encode())
+    write_atomically(file, template(_PACKAGE, "page.html").render(context).encode())
 
 
 def _finder_pictures(study: Study) -> list[Path]:
@@ -72,22 +73,3 @@ def _finder_pictures(study: Study) -> list[Path]:
     stages = list(study.trained.config.plan.stages)
     found = sorted((study.trained.run.path / LR_FINDER).glob("*.png"))
     return sorted(found, key=lambda p: stages.index(p.stem) if p.stem in stages else len(stages))
-
-
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("pets.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda x, digits=1: f"{100 * x:.{digits}f}\N{NO-BREAK SPACE}%"
-    # A long name may break after an underscore.
-    environment.filters["soft"] = lambda name: Markup("_<wbr>").join(name.split("_"))
-    environment.filters["count"] = lambda n: f"{n:,}"
-    return environment.get_template("page.html")
-
-
-def _own(name: str) -> Markup:
-    return Markup(files("pets.report").joinpath(name).read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from pets.checkpoints import write_atomically
+from pets.atomic import write_atomically
 from pets.config import InterpretSettings
 from pets.data.photos import OTHER, Photos
 from pets.errors import RunError

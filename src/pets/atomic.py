@@ -1,0 +1,37 @@
+"""Files that are replaced in one step: a reader finds the old one or the new one, whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Replace the file by its new content in one step: a crash or a full disk leaves the old one.
+
+    Raises OSError when the content cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+
+
+def copy_atomically(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source` in one step; a link where the disk can do that."""
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copyfile(source, part)
+    part.replace(target)

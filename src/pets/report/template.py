@@ -1,0 +1,33 @@
+"""How pages are filled: everything in one file, texts escaped, style and scripts shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def template(package: str, name: str, **filters: Callable[..., Any]) -> Any:
+    """A page of a package. A name that it uses and is not given is an error."""
+    environment = Environment(
+        loader=PackageLoader(package, "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda x, digits=1: f"{100 * x:.{digits}f}\N{NO-BREAK SPACE}%"
+    # A long name may break after an underscore.
+    environment.filters["soft"] = lambda name: Markup("_<wbr>").join(name.split("_"))
+    environment.filters["count"] = lambda n: f"{n:,}"
+    environment.filters |= filters
+    return environment.get_template(name)
+
+
+def own(package: str, *names: str) -> Markup:
+    """Style sheets or scripts of a package, one after another, as they go into a page."""
+    texts = (files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
+    return Markup("\n".join(texts))
