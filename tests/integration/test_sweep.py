@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights
@@ -62,13 +63,14 @@ def test_a_failed_run_takes_no_other_along_and_is_run_again(
     }  # fmt: skip
     whole, killed, raised, _ = pets.runs()
     sweep = whole.parent.relative_to(folder)
-    end = said[said.index("2 of 4 runs finished") :].splitlines()
-    assert end[1] == (
-        "  1_seed1  failed: its process ended (was killed by SIGKILL); "
-        f"see {sweep}/1_seed1/screen.log"
-    )
-    assert end[2] == "  2_seed2  failed: ZeroDivisionError: planted in run 2"
-    assert end[-1] == f"the rest again: pets train -m sweep.resume={sweep}"
+    assert f"{sweep}: 2 of 4 runs finished, 2 failed\n" in said
+    assert (
+        "\n1_seed1: failed, its process ended (was killed by SIGKILL); "
+        f"see {sweep}/1_seed1/screen.log\n"
+    ) in said
+    assert "\n2_seed2: failed, ZeroDivisionError: planted in run 2\n" in said
+    assert f"\nsummary  {sweep}/summary.html\n" in said
+    assert said.splitlines()[-1] == f"the rest again: pets train -m sweep.resume={sweep}"
     # The traceback is in the run's own status and log.
     for text in (status(raised)["error"], (raised / "train.log").read_text()):
         assert 'raise ZeroDivisionError("planted in run " + seed)' in text
@@ -129,6 +131,43 @@ def test_a_stopped_sweep_goes_on(
     (folder / "planted").unlink()
     pets("train", "-m", f"sweep.resume={sweep}")
     assert set(states(pets).values()) == {"finished"}
+
+
+def test_optuna_searches_and_goes_on(pets: Pets, drawn: Path, folder: Path) -> None:
+    pytest.importorskip("optuna", reason="needs pets[optuna]")
+    (folder / "planted").write_text("raise 3")
+    words = [
+        "train", "-m", "hydra/sweeper=optuna", f"data.root={drawn}", *SHORT, ACCIDENT,
+        "plan.stages.head.lr=tag(log,interval(1e-4,1e-1))", "seed=choice(3,4)",
+    ]  # fmt: skip
+    pets(*words, "hydra.sweeper.n_trials=4", code=1)
+    sweep = pets.runs()[0].parent.relative_to(folder)
+    first = {run.name: status(run) for run in pets.runs()}
+    assert {name[-5:]: status["state"] for name, status in first.items()} == {
+        "seed3": "failed", "seed4": "finished",
+    }  # fmt: skip
+    assert len(first) == 4
+    rates = [yaml.safe_load((run / "config.yaml").read_text()) for run in pets.runs()]
+    rates = [config["plan"]["stages"]["head"]["lr"] for config in rates]
+    assert len(set(rates)) == 4
+    assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+
+    # A failed trial teaches nothing; two more are chosen, and none is repeated.
+    (folder / "planted").unlink()
+    said = pets(*words, "hydra.sweeper.n_trials=6", f"sweep.resume={sweep}", code=1).stdout
+    assert len(pets.runs()) == 6
+    errors = {
+        run: status(run)["results"]["valid"]["error_rate"]
+        for run in pets.runs()
+        if status(run)["state"] == "finished"
+    }
+    best = yaml.safe_load((folder / sweep / "optimization_results.yaml").read_text())
+    assert best["best_value"] == min(errors.values())
+    assert f"best of 6: error {100 * best['best_value']:.1f} %" in said
+    line = pets.one_line(*words, "plan.stages.head.lr=1e-3", "seed=1")
+    assert line.startswith("hydra/sweeper=optuna: nothing to search; give a key as ")
+    line = pets.one_line(*words, "hydra.sweeper.n_trials=0")
+    assert line == "hydra.sweeper.n_trials=0: expected a whole number of at least 1"
 
 
 def until(true: object, seconds: float = 120) -> None:

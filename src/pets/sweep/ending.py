@@ -1,13 +1,15 @@
-"""The end of a sweep: what failed, and what to do then."""
+"""The end of a sweep: its summary, what failed, and what to do then."""
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from pets.errors import PetsError
 from pets.run_dir import RunDir, from_here
 from pets.sweep.jobs import runs_of
 
@@ -15,19 +17,32 @@ log = logging.getLogger(__name__)
 
 
 class SweepEnd(Callback):
-    """Hydra callback: one table of the failures, and an exit code that tells of them."""
+    """Hydra callback: what was reached, what failed, and an exit code that tells of it."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Exit with 1 unless every run of the sweep's folder is finished."""
         folder = from_here(str(config.hydra.sweep.dir))
-        runs = runs_of(folder)
-        left = [run for run in runs if run.status.get("state") != "finished"]
-        log.info("%s of %s runs finished", len(runs) - len(left), len(runs))
-        for run in left:
-            log.error("  %s  %s", run.path.name, in_a_line(run))
-        if left:
+        try:
+            say_summary(folder)
+        except PetsError as error:  # the runs are what counts
+            log.error("%s", error)
+        if any(run.status.get("state") != "finished" for run in runs_of(folder)):
             log.error("the rest again: pets train -m sweep.resume=%s", folder)
             raise SystemExit(1)
+
+
+def say_summary(folder: Path) -> None:
+    """Write the summary of a sweep and say its main lines.
+
+    Raises RunError where there is no run, and where it cannot be written.
+    """
+    from pets.sweep.summary import on_screen, summarize, write_summary
+
+    summary = summarize(folder)
+    page = write_summary(summary)
+    for line in on_screen(summary):
+        log.info("%s", line)
+    log.info("\nsummary  %s", page)
 
 
 def in_a_line(run: RunDir) -> str:

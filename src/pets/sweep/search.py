@@ -95,13 +95,17 @@ class SmartSweeper(Sweeper):
             ) from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder.mkdir(parents=True, exist_ok=True)
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=f"sqlite:///{self.folder / 'optuna.sqlite'}",
             study_name="sweep",
-            sampler=instantiate(self.sampler),
             direction="minimize",
             load_if_exists=True,
         )
+        # A sampler that begins again with its seed would choose the same runs again.
+        seed = self.sampler.get("seed")
+        again = {} if seed is None else {"seed": seed + len(study.trials)}
+        study.sampler = instantiate(self.sampler, **again)
+        return study
 
     def _next(
         self, study: optuna.Study, searched: Mapping[str, BaseDistribution]
