@@ -75,7 +75,7 @@ class SmartSweeper(Sweeper):
                 "hydra/sweeper=optuna: nothing to search; give a key as "
                 "key='interval(1e-4,1e-2)' or key=a,b,c"
             )
-        fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+        fixed = [str(o.input_line) for o in last.values() if not o.is_sweep_override()]
         study = self._study()
         while trials := self._next(study, searched):
             jobs = [
