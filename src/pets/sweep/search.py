@@ -66,10 +66,9 @@ class SmartSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Ask, run, tell, until enough runs have been told of."""
         words = [f"{key}={value}" for key, value in self.params.items()]
-        overrides = self.parser.parse_overrides([*words, *arguments])
-        searched = {
-            o.get_key_element(): distribution(o) for o in overrides if o.is_sweep_override()
-        }
+        parsed = self.parser.parse_overrides([*words, *arguments])
+        last = {o.get_key_element(): o for o in parsed}  # what is typed later wins
+        searched = {key: distribution(o) for key, o in last.items() if o.is_sweep_override()}
         if not searched:
             raise ConfigError(
                 "hydra/sweeper=optuna: nothing to search; give a key as "
