@@ -34,6 +34,10 @@ def run(cfg: DictConfig) -> None:
 
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
+    if hydra.sweeper.params:
+        raise ConfigError(
+            f"{' '.join(overrides)}: sweeps over {', '.join(hydra.sweeper.params)}; add -m"
+        )
     if cfg.resume is None:
         config = typed(TrainConfig, cfg)
         if config.sweep.resume is not None:
