@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration import forked
+
 # Small pictures of drawn pets, real weights: a run of two stages in seconds.
 SMALL = (
     "model=efficientnet_lite0",
@@ -31,15 +33,19 @@ class Pets:
     def __call__(
         self, *words: str, code: int = 0, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command; fail unless it ends with `code`."""
-        found = subprocess.run(
-            [sys.executable, "-m", "pets", *words],
-            cwd=self.folder,
-            env=os.environ | (env or {}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """Run the command; fail unless it ends with `code`. An environment of its own needs an
+        interpreter of its own."""
+        if not env:
+            found = forked.pets(words, self.folder)
+        else:
+            found = subprocess.run(
+                [sys.executable, "-m", "pets", *words],
+                cwd=self.folder,
+                env=os.environ | env,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         assert found.returncode == code, f"{words}\n{found.stdout}\n{found.stderr}"
         return found
 
