@@ -110,7 +110,7 @@ def test_stopped_anywhere_it_ends_as_if_never_stopped(
     """Two stages, the second with everything unfrozen; dropout, MixUp, a cycle of rate and
     momentum, averaged weights."""
     words = (
-        "augment=mixup", "callbacks=ema", "callbacks.ema.decay=0.6",
+        "augment=mixup", "callbacks=ema", "callbacks.ema.decay=0.6", "model/head=concat_pool",
         "plan.stages.head.epochs=1", "plan.stages.body.epochs=2",
     )  # fmt: skip
     whole = Training(tmp_path / "whole", drawn, *words)
@@ -151,7 +151,7 @@ def test_stopped_on_activations_with_accumulated_gradients(
     """There epochs are so short that not every one has a checkpoint."""
     words = (
         "plan=frozen4", "precompute.enabled=true", f"cache_dir={tmp_path}/cache",
-        "trainer.accumulate_grad_batches=2",
+        "trainer.accumulate_grad_batches=2", "model/head=concat_pool",
     )  # fmt: skip
     whole = Training(tmp_path / "whole", drawn, *words)
     whole.finish()

@@ -151,11 +151,12 @@ class TransferModule(LightningModule):
         }
         if epochs.processed < epochs.ready:
             # In the middle of an epoch: how many of its batches are done, and their loss.
-            own = torch.stack([self.train_loss.mean_value, self.train_loss.weight])
-            every: Any = self.all_gather(own)
+            rows = torch.zeros(self.trainer.world_size, 2, device=self.device)
+            rows[self.global_rank, 0] = self.train_loss.mean_value
+            rows[self.global_rank, 1] = self.train_loss.weight
             checkpoint["pets"] |= {
                 "batches": loop.epoch_loop.batch_progress.current.processed,
-                "train_loss": every.reshape(-1, 2).cpu(),
+                "train_loss": self.trainer.strategy.reduce(rows, reduce_op="sum").cpu(),
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
