@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pets.errors import ConfigError, PetsError
+from pets.stopping import Stopped, stoppable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -125,7 +126,8 @@ def run_command(name: str, arguments: list[str]) -> None:
     sys.argv = [sys.argv[0], *arguments]
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
     try:
-        app(_one_line_on_mistakes(module.run))()
+        with stoppable():
+            app(_one_line_on_mistakes(module.run))()
     except (PetsError, HydraException, OmegaConfBaseException) as error:
         if show_all:
             raise
@@ -138,13 +140,10 @@ def run_command(name: str, arguments: list[str]) -> None:
         _stop(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         _stop("stopped", code=130)
-    except SystemExit as end:
-        # Lightning's, of a signal inside its loops; a training has given its own code already.
-        if type(end).__name__ == "SIGTERMException":
-            _stop("stopped", code=143)
-        if end.code == 1 and isinstance(end.__context__, KeyboardInterrupt):
-            _stop("stopped", code=130)
-        raise
+    except Stopped as stopped:
+        if stopped.said:
+            raise
+        _stop("stopped", code=128 + stopped.signal)
 
 
 def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

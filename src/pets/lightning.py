@@ -14,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from torch import Tensor
 
 from pets.checkpoints import AtomicCheckpointIO
@@ -56,7 +57,7 @@ def trainer(
     """A Trainer for one stage, for a measurement, or for the lr finder."""
     # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return Trainer(
+    made = Trainer(
         **settled(values),
         max_epochs=max_epochs,
         callbacks=list(callbacks),
@@ -69,6 +70,19 @@ def trainer(
         # The sampler's order is pets' own: it derives from seed, stage and epoch.
         use_distributed_sampler=False,
     )
+    made._signal_connector = _NoSignals(made)
+    return made
+
+
+class _NoSignals(_SignalConnector):
+    """Lightning takes no signals: `pets.stopping` does.
+
+    Its own handlers would end an accumulation half-way, talk to other ranks at any moment, and
+    requeue Slurm's job with a checkpoint of their own.
+    """
+
+    def register_signal_handlers(self) -> None:
+        pass
 
 
 def batch_loss(trainer: Trainer, outputs: Any) -> Tensor:
@@ -84,15 +98,17 @@ def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:
     return [build(f"callbacks.{name}", node) for name, node in nodes.items()]
 
 
-def build_loggers(nodes: Mapping[str, Target], folder: Path, steps_done: int = 0) -> list[Logger]:
+def build_loggers(
+    nodes: Mapping[str, Target], folder: Path, steps_done: int | None = None
+) -> list[Logger]:
     """The loggers, each writing below the folder of the run.
 
-    TensorBoard is told to forget what a killed run wrote after the step it goes on from.
+    For a training TensorBoard is told to forget what a stopped run wrote after `steps_done`.
     """
     loggers = []
     for name, node in nodes.items():
         given: dict[str, Any] = {"save_dir": str(folder)}
-        if steps_done and get_object(node.target) is TensorBoardLogger:
+        if steps_done is not None and get_object(node.target) is TensorBoardLogger:
             given["purge_step"] = steps_done
         loggers.append(build(f"logger.{name}", node, **given))
     return loggers
@@ -140,6 +156,7 @@ def quiet() -> None:
     logging.getLogger("timm").setLevel(logging.WARNING)
     for meant in (
         ".*does not have many workers.*",  # on few cores none is the fastest
+        ".*checkpoint that ended before the epoch ended.*",  # the sampler knows what was drawn
         ".*number of training batches.*smaller than the logging interval.*",
         ".*exists and is not empty.*",
         ".*GPU available but not used.*",

@@ -175,7 +175,7 @@ class RunDir:
         return f"stage {status['stage']}, {status['epoch']} of {status['epochs']} epochs"
 
     def checkpoint(self, name: str = "last") -> Path:
-        """`last`: the newest epoch; `best`: the one with the lowest validation error."""
+        """`last`: where the run goes on; `best`: the one with the lowest validation error."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     def root(self, root: str) -> Path:

@@ -1,7 +1,7 @@
 """Every random stream of a run, derived from its seed and a path of names.
 
-No stream depends on how much another one has used. So a run that goes on from its last epoch's
-checkpoint draws the same numbers as one that was never stopped, with any number of workers.
+No stream depends on how much another one has used. So a run that goes on from a checkpoint draws
+the same numbers as one that was never stopped, with any number of workers.
 """
 
 from collections.abc import Iterator

@@ -64,11 +64,13 @@ def photos_of(config: TrainConfig, run: RunDir) -> Photos:
 @dataclass(frozen=True)
 class StartPoint:
     """The stage to begin or go on with, by its place in the plan; the optimizer steps done before
-    it, and inside it."""
+    it, and inside it; its epochs that are done, and the batches of the one after them."""
 
     place: int = 0
     steps_before: int = 0
     steps: int = 0
+    epochs: int = 0
+    batches: int = 0
 
 
 def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder) -> StartPoint:
@@ -85,7 +87,9 @@ def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder
     place = names.index(about["stage"])
     before = sum(config.plan.stages[name].epochs for name in names[:place])
     recorder.keep_only(before + about["epochs"])
-    log.info("going on after %s epochs of stage %s", about["epochs"], about["stage"])
+    batches = about.get("batches", 0)
+    within = f" and {batches} batches" if batches else ""
+    log.info("going on after %s epochs%s of stage %s", about["epochs"], within, about["stage"])
     if about["epochs"] >= config.plan.stages[about["stage"]].epochs:
         return StartPoint(place + 1, about["steps_before"] + about["steps"])
-    return StartPoint(place, about["steps_before"], about["steps"])
+    return StartPoint(place, about["steps_before"], about["steps"], about["epochs"], batches)

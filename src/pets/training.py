@@ -12,6 +12,7 @@ from pets.cache import answers
 from pets.callbacks.interpret import Interpret
 from pets.callbacks.lr_finder import LRFinder
 from pets.callbacks.recorder import Recorder
+from pets.callbacks.stops import Stops
 from pets.config import LearnerConfig, TrainConfig
 from pets.data.module import PetsDataModule
 from pets.data.splits import TEST, VALID
@@ -128,11 +129,11 @@ def run_stages(
         stage = config.plan.stages[name]
         seed = derive(config.seed, "stage", name)
         module.begin(name, stage, steps, seed, data.activations is not None)
-        data.begin(name)
+        data.begin(name, *((start.epochs, start.batches) if going_on else ()))
         fit: Trainer = trainer(
             config.trainer,
             max_epochs=stage.epochs,
-            callbacks=[*callbacks, recorder],
+            callbacks=[*callbacks, recorder, Stops(recorder)],
             logger=loggers,
         )
         say_stage(name, stage)

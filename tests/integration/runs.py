@@ -43,6 +43,10 @@ def scalars(run: Path, tag: str) -> list[Any]:
     return events.Reload().Scalars(tag)
 
 
+def tags(run: Path) -> list[str]:
+    return sorted(EventAccumulator(str(run / "tensorboard")).Reload().Tags()["scalars"])
+
+
 def on_two_ranks(module: str, outs: list[Path], words: list[str]) -> None:
     """`python -m module <out> <words>` in two processes that know of each other over gloo."""
     with socket.socket() as free:

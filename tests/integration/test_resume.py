@@ -1,5 +1,6 @@
 """A run that was stopped goes on to the same end, bit for bit."""
 
+import os
 import re
 import shutil
 import signal
@@ -25,7 +26,8 @@ def killed_after(pets: Pets, rows: int, *words: str) -> Path:
     try:
         while process.poll() is None:
             runs = pets.runs()
-            if runs and len(metrics_or_none(runs[0])) >= rows:
+            began = runs and status(runs[0])["state"] == "running"
+            if began and len(metrics_or_none(runs[0])) >= rows:
                 # Somewhere inside the next epoch.
                 time.sleep(0.05)
                 break
@@ -41,8 +43,9 @@ def killed_after(pets: Pets, rows: int, *words: str) -> Path:
 def test_killed_and_resumed_is_as_if_never_stopped(
     trained: Path, pets: Pets, drawn: Path, rows: int
 ) -> None:
-    """Killed before the first checkpoint, inside the first stage, and inside the second."""
-    run = killed_after(pets, rows, f"data.root={drawn}", *SMALL)
+    """Killed before the first checkpoint, inside the first stage, and inside the second. Loaders'
+    processes, which draw in advance, change nothing."""
+    run = killed_after(pets, rows, f"data.root={drawn}", *SMALL, f"data.num_workers={min(rows, 1)}")
     assert status(run)["state"] == "running"
     assert "is not finished" in pets.one_line("predict", f"run={run}", f"source={drawn}")
     if rows == 4:
@@ -59,36 +62,30 @@ def test_killed_and_resumed_is_as_if_never_stopped(
     assert "is finished; there is nothing to go on with" in pets.one_line("train", f"resume={run}")
 
 
-def test_ctrl_c_is_noted_and_resumed(trained: Path, pets: Pets, drawn: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_is_noted_and_resumed(
+    trained: Path, pets: Pets, drawn: Path, number: signal.Signals
+) -> None:
+    """As a terminal and Slurm send it: the loaders' processes get it too."""
+    words = ["train", f"data.root={drawn}", *SMALL, "data.num_workers=2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pets", "train", f"data.root={drawn}", *SMALL],
-        cwd=pets.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "-m", "pets", *words], cwd=pets.folder, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     while not (pets.runs() and metrics_or_none(pets.runs()[0])):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    for _ in range(2):
+        os.killpg(process.pid, number)
     said, _ = process.communicate()
     (run,) = pets.runs()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert status(run)["state"] == "interrupted"
-    assert f"go on with pets train resume={run.relative_to(pets.folder)}" in said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith(f"stopped by {number.name} (stage ")
+    assert last.endswith(f"go on with pets train resume={run.relative_to(pets.folder)}")
     assert "Traceback" not in said
     pets("train", f"resume={run}")
-    assert same(weights(run), weights(trained))
-
-
-def test_sigterm_ends_with_its_code_and_is_resumed(trained: Path, pets: Pets, drawn: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pets", "train", f"data.root={drawn}", *SMALL],
-        cwd=pets.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    while not (pets.runs() and metrics_or_none(pets.runs()[0])):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 143
-    (run,) = pets.runs()
-    assert status(run)["state"] == "interrupted"
-    pets("train", f"resume={run}")
+    assert metrics(run) == metrics(trained)
     assert same(weights(run), weights(trained))
 
 

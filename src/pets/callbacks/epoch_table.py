@@ -21,6 +21,8 @@ class EpochTable(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         say("  ".join(f"{name:>10}" for name in COLUMNS))
+        # An epoch that was stopped in its middle goes on without the next hook.
+        self.started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.perf_counter()

@@ -16,6 +16,11 @@ class ProgressBar(TQDMProgressBar):
     def __init__(self, refresh_rate: int = 1) -> None:
         super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0)
 
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_start()
+        # An epoch that was stopped in its middle goes on without this hook.
+        self.on_train_epoch_start(trainer)
+
     def init_train_tqdm(self) -> Tqdm:
         bar = super().init_train_tqdm()
         bar.leave = False

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -41,12 +42,19 @@ class Recorder(Checkpoint):
         self.speed, self.before = Speed(), Speed()
         self.losses: list[tuple[int, Tensor]] = []
         self.held: HeldCheckpoint | None = None
-        self.written = 0.0
+        self.written, self.saved = 0.0, True
+        self.seconds_before = 0.0
 
     def keep_only(self, epochs_done: int) -> None:
         """Forget the epochs after the one that a run resumes from."""
         self.rows = self.rows[:epochs_done]
         write_metrics(self.run.path / "metrics.csv", self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": time.perf_counter() - self.started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds_before = state_dict["seconds"]
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -80,12 +88,12 @@ class Recorder(Checkpoint):
         self.speed.done_batch(len(batch[1]) * trainer.world_size)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.speed, self.written = Speed(), time.perf_counter()
+        self.speed, self.written, self.saved = Speed(), time.perf_counter(), True
+        # Only an epoch that was stopped in its middle begins without `on_train_epoch_start`.
+        self._start_watches(self.seconds_before)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.started = time.perf_counter()
-        self.before = replace(self.speed)
-        self.speed.start()
+        self._start_watches()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log_losses(trainer)
@@ -134,6 +142,25 @@ class Recorder(Checkpoint):
             speeds = self.run.status.get("speed", {})
             self.run.update_status(speed={**speeds, progress["stage"]: speed})
 
+    def write(self, trainer: Trainer) -> None:
+        """The last checkpoint, after everything that belongs to the steps before it."""
+        self._log_losses(trainer)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.flush()
+        if self.held is not None:
+            self.held.write(self.run.checkpoint("best"))
+        trainer.save_checkpoint(self.run.checkpoint("last"))
+        self._is_written()
+
+    def _is_written(self) -> None:
+        self.held, self.written, self.saved = None, time.perf_counter(), True
+
+    def _start_watches(self, seconds_before: float = 0.0) -> None:
+        self.started = time.perf_counter() - seconds_before
+        self.before = replace(self.speed)
+        self.speed.start()
+
     def _log_losses(self, trainer: Trainer) -> None:
         """Many at once: to ask a GPU for one waits until it has computed it."""
         if not self.losses:
@@ -162,11 +189,9 @@ class Recorder(Checkpoint):
         if improved:
             trainer.save_checkpoint(best)
             copy_atomically(best, last)
+            self._is_written()
         else:
-            if self.held is not None:
-                self.held.write(best)
-            trainer.save_checkpoint(last)
-        self.held, self.written = None, time.perf_counter()
+            self.write(trainer)
 
     @staticmethod
     def _step(trainer: Trainer, pl_module: LightningModule) -> int:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from pets.commands.given import put_over
 from pets.config import TrainConfig
 from pets.errors import ConfigError, PetsError, RunError
+from pets.stopping import Stopped, stoppable
 from pets.validation import typed, typed_values
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def go_on(run_dir: RunDir) -> None:
 
 
 def _train(config: TrainConfig, run_dir: RunDir) -> None:
-    with _status(run_dir):
+    with stoppable(), _status(run_dir):
         from pets.training import train
 
         train(config, run_dir)
@@ -109,11 +110,13 @@ def _status(run_dir: RunDir) -> Iterator[None]:
         _note(run_dir, "failed", traceback.format_exc())
         log.exception("the run failed; %s", _go_on(run_dir))
         raise SystemExit(1) from None
-    except BaseException as error:  # Ctrl-C and signals; Lightning turns them into SystemExit
-        _note(run_dir, "interrupted", "stopped from outside")
-        log.warning("stopped (%s); %s", run_dir.position(), _go_on(run_dir))
-        # The shell's codes for a program ended by SIGTERM and by SIGINT.
-        raise SystemExit(143 if type(error).__name__ == "SIGTERMException" else 130) from None
+    except BaseException as end:
+        name = end.signal.name if isinstance(end, Stopped) else type(end).__name__
+        _note(run_dir, "interrupted", f"stopped by {name}")
+        log.warning("stopped by %s (%s); %s", name, run_dir.position(), _go_on(run_dir))
+        if isinstance(end, Stopped):
+            end.said = True
+        raise
 
 
 def _note(run_dir: RunDir, state: str, error: str) -> None:

@@ -65,21 +65,28 @@ class EpochSampler(Sampler[Draw]):
 
     Of several ranks each draws every `ranks`-th photo of the same order; what is left over at the
     end, less than one photo a rank, waits for another epoch.
+
+    A training that goes on begins in an epoch of which each rank has `drawn` so many photos.
     """
 
-    def __init__(self, length: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    def __init__(
+        self, length: int, seed: int, rank: int = 0, ranks: int = 1, epoch: int = 0, drawn: int = 0
+    ) -> None:
+        self.length, self.seed, self.epoch = length, seed, epoch
         self.rank, self.ranks = rank, ranks
+        self.begun, self.drawn = epoch, drawn
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next iteration is for."""
         self.epoch = epoch
 
     def __len__(self) -> int:
+        """Photos of a whole epoch, also of one that begins in its middle."""
         return self.length // self.ranks
 
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
         order = torch.randperm(self.length, generator=generator).tolist()
-        for place in order[self.rank :: self.ranks][: len(self)]:
+        drawn = self.drawn if self.epoch == self.begun else 0
+        for place in order[self.rank :: self.ranks][drawn : len(self)]:
             yield Draw(place, derive(self.seed, "augment", self.epoch, place))

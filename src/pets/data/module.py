@@ -18,6 +18,7 @@ from pets.data.activations import ActivationDataset, Activations
 from pets.data.dataset import EpochSampler, PhotoDataset, PhotoFiles
 from pets.data.decoded import DecodedPhotos
 from pets.data.device_augment import device_augment
+from pets.data.loader import Loader, leave_signals
 from pets.data.photos import Photos, collect_photos
 from pets.data.splits import TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, normalize, train_pixels
@@ -46,12 +47,16 @@ class PetsDataModule(LightningDataModule):
         self.config, self.augment, self.preprocess = config, augment, preprocess
         self.photos, self.seed = photos, seed
         self.normalize = normalize(preprocess)
-        self.stage, self.measured = "", VALID
+        self.measured = VALID
+        self.begin("")
         self.feed(config.height_width)
 
-    def begin(self, stage: str) -> None:
-        """The stage that the next training batches are for: each has random streams of its own."""
-        self.stage = stage
+    def begin(self, stage: str, epochs: int = 0, batches: int = 0) -> None:
+        """The stage that the next training batches are for: each has random streams of its own.
+
+        So many `epochs` of it are done, and so many `batches` of the one after them.
+        """
+        self.stage, self.epochs, self.batches = stage, epochs, batches
 
     def feed(
         self,
@@ -72,13 +77,14 @@ class PetsDataModule(LightningDataModule):
         spread = dist.is_available() and dist.is_initialized()
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
         length = len(dataset)  # type: ignore[arg-type]
-        sampler = EpochSampler(length, derive(self.seed, "stage", self.stage), rank, ranks)
-        return DataLoader(
+        seed, batch = derive(self.seed, "stage", self.stage), self.config.batch_size
+        sampler = EpochSampler(length, seed, rank, ranks, self.epochs, self.batches * batch)
+        return Loader(
             dataset,
-            self.config.batch_size,
+            batch,
             sampler=sampler,
             # A last batch of one photo would break batch norm, and a small one is noisy.
-            drop_last=len(sampler) >= self.config.batch_size,
+            drop_last=len(sampler) >= batch,
             **self._options(),
         )
 
@@ -91,7 +97,7 @@ class PetsDataModule(LightningDataModule):
 
     def eval_dataloader(self, split: str) -> DataLoader[Any]:
         """Every photo of a split once, in the table's order, not augmented."""
-        return DataLoader(self._dataset(split), self.config.batch_size, **self._options())
+        return Loader(self._dataset(split), self.config.batch_size, **self._options())
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Pixels to what the network expects, on its device."""
@@ -139,7 +145,10 @@ def worker_options(num_workers: int | Literal["auto"]) -> dict[str, Any]:
     count = automatic_workers() if num_workers == "auto" else num_workers
     if not count:
         return {"num_workers": 0}
-    return {"num_workers": count, "persistent_workers": True, "prefetch_factor": 4}
+    return {
+        "num_workers": count, "persistent_workers": True, "prefetch_factor": 4,
+        "worker_init_fn": leave_signals,
+    }  # fmt: skip
 
 
 def automatic_workers() -> int:

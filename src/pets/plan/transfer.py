@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 from pets.config import LearnerConfig, StageConfig, Target
 from pets.data.transforms import Preprocess, batch_transforms
+from pets.errors import RunError
 from pets.models.body import Body
 from pets.models.classifier import Classifier, new_classifier
 from pets.models.metrics import SplitMetrics
@@ -48,6 +49,7 @@ class TransferModule(LightningModule):
         self.progress: dict[str, Any] = {}
         self.stage_seed = 0
         self.on_activations = False
+        self.loss_before: Tensor | None = None
 
     def begin(
         self,
@@ -80,12 +82,26 @@ class TransferModule(LightningModule):
     def forward(self, inputs: Tensor) -> Tensor:
         return self.model.from_activations(inputs) if self.on_activations else self.model(inputs)
 
+    def on_train_start(self) -> None:
+        # An epoch that was stopped in its middle goes on without `on_train_epoch_start`.
+        assert self.stage is not None
+        train_mode(self.model, self.stage.freeze_to)
+        if self.loss_before is not None:
+            self._take_up(self.loss_before)
+            self.loss_before = None
+
     def on_train_epoch_start(self) -> None:
-        # Dropout and mixed batches depend on the epoch alone, not on what was drawn before it.
-        torch.manual_seed(derive(self.stage_seed, "noise", self.current_epoch))
         assert self.stage is not None
         train_mode(self.model, self.stage.freeze_to)
         self.train_loss.reset()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout and mixed batches depend on the step alone, not on what was drawn before it: so
+        # a run goes on in the middle of an epoch, on any device, without generators' states.
+        seed = derive(self.stage_seed, "noise", self.current_epoch, batch_idx, self.global_rank)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, targets = batch
@@ -124,13 +140,41 @@ class TransferModule(LightningModule):
         return self(batch).softmax(dim=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        loop: Any = self.trainer.fit_loop
+        epochs = loop.epoch_progress.current
         checkpoint["pets"] = {
             "format": 1,
             **self.model.describe(),
             **self.progress,
-            "epochs": self.current_epoch + 1,
+            "epochs": epochs.processed,
             "steps": self.global_step,
         }
+        if epochs.processed < epochs.ready:
+            # In the middle of an epoch: how many of its batches are done, and their loss.
+            rows = torch.zeros(self.trainer.world_size, 2, device=self.device)
+            rows[self.global_rank, 0] = self.train_loss.mean_value
+            rows[self.global_rank, 1] = self.train_loss.weight
+            checkpoint["pets"] |= {
+                "batches": loop.epoch_loop.batch_progress.current.processed,
+                "train_loss": self.trainer.strategy.reduce(rows, reduce_op="sum").cpu(),
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.loss_before = checkpoint["pets"].get("train_loss")
+
+    def _take_up(self, loss: Tensor) -> None:
+        """Go on with the sum and the number of losses (ranks, 2) that a checkpoint has."""
+        ranks = self.trainer.world_size
+        if len(loss) != ranks:
+            raise RunError(
+                f"the run was stopped in the middle of an epoch on {len(loss)} devices, and their "
+                f"photos cannot be dealt out to {ranks}; go on with as many as before"
+            )
+        total, count = loss[self.global_rank].tolist()
+        self.train_loss.reset()
+        # Bit for bit: the sum comes in with weight 1, what is missing of the number with loss 0.
+        parts = torch.tensor([[total, 0.0], [1.0, count - 1]], device=self.device)
+        self.train_loss.update(parts[0], parts[1])
 
 
 def new_module(
