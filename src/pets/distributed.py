@@ -6,14 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from lightning_fabric.plugins import ClusterEnvironment
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
-from pets.devices import device_type
+from pets.devices import device_type, share_threads
 from pets.errors import ConfigError
 from pets.ranks import Ranks, ranks, ranks_of
 
@@ -113,8 +112,7 @@ def begin_rank() -> None:
     here = ranks()
     rank_zero_only.rank = here.rank  # type: ignore[attr-defined]
     if here.local_world > 1 and "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        torch.set_num_threads(max(cores // here.local_world, 1))
+        share_threads(here.local_world)
 
 
 def check_sync_batchnorm(values: Mapping[str, Any]) -> None:

@@ -72,9 +72,9 @@ def ranks_of(trainer: Mapping[str, Any]) -> int:
     return _devices_of(trainer) * int(trainer.get("num_nodes") or 1)
 
 
-def check_ranks(trainer: Mapping[str, Any]) -> None:
+def check_ranks(trainer: Mapping[str, Any], words: str = "") -> None:
     """There is a process for each of the trainer's devices. Raises ConfigError, saying what to type
-    where there is none."""
+    where there is none: `pets train` with these words, or with the devices."""
     strategy = trainer.get("strategy", "auto")
     if strategy not in _STRATEGIES:
         raise ConfigError(
@@ -95,7 +95,7 @@ def check_ranks(trainer: Mapping[str, Any]) -> None:
     raise ConfigError(
         f"{asked}: needs {needed} processes, one a device; type "
         f"torchrun {there if nodes > 1 else '--standalone'} --nproc-per-node {devices} "
-        f"-m pets train {asked} ..."
+        f"-m pets train {words or f'{asked} ...'}"
     )
 
 

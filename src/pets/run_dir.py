@@ -95,7 +95,7 @@ class RunDir:
     def take_over(self) -> bool:
         """Write from now on, where the process that wrote has ended; whether that is so."""
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=5)  # the system closes a killed process's files one by one
         except (Timeout, OSError):
             return False
         self.writes = True

@@ -165,9 +165,11 @@ def _status(run_dir: RunDir) -> Iterator[None]:
 
 def _lost(run_dir: RunDir, state: str, words: str) -> None:
     """Another rank has ended: with the writer, or without a word, so that it is said here."""
-    if words and (run_dir.writes or run_dir.take_over()):
+    if not words:
+        return
+    log.error("%s; %s", words, _go_on(run_dir))
+    if run_dir.writes or run_dir.take_over():
         _note(run_dir, state, words)
-        log.error("%s; %s", words, _go_on(run_dir))
 
 
 def _note(run_dir: RunDir, state: str, error: str) -> None:
