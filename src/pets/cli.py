@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pets.errors import ConfigError, PetsError
+from pets.ranks import check_alone, ranks
 from pets.stopping import Stopped, stoppable
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ _FLAGS_WITH_A_VALUE = (
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
     "--config-dir", "-cd", "--info", "-i", "--experimental-rerun",
 )  # fmt: skip
+
+_RANK_0_FIRST = 10  # seconds
 
 HELP = """\
 pets: photo classifiers by transfer learning, as experiments you can understand
@@ -123,9 +128,13 @@ def run_command(name: str, arguments: list[str]) -> None:
 
     register_resolvers()
     module = import_module(COMMANDS[name][0])
-    sys.argv = [sys.argv[0], *arguments]
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
     try:
+        if name != "train":
+            check_alone(name)
+        elif {"-m", "--multirun"} & set(arguments):
+            check_alone("train -m")
+        sys.argv = [sys.argv[0], *_of_this_rank(arguments)]
         with stoppable():
             app(_one_line_on_mistakes(module.run))()
     except (PetsError, HydraException, OmegaConfBaseException) as error:
@@ -144,6 +153,16 @@ def run_command(name: str, arguments: list[str]) -> None:
         if stopped.said:
             raise
         _stop("stopped", code=128 + stopped.signal)
+
+
+def _of_this_rank(arguments: list[str]) -> list[str]:
+    """The words for Hydra. Of several ranks rank 0 has the run directory and the log; another one
+    would make its own."""
+    if ranks().writer:
+        return arguments
+    own = ("hydra.run.dir=.", "hydra/job_logging=rank")
+    groups = tuple(word.partition("=")[0] + "=" for word in own)
+    return [*(word for word in arguments if not word.startswith(groups)), *own]
 
 
 def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -183,6 +202,8 @@ def _refuse_empty(overrides: list[str]) -> None:
 def _leave_nothing(folder: Path, job: str) -> None:
     """Remove what Hydra made for a run that never began: an empty log, and its directory if that
     is all there was in it."""
+    if not ranks().writer:
+        return
     log = folder / f"{job}.log"
     if log.exists() and log.stat().st_size == 0:
         log.unlink()
@@ -210,5 +231,10 @@ def _completion_words(words: list[str]) -> list[str]:
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:
+    with contextlib.suppress(PetsError):
+        if code == 1 and not ranks().writer:
+            # Rank 0 most probably says the same, and its end is the end of this process.
+            time.sleep(_RANK_0_FIRST)
+            message = f"rank {ranks().rank}: {message}"
     print(message, file=sys.stderr)
     raise SystemExit(code)

@@ -30,6 +30,10 @@ class CacheError(PetsError):
     """The cache on disk cannot be written."""
 
 
+class RankError(PetsError):
+    """One of several processes of a training is missing, has ended, or sees other files."""
+
+
 class RunError(PetsError):
     """A run directory or checkpoint is missing, unfinished or damaged."""
 

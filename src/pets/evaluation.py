@@ -27,7 +27,7 @@ def measure(
     """The metrics of `SplitMetrics.compute` over the photos of a split."""
     data.measured = split
     trainer.test(module, datamodule=data, verbose=False)
-    return module.metrics.compute()
+    return module.measured
 
 
 def photos_of_run(run: RunDir, root: str, missing: Literal["refuse", "say"] = "refuse") -> Photos:

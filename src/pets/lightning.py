@@ -20,7 +20,9 @@ from torch import Tensor
 from pets.checkpoints import AtomicCheckpointIO
 from pets.config import Target, TrainConfig
 from pets.devices import settled
+from pets.distributed import OutsideRanks, check_sync_batchnorm, over_ranks
 from pets.errors import ConfigError
+from pets.ranks import check_ranks, ranks
 from pets.targets import build, check_arguments
 
 # What pets gives the Trainer itself.
@@ -30,15 +32,18 @@ _OWN = (
 )  # fmt: skip
 
 
-def check_trainer(values: Mapping[str, Any]) -> None:
-    """The `trainer` group fits Lightning's Trainer. Raises ConfigError."""
+def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
+    """The `trainer` group fits Lightning's Trainer; only what trains a run may have several
+    devices. Raises ConfigError."""
     check_arguments("trainer", Trainer.__init__, values, given=(*_OWN, "self"))
     devices = values.get("devices", 1)
-    if devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
+    if not trains and devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
         raise ConfigError(
-            f"trainer.devices={devices}: pets trains on one device; expected 1, or a list with the "
+            f"trainer.devices={devices}: this runs on one device; expected 1, or a list with the "
             "number of one"
         )
+    check_ranks(values)
+    check_sync_batchnorm(values)
     try:
         trainer(values)
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
@@ -58,11 +63,11 @@ def trainer(
     # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     made = Trainer(
-        **settled(values),
+        **over_ranks(settled(values)),
         max_epochs=max_epochs,
         callbacks=list(callbacks),
         logger=logger or False,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), OutsideRanks(ranks())],
         num_sanity_val_steps=0,
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
@@ -152,8 +157,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def quiet() -> None:
     """Lightning's remarks about choices that are meant, off; its warnings stay."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("timm").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric", "timm"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not ranks().writer:
+        warnings.simplefilter("ignore")  # rank 0 says the same
     for meant in (
         ".*does not have many workers.*",  # on few cores none is the fastest
         ".*checkpoint that ended before the epoch ended.*",  # the sampler knows what was drawn
@@ -163,6 +170,9 @@ def quiet() -> None:
         ".*The `srun` command is available.*",  # on one device, or with ranks made by hand
         ".*Encountered `nan` values.*",  # the recorder stops a diverged run
         ".*module\\(s\\) in eval mode at the start of training.*",  # that is what freezing does
+        ".*The `srun` command is available.*",  # who made the processes is known (`pets.ranks`)
+        ".*`broadcast_buffers` is deprecated.*",  # its new name is not in every torch that suits
+        ".*recommended to use `self.log.*sync_dist=True.*",  # all ranks log the same number
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own, with new torch
     ):
         warnings.filterwarnings("ignore", meant)

@@ -4,6 +4,8 @@ import secrets
 
 from omegaconf import OmegaConf
 
+from pets.ranks import ranks
+
 # One tag a process: two runs started within the same second never share a directory.
 _TAG = secrets.token_hex(3)
 
@@ -11,8 +13,9 @@ _TAG = secrets.token_hex(3)
 def register_resolvers() -> None:
     """Register `${run_tag:}`: six random hex digits, the same all through one process.
 
-    And `${either:a,b}`: `a`, or `b` where `a` is null.
+    And `${either:a,b}`: `a`, or `b` where `a` is null; `${rank:}`: which of a training's processes.
     """
+    OmegaConf.register_new_resolver("rank", lambda: ranks().rank, replace=True)
     OmegaConf.register_new_resolver("run_tag", lambda: _TAG, replace=True)
     OmegaConf.register_new_resolver(
         "either", lambda first, second: second if first is None else first, replace=True

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import yaml
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from pets.config import TrainConfig
 from pets.errors import ConfigError, RunError
+from pets.ranks import ranks
 from pets.validation import typed_values
 
 
@@ -30,11 +32,14 @@ class RunDir:
     checkpoints/      last.ckpt, best.ckpt                 tensorboard/     events
     lr_finder/        <stage>.png and .json, where the finder ran
     ```
+
+    Of several ranks one writes; on the others (`writes=False`) all that changes files does nothing.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
         self._lock = FileLock(path / ".lock")
+        self._status_lock = RLock()
 
     @classmethod
     def prepare(
@@ -58,7 +63,7 @@ class RunDir:
         """Train here from now on, for the first time or again. Raises RunError while another
         process does."""
         self.claim()
-        changes: dict[str, Any] = {"state": "running", "error": None}
+        changes: dict[str, Any] = {"state": "running", "error": None, "ranks": ranks().world}
         if "started" not in self.status:
             (self.path / "checkpoints").mkdir(exist_ok=True)
             self.write_json("environment.json", environment())
@@ -86,6 +91,15 @@ class RunDir:
                 f"go on with pets train resume={path}"
             )
         return run
+
+    def take_over(self) -> bool:
+        """Write from now on, where the process that wrote has ended; whether that is so."""
+        try:
+            self._lock.acquire(timeout=5)  # the system closes a killed process's files one by one
+        except (Timeout, OSError):
+            return False
+        self.writes = True
+        return True
 
     def claim(self) -> None:
         """Hold the run for this process. Raises RunError while another process holds it."""
@@ -128,6 +142,8 @@ class RunDir:
 
     def update_config(self, key: str, value: Any) -> None:
         """Change one value of `config.yaml`, by its dotted key, in one step."""
+        if not self.writes:
+            return
         values = self.config
         *sections, last = key.split(".")
         section = values
@@ -154,8 +170,11 @@ class RunDir:
 
     def update_status(self, **changes: Any) -> None:
         """Change some of `status.json` in one step."""
-        status = self.status if (self.path / "status.json").exists() else {}
-        self.write_json("status.json", status | changes | {"updated": _now()})
+        if not self.writes:
+            return
+        with self._status_lock:  # a rank's end is noted by a thread of its own
+            status = self.status if (self.path / "status.json").exists() else {}
+            self.write_json("status.json", status | changes | {"updated": _now()})
 
     def add_seconds(self, what: str, seconds: float) -> None:
         """Wall time of a part of the run, on top of what it took before a resume."""
@@ -198,6 +217,8 @@ class RunDir:
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """One of the JSON files, replaced in one step."""
+        if not self.writes:
+            return
         file = self.path / name
         part = file.with_name(f".{file.name}.part")
         part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -222,6 +243,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
+        "ranks": ranks().world,
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": _packages(),
     }

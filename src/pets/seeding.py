@@ -8,11 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
+from pets.ranks import ranks
+
 
 def derive(seed: int, *path: str | int) -> int:
     """A 63-bit seed for the stream named by `path`, for example `derive(0, "head", "order", 2)`."""
     name = "/".join(map(str, (seed, *path)))
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def derive_for_rank(seed: int, *path: str | int) -> int:
+    """Like `derive`, another one on every rank of a training; rank 0 has that of one process."""
+    rank = ranks().rank
+    return derive(seed, *path, "rank", rank) if rank else derive(seed, *path)
 
 
 @contextmanager

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from pets.callbacks.recorder import Recorder
 from pets.checkpoints import read_checkpoint
 from pets.config import TrainConfig
-from pets.data.module import prepare_photos
-from pets.data.photos import SPLITS, Photos
+from pets.data.module import make_data
+from pets.data.photos import SPLITS, Photos, collect_photos
 from pets.data.transforms import Preprocess
-from pets.errors import RunError
+from pets.errors import DataError, RunError, some
 from pets.models.body import Body
 from pets.models.classifier import new_body
 from pets.models.weights import empty_network
 from pets.plan.transfer import TransferModule
+from pets.ranks import ranks
 from pets.run_dir import RunDir
+from pets.wire import from_writer, in_turn, same_on_all
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +32,10 @@ def body_of(config: TrainConfig, run: RunDir) -> tuple[Body, Preprocess, str]:
     not needed again, on another machine either.
     """
     last = run.checkpoint()
+    same_on_all(f"whether there is {last}", last.exists())
     if not last.exists():
-        return new_body(config.model, config.seed)
+        # Weights that must be fetched are fetched once a machine.
+        return in_turn(lambda: new_body(config.model, config.seed))
     about = read_checkpoint(last)["pets"]
     body = Body(empty_network(config.model), config.model)
     return body, Preprocess(**about["preprocess"]), str(last)
@@ -38,10 +43,32 @@ def body_of(config: TrainConfig, run: RunDir) -> tuple[Body, Preprocess, str]:
 
 def photos_of(config: TrainConfig, run: RunDir) -> Photos:
     """The photos of the config, written into the run; a resumed run's are those it began with, so
-    that none changes from one split to another. Raises RunError where these have changed."""
+    that none changes from one split to another. Raises RunError where these have changed.
+
+    Of several ranks the writer collects them; on another machine they must be the same ones.
+    """
     table = run.path / "photos.csv"
-    resumed = table.exists() and (run.path / "data.json").exists()
-    photos = Photos.load(table, Path(config.data.root)) if resumed else prepare_photos(config.data)
+    resumed = from_writer(lambda: table.exists() and (run.path / "data.json").exists())
+    if not resumed:
+        in_turn(lambda: make_data(config.data))
+    host, photos = from_writer(lambda: (socket.gethostname(), _collected(config, run, resumed)))
+    if host != socket.gethostname():
+        photos = Photos(photos.root, photos.rows)  # without what is known of rank 0's files
+        if photos.missing:
+            raise DataError(f"{photos.root}: {some(photos.missing)} is not there, but on {host}")
+    same_on_all(f"the photos below {photos.root}", photos.fingerprint)
+    for split in SPLITS:
+        if 0 < len(photos.of(split)) < ranks().world:
+            raise DataError(
+                f"{len(photos.of(split))} {split} photos for {ranks().world} ranks: expected at "
+                "least one for each; a smaller trainer.devices, or another data.split"
+            )
+    return photos
+
+
+def _collected(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
+    table = run.path / "photos.csv"
+    photos = Photos.load(table, Path(config.data.root)) if resumed else collect_photos(config.data)
     counts = {split: len(photos.of(split)) for split in SPLITS}
     log.info(
         "%s: %s classes; %s",
@@ -88,6 +115,7 @@ def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder
     before = sum(config.plan.stages[name].epochs for name in names[:place])
     recorder.keep_only(before + about["epochs"])
     batches = about.get("batches", 0)
+    same_on_all(str(last), {key: about[key] for key in ("stage", "epochs", "steps")})
     within = f" and {batches} batches" if batches else ""
     log.info("going on after %s epochs%s of stage %s", about["epochs"], within, about["stage"])
     if about["epochs"] >= config.plan.stages[about["stage"]].epochs:

@@ -18,6 +18,7 @@ from pets.data.module import PetsDataModule
 from pets.data.splits import TEST, VALID
 from pets.data.transforms import check_augment
 from pets.devices import check_compiler, device_type, settled
+from pets.distributed import begin_rank
 from pets.errors import ConfigError
 from pets.evaluation import Trained, measure
 from pets.finder.auto import settle_rate
@@ -37,6 +38,7 @@ from pets.plan.freezing import frozen_groups
 from pets.plan.transfer import TransferModule, new_module
 from pets.precompute.builders import check_engine
 from pets.precompute.feed import check_feed, epochs_on_photos, feed, on_activations
+from pets.ranks import ranks
 from pets.run_dir import RunDir
 from pets.seeding import derive
 from pets.starting import StartPoint, body_of, photos_of, resume_point
@@ -46,12 +48,14 @@ log = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
-    """Train what the config says into the run directory; go on where the run was stopped.
+    """Train what the config says into the run directory; go on where the run was stopped. Of
+    several ranks each comes here, with the same config.
 
     Returns the results: metrics by split. Raises PetsError.
     """
     began = time.perf_counter()
     quiet()
+    begin_rank()
     keep_freed_memory()
     answers.keep_in(config.cache_dir)
     check_signatures(config)
@@ -76,7 +80,8 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
         module.model.body.compile()
     settings = settled(config.trainer)
     where, precision = device_type(settings.get("accelerator", "auto")), settings.get("precision")
-    log.info("%s, weights: %s; on %s, %s", config.model.name, source, where, precision)
+    several = f" in {ranks().world} processes" if ranks().world > 1 else ""
+    log.info("%s, weights: %s; on %s%s, %s", config.model.name, source, where, several, precision)
 
     recorder = Recorder(run)
     start = resume_point(config, module, recorder)
@@ -156,7 +161,7 @@ def check_signatures(config: LearnerConfig) -> None:
         check_signature(f"callbacks.{name}", node)
     for name, node in config.logger.items():
         check_signature(f"logger.{name}", node, ("save_dir",))
-    check_trainer(config.trainer)
+    check_trainer(config.trainer, trains=isinstance(config, TrainConfig))
     check_engine(config.precompute.engine, device_type(config.trainer.get("accelerator", "auto")))
     if isinstance(config, TrainConfig) and config.compile:
         check_compiler()

@@ -15,7 +15,8 @@ from pets.data.demo import draw_pets
 from pets.interpret import Interpretation
 from pets.interpret.table import read_about
 from tests.integration.conftest import SMALL, Pets
-from tests.integration.runs import metrics, on_two_ranks, same, status, weights
+from tests.integration.ranks import on_two_ranks
+from tests.integration.runs import metrics, same, status, weights
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pets.finder.mock_training import record
 from pets.models.classifier import new_body
 from pets.plan.transfer import TransferModule, new_module
 from tests.conftest import train_config
-from tests.integration.runs import on_two_ranks
+from tests.integration.ranks import on_two_ranks
 
 TINY = ("data.size=64", "data.batch_size=16", "data.num_workers=0")
 

@@ -30,6 +30,10 @@ class Interpret(Callback):
         try:
             write_report(trained, photos, trained.config.interpret, loggers=loggers)
         except PetsError as error:
+            if not trained.run.writes:  # the other ranks wait for this one: they are told
+                raise
             log.warning("no report: %s; %s", error, again)
         except Exception:
+            if not trained.run.writes:
+                raise
             log.exception("no report; %s", again)

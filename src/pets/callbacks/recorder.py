@@ -48,7 +48,7 @@ class Recorder(Checkpoint):
     def keep_only(self, epochs_done: int) -> None:
         """Forget the epochs after the one that a run resumes from."""
         self.rows = self.rows[:epochs_done]
-        write_metrics(self.run.path / "metrics.csv", self.rows)
+        self._write_rows()
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": time.perf_counter() - self.started}
@@ -116,7 +116,7 @@ class Recorder(Checkpoint):
         }
         best = min((r["error_rate"] for r in self.rows), default=float("inf"))
         self.rows.append(row)
-        write_metrics(self.run.path / "metrics.csv", self.rows)
+        self._write_rows()
         scalars = {f"valid/{name.removeprefix('valid_')}": value for name, value in found.items()}
         scalars["train/epoch_loss"] = scalars.pop("valid/train_loss")
         epoch = self.speed - self.before
@@ -148,7 +148,7 @@ class Recorder(Checkpoint):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.flush()
-        if self.held is not None:
+        if self.held is not None and self.run.writes:
             self.held.write(self.run.checkpoint("best"))
         trainer.save_checkpoint(self.run.checkpoint("last"))
         self._is_written()
@@ -161,12 +161,18 @@ class Recorder(Checkpoint):
         self.before = replace(self.speed)
         self.speed.start()
 
+    def _write_rows(self) -> None:
+        if self.run.writes:
+            write_metrics(self.run.path / "metrics.csv", self.rows)
+
     def _log_losses(self, trainer: Trainer) -> None:
-        """Many at once: to ask a GPU for one waits until it has computed it."""
+        """The mean over all ranks. Many at once: to ask a GPU for one waits until it has computed
+        it."""
         if not self.losses:
             return
         steps, losses = zip(*self.losses, strict=True)
-        for step, loss in zip(steps, torch.stack(losses).tolist(), strict=True):
+        means = trainer.strategy.reduce(torch.stack(losses), reduce_op="mean").tolist()
+        for step, loss in zip(steps, means, strict=True):
             self._log(trainer, {"train/loss": loss}, step)
         self.losses.clear()
 
@@ -181,14 +187,17 @@ class Recorder(Checkpoint):
         steps_done = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
         epochs_done = trainer.current_epoch + 1 == trainer.max_epochs
         ends = epochs_done or steps_done or trainer.should_stop
-        if may_wait and not ends and time.perf_counter() - self.written < _SECONDS_BETWEEN:
+        soon = time.perf_counter() - self.written < _SECONDS_BETWEEN
+        # All ranks take part in a checkpoint, so they must agree on when.
+        if may_wait and not ends and trainer.strategy.broadcast(soon):
             if improved:
                 self.held = HeldCheckpoint()
                 trainer.save_checkpoint(best, storage_options=self.held)
             return
         if improved:
             trainer.save_checkpoint(best)
-            copy_atomically(best, last)
+            if self.run.writes:
+                copy_atomically(best, last)
             self._is_written()
         else:
             self.write(trainer)

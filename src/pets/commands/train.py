@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import traceback
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from pets.commands.given import put_over
 from pets.config import TrainConfig
 from pets.errors import ConfigError, PetsError, RunError
+from pets.ranks import check_ranks, ranks, ranks_of
 from pets.stopping import Stopped, stoppable
 from pets.validation import typed, typed_values
+from pets.wire import from_writer, joined, lost, on_loss
 
 if TYPE_CHECKING:
     from pets.run_dir import RunDir
@@ -33,6 +37,8 @@ def run(cfg: DictConfig) -> None:
     """Check the config, then train; torch is imported only after the check."""
     from hydra.core.hydra_config import HydraConfig
 
+    from pets.run_dir import RunDir, from_here
+
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
     if hydra.sweeper.params:
@@ -43,36 +49,50 @@ def run(cfg: DictConfig) -> None:
         config = typed(TrainConfig, cfg)
         if config.sweep.resume is not None:
             raise ConfigError(f"sweep.resume={config.sweep.resume}: is for sweeps; add -m")
-        from pets.run_dir import RunDir, from_here
-
         values = config.model_dump(by_alias=True, mode="json")
-        run_dir = RunDir.prepare(from_here(hydra.runtime.output_dir), values, overrides)
-        run_dir.begin()
+        begin = partial(_begin, from_here(hydra.runtime.output_dir), values, overrides)
     else:
-        from pets.run_dir import RunDir
-
-        run_dir = RunDir.open(cfg.resume)
-        config = _resumed(run_dir, cfg, overrides)
-    _train(config, run_dir)
+        stopped = RunDir.open(cfg.resume)
+        config, new = _resumed(stopped, cfg, overrides)
+        begin = partial(_begin_again, stopped, new)
+    check_ranks(config.trainer, "" if cfg.resume is None else " ".join(overrides))
+    _train(config, begin)
 
 
 def go_on(run_dir: RunDir) -> None:
     """Train a run that was prepared or stopped, by its own config alone."""
     config = run_dir.train_config
-    run_dir.begin()
-    _train(config, run_dir)
+    check_ranks(config.trainer, f"resume={run_dir.path}")
+    _train(config, partial(_begin_again, run_dir, {}))
 
 
-def _train(config: TrainConfig, run_dir: RunDir) -> None:
-    with stoppable(), _status(run_dir):
-        from pets.training import train
+def _train(config: TrainConfig, begin: Callable[[], RunDir]) -> None:
+    """Every rank comes here; they meet before the run begins."""
+    with stoppable(), joined():
+        run_dir = _of_rank_0(begin)
+        with _status(run_dir):
+            from pets.training import train
 
-        train(config, run_dir)
+            train(config, run_dir)
 
 
-def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainConfig:
-    """The run's own config. Raises ConfigError for overrides that would change what is trained."""
+def _of_rank_0(begin: Callable[[], RunDir]) -> RunDir:
+    """The run that rank 0 begins; for the other ranks, who do not know its name, one to read."""
+    from pets.run_dir import RunDir
+
+    run_dir = begin() if ranks().writer else None
+    path = from_writer(lambda: None if run_dir is None else run_dir.path)
+    assert path is not None
+    return run_dir or RunDir(path, writes=False)
+
+
+def _resumed(
+    run_dir: RunDir, cfg: DictConfig, overrides: list[str]
+) -> tuple[TrainConfig, dict[str, Any]]:
+    """The run's own config, and what of it is found anew or was typed over it. Raises ConfigError
+    for overrides that would change what is trained."""
     values = run_dir.config
+    ranks_before = ranks_of(values["trainer"])
     # A stage whose rate the finder did not find may be given one, or the finder a wider search.
     stages = run_dir.train_config.plan.stages
     awaited = [f"plan.stages.{name}.lr" for name, stage in stages.items() if stage.auto]
@@ -90,33 +110,69 @@ def _resumed(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> TrainCon
     values["resume"] = None
     if "data.root" not in given:
         values["data"]["root"] = str(run_dir.root(values["data"]["root"]))
-    config = typed_values(TrainConfig, values)
+    if ranks_of(values["trainer"]) != ranks_before:
+        raise ConfigError(
+            f"trainer.devices={values['trainer']['devices']}: the run was begun on {ranks_before} "
+            f"devices, and a step on another number takes other photos; expected {ranks_before}"
+        )
+    new = {k: v for k, v in given.items() if k in awaited or k.startswith("lr_finder")}
+    return typed_values(TrainConfig, values), new
+
+
+def _begin(path: Path, config: dict[str, Any], overrides: list[str]) -> RunDir:
+    from pets.run_dir import RunDir
+
+    run_dir = RunDir.prepare(path, config, overrides)
     run_dir.begin()
-    for key, value in given.items():
-        if key in awaited or key.startswith("lr_finder"):
-            run_dir.update_config(key, value)
-    return config
+    return run_dir
+
+
+def _begin_again(run_dir: RunDir, new: dict[str, Any]) -> RunDir:
+    run_dir.begin()
+    for key, value in new.items():
+        run_dir.update_config(key, value)
+    return run_dir
 
 
 @contextlib.contextmanager
 def _status(run_dir: RunDir) -> Iterator[None]:
     """Whatever ends the training is in `status.json`, and what to do then on the screen."""
+    on_loss(partial(_lost, run_dir))
     try:
         yield
     except PetsError as error:
+        if lost(error):
+            raise SystemExit(1) from None
         _note(run_dir, "failed", str(error))
         raise
-    except Exception:
+    except Exception as error:
+        if lost(error):
+            raise SystemExit(1) from None
+        if not run_dir.writes:
+            raise
         _note(run_dir, "failed", traceback.format_exc())
         log.exception("the run failed; %s", _go_on(run_dir))
         raise SystemExit(1) from None
     except BaseException as end:
+        if lost(end):
+            raise SystemExit(1) from None
+        if not run_dir.writes:
+            raise
         name = end.signal.name if isinstance(end, Stopped) else type(end).__name__
         _note(run_dir, "interrupted", f"stopped by {name}")
         log.warning("stopped by %s (%s); %s", name, run_dir.position(), _go_on(run_dir))
         if isinstance(end, Stopped):
             end.said = True
         raise
+
+
+def _lost(run_dir: RunDir, state: str, words: str) -> None:
+    """Another rank has ended: with the writer, or without a word, so that it is said here."""
+    if not words:
+        return
+    log.error("%s; %s", words, _go_on(run_dir))
+    if run_dir.writes or run_dir.take_over():
+        _note(run_dir, state, words)
 
 
 def _note(run_dir: RunDir, state: str, error: str) -> None:

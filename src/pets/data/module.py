@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch import distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
 from pets.config import AugmentConfig, DataConfig
@@ -22,6 +22,7 @@ from pets.data.loader import Loader, leave_signals
 from pets.data.photos import Photos, collect_photos
 from pets.data.splits import TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, normalize, train_pixels
+from pets.ranks import ranks
 from pets.seeding import derive
 from pets.targets import build
 
@@ -74,11 +75,10 @@ class PetsDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """In an order of its own every epoch; photos are augmented."""
         dataset = self._dataset(TRAIN)
-        spread = dist.is_available() and dist.is_initialized()
-        rank, ranks = (dist.get_rank(), dist.get_world_size()) if spread else (0, 1)
-        length = len(dataset)  # type: ignore[arg-type]
+        here, length = ranks(), len(dataset)  # type: ignore[arg-type]
         seed, batch = derive(self.seed, "stage", self.stage), self.config.batch_size
-        sampler = EpochSampler(length, seed, rank, ranks, self.epochs, self.batches * batch)
+        drawn = self.batches * batch
+        sampler = EpochSampler(length, seed, here.rank, here.world, self.epochs, drawn)
         return Loader(
             dataset,
             batch,
@@ -96,8 +96,11 @@ class PetsDataModule(LightningDataModule):
         return self.eval_dataloader(self.measured)
 
     def eval_dataloader(self, split: str) -> DataLoader[Any]:
-        """Every photo of a split once, in the table's order, not augmented."""
-        return Loader(self._dataset(split), self.config.batch_size, **self._options())
+        """Every photo of a split once, in the table's order, not augmented; of several ranks each
+        has every `ranks`-th, so that no photo counts twice."""
+        here, dataset = ranks(), self._dataset(split)
+        share = range(here.rank, len(dataset), here.world)  # type: ignore[arg-type]
+        return Loader(dataset, self.config.batch_size, sampler=share, **self._options())
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Pixels to what the network expects, on its device."""
@@ -157,8 +160,7 @@ def automatic_workers() -> int:
     With one or two cores the training itself keeps them busy: more processes only change places.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-    share = (cores or 1) // ranks
+    share = (cores or 1) // ranks().local_world
     return 0 if share <= 2 else min(share - 1, 16)
 
 
@@ -167,9 +169,18 @@ def prepare_photos(config: DataConfig) -> Photos:
 
     A folder that exists is used as it is. Raises DataError.
     """
-    root = Path(config.root)
-    if not root.exists() and config.prepare is not None:
-        log.info("%s is not there yet: %s", root, config.prepare.target.rpartition(".")[2])
-        root.parent.mkdir(parents=True, exist_ok=True)
-        build("data.prepare", config.prepare, root=root)
+    make_data(config)
     return collect_photos(config)
+
+
+def make_data(config: DataConfig) -> None:
+    """Make or fetch the data where it is not there yet; other processes that want the same wait.
+    Raises DataError."""
+    root = Path(config.root)
+    if root.exists() or config.prepare is None:
+        return
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_name(f".{root.name}.lock")):
+        if not root.exists():
+            log.info("%s is not there yet: %s", root, config.prepare.target.rpartition(".")[2])
+            build("data.prepare", config.prepare, root=root)

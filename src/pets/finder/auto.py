@@ -9,6 +9,7 @@ from pets.config import TrainConfig
 from pets.errors import PetsError, RunError
 from pets.finder.search import LrSearch
 from pets.run_dir import RunDir
+from pets.wire import from_writer
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +26,13 @@ def settle_rate(search: LrSearch, config: TrainConfig, run: RunDir) -> TrainConf
         return config
     key = f"plan.stages.{search.name}.lr"
     try:
-        found = search.rates()
+        own = search.rates()
     except PetsError as error:
         raise RunError(
             f"{error}{search.see()}; go on with pets train resume={run.path} {key}=<a number>"
         ) from error
+    # Machines that differ may find rates that differ in the last digit.
+    found = from_writer(lambda: own)
     lr = found["lr"]
     # In this order: a run killed in between searches again, and finds the same.
     run.update_status(lr_found={**run.status.get("lr_found", {}), search.name: found})

@@ -24,6 +24,7 @@ from pets.pictures import pixels, png
 from pets.plan.freezing import frozen_groups
 from pets.plan.rates import spread
 from pets.plan.transfer import TransferModule
+from pets.ranks import ranks
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +79,9 @@ class LrSearch:
 
     @property
     def photos_a_step(self) -> int:
-        """Photos of one optimizer step on one rank."""
+        """Photos of one optimizer step, over all ranks."""
         accumulated = int(self.config.trainer.get("accumulate_grad_batches") or 1)
-        return self.config.data.batch_size * accumulated
+        return self.config.data.batch_size * accumulated * ranks().world
 
     def file(self, suffix: str) -> Path:
         """Where the picture or the numbers are."""

@@ -20,6 +20,7 @@ from pets.interpret.gradcam import GradCam
 from pets.interpret.layers import TopPatches
 from pets.interpret.seen import SeenPhotos, Thumbnails, as_batch
 from pets.models.classifier import Classifier
+from pets.ranks import ranks
 
 
 @dataclass
@@ -77,12 +78,12 @@ class Observer(LightningModule):
 
     def predict_dataloader(self) -> list[DataLoader[Any]]:
         """Each rank's share; asked for when the ranks know of each other."""
-        rank, ranks = _rank()
+        here = ranks()
         return [
             DataLoader(
                 dataset,
                 batch_size=max(self.data.batch_size // len(dataset.views.names), 1),
-                sampler=range(rank, len(dataset), ranks),
+                sampler=range(here.rank, len(dataset), here.world),
                 collate_fn=as_batch,
                 **worker_options(self.data.num_workers),
             )
@@ -147,17 +148,11 @@ def observe(observer: Observer, trainer: Trainer) -> Observed:
     return observer.found
 
 
-def _rank() -> tuple[int, int]:
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
-
-
 def _from_all_ranks(own: Any) -> list[Any]:
     """What the other ranks have."""
-    rank, ranks = _rank()
-    if ranks == 1:
+    here = ranks()
+    if here.world == 1:
         return []
-    gathered: list[Any] = [None] * ranks
+    gathered: list[Any] = [None] * here.world
     distributed.all_gather_object(gathered, own)
-    return [other for place, other in enumerate(gathered) if place != rank]
+    return [other for place, other in enumerate(gathered) if place != here.rank]

@@ -20,10 +20,12 @@ from pets.data.activations import VALUES
 from pets.data.module import worker_options
 from pets.data.transforms import normalize
 from pets.devices import all_threads
+from pets.distributed import alone
 from pets.lightning import trainer
 from pets.models.classifier import Classifier
 from pets.models.heads import pool
 from pets.precompute.engine import Engine, make_engine
+from pets.ranks import ranks
 from pets.seeding import derive, torch_stream
 
 # Of the Trainer's arguments those that would end a pass early.
@@ -118,7 +120,8 @@ def run_pass(
     per_photo = len(views.seeds[0])
     photos_a_batch = max(config.data.batch_size // per_photo, 1)
     loader = DataLoader(views, photos_a_batch, **worker_options(config.data.num_workers))
-    passing = trainer({**config.trainer, **_LIMITS}, callbacks=[ProgressBar()])
+    values = {**alone(config.trainer), **_LIMITS}
+    passing = trainer(values, callbacks=[ProgressBar()] if ranks().writer else [])
     through = FeaturePass(model, config.precompute.engine, len(views) * per_photo, rows)
     try:
         model.eval()

@@ -13,6 +13,7 @@ from pets.errors import ConfigError
 from pets.models.classifier import Classifier
 from pets.plan.freezing import frozen_groups
 from pets.precompute.activations import activations
+from pets.wire import from_writer, in_turn
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def feed(
     if not on_activations(config, model, stage):
         data.feed(size, decoded=_decoded(config, model, data, epochs))
         return
-    data.feed(size, activations(config, model, data.photos, size))
+    data.feed(size, in_turn(lambda: activations(config, model, data.photos, size)))
     if not config.precompute.views:
         log.info("  not augmented: precompute.views=4 keeps four augmented views of every photo")
     elif config.augment.batch:
@@ -93,9 +94,9 @@ def _decoded(
     decoder = Decoder(config.data, model.preprocess, model.size, config.cache_dir)
     if config.data.cache == "none":
         return None
-    if config.data.cache == "auto" and not decoder.pays(data.photos, epochs):
+    if config.data.cache == "auto" and not from_writer(lambda: decoder.pays(data.photos, epochs)):
         return None
-    found = decoder.decoded(data.photos)
+    found = in_turn(lambda: decoder.decoded(data.photos))
     if device_augment(config.augment, model.size, model.preprocess, found.side) is None:
         log.info(
             "  augmented photo by photo by the loaders: data.cache_side is large for the size, or "

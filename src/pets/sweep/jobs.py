@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pets.commands.train import MAY_CHANGE
 from pets.config import TrainConfig
+from pets.ranks import ranks_of
 from pets.run_dir import RunDir
 from pets.validation import typed
 
@@ -47,6 +48,7 @@ def composed(cfg: DictConfig) -> TrainConfig:
 def identity(config: TrainConfig) -> str:
     """What a run trains, as a hash: the config without where things lie and what it runs on."""
     values = config.model_dump(by_alias=True, mode="json")
+    values["ranks"] = ranks_of(config.trainer)  # whose batches make one step
     for key in MAY_CHANGE:
         *sections, last = key.split(".")
         section = values

@@ -1,0 +1,327 @@
+"""What the ranks of one training tell each other beside gradients: what rank 0 decided, who waits
+for whom, how each of them ended.
+
+Rank 0 has a connection to every other rank. Waiting on one has no time limit, as the collectives of
+a process group have, and a process that is killed closes its own: the others know at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import pickle
+import secrets
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from pets.errors import PetsError, RankError
+from pets.ranks import Ranks, ranks
+
+Value = TypeVar("Value")
+
+_TOGETHER = 300.0  # seconds until all ranks must have started
+_OWN_WORDS = 3.0  # for a rank that has the same error as another, to say it itself
+_CAUSE = 2.0  # between a broken collective and the news of whose end broke it
+_ENDING = 5.0  # for a rank to end in order after another one's end
+_KEY = 32
+
+
+class Wire:
+    """This process's connections to the other ranks.
+
+    `on_loss` is called once, from a thread, when another rank ends before the training does: with
+    `failed` or `interrupted`, and whose end it was in words. Some seconds later this process ends,
+    whatever it is waiting for.
+    """
+
+    def __init__(self, here: Ranks) -> None:
+        self.here = here
+        self.on_loss: Callable[[str, str], None] = _say_nothing
+        self._store, self._peers = _meet(here)
+        self._inbox: dict[int, SimpleQueue[Any]] = {rank: SimpleQueue() for rank in self._peers}
+        self._ended: set[int] = set()
+        self._loss: tuple[str, str] | None = None
+        self._mutex, self._told = threading.Lock(), False
+        self._ending, self._closed = threading.Event(), False
+        # Loaders' processes must not keep the connections of a killed rank open.
+        os.register_at_fork(after_in_child=self._forget)
+        for rank in self._peers:
+            threading.Thread(target=self._listen, args=(rank,), daemon=True).start()
+
+    def from_writer(self, value: Value) -> Value:
+        """Rank 0's value, on every rank. Raises RankError where another rank has ended."""
+        if not self.here.writer:
+            return self._next(0)
+        for rank in self._peers:
+            self._send(rank, value)
+        return value
+
+    def gather(self, value: Value) -> list[Value]:
+        """The values of all ranks, on every rank, in their order; returns when all have given
+        theirs. Raises RankError where another rank has ended."""
+        if not self.here.writer:
+            self._send(0, value)
+            return self._next(0)
+        found = [value, *(self._next(rank) for rank in sorted(self._peers))]
+        return self.from_writer(found)
+
+    def cause(self, error: BaseException) -> bool:
+        """Whether an error here follows from another rank's end; then that has been told to
+        `on_loss`, and this process has nothing to add."""
+        self._ending.set()
+        patience = 0.0 if isinstance(error, PetsError) else _CAUSE
+        until = time.monotonic() + patience
+        while self._loss is None and time.monotonic() < until:
+            time.sleep(0.02)
+        if self._loss is None:
+            return False
+        if self._loss[0] == "interrupted" and not isinstance(error, Exception):
+            return False  # all were stopped by the same hand
+        self._tell()
+        return True
+
+    def end(self, state: str, words: str = "") -> None:
+        """Say goodbye: `finished`, `interrupted`, or `failed` and why.
+
+        With an error of its own a rank lets rank 0 speak, and end first: torchrun stops all others
+        when one ends.
+        """
+        self._ending.set()
+        for rank in self._peers:
+            with contextlib.suppress(OSError, RankError):
+                self._send(rank, _End(state, words))
+        if not self.here.writer and state != "finished":
+            until = time.monotonic() + _OWN_WORDS + _CAUSE
+            while 0 not in self._ended and self._loss is None and time.monotonic() < until:
+                time.sleep(0.02)
+        self._close()
+
+    def _next(self, rank: int) -> Any:
+        while True:
+            with contextlib.suppress(Empty):
+                return self._inbox[rank].get(timeout=0.2)
+            if self._loss is not None:
+                raise RankError(self._loss[1])
+
+    def _send(self, rank: int, value: Any) -> None:
+        content = pickle.dumps(value)
+        try:
+            self._peers[rank].sendall(len(content).to_bytes(8, "big") + content)
+        except OSError as error:
+            raise RankError(f"rank {rank} cannot be reached any more ({error})") from error
+
+    def _listen(self, rank: int) -> None:
+        """On a thread of its own: what a rank sends, until it ends."""
+        try:
+            while True:
+                found = _receive(self._peers[rank])
+                if isinstance(found, _End):
+                    break
+                self._inbox[rank].put(found)
+        except (OSError, EOFError, ValueError):
+            found = None
+        self._ended.add(rank)
+        if self._closed or (found is not None and found.state == "finished"):
+            return
+        with self._mutex:
+            if self._loss is not None:
+                return
+            if found is None:
+                words = f"rank {rank} ended without a word: killed, or its machine is gone"
+                self._loss = ("failed", words)
+            else:
+                self._loss = (found.state, f"rank {rank}: {found.words}" if found.words else "")
+        # A rank that could still speak has perhaps the error that all have.
+        if found is None or not self._ending.wait(_OWN_WORDS):
+            self._tell()
+        time.sleep(_ENDING)
+        os._exit(1)
+
+    def _tell(self) -> None:
+        with self._mutex:
+            if not self._told and self._loss is not None:
+                self._told = True
+                self.on_loss(*self._loss)
+
+    def _close(self) -> None:
+        self._closed = True
+        for peer in self._peers.values():
+            with contextlib.suppress(OSError):
+                peer.shutdown(socket.SHUT_RDWR)
+
+    def _forget(self) -> None:
+        """In a forked process: the connections are the other's."""
+        for peer in self._peers.values():
+            with contextlib.suppress(OSError):
+                os.close(peer.detach())
+
+
+class _End:
+    """The last thing that a rank sends."""
+
+    def __init__(self, state: str, words: str) -> None:
+        self.state, self.words = state, words
+
+
+_wire: Wire | None = None
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """The ranks of a training know of each other inside; one process alone is all there is.
+
+    An error of any rank ends all of them: rank 0 says it with that rank's number, and raises its
+    own; the others end with code 1 and say nothing. Raises RankError where not all ranks come.
+    """
+    global _wire
+    here = ranks()
+    if here.world == 1:
+        yield
+        return
+    _wire = wire = Wire(here)
+    try:
+        yield
+        wire.end("finished")
+    except BaseException as error:
+        if here.writer or wire.cause(error):
+            wire.end("failed" if isinstance(error, Exception) else "interrupted")
+            if here.writer:
+                raise
+        elif isinstance(error, Exception):
+            said = str(error) if isinstance(error, PetsError) else traceback.format_exc()
+            wire.end("failed", said)
+        else:
+            wire.end("interrupted", "stopped from outside")
+        # Not by way of the interpreter's end: there a process group waits for the others.
+        sys.stderr.flush()
+        os._exit(1)
+    finally:
+        _wire = None
+
+
+def from_writer(make: Callable[[], Value]) -> Value:
+    """What rank 0's `make()` gives, on every rank; the others wait."""
+    if _wire is None:
+        return make()
+    return _wire.from_writer(make() if _wire.here.writer else None)  # type: ignore[return-value]
+
+
+def in_turn(make: Callable[[], Value]) -> Value:
+    """`make()`, on one rank of each machine first, then on the others, who find what was made."""
+    if _wire is None:
+        return make()
+    if _wire.here.leader:
+        made = make()
+        _wire.gather(None)
+        return made
+    _wire.gather(None)
+    return make()
+
+
+def same_on_all(what: str, value: Any) -> None:
+    """Raises RankError on ranks that see another value than rank 0."""
+    if _wire is None:
+        return
+    expected = _wire.gather(value)[0]
+    if value != expected:
+        raise RankError(
+            f"{what}: {value} on {socket.gethostname()}, {expected} on rank 0; the machines of one "
+            "training must see the same files"
+        )
+
+
+def lost(error: BaseException) -> bool:
+    """Whether another rank's end is the cause of an error here, and has been told."""
+    return _wire is not None and _wire.cause(error)
+
+
+def on_loss(tell: Callable[[str, str], None]) -> None:
+    """What to do when another rank ends too early; see `Wire`."""
+    if _wire is not None:
+        _wire.on_loss = tell
+
+
+def _say_nothing(state: str, words: str) -> None:
+    pass
+
+
+def _meet(here: Ranks) -> tuple[Any, dict[int, socket.socket]]:
+    """torch's store, to be kept, since rank 0 serves it; and the connections by rank.
+
+    Raises RankError.
+    """
+    from torch.distributed.rendezvous import rendezvous
+
+    url = f"tcp://{here.address}:{here.port}?rank={here.rank}&world_size={here.world}"
+    try:
+        store = next(rendezvous(url, timeout=timedelta(seconds=_TOGETHER)))[0]
+        found = _accept(here, store) if here.writer else {0: _connect(here, store)}
+    except (RuntimeError, OSError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RankError(
+            f"rank {here.rank} of {here.world} did not meet the others at {here.address}, port "
+            f"{here.port}, within {_TOGETHER:.0f} s ({reason})"
+        ) from error
+    for peer in found.values():
+        _keep_alive(peer)
+    return store, found
+
+
+def _accept(here: Ranks, store: Any) -> dict[int, socket.socket]:
+    found: dict[int, socket.socket] = {}
+    key = secrets.token_bytes(_KEY)
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    with socket.create_server(("", 0), family=family, dualstack_ipv6=both) as server:
+        store.set("pets", server.getsockname()[1].to_bytes(2, "big") + key)
+        server.settimeout(_TOGETHER)
+        while len(found) < here.world - 1:
+            peer, _ = server.accept()
+            peer.settimeout(_TOGETHER)
+            if not hmac.compare_digest(_exactly(peer, _KEY), key):
+                peer.close()  # none of us
+                continue
+            found[int.from_bytes(_exactly(peer, 4), "big")] = peer
+            peer.settimeout(None)
+    return found
+
+
+def _connect(here: Ranks, store: Any) -> socket.socket:
+    where = bytes(store.get("pets"))
+    port = int.from_bytes(where[:2], "big")
+    peer = socket.create_connection((here.address, port), timeout=_TOGETHER)
+    peer.sendall(where[2:] + here.rank.to_bytes(4, "big"))
+    peer.settimeout(None)
+    return peer
+
+
+def _keep_alive(peer: socket.socket) -> None:
+    """A machine that is gone says nothing; half a minute without an answer is its end."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _receive(peer: socket.socket) -> Any:
+    return pickle.loads(_exactly(peer, int.from_bytes(_exactly(peer, 8), "big")))
+
+
+def _exactly(peer: socket.socket, size: int) -> bytearray:
+    """Raises EOFError where the other side has closed."""
+    found = bytearray()
+    while len(found) < size:
+        part = peer.recv(min(size - len(found), 1 << 20))
+        if not part:
+            raise EOFError
+        found += part
+    return found

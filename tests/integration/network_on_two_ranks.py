@@ -1,0 +1,32 @@
+"""A stage trained in a process that is one of two ranks, for test_ranks.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from pets.data.module import PetsDataModule, prepare_photos
+from pets.lightning import trainer
+from pets.models.classifier import new_body
+from pets.plan.transfer import new_module
+from pets.seeding import derive
+from tests.conftest import train_config
+
+
+def main(out: Path, overrides: list[str]) -> None:
+    """Write the weights and statistics that this rank ends with."""
+    config = train_config(*overrides)
+    body, preprocess, _ = new_body(config.model, config.seed)
+    photos = prepare_photos(config.data)
+    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
+    module = new_module(config, body, preprocess, photos.classes)
+    module.begin("head", config.plan.stages["head"], 0, derive(config.seed, "stage", "head"))
+    data.begin("head")
+    trainer(config.trainer, max_epochs=1).fit(module, data)
+    torch.save({"network": module.state_dict(), "draw": torch.rand(3)}, out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
