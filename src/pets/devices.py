@@ -16,8 +16,9 @@ _whole: int | None = None
 def share_threads(jobs: int) -> None:
     """Leave the other jobs that run on this machine their part of the cores."""
     global _whole
-    _whole = torch.get_num_threads()
-    torch.set_num_threads(max(1, _whole // jobs))
+    own = torch.get_num_threads()
+    _whole = _whole or own
+    torch.set_num_threads(max(1, own // jobs))
 
 
 @contextlib.contextmanager

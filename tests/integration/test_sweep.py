@@ -31,7 +31,7 @@ class Accident(Callback):
     def on_train_epoch_end(self, trainer, module):
         what = Path("planted").read_text() if Path("planted").exists() else ""
         seed = Path(trainer.loggers[0].save_dir).name.partition("seed")[2]
-        if f"kill {seed}" in what:
+        if f"kill {seed}" in what and trainer.global_rank == trainer.world_size - 1:
             os.kill(os.getpid(), signal.SIGKILL)
         if f"raise {seed}" in what:
             raise ZeroDivisionError("planted in run " + seed)
@@ -131,6 +131,28 @@ def test_a_stopped_sweep_goes_on(
     (folder / "planted").unlink()
     pets("train", "-m", f"sweep.resume={sweep}")
     assert set(states(pets).values()) == {"finished"}
+
+
+def test_a_job_of_two_ranks(pets: Pets, drawn: Path, folder: Path) -> None:
+    """Half a batch on each of two ranks is the run that one process would have been."""
+    (folder / "planted").write_text("kill 1")
+    words = [f"data.root={drawn}", *SHORT, ACCIDENT, "trainer.accelerator=cpu"]
+    halves = ["trainer.devices=2", "data.batch_size=8"]
+    said = pets("train", "-m", *words, *halves, "seed=0,1", code=1).stdout
+    two, killed = pets.runs()
+    assert states(pets) == {"0_seed0": "finished", "1_seed1": "failed"}
+    assert "1_seed1: failed, " in said
+    assert status(killed)["error"]
+    (folder / "planted").unlink()
+    pets("train", *words, "seed=0")
+    alone = pets.runs()[0]
+    for ours, theirs in zip(metrics(two), metrics(alone), strict=True):
+        for name in ("train_loss", "valid_loss", "error_rate"):
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), abs=1e-5)
+    line = pets.one_line("train", "-m", *words, "trainer.devices=[0]", "seed=0,1")
+    assert line.startswith("trainer.devices=[0]: a sweep hands out the devices; expected how many.")
+    line = pets.one_line("train", "-m", *words, "trainer.num_nodes=2", "seed=0,1")
+    assert line.startswith("trainer.num_nodes=2: these jobs run on this machine; hydra/launcher=sl")
 
 
 def test_optuna_searches_and_goes_on(pets: Pets, drawn: Path, folder: Path) -> None:

@@ -43,6 +43,9 @@ class SweepLauncher(Launcher):
         """Run all jobs to their end; returns when none is left. What became of each is in its
         run directory's status."""
 
+    def check(self, config: TrainConfig) -> None:
+        """Raises ConfigError for a job that this launcher cannot run."""
+
     def get_ready(self) -> None:
         """Begin what takes time and needs no job."""
 
@@ -108,7 +111,9 @@ class SweepLauncher(Launcher):
             cfg.hydra.job.id = cfg.hydra.job.num = 0
         HydraConfig.instance().set_config(cfg)
         overrides = [word for word in cfg.hydra.overrides.task if _swept(word)]
-        return composed(cfg), overrides
+        config = composed(cfg)
+        self.check(config)
+        return config, overrides
 
 
 def _leave_nothing(folder: Path) -> None:

@@ -8,8 +8,10 @@ import multiprocessing
 import os
 import queue
 import signal
+import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,7 +19,9 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
+from pets.config import TrainConfig
 from pets.errors import ConfigError
+from pets.ranks import as_rank, ranks_of
 from pets.sweep.ending import in_a_line
 from pets.sweep.jobs import Job
 from pets.sweep.launching import SweepLauncher
@@ -47,6 +51,19 @@ class ProcessLauncher(SweepLauncher):
         self.context.set_forkserver_preload(["pets.sweep.warm"])
         forkserver.ensure_running()
 
+    def check(self, config: TrainConfig) -> None:
+        nodes, devices = config.trainer.get("num_nodes"), config.trainer.get("devices")
+        if nodes not in (None, 1):
+            raise ConfigError(
+                f"trainer.num_nodes={nodes}: these jobs run on this machine; hydra/launcher=slurm "
+                "has others"
+            )
+        if isinstance(devices, list | tuple):
+            raise ConfigError(
+                f"trainer.devices={list(devices)}: a sweep hands out the devices; expected how "
+                "many. CUDA_VISIBLE_DEVICES says which"
+            )
+
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
         """Run all, each in a place that is free; says what became of each."""
         places = self._places(jobs)
@@ -62,31 +79,43 @@ class ProcessLauncher(SweepLauncher):
     def _run(self, job: Job, free: queue.SimpleQueue[Place]) -> Job:
         place = free.get()
         try:
-            arguments = (str(job.run.path), place, self._log_config(job))
-            process = self.context.Process(target=run_job, args=arguments, name=job.name)
-            process.start()
-            self.running.add(process)
-            if self.stopping:
-                process.terminate()
-            process.join()
-            self.running.discard(process)
-            _note_death(job, process.exitcode or 0)
+            processes = [self._process(job, rank) for rank in _ranks(job, place)]
+            for process in processes:
+                process.start()
+                self.running.add(process)
+                if self.stopping:
+                    process.terminate()
+            for process in processes:
+                process.join()
+                self.running.discard(process)
+            # Where a rank is killed, the others end with another code than its signal.
+            _note_death(job, min(process.exitcode or 0 for process in processes))
         finally:
             free.put(place)
         return job
 
+    def _process(self, job: Job, place: Place) -> BaseProcess:
+        arguments = (str(job.run.path), place, self._log_config(job))
+        return self.context.Process(target=run_job, args=arguments, name=job.name)
+
     def _places(self, jobs: Sequence[Job]) -> list[Place]:
-        cores = len(os.sched_getaffinity(0))
+        """As many places as jobs may run at once; a GPU or more in each where there are some."""
+        devices = max(ranks_of(job.config.trainer) for job in jobs)
+        cores = len(os.sched_getaffinity(0)) // devices
         gpus = self._gpus(jobs)
+        if gpus and len(gpus) < devices:
+            raise ConfigError(f"trainer.devices={devices}: this machine has {len(gpus)} GPUs")
         if self.jobs != "auto":
             count = self.jobs
         elif gpus:
-            count = len(gpus)
+            count = len(gpus) // devices
         else:
-            count = min(cores, max(2, cores // 2))
+            count = max(1, min(cores, max(2, cores // 2)))
         count = min(count, len(jobs))
+        shares = [",".join(gpus[i : i + devices]) for i in range(0, len(gpus), devices)]
+        whole = [share for share in shares if share.count(",") == devices - 1]
         return [
-            Place(count, {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {})
+            Place(count, {"CUDA_VISIBLE_DEVICES": whole[i % len(whole)]} if gpus else {})
             for i in range(count)
         ]
 
@@ -127,6 +156,20 @@ class ProcessLauncher(SweepLauncher):
             raise
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def _ranks(job: Job, place: Place) -> list[Place]:
+    """The place of each of a job's processes: one a device."""
+    world = ranks_of(job.config.trainer)
+    if world == 1:
+        return [place]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [
+        replace(place, environment={**place.environment, **as_rank(rank, world, port)})
+        for rank in range(world)
+    ]
 
 
 def _note_death(job: Job, exitcode: int) -> None:

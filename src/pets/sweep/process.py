@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pets.errors import PetsError
+from pets.ranks import ranks
 from pets.run_dir import RunDir
 
 
@@ -34,7 +35,11 @@ def run_job(folder: str, place: Place, log_config: Mapping[str, Any]) -> None:
     os.environ |= place.environment
     _screen_to(Path(folder) / "screen.log")
     _end_with_the_launcher()
-    logging.config.dictConfig(dict(log_config))
+    here = ranks()
+    if here.writer:
+        logging.config.dictConfig(dict(log_config))
+    else:  # its errors alone
+        logging.basicConfig(level=logging.ERROR, format=f"rank {here.rank}: %(message)s")
     from pets.commands.train import go_on
     from pets.devices import share_threads
 
