@@ -37,14 +37,14 @@ _KEY = 32
 class Wire:
     """This process's connections to the other ranks.
 
-    `on_loss` is called once, from a thread, when another rank ends before the training does: with
-    `failed` or `interrupted`, and whose end it was in words. Some seconds later this process ends,
-    whatever it is waiting for.
+    Where another rank ends before the training does, a function is told of it, perhaps on a thread:
+    `failed` or `interrupted`, and whose end it was in words; none where rank 0 says it itself.
+    Some seconds later this process ends, whatever it is waiting for.
     """
 
     def __init__(self, here: Ranks) -> None:
         self.here = here
-        self.on_loss: Callable[[str, str], None] = _say_nothing
+        self._on_loss: Callable[[str, str], None] = self._say
         self._store, self._peers = _meet(here)
         self._inbox: dict[int, SimpleQueue[Any]] = {rank: SimpleQueue() for rank in self._peers}
         self._ended: set[int] = set()
@@ -73,9 +73,16 @@ class Wire:
         found = [value, *(self._next(rank) for rank in sorted(self._peers))]
         return self.from_writer(found)
 
+    def tell_of_loss(self, tell: Callable[[str, str], None]) -> None:
+        """Have another function told."""
+        with self._mutex:
+            self._on_loss, self._told = tell, False
+        if self._loss is not None:
+            self._tell()
+
     def cause(self, error: BaseException) -> bool:
-        """Whether an error here follows from another rank's end; then that has been told to
-        `on_loss`, and this process has nothing to add."""
+        """Whether an error here follows from another rank's end; then that has been told, and this
+        process has nothing to add."""
         self._ending.set()
         patience = 0.0 if isinstance(error, PetsError) else _CAUSE
         until = time.monotonic() + patience
@@ -149,7 +156,11 @@ class Wire:
         with self._mutex:
             if not self._told and self._loss is not None:
                 self._told = True
-                self.on_loss(*self._loss)
+                self._on_loss(*self._loss)
+
+    def _say(self, state: str, words: str) -> None:
+        if words:
+            print(f"rank {self.here.rank}: {words}", file=sys.stderr)
 
     def _close(self) -> None:
         self._closed = True
@@ -244,13 +255,9 @@ def lost(error: BaseException) -> bool:
 
 
 def on_loss(tell: Callable[[str, str], None]) -> None:
-    """What to do when another rank ends too early; see `Wire`."""
+    """What to do when another rank ends too early, or has ended already; see `Wire`."""
     if _wire is not None:
-        _wire.on_loss = tell
-
-
-def _say_nothing(state: str, words: str) -> None:
-    pass
+        _wire.tell_of_loss(tell)
 
 
 def _meet(here: Ranks) -> tuple[Any, dict[int, socket.socket]]:
