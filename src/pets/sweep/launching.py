@@ -20,6 +20,7 @@ from pets.config import TrainConfig
 from pets.errors import ConfigError, PetsError, RunError
 from pets.run_dir import from_here
 from pets.sweep.jobs import Job, composed, prepare, runs_of, unfinished
+from pets.sweep.slurm_queue import in_slurm
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,9 @@ class SweepLauncher(Launcher):
 
     def get_ready(self) -> None:
         """Begin what takes time and needs no job."""
+
+    def check(self, config: TrainConfig) -> None:
+        """Raises ConfigError for a job that could not run there, before any is prepared."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -80,8 +84,16 @@ class SweepLauncher(Launcher):
         return [_returned(job) for job in total]
 
     def runs_elsewhere(self, job: Job) -> bool:
-        """Whether another process trains the job at this moment."""
-        return job.run.held()
+        """Whether another process trains the job at this moment, or Slurm has it."""
+        return job.run.held() or in_slurm(job.run)
+
+    def log_config(self, job: Job) -> dict[str, Any]:
+        """Hydra's logging config for a job, with the log file in the run's directory."""
+        node = OmegaConf.create({"hydra": self.config.hydra})
+        node.hydra.runtime.output_dir = str(job.run.path.resolve())
+        found = OmegaConf.to_container(node.hydra.job_logging, resolve=True)
+        assert isinstance(found, dict)
+        return {str(key): value for key, value in found.items()}
 
     def _jobs(self, folder: Path, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
         resumed = OmegaConf.select(self.config, "sweep.resume")
@@ -108,7 +120,9 @@ class SweepLauncher(Launcher):
             cfg.hydra.job.id = cfg.hydra.job.num = 0
         HydraConfig.instance().set_config(cfg)
         overrides = [word for word in cfg.hydra.overrides.task if _swept(word)]
-        return composed(cfg), overrides
+        config = composed(cfg)
+        self.check(config)
+        return config, overrides
 
 
 def _leave_nothing(folder: Path) -> None:

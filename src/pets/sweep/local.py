@@ -13,12 +13,10 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_compl
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
-
-from omegaconf import OmegaConf
+from typing import Literal
 
 from pets.errors import ConfigError
-from pets.sweep.ending import in_a_line
+from pets.sweep.ending import reached
 from pets.sweep.jobs import Job
 from pets.sweep.launching import SweepLauncher
 from pets.sweep.process import Place, device_count, run_job
@@ -62,7 +60,7 @@ class ProcessLauncher(SweepLauncher):
     def _run(self, job: Job, free: queue.SimpleQueue[Place]) -> Job:
         place = free.get()
         try:
-            arguments = (str(job.run.path), place, self._log_config(job))
+            arguments = (str(job.run.path), place, self.log_config(job))
             process = self.context.Process(target=run_job, args=arguments, name=job.name)
             process.start()
             self.running.add(process)
@@ -100,14 +98,6 @@ class ProcessLauncher(SweepLauncher):
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         return visible.split(",")[:count] if visible else [str(i) for i in range(count)]
 
-    def _log_config(self, job: Job) -> dict[str, Any]:
-        """Hydra's logging config for a job, with the log file in the run's directory."""
-        node = OmegaConf.create({"hydra": self.config.hydra})
-        node.hydra.runtime.output_dir = str(job.run.path)
-        found = OmegaConf.to_container(node.hydra.job_logging, resolve=True)
-        assert isinstance(found, dict)
-        return {str(key): value for key, value in found.items()}
-
     @contextlib.contextmanager
     def _stopped_with(self, pool: ThreadPoolExecutor, folder: Path) -> Iterator[None]:
         """Stopped from outside: running jobs write their checkpoints, the others stay waiting."""
@@ -142,9 +132,5 @@ def _note_death(job: Job, exitcode: int) -> None:
 
 
 def _say(job: Job, count: str) -> None:
-    status = job.run.status
-    if status.get("state") == "finished":
-        results = status["results"].get("valid", status["results"].get("test", {}))
-        log.info("%s  %s: error %.1f %%", count, job.name, 100 * results["error_rate"])
-    else:
-        log.warning("%s  %s: %s", count, job.name, in_a_line(job.run))
+    level = logging.INFO if job.finished else logging.WARNING
+    log.log(level, "%s  %s: %s", count, job.name, reached(job.run))
