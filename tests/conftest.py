@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,3 +78,20 @@ def mini() -> Path:
     folder = Path(os.environ.get("PETS_MINI_DATA", "not-given"))
     need((folder / "annotations/list.txt").is_file(), "PETS_MINI_DATA names no Oxford pets folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A Slurm of one node on this machine, as the environment in which its commands find it.
+
+    The one in the folder PETS_TESTS_SLURM, where that is given; else one for these tests.
+    """
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    there = all(shutil.which(name, path=path) for name in ("munged", "slurmctld", "slurmd"))
+    need(there, "Slurm is not installed; tests/slurm/install does it")
+    folder = os.environ.get("PETS_TESTS_SLURM") or str(tmp_path_factory.mktemp("slurm"))
+    scripts = Path(__file__).parent / "slurm"
+    found = subprocess.run([scripts / "start", folder], check=True, stdout=subprocess.PIPE)
+    yield {"SLURM_CONF": f"{folder}/slurm.conf"}
+    if found.stdout.strip() == b"started":
+        subprocess.run([scripts / "stop", folder], check=True)

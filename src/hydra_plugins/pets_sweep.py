@@ -6,9 +6,14 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from pets.sweep.local import ProcessLauncher
 from pets.sweep.search import SmartSweeper
+from pets.sweep.slurm import SlurmJobsLauncher
 
 
 class LocalLauncher(ProcessLauncher):
+    pass
+
+
+class SlurmLauncher(SlurmJobsLauncher):
     pass
 
 

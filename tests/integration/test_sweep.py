@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.conftest import need
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights
 
@@ -156,7 +158,7 @@ def test_a_job_of_two_ranks(pets: Pets, drawn: Path, folder: Path) -> None:
 
 
 def test_optuna_searches_and_goes_on(pets: Pets, drawn: Path, folder: Path) -> None:
-    pytest.importorskip("optuna", reason="needs pets[optuna]")
+    need(find_spec("optuna") is not None, "optuna is not installed")
     (folder / "planted").write_text("raise 3")
     words = [
         "train", "-m", "hydra/sweeper=optuna", f"data.root={drawn}", *SHORT, ACCIDENT,

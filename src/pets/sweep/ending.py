@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ class SweepEnd(Callback):
         except PetsError as error:  # the runs are what counts
             log.error("%s", error)
         if any(run.status.get("state") != "finished" for run in runs_of(folder)):
-            log.error("the rest again: pets train -m sweep.resume=%s", folder)
+            log.error("the rest again: %s", again(config, folder))
             raise SystemExit(1)
 
 
@@ -45,8 +47,23 @@ def say_summary(folder: Path) -> None:
     log.info("\nsummary  %s", page)
 
 
+def again(config: DictConfig, folder: Path) -> str:
+    """What to type for a sweep to go on, with the launcher that it had."""
+    words = [word for word in config.hydra.overrides.hydra if re.match(r"hydra[./]launcher", word)]
+    return shlex.join(["pets", "train", "-m", f"sweep.resume={folder}", *words])
+
+
 def in_a_line(run: RunDir) -> str:
     """A run's state, and why it is not finished: the last line of a traceback."""
     status = run.status
     lines = str(status.get("error") or "").strip().splitlines()
     return ": ".join([str(status.get("state")), *lines[-1:]])
+
+
+def reached(run: RunDir) -> str:
+    """What became of a run: its error rate, or why there is none."""
+    status = run.status
+    if status.get("state") != "finished":
+        return in_a_line(run)
+    results = status["results"].get("valid", status["results"].get("test", {}))
+    return f"error {100 * results['error_rate']:.1f} %"

@@ -20,6 +20,7 @@ from pets.config import TrainConfig
 from pets.errors import ConfigError, PetsError, RunError
 from pets.run_dir import from_here
 from pets.sweep.jobs import Job, composed, prepare, runs_of, unfinished
+from pets.sweep.slurm_queue import in_slurm
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,11 @@ class SweepLauncher(Launcher):
         """Run all jobs to their end; returns when none is left. What became of each is in its
         run directory's status."""
 
-    def check(self, config: TrainConfig) -> None:
-        """Raises ConfigError for a job that this launcher cannot run."""
-
     def get_ready(self) -> None:
         """Begin what takes time and needs no job."""
+
+    def check(self, config: TrainConfig) -> None:
+        """Raises ConfigError for a job that could not run there, before any is prepared."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -83,8 +84,16 @@ class SweepLauncher(Launcher):
         return [_returned(job) for job in total]
 
     def runs_elsewhere(self, job: Job) -> bool:
-        """Whether another process trains the job at this moment."""
-        return job.run.held()
+        """Whether another process trains the job at this moment, or Slurm has it."""
+        return job.run.held() or in_slurm(job.run)
+
+    def log_config(self, job: Job) -> dict[str, Any]:
+        """Hydra's logging config for a job, with the log file in the run's directory."""
+        node = OmegaConf.create({"hydra": self.config.hydra})
+        node.hydra.runtime.output_dir = str(job.run.path.resolve())
+        found = OmegaConf.to_container(node.hydra.job_logging, resolve=True)
+        assert isinstance(found, dict)
+        return {str(key): value for key, value in found.items()}
 
     def _jobs(self, folder: Path, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
         resumed = OmegaConf.select(self.config, "sweep.resume")

@@ -15,14 +15,12 @@ from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
-
-from omegaconf import OmegaConf
+from typing import Literal
 
 from pets.config import TrainConfig
 from pets.errors import ConfigError
 from pets.ranks import as_rank, ranks_of
-from pets.sweep.ending import in_a_line
+from pets.sweep.ending import reached
 from pets.sweep.jobs import Job
 from pets.sweep.launching import SweepLauncher
 from pets.sweep.process import Place, device_count, run_job
@@ -95,7 +93,7 @@ class ProcessLauncher(SweepLauncher):
         return job
 
     def _process(self, job: Job, place: Place) -> BaseProcess:
-        arguments = (str(job.run.path), place, self._log_config(job))
+        arguments = (str(job.run.path), place, self.log_config(job))
         return self.context.Process(target=run_job, args=arguments, name=job.name)
 
     def _places(self, jobs: Sequence[Job]) -> list[Place]:
@@ -128,14 +126,6 @@ class ProcessLauncher(SweepLauncher):
             count = pool.submit(device_count).result()
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         return visible.split(",")[:count] if visible else [str(i) for i in range(count)]
-
-    def _log_config(self, job: Job) -> dict[str, Any]:
-        """Hydra's logging config for a job, with the log file in the run's directory."""
-        node = OmegaConf.create({"hydra": self.config.hydra})
-        node.hydra.runtime.output_dir = str(job.run.path)
-        found = OmegaConf.to_container(node.hydra.job_logging, resolve=True)
-        assert isinstance(found, dict)
-        return {str(key): value for key, value in found.items()}
 
     @contextlib.contextmanager
     def _stopped_with(self, pool: ThreadPoolExecutor, folder: Path) -> Iterator[None]:
@@ -185,9 +175,5 @@ def _note_death(job: Job, exitcode: int) -> None:
 
 
 def _say(job: Job, count: str) -> None:
-    status = job.run.status
-    if status.get("state") == "finished":
-        results = status["results"].get("valid", status["results"].get("test", {}))
-        log.info("%s  %s: error %.1f %%", count, job.name, 100 * results["error_rate"])
-    else:
-        log.warning("%s  %s: %s", count, job.name, in_a_line(job.run))
+    level = logging.INFO if job.finished else logging.WARNING
+    log.log(level, "%s  %s: %s", count, job.name, reached(job.run))

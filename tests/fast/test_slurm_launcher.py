@@ -1,0 +1,148 @@
+"""What Slurm is asked for, and what of it is refused before; without Slurm."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pets.cli import conf_dir
+from pets.config.slurm import SlurmSettings
+from pets.errors import ConfigError, PetsError
+from pets.sweep.slurm import SlurmJobsLauncher
+from pets.sweep.slurm_queue import Phase
+from pets.sweep.slurm_resources import Machines, machines, sbatch_parameters
+from tests.conftest import need, train_config
+
+DEFAULTS: dict[str, Any] = yaml.safe_load(
+    (conf_dir() / "hydra/launcher/slurm.yaml").read_text(encoding="utf-8")
+)
+del DEFAULTS["_target_"]
+
+
+def settings(**changes: Any) -> SlurmSettings:
+    return SlurmJobsLauncher(**DEFAULTS | changes).settings
+
+
+def trainer(*overrides: str) -> dict[str, Any]:
+    return train_config(*overrides).trainer
+
+
+@pytest.mark.parametrize(
+    ("overrides", "needed"),
+    [
+        (("trainer.accelerator=cpu",), Machines(1, 1, None)),
+        (("trainer.accelerator=gpu",), Machines(1, 1, 1)),
+        (("trainer.accelerator=gpu", "trainer.devices=[0,2]"), Machines(1, 2, 2)),
+        (
+            ("trainer=slurm_ddp", "trainer.devices=8", "trainer.num_nodes=2"),
+            Machines(2, 8, 8),
+        ),
+    ],
+)  # fmt: skip
+def test_a_job_gets_what_its_trainer_uses(overrides: tuple[str, ...], needed: Machines) -> None:
+    assert machines(settings(), trainer(*overrides)) == needed
+
+
+@pytest.mark.parametrize(
+    ("changes", "overrides", "line"),
+    [
+        (
+            {}, (),
+            "trainer.accelerator=auto: Slurm must be told whether a job needs GPUs; expected gpu "
+            "or cpu, or hydra.launcher.gpus_per_node=...",
+        ),
+        (
+            {"tasks_per_node": 4}, ("trainer.accelerator=gpu", "trainer.devices=2"),
+            "hydra.launcher.tasks_per_node=4: a job has trainer.devices=2; expected the same, "
+            "or auto",
+        ),
+        (
+            {"nodes": 2}, ("trainer.accelerator=gpu",),
+            "hydra.launcher.nodes=2: a job has trainer.num_nodes=1; expected the same, or auto",
+        ),
+        (
+            {"gpus_per_node": 4}, ("trainer.accelerator=gpu", "trainer.devices=2"),
+            "hydra.launcher.gpus_per_node=4: a job has trainer.devices=2; expected the same, a "
+            "GPU a device",
+        ),
+        (
+            {}, ("trainer.accelerator=gpu", "trainer.devices=auto"),
+            "trainer.devices=auto: Slurm must be told how many; expected a whole number",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_one_line(
+    changes: dict[str, Any], overrides: tuple[str, ...], line: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        machines(settings(**changes), trainer(*overrides))
+    assert str(caught.value) == line
+
+
+def test_wrong_settings_are_said_with_their_full_names() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(time=True, tasks_per_node="two", cpus_per_task=0)
+    assert str(caught.value).splitlines() == [
+        "hydra.launcher.tasks_per_node=two: expected a whole number of at least 1, or auto",
+        "hydra.launcher.cpus_per_task=0: expected a number of at least 1",
+        "hydra.launcher.time=True: expected minutes, or Slurm's text such as '1-12:00:00'",
+    ]
+
+
+def test_sbatch_is_told_all_settings() -> None:
+    need(find_spec("submitit") is not None, "submitit is not installed")
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    wanted = settings(
+        partition="gpu", account="pets", qos="low", mem="64G", time="1-12:00:00", jobs=3,
+        setup=["module load cuda"], sbatch={"constraint": "a100", "exclusive": True},
+    )  # fmt: skip
+    given = sbatch_parameters(wanted, Machines(2, 8, 8), "a sweep")
+    text = _make_sbatch_string("run", "logs", map_count=5, **given)
+    for option in (
+        "partition=gpu", "account=pets", "qos=low", "mem=64G", "time=1-12:00:00", "array=0-4%3",
+        "nodes=2", "ntasks-per-node=8", "gpus-per-node=8", "cpus-per-task=4", "signal=USR2@120",
+        "constraint=a100", "exclusive", "requeue", "open-mode=append", "job-name='a sweep'",
+    ):  # fmt: skip
+        assert f"#SBATCH --{option}\n" in text
+    assert "\nmodule load cuda\n" in text
+    assert " --kill-on-bad-exit=0 --cpus-per-task=4 run\n" in text
+    given = sbatch_parameters(settings(requeue=False), Machines(1, 1, None), "s")
+    text = _make_sbatch_string("run", "logs", **given)
+    assert "#SBATCH --no-requeue\n" in text
+    assert "gpus" not in text
+
+
+def test_why_a_job_waits_is_said_where_it_is_news() -> None:
+    assert Phase("PENDING", "Resources").words == "waits in Slurm"
+    assert Phase("PENDING", "PartitionTimeLimit").words == "waits in Slurm (PartitionTimeLimit)"
+    assert Phase("RUNNING", "None", "node[1-2]").words == "runs on node[1-2]"
+    assert [Phase(s).ended for s in ("TIMEOUT", "CANCELLED", "COMPLETING", "PENDING")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_without_slurm_or_submitit_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    launcher = SlurmJobsLauncher(**DEFAULTS)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PetsError, match=r"^hydra/launcher=slurm: there is no sbatch here; "):
+        launcher.get_ready()
+    for name in ("sbatch", "srun", "squeue"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(PetsError, match=r'needs the package submitit; pip install "pets\[slurm\]"'):
+        launcher.get_ready()
+
+
+def test_launchers_are_found_without_importing_submitit_or_torch() -> None:
+    code = (
+        "import sys, hydra_plugins.pets_sweep; "
+        "assert not {'torch', 'submitit'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
