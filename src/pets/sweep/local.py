@@ -20,7 +20,7 @@ from typing import Literal
 from pets.config import TrainConfig
 from pets.errors import ConfigError
 from pets.ranks import as_rank, ranks_of
-from pets.sweep.ending import reached
+from pets.sweep.ending import again, reached
 from pets.sweep.jobs import Job
 from pets.sweep.launching import SweepLauncher
 from pets.sweep.process import Place, device_count, run_job
@@ -130,11 +130,6 @@ class ProcessLauncher(SweepLauncher):
     @contextlib.contextmanager
     def _stopped_with(self, pool: ThreadPoolExecutor, folder: Path) -> Iterator[None]:
         """Stopped from outside: running jobs write their checkpoints, the others stay waiting."""
-
-        def stop(*_: object) -> None:
-            raise SystemExit(128 + signal.SIGTERM)
-
-        before = signal.signal(signal.SIGTERM, stop)
         try:
             yield
         except BaseException:
@@ -142,10 +137,8 @@ class ProcessLauncher(SweepLauncher):
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(self.running):
                 process.terminate()
-            log.warning("stopped; go on with pets train -m sweep.resume=%s", folder)
+            log.warning("stopped; go on with %s", again(self.config, folder))
             raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _ranks(job: Job, place: Place) -> list[Place]:
