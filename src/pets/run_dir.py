@@ -31,6 +31,7 @@ class RunDir:
     status.json       state, stage, times, results        train.log        the log
     checkpoints/      last.ckpt, best.ckpt                 tensorboard/     events
     lr_finder/        <stage>.png and .json, where the finder ran
+    slurm.json        the Slurm job that it was given to, and its log
     ```
 
     Of several ranks one writes; on the others (`writes=False`) all that changes files does nothing.

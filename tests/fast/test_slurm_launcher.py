@@ -36,7 +36,7 @@ def trainer(*overrides: str) -> dict[str, Any]:
     [
         (("trainer.accelerator=cpu",), Machines(1, 1, None)),
         (("trainer.accelerator=gpu",), Machines(1, 1, 1)),
-        (("trainer.accelerator=gpu", "trainer.devices=[0,2]"), Machines(1, 2, 2)),
+        (("trainer.accelerator=gpu", "trainer.devices=2"), Machines(1, 2, 2)),
         (
             ("trainer=slurm_ddp", "trainer.devices=8", "trainer.num_nodes=2"),
             Machines(2, 8, 8),
@@ -70,8 +70,9 @@ def test_a_job_gets_what_its_trainer_uses(overrides: tuple[str, ...], needed: Ma
             "GPU a device",
         ),
         (
-            {}, ("trainer.accelerator=gpu", "trainer.devices=auto"),
-            "trainer.devices=auto: Slurm must be told how many; expected a whole number",
+            {}, ("trainer.accelerator=gpu", "trainer.devices=[0,2]"),
+            "trainer.devices=[0, 2]: Slurm is asked for a number and chooses which; expected how "
+            "many",
         ),
     ],
 )  # fmt: skip

@@ -62,7 +62,7 @@ def sweep(
         warn(job(found.run(1)))
         until(process, lambda: trained(found.run(2), "body", 1))
         subprocess.run(["scancel", job(found.run(2))], check=True)
-        said, _ = process.communicate(timeout=300)
+        said, _ = process.communicate(timeout=600)
         yield Sweep(said, process.returncode, folder.parent)
 
 
@@ -135,7 +135,7 @@ def test_a_resumed_sweep_takes_up_what_is_in_slurm(
     until(second, lambda: trained(lost, "body", 1))
     preempting = ["sbatch", "--partition=high", "--ntasks=4", "--output=/dev/null", "--wrap=true"]
     subprocess.run(preempting, check=True, capture_output=True)
-    said, _ = second.communicate(timeout=300)
+    said, _ = second.communicate(timeout=600)
     assert second.returncode == 0, said
     assert "1 in Slurm already" in said
     assert "4 of 4 runs finished" in said
@@ -190,7 +190,7 @@ def trained(run: Path, stage: str, epochs: int) -> bool:
 
 def until(process: subprocess.Popen[str], found: Callable[[], Any]) -> Any:
     """What `found` gives as soon as it gives something; the process must not end before."""
-    end = time.monotonic() + 180
+    end = time.monotonic() + 300
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(FileNotFoundError):
             if value := found():

@@ -24,16 +24,16 @@ def machines(settings: SlurmSettings, trainer: Mapping[str, Any]) -> Machines:
 
     Raises ConfigError where the settings ask for something else, or it does not say how many.
     """
-    devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
-    tasks = len(devices) if isinstance(devices, list) else devices
-    nodes = trainer.get("num_nodes", 1)
+    tasks, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    accelerator = trainer.get("accelerator", "auto")
     for key, asked, name, used in (
         ("tasks_per_node", settings.tasks_per_node, "devices", tasks),
         ("nodes", settings.nodes, "num_nodes", nodes),
     ):
         if not isinstance(used, int) or used < 1:
             raise ConfigError(
-                f"trainer.{name}={used}: Slurm must be told how many; expected a whole number"
+                f"trainer.{name}={used}: Slurm is asked for a number and chooses which; expected "
+                "how many"
             )
         if asked not in ("auto", used):
             raise ConfigError(
