@@ -1,4 +1,4 @@
-"""What Lightning is told about the ranks: it starts no process and guesses nothing."""
+"""What Lightning is told about the ranks, and what it leaves to others: it starts no process."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lightning_fabric.plugins import ClusterEnvironment
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.strategies import DDPStrategy
+from torch import distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pets.devices import device_type, share_threads
 from pets.errors import ConfigError
@@ -67,8 +70,8 @@ def over_ranks(values: Mapping[str, Any]) -> dict[str, Any]:
     if ranks_of(values) == 1:
         return chosen | {"strategy": "auto"}
     strategy = chosen.get("strategy", "auto")
-    # Buffers are not copied from rank 0 in every step: ranks validate on different numbers of
-    # batches, and what moves of them is averaged before (`TransferModule`).
+    # Buffers are not copied from rank 0 before every batch: ranks have different numbers of them
+    # in validation, and `share_statistics` does better.
     chosen["strategy"] = DDPStrategy(
         find_unused_parameters=strategy.endswith("unused_parameters_true"), broadcast_buffers=False
     )
@@ -93,6 +96,26 @@ def begin_rank() -> None:
     rank_zero_only.rank = here.rank  # type: ignore[attr-defined]
     if here.local_world > 1 and "OMP_NUM_THREADS" not in os.environ:
         share_threads(here.local_world)
+
+
+def share_statistics(network: nn.Module) -> None:
+    """The running statistics of batch norms that move become their mean over the ranks, whose
+    batches were different ones; so all ranks have the same network after every batch."""
+    own = [
+        statistics
+        for norm in network.modules()
+        if isinstance(norm, _BatchNorm) and not isinstance(norm, nn.SyncBatchNorm)
+        if norm.training and norm.track_running_stats
+        for statistics in (norm.running_mean, norm.running_var)
+        if statistics is not None
+    ]
+    if not own:
+        return
+    flat = torch.cat(own)
+    distributed.all_reduce(flat)
+    flat /= ranks().world
+    for statistics, mean in zip(own, torch.split(flat, [len(s) for s in own]), strict=True):
+        statistics.copy_(mean)
 
 
 def check_sync_batchnorm(values: Mapping[str, Any]) -> None:

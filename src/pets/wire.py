@@ -8,30 +8,25 @@ a process group have, and a process that is killed closes its own: the others kn
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
-import pickle
-import secrets
 import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from pets.errors import PetsError, RankError
+from pets.meeting import meet, receive, send
 from pets.ranks import Ranks, ranks
 
 Value = TypeVar("Value")
 
-_TOGETHER = 300.0  # seconds until all ranks must have started
 _OWN_WORDS = 3.0  # for a rank that has the same error as another, to say it itself
 _CAUSE = 2.0  # between a broken collective and the news of whose end broke it
 _ENDING = 5.0  # for a rank to end in order after another one's end
-_KEY = 32
 
 
 class Wire:
@@ -45,7 +40,7 @@ class Wire:
     def __init__(self, here: Ranks) -> None:
         self.here = here
         self._on_loss: Callable[[str, str], None] = self._say
-        self._store, self._peers = _meet(here)
+        self._store, self._peers = meet(here)
         self._inbox: dict[int, SimpleQueue[Any]] = {rank: SimpleQueue() for rank in self._peers}
         self._ended: set[int] = set()
         self._loss: tuple[str, str] | None = None
@@ -119,9 +114,8 @@ class Wire:
                 raise RankError(self._loss[1])
 
     def _send(self, rank: int, value: Any) -> None:
-        content = pickle.dumps(value)
         try:
-            self._peers[rank].sendall(len(content).to_bytes(8, "big") + content)
+            send(self._peers[rank], value)
         except OSError as error:
             raise RankError(f"rank {rank} cannot be reached any more ({error})") from error
 
@@ -129,7 +123,7 @@ class Wire:
         """On a thread of its own: what a rank sends, until it ends."""
         try:
             while True:
-                found = _receive(self._peers[rank])
+                found = receive(self._peers[rank])
                 if isinstance(found, _End):
                     break
                 self._inbox[rank].put(found)
@@ -190,7 +184,7 @@ def joined() -> Iterator[None]:
     """The ranks of a training know of each other inside; one process alone is all there is.
 
     An error of any rank ends all of them: rank 0 says it with that rank's number, and raises its
-    own; the others end with code 1 and say nothing. Raises RankError where not all ranks come.
+    own; the others end at once and say nothing. Raises RankError where not all ranks come.
     """
     global _wire
     here = ranks()
@@ -213,7 +207,8 @@ def joined() -> Iterator[None]:
             wire.end("interrupted", "stopped from outside")
         # Not by way of the interpreter's end: there a process group waits for the others.
         sys.stderr.flush()
-        os._exit(1)
+        code = error.code if isinstance(error, SystemExit) else 1
+        os._exit(code if isinstance(code, int) else 1)
     finally:
         _wire = None
 
@@ -258,77 +253,3 @@ def on_loss(tell: Callable[[str, str], None]) -> None:
     """What to do when another rank ends too early, or has ended already; see `Wire`."""
     if _wire is not None:
         _wire.tell_of_loss(tell)
-
-
-def _meet(here: Ranks) -> tuple[Any, dict[int, socket.socket]]:
-    """torch's store, to be kept, since rank 0 serves it; and the connections by rank.
-
-    Raises RankError.
-    """
-    from torch.distributed.rendezvous import rendezvous
-
-    url = f"tcp://{here.address}:{here.port}?rank={here.rank}&world_size={here.world}"
-    try:
-        store = next(rendezvous(url, timeout=timedelta(seconds=_TOGETHER)))[0]
-        found = _accept(here, store) if here.writer else {0: _connect(here, store)}
-    except (RuntimeError, OSError, EOFError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RankError(
-            f"rank {here.rank} of {here.world} did not meet the others at {here.address}, port "
-            f"{here.port}, within {_TOGETHER:.0f} s ({reason})"
-        ) from error
-    for peer in found.values():
-        _keep_alive(peer)
-    return store, found
-
-
-def _accept(here: Ranks, store: Any) -> dict[int, socket.socket]:
-    found: dict[int, socket.socket] = {}
-    key = secrets.token_bytes(_KEY)
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
-    with socket.create_server(("", 0), family=family, dualstack_ipv6=both) as server:
-        store.set("pets", server.getsockname()[1].to_bytes(2, "big") + key)
-        server.settimeout(_TOGETHER)
-        while len(found) < here.world - 1:
-            peer, _ = server.accept()
-            peer.settimeout(_TOGETHER)
-            if not hmac.compare_digest(_exactly(peer, _KEY), key):
-                peer.close()  # none of us
-                continue
-            found[int.from_bytes(_exactly(peer, 4), "big")] = peer
-            peer.settimeout(None)
-    return found
-
-
-def _connect(here: Ranks, store: Any) -> socket.socket:
-    where = bytes(store.get("pets"))
-    port = int.from_bytes(where[:2], "big")
-    peer = socket.create_connection((here.address, port), timeout=_TOGETHER)
-    peer.sendall(where[2:] + here.rank.to_bytes(4, "big"))
-    peer.settimeout(None)
-    return peer
-
-
-def _keep_alive(peer: socket.socket) -> None:
-    """A machine that is gone says nothing; half a minute without an answer is its end."""
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _receive(peer: socket.socket) -> Any:
-    return pickle.loads(_exactly(peer, int.from_bytes(_exactly(peer, 8), "big")))
-
-
-def _exactly(peer: socket.socket, size: int) -> bytearray:
-    """Raises EOFError where the other side has closed."""
-    found = bytearray()
-    while len(found) < size:
-        part = peer.recv(min(size - len(found), 1 << 20))
-        if not part:
-            raise EOFError
-        found += part
-    return found

@@ -10,15 +10,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["pets.sweep.warm"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["pets.sweep.warm"])
 
 
 def pets(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """As `python -m pets <words>` in a folder: its exit code, standard output and error."""
     with tempfile.TemporaryDirectory() as place:
         screen = Path(place, "out"), Path(place, "err")
-        process = _CONTEXT.Process(target=_main, args=(list(words), folder, *screen))
+        process = CONTEXT.Process(target=_main, args=(list(words), folder, *screen))
         process.start()
         process.join()
         assert process.exitcode is not None

@@ -1,49 +1,54 @@
 """Processes that are the ranks of one training, over gloo on this machine."""
 
 import os
+import runpy
 import socket
-import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from pets.ranks import as_rank
+from tests.integration.forked import CONTEXT
 
 
 @dataclass(frozen=True)
 class Started:
     """Two processes and the files of what each says."""
 
-    processes: list[subprocess.Popen[bytes]]
+    processes: list[BaseProcess]
     files: list[Path]
 
-    def end(self, timeout: float = 300) -> list[int]:
+    def end(self, timeout: float = 300) -> list[int | None]:
         """Wait for both; their exit codes."""
-        return [process.wait(timeout) for process in self.processes]
+        for process in self.processes:
+            process.join(timeout)
+        return [process.exitcode for process in self.processes]
+
+    def send(self, rank: int, number: int) -> None:
+        """A signal to one of them."""
+        pid = self.processes[rank].pid
+        assert pid is not None
+        os.kill(pid, number)
 
     def said(self, rank: int) -> str:
         return self.files[rank].read_text()
 
 
-def start_two_ranks(folder: Path, *commands: list[str]) -> Started:
+def start_two_ranks(folder: Path, *commands: Sequence[str]) -> Started:
     """`python -m ...` with the words for every rank, or for each its own; none is waited for."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    here = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    known = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(here)}
+    processes, files = [], [folder / f"said_by_{rank}.txt" for rank in range(2)]
     folder.mkdir(parents=True, exist_ok=True)
-    processes, files = [], []
-    for rank in range(2):
-        files.append(folder / f"said_by_{rank}.txt")
-        command = [sys.executable, "-m", *commands[rank % len(commands)]]
-        with files[-1].open("wb") as stream:
-            processes.append(
-                subprocess.Popen(
-                    command, cwd=folder, env=known | as_rank(rank, 2, port),
-                    stdout=stream, stderr=subprocess.STDOUT,
-                )
-            )  # fmt: skip
+    for rank, file in enumerate(files):
+        file.touch()
+        command = commands[rank % len(commands)]
+        arguments = (list(command), folder, as_rank(rank, 2, port), file)
+        processes.append(CONTEXT.Process(target=_main, args=arguments))
+        processes[-1].start()
     return Started(processes, files)
 
 
@@ -51,3 +56,14 @@ def on_two_ranks(module: str, outs: list[Path], words: list[str]) -> None:
     """`python -m module <out> <words>` on both ranks, to its good end."""
     started = start_two_ranks(outs[0].parent, *([module, str(out), *words] for out in outs))
     assert started.end() == [0, 0], [started.said(0), started.said(1)]
+
+
+def _main(words: list[str], folder: Path, environment: Mapping[str, str], screen: Path) -> None:
+    os.environ |= environment
+    os.chdir(folder)
+    with screen.open("wb") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    sys.stdout = sys.stderr = open(1, "w", 1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.argv = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)

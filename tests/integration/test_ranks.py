@@ -87,9 +87,9 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
     words = ["train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run"]
     started, run = start_two_ranks(pets.folder, ["pets", *words]), pets.folder / "run"
     while len(metrics_or_none(run)) < 3:
-        assert started.processes[0].poll() is None, started.said(0)
+        assert started.processes[0].is_alive(), started.said(0)
         time.sleep(0.05)
-    started.processes[1].send_signal(signal.SIGKILL)
+    started.send(1, signal.SIGKILL)
     assert started.end(timeout=60) == [1, -signal.SIGKILL]
     expected = "rank 1 ended without a word: killed, or its machine is gone"
     assert f"{expected}; go on with pets train resume=run" in started.said(0)
@@ -101,7 +101,18 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
     assert line.endswith("--nproc-per-node 2 -m pets train resume=run")
     line = pets.one_line("train", "resume=run", "trainer.devices=1")
     assert line.startswith("trainer.devices=1: the run was begun on 2 devices")
-    again = start_two_ranks(pets.folder, ["pets", "train", "resume=run"])
+    # One of them is asked to stop, in the middle of an epoch: all do, and nothing is lost.
+    words = ["pets", "train", "resume=run", "data.num_workers=0"]
+    started = start_two_ranks(pets.folder, words)
+    while "time" not in started.said(0):  # the last word of the table's head
+        assert started.processes[0].is_alive(), started.said(0)
+        time.sleep(0.02)
+    started.send(1, signal.SIGTERM)
+    assert started.end(timeout=60) == [128 + signal.SIGTERM] * 2, started.said(0)
+    assert status(run)["state"] == "interrupted"
+    assert started.said(1) == ""
+
+    again = start_two_ranks(pets.folder, words)
     assert again.end() == [0, 0], again.said(0)
     assert again.said(1) == ""
     assert metrics(run) == metrics(together[0])
@@ -113,9 +124,9 @@ def test_where_rank_0_is_killed_another_one_notes_it(pets: Pets, drawn: Path) ->
     words = ["train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run"]
     started, run = start_two_ranks(pets.folder, ["pets", *words]), pets.folder / "run"
     while not (run / "photos.csv").exists():
-        assert started.processes[0].poll() is None, started.said(0)
+        assert started.processes[0].is_alive(), started.said(0)
         time.sleep(0.05)
-    started.processes[0].send_signal(signal.SIGKILL)
+    started.send(0, signal.SIGKILL)
     assert started.end(timeout=60) == [-signal.SIGKILL, 1]
     assert "rank 1: rank 0 ended without a word" in started.said(1)
     assert status(run)["state"] == "failed"

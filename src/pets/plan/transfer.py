@@ -13,11 +13,12 @@ from torchvision.transforms import v2
 
 from pets.config import LearnerConfig, StageConfig, Target
 from pets.data.transforms import Preprocess, batch_transforms
+from pets.distributed import share_statistics
 from pets.errors import RunError
 from pets.models.body import Body
 from pets.models.classifier import Classifier, new_classifier
 from pets.models.metrics import SplitMetrics
-from pets.plan.freezing import BATCH_NORM, freeze_to, train_mode
+from pets.plan.freezing import freeze_to, train_mode
 from pets.plan.rates import param_groups, schedule, spread
 from pets.seeding import derive_for_rank
 from pets.targets import build
@@ -48,7 +49,6 @@ class TransferModule(LightningModule):
         self.stage: StageConfig | None = None
         self.progress: dict[str, Any] = {}
         self.stage_seed = 0
-        self.moving: list[Any] = []
         self.measured: dict[str, Any] = {}
         self.on_activations = False
         self.loss_before: Tensor | None = None
@@ -95,8 +95,6 @@ class TransferModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         assert self.stage is not None
         train_mode(self.model, self.stage.freeze_to)
-        norms = [m for m in self.model.modules() if isinstance(m, BATCH_NORM)]
-        self.moving = [norm for norm in norms if norm.training and norm.track_running_stats]
         self.train_loss.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -115,12 +113,11 @@ class TransferModule(LightningModule):
         self.train_loss.update(loss.detach())
         return loss
 
-    def on_validation_start(self) -> None:
-        self._share_statistics()
+    def on_after_backward(self) -> None:
+        if self.trainer.world_size > 1:
+            share_statistics(self.model)
 
     def on_validation_epoch_start(self) -> None:
-        # Again: a callback that averages weights has put its own in their place.
-        self._share_statistics()
         self.metrics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -137,17 +134,6 @@ class TransferModule(LightningModule):
             shown = {"train_loss": float(self.train_loss.compute()), **shown}
         # For callbacks; the recorder passes it to the loggers, with steps that count over stages.
         self.log_dict(shown, logger=False)
-
-    def _share_statistics(self) -> None:
-        """Several ranks: the running statistics of batch norms that move become their mean over
-        the ranks, whose batches were different ones. So all ranks have the same network."""
-        if self.trainer.world_size == 1 or not self.moving:
-            return
-        own = [s for norm in self.moving for s in (norm.running_mean, norm.running_var)]
-        flat = torch.cat([statistics.flatten() for statistics in own])
-        mean = self.trainer.strategy.reduce(flat, reduce_op="mean")
-        for statistics, part in zip(own, mean.split([len(s) for s in own]), strict=True):
-            statistics.copy_(part)
 
     def on_test_epoch_start(self) -> None:
         self.metrics.reset()
