@@ -95,9 +95,10 @@ class Stops(Checkpoint):
         self.recorder.write(trainer)
         progress: Any = pl_module.progress
         epochs: Any = trainer.fit_loop.epoch_progress.current
-        self.recorder.run.update_status(
-            stage=progress["stage"], epoch=epochs.processed, epochs=trainer.max_epochs
-        )
+        if trainer.is_global_zero:
+            self.recorder.run.update_status(
+                stage=progress["stage"], epoch=epochs.processed, epochs=trainer.max_epochs
+            )
         log.info("  a checkpoint after %s steps of stage %s", self.steps, progress["stage"])
 
     def on_save_checkpoint(
