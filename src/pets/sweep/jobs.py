@@ -104,13 +104,15 @@ def unfinished(folder: Path) -> list[Job]:
 
 
 def _directory(number: str, overrides: Sequence[str]) -> str:
-    """`07_lr0.001_seed0`: the number, and of every override its key's last part and value, without
-    what a shell, Hydra or a file system would take for something else."""
+    """`07_resnet34_lr0.001_seed0`: the number, and the value of every override, with its key's last
+    part where that says more; without what a shell, Hydra or a file system would take for something
+    else."""
     words = []
     for word in overrides:
         key, _, value = word.lstrip("+~").partition("=")
         last = re.split(r"[./]", key)[-1]
-        words.append(last + re.sub(r"[^\w.+-]+", "-", value).strip("-"))
+        speaks = re.match(r"[a-zA-Z]", value) and value not in ("true", "false", "null", "auto")
+        words.append(re.sub(r"[^\w.+-]+", "-", value if speaks else last + value).strip("-"))
     return "_".join([number, *words])[:_LONGEST_NAME]
 
 

@@ -139,7 +139,7 @@ def _places(axes: Axes, effect: Effect) -> Any:
     if len(at) <= _MOST_TICKS:
         length = max(10, 60 // len(at))
         turned: dict[str, Any] = {"rotation": 25, "ha": "right"}
-        turned = turned if max(map(len, at)) > 72 // len(at) else {}
+        turned = turned if max(map(len, at)) > 48 // len(at) else {}
         axes.set_xticks(range(len(at)), [plain(text, length) for text in at], **turned)
     else:
         axes.set_xticks([])
