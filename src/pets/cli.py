@@ -147,6 +147,11 @@ def run_command(name: str, arguments: list[str]) -> None:
         if show_all or error.filename is None:
             raise
         _stop(f"{error.filename}: {error.strerror}")
+    except ValueError as error:
+        # Hydra's own, of flags that do not go together.
+        if show_all or "can be specified" not in str(error):
+            raise
+        _stop(str(error), code=2)
     except KeyboardInterrupt:
         _stop("stopped", code=130)
     except Stopped as stopped:
