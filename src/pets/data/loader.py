@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from multiprocessing import parent_process
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -39,11 +40,13 @@ def leave_signals(worker: int) -> None:
             signal.signal(number, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):  # macOS; torch's own: any SIGTERM ends the process
         return
-    parent = os.getppid()
+    # Not getppid: a job of a sweep has its loaders started by a server of processes.
+    training = parent_process()
+    assert training is not None
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def watch() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != training.pid:
             pass
         os._exit(0)
 
