@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pets.errors import ConfigError, PetsError
 from pets.ranks import check_alone, ranks
 from pets.stopping import Stopped, stoppable
+from pets.sweep.words import with_words_of_sweep
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -134,6 +135,7 @@ def run_command(name: str, arguments: list[str]) -> None:
             check_alone(name)
         elif {"-m", "--multirun"} & set(arguments):
             check_alone("train -m")
+            arguments = with_words_of_sweep(arguments)
         sys.argv = [sys.argv[0], *_of_this_rank(arguments)]
         with stoppable():
             app(_one_line_on_mistakes(module.run))()
@@ -143,6 +145,10 @@ def run_command(name: str, arguments: list[str]) -> None:
         from pets.explain import explain
 
         _stop(explain(error, name, module.SCHEMA))
+    except BrokenPipeError:
+        # What read the output has seen enough: pets train --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(141) from None
     except OSError as error:
         if show_all or error.filename is None:
             raise

@@ -28,7 +28,9 @@ def explain(error: Exception, command: str, schema: type[BaseModel]) -> str:
         return f"{match[1]}: no such config group; pets {command} --help lists the groups"
     if match := re.search(r"Could not (?:override|delete from config).*?'([^']+)'", text):
         key = match[1]
-        return f"{key}: no such key; {suggestion(key, schema)}; +{key}=... adds one"
+        # At the top level there is nothing to add: the schema names all keys.
+        adds = f"; +{key}=... adds one" if "." in key else ""
+        return f"{key}: no such key; {suggestion(key, schema)}{adds}"
     cause = error.__cause__
     detail = f" ({' '.join(str(cause).split())})" if cause and str(cause) not in text else ""
     return f"{text}{detail}"

@@ -87,12 +87,15 @@ def test_a_failed_run_takes_no_other_along_and_is_run_again(
     assert {run: status(run)["updated"] for run in before} == before
     assert [row["epoch"] for row in metrics(killed)] == ["1", "2"]
 
-    # A wider sweep adds its runs, numbered on; the same words typed again add nothing.
-    said = pets("train", "-m", *words, "seed=1,2,4", f"sweep.resume={sweep}").stdout
-    assert f"{sweep}: 1 run to train, 2 finished already" in said
+    # A wider sweep adds its runs, numbered on; the same words typed again add nothing. What is not
+    # typed again is as it was.
+    said = pets("train", "-m", "seed=1,2,4,4", f"sweep.resume={sweep}").stdout
+    assert f"{sweep}: 1 run to train, 2 finished already; 1 given twice, trained once" in said
     assert [run.name for run in pets.runs()] == [
         "0_seed0", "1_seed1", "2_seed2", "3_seed3", "4_seed4",
     ]  # fmt: skip
+    given = [yaml.safe_load((run / "overrides.yaml").read_text()) for run in pets.runs()]
+    assert {*given[4]} - {"seed=4"} == {*given[0]} - {"seed=0"}
     pets("train", "-m", *words, "seed=4", f"sweep.resume={sweep}", "data.num_workers=1")
     assert len(pets.runs()) == 5
 
@@ -178,7 +181,13 @@ def test_optuna_searches_and_goes_on(pets: Pets, drawn: Path, folder: Path) -> N
 
     # A failed trial teaches nothing; two more are chosen, and none is repeated.
     (folder / "planted").unlink()
-    said = pets(*words, "hydra.sweeper.n_trials=6", f"sweep.resume={sweep}", code=1).stdout
+    line = pets.one_line(
+        "train", "-m", f"sweep.resume={sweep}", "optimizer.weight_decay=interval(0,0.1)"
+    )
+    assert line.startswith(
+        f"sweep.resume={sweep}: was searched over plan.stages.head.lr, seed, not"
+    )
+    said = pets("train", "-m", "hydra.sweeper.n_trials=6", f"sweep.resume={sweep}", code=1).stdout
     assert len(pets.runs()) == 6
     errors = {
         run: status(run)["results"]["valid"]["error_rate"]
@@ -211,6 +220,17 @@ def test_mistakes_are_said_before_anything_runs(pets: Pets, drawn: Path, tmp_pat
     assert line == "sweep.resume=nowhere: holds no runs; expected a folder of outputs/sweeps"
     line = pets.one_line("train", "-m", f"sweep.resume={tmp_path}")
     assert "holds no runs; expected a folder of outputs/sweeps" in line
+    line = pets.one_line(*words, "data.root=a,b")
+    assert line.startswith("data.root=a,b: says where things lie or what they run on, and does")
+    line = pets.one_line(*words, "resume=x", "seed=0,1")
+    assert line.startswith("resume=x: is for one run; a sweep goes on with sweep.resume=")
+    line = pets.one_line(*words, "+trainer.nope=1,2")
+    assert line.startswith("trainer")
+    assert "nope" in line
+    line = pets.one_line(*words, "hydra.run.dir=x", "seed=0,1")
+    assert line == "hydra.run.dir=x: is for one run; a sweep has hydra.sweep.dir"
+    line = pets.one_line(*words, "hydra.sweep.subdir=x", "seed=0,1")
+    assert line.startswith("hydra.sweep.subdir=x: a sweep's run directories have their number")
     line = pets.one_line("train", "sweep.resume=outputs")
     assert line == "sweep.resume=outputs: is for sweeps; add -m"
     assert {path.name for path in (pets.folder / "outputs").rglob("*")} <= {"sweeps"}

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pets.commands.train import MAY_CHANGE
 from pets.config import TrainConfig
+from pets.errors import ConfigError
 from pets.ranks import ranks_of
 from pets.run_dir import RunDir
 from pets.validation import typed
@@ -57,6 +58,18 @@ def identity(config: TrainConfig) -> str:
         section.pop(last, None)
     del values["sweep"]
     return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def check_swept(swept: Sequence[Sequence[str]]) -> None:
+    """Raises ConfigError where runs would differ in what does not make them different."""
+    for key in MAY_CHANGE:
+        values = dict.fromkeys(w for words in swept for w in words if w.startswith(f"{key}="))
+        if len(values) > 1:
+            given = ",".join(word.partition("=")[2] for word in values)
+            raise ConfigError(
+                f"{key}={given}: says where things lie or what they run on, and does not make two "
+                "runs of a sweep different; expected one value, or a sweep for each"
+            )
 
 
 def runs_of(folder: Path) -> list[RunDir]:

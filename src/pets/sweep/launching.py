@@ -19,8 +19,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pets.config import TrainConfig
 from pets.errors import ConfigError, PetsError, RunError
 from pets.run_dir import from_here
-from pets.sweep.jobs import Job, composed, prepare, runs_of, unfinished
+from pets.sweep.jobs import Job, check_swept, composed, prepare, runs_of, unfinished
 from pets.sweep.slurm_queue import in_slurm
+from pets.sweep.words import FILE, keep_words
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ class SweepLauncher(Launcher):
         """Run all jobs to their end; returns when none is left. What became of each is in its
         run directory's status."""
 
+    def check_all(self, configs: Sequence[TrainConfig]) -> None:
+        """What can only be checked where torch is. Raises ConfigError."""
+
     def get_ready(self) -> None:
         """Begin what takes time and needs no job."""
 
@@ -56,28 +60,26 @@ class SweepLauncher(Launcher):
         """Run a batch; a job's return value is its error rate on the validation photos."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        hydra = self.config.hydra
-        if hydra.sweep.subdir != "auto":
-            raise ConfigError(
-                f"hydra.sweep.subdir={hydra.sweep.subdir}: a sweep's run directories have their "
-                "number and what is swept as names; expected auto"
-            )
-        self.get_ready()
-        folder = from_here(str(hydra.sweep.dir))
+        folder = from_here(str(self.config.hydra.sweep.dir))
         try:
+            self.get_ready()
+            self._check_hydra()
             total = self._jobs(folder, job_overrides)
         except PetsError:
             _leave_nothing(folder)
             raise
-        jobs = [job for job in total if not job.finished]
+        unique = {job.run.path: job for job in total}.values()
+        jobs = [job for job in unique if not job.finished]
         # What another process trains at this moment is left to it.
-        unique = {job.run.path: job for job in jobs}.values()
-        waiting = [job for job in unique if not self.runs_elsewhere(job)]
-        done, busy = len(total) - len(jobs), len(unique) - len(waiting)
+        waiting = [job for job in jobs if not self.runs_elsewhere(job)]
+        same, done, busy = (
+            len(total) - len(unique), len(unique) - len(jobs), len(jobs) - len(waiting)
+        )  # fmt: skip
         log.info(
-            "%s: %s to train%s%s", folder, _runs(len(waiting)),
+            "%s: %s to train%s%s%s", folder, _runs(len(waiting)),
             f", {done} finished already" if done else "",
             f", {busy} being trained by another process" if busy else "",
+            f"; {same} given twice, trained once" if same else "",
         )  # fmt: skip
         if waiting:
             self.run_jobs(waiting, folder)
@@ -95,6 +97,18 @@ class SweepLauncher(Launcher):
         assert isinstance(found, dict)
         return {str(key): value for key, value in found.items()}
 
+    def _check_hydra(self) -> None:
+        """Raises ConfigError for words to Hydra that would have no effect."""
+        subdir = self.config.hydra.sweep.subdir
+        if subdir != "auto":
+            raise ConfigError(
+                f"hydra.sweep.subdir={subdir}: a sweep's run directories have their number and "
+                "what is swept as names; expected auto"
+            )
+        for word in self.config.hydra.overrides.hydra:
+            if word.startswith("hydra.run."):
+                raise ConfigError(f"{word}: is for one run; a sweep has hydra.sweep.dir")
+
     def _jobs(self, folder: Path, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
         resumed = OmegaConf.select(self.config, "sweep.resume")
         if resumed is not None and not runs_of(folder):
@@ -104,13 +118,20 @@ class SweepLauncher(Launcher):
         if resumed is not None and not any(map(_swept, job_overrides[0])):
             return unfinished(folder)
         parser = OverridesParser.create(self.hydra_context.config_loader)
-        typed = parser.parse_overrides(list(self.config.hydra.overrides.task))
-        same = {word.get_key_element() for word in typed if not word.is_sweep_override()}
+        typed_words = list(self.config.hydra.overrides.task)
+        typed = parser.parse_overrides(typed_words)
+        last = {word.get_key_element(): word for word in typed}  # what is typed later wins
+        same = {key for key, word in last.items() if not word.is_sweep_override()}
         configs, swept = [], []
         for words in job_overrides:
             config, overrides = self._composed(words)
             configs.append((config, overrides))
             swept.append([word for word in overrides if word.partition("=")[0] not in same])
+        check_swept(swept)
+        self.check_all([config for config, _ in configs])
+        if not runs_of(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            keep_words(folder, [*self.config.hydra.overrides.hydra, *typed_words])
         return prepare(folder, configs, swept)
 
     def _composed(self, words: Sequence[str]) -> tuple[TrainConfig, list[str]]:
@@ -121,6 +142,11 @@ class SweepLauncher(Launcher):
         HydraConfig.instance().set_config(cfg)
         overrides = [word for word in cfg.hydra.overrides.task if _swept(word)]
         config = composed(cfg)
+        if config.resume is not None:
+            raise ConfigError(
+                f"resume={config.resume}: is for one run; a sweep goes on with "
+                "sweep.resume=<its folder>"
+            )
         self.check(config)
         return config, overrides
 
@@ -128,7 +154,8 @@ class SweepLauncher(Launcher):
 def _leave_nothing(folder: Path) -> None:
     """Remove what Hydra made for a sweep that never began."""
     if not runs_of(folder):
-        (folder / "multirun.yaml").unlink(missing_ok=True)
+        for name in ("multirun.yaml", FILE):
+            (folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import multiprocessing
 import os
@@ -23,9 +24,12 @@ from pets.ranks import as_rank, ranks_of
 from pets.sweep.ending import again, reached
 from pets.sweep.jobs import Job
 from pets.sweep.launching import SweepLauncher
-from pets.sweep.process import Place, device_count, run_job
+from pets.sweep.process import Place, check_config, device_count, run_job
 
 log = logging.getLogger(__name__)
+
+# Parts of a config in which no signature is hidden.
+_NUMBERS = ("plan", "seed", "data", "lr_finder", "interpret")
 
 
 class ProcessLauncher(SweepLauncher):
@@ -61,6 +65,17 @@ class ProcessLauncher(SweepLauncher):
                 f"trainer.devices={list(devices)}: a sweep hands out the devices; expected how "
                 "many. CUDA_VISIBLE_DEVICES says which"
             )
+
+    def check_all(self, configs: Sequence[TrainConfig]) -> None:
+        """Signatures behind `_target_` and the trainer's arguments, of every different kind."""
+        kinds = {}
+        for config in configs:
+            values = config.model_dump(by_alias=True, mode="json")
+            if ranks_of(config.trainer) == 1:  # several need their ranks
+                kinds[json.dumps({k: v for k, v in values.items() if k not in _NUMBERS})] = values
+        if kinds:
+            with ProcessPoolExecutor(1, mp_context=self.context) as pool:
+                list(pool.map(check_config, kinds.values()))
 
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
         """Run all, each in a place that is free; says what became of each."""

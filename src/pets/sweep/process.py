@@ -13,9 +13,11 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
+from pets.config import TrainConfig
 from pets.errors import PetsError
 from pets.ranks import ranks
 from pets.run_dir import RunDir
+from pets.validation import typed_values
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,15 @@ def run_job(folder: str, place: Place, log_config: Mapping[str, Any]) -> None:
     except PetsError as error:
         logging.getLogger(__name__).error("%s", error)
         raise SystemExit(1) from None
+
+
+def check_config(values: Mapping[str, Any]) -> None:
+    """What a training checks before it reads data. Raises ConfigError."""
+    from pets.lightning import quiet
+    from pets.training import check_signatures
+
+    quiet()
+    check_signatures(typed_values(TrainConfig, values))
 
 
 def device_count() -> int:

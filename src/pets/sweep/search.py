@@ -76,6 +76,7 @@ class SmartSweeper(Sweeper):
             )
         fixed = [str(o.input_line) for o in last.values() if not o.is_sweep_override()]
         study = self._study()
+        self._check_same(study, searched)
         while trials := self._next(study, searched):
             jobs = [
                 [*fixed, *(f"{key}={trial.params[key]}" for key in searched)] for trial in trials
@@ -106,6 +107,17 @@ class SmartSweeper(Sweeper):
         study.sampler = instantiate(self.sampler, **again)
         return study
 
+    def _check_same(self, study: optuna.Study, searched: Mapping[str, BaseDistribution]) -> None:
+        """Raises ConfigError where a study goes on with other keys than it began with."""
+        keys = sorted(searched)
+        before = study.user_attrs.get("searched", keys)
+        if before != keys:
+            raise ConfigError(
+                f"sweep.resume={self.folder}: was searched over {', '.join(before)}, not over "
+                f"{', '.join(keys)}; expected the same keys, or a new sweep"
+            )
+        study.set_user_attr("searched", keys)
+
     def _next(
         self, study: optuna.Study, searched: Mapping[str, BaseDistribution]
     ) -> Sequence[optuna.trial.FrozenTrial]:
@@ -128,6 +140,7 @@ class SmartSweeper(Sweeper):
             return
         best = study.best_trial
         log.info("best of %s: error %.1f %%", len(study.trials), 100 * study.best_value)
+        log.info("hydra.sweeper.n_trials=<more> with sweep.resume=%s searches on", self.folder)
         for key, value in best.params.items():
             log.info("  %s=%s", key, value)
         found = {"best_value": best.value, "best_params": dict(best.params)}

@@ -69,11 +69,13 @@ def in_order(texts: Sequence[str]) -> list[str]:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """The shortest end of each dotted key that no other has: `lr` of `plan.stages.head.lr`."""
+    """The shortest end of each dotted key that no other has: `lr` of `plan.stages.head.lr`. Keys of
+    two parts stay whole: `enabled` alone would say nothing of `precompute.enabled`."""
     found = {}
     for key in keys:
         parts = key.split(".")
         ends = [".".join(parts[i:]) for i in reversed(range(len(parts)))]
+        ends = ends[1:] if len(parts) == 2 else ends
         others = [f".{other}" for other in keys if other != key]
         alone = (end for end in ends if not any(o.endswith(f".{end}") for o in others))
         found[key] = next(alone, key)

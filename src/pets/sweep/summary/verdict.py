@@ -78,8 +78,8 @@ def method_words(summary: Summary, found: Difference, other: Group) -> str:
 def _comparison(summary: Summary, best: Group) -> str:
     if len(summary.groups) == 1:
         assert best.valid is not None
-        alone = "There is one setting only, so nothing to compare it with"
-        return f"{alone} ({spread_words(summary, best.valid)})."
+        spread = spread_words(summary, best.valid)
+        return f"It is the only setting ({spread}): there is nothing to compare it with."
     if len(summary.ranked) == 1:
         return "No other setting has a result yet."
     second, found = next(iter(summary.differences.items()))

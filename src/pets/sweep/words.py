@@ -1,0 +1,55 @@
+"""What was typed for a sweep: kept in its folder, so that a resumed one means the same runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pets.errors import RunError
+
+FILE = "sweep.yaml"
+
+
+def keep_words(folder: Path, overrides: Sequence[str]) -> None:
+    """Write down what makes the runs of a new sweep: not where they run."""
+    import yaml
+
+    kept = [word for word in overrides if not _of_the_moment(word)]
+    text = yaml.safe_dump({"words": kept}, allow_unicode=True, width=1000)
+    (folder / FILE).write_text(text, encoding="utf-8")
+
+
+def with_words_of_sweep(words: Sequence[str]) -> list[str]:
+    """The words of a command line that has `sweep.resume=` and more to change in the sweep, after
+    those that the sweep began with. A key that is typed again takes the place of the sweep's.
+
+    Raises RunError where the sweep's words cannot be read.
+    """
+    resumed = [word.partition("=")[2] for word in words if word.startswith("sweep.resume=")]
+    file = Path(resumed[-1].strip("'\"")) / FILE if resumed else None
+    if file is None or not file.exists():
+        return list(words)
+    import yaml
+
+    try:
+        kept = yaml.safe_load(file.read_text(encoding="utf-8"))["words"]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise RunError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
+    changes = [word for word in words if not word.startswith("-") and not _of_the_moment(word)]
+    searched = "hydra/sweeper=optuna" in kept
+    if not changes and not searched:
+        return list(words)  # what is unfinished, whatever was added since
+    typed = {_key(word) for word in words}
+    # Beside the others: between two groups of words Hydra takes no flag.
+    place = next(at for at, word in enumerate(words) if word.startswith("sweep.resume="))
+    return [*words[:place], *(w for w in kept if _key(w) not in typed), *words[place:]]
+
+
+def _of_the_moment(word: str) -> bool:
+    """What says where the runs of a sweep are trained, not which."""
+    return re.match(r"\+*(sweep\.|hydra/(?!sweeper)|hydra\.(?!sweeper))", word) is not None
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
