@@ -26,7 +26,9 @@ def pets(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]
     return subprocess.CompletedProcess(list(words), process.exitcode, out, err)
 
 
-def _main(words: list[str], folder: Path, out: Path, err: Path) -> None:
+def _main(words: list[str], folder: Path, out: Path, err: Path, env: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ |= env
     os.chdir(folder)
     for number, file in ((1, out), (2, err)):
         with file.open("wb") as stream:

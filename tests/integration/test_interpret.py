@@ -220,7 +220,7 @@ def test_wrong_words_are_one_line(studied: Path, pets: Pets, drawn: Path) -> Non
         (["data.root=nowhere"], "data.root=nowhere: no such folder"),
         (["channels=[0,5,999]"], "channels=[0, 5, 999]: no stage has a channel 999; the widest is"),
         (["channels=many"], "channels=many: expected a whole number of at least 0, or a list"),
-        (["trainer.devices=2"], "trainer.devices=2: pets trains on one device"),
+        (["trainer.devices=2"], "trainer.devices=2: this runs on one device"),
     ):
         assert pets.one_line("interpret", run, *words).startswith(start)
     (pets.folder / "empty").mkdir()
