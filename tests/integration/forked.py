@@ -18,7 +18,8 @@ def pets(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]
     """As `python -m pets <words>` in a folder: its exit code, standard output and error."""
     with tempfile.TemporaryDirectory() as place:
         screen = Path(place, "out"), Path(place, "err")
-        process = CONTEXT.Process(target=_main, args=(list(words), folder, *screen))
+        arguments = (list(words), folder, *screen, dict(os.environ))
+        process = CONTEXT.Process(target=_main, args=arguments)
         process.start()
         process.join()
         assert process.exitcode is not None
