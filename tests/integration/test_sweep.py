@@ -98,6 +98,8 @@ def test_a_failed_run_takes_no_other_along_and_is_run_again(
     assert {*given[4]} - {"seed=4"} == {*given[0]} - {"seed=0"}
     pets("train", "-m", *words, "seed=4", f"sweep.resume={sweep}", "data.num_workers=1")
     assert len(pets.runs()) == 5
+    pets("train", "-m", "seed=5", f"sweep.resume={sweep}")
+    assert pets.runs()[5].name == "5_seed5"
 
     # Each is the run that it would have been alone on the same number of threads.
     pets("train", *words, "seed=2", env={"OMP_NUM_THREADS": "1"})

@@ -21,7 +21,7 @@ from pets.errors import ConfigError, PetsError, RunError
 from pets.run_dir import from_here
 from pets.sweep.jobs import Job, check_swept, composed, prepare, runs_of, unfinished
 from pets.sweep.slurm_queue import in_slurm
-from pets.sweep.words import FILE, keep_words
+from pets.sweep.words import FILE, keep_words, kept_words
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,9 @@ class SweepLauncher(Launcher):
         typed = parser.parse_overrides(typed_words)
         last = {word.get_key_element(): word for word in typed}  # what is typed later wins
         same = {key for key, word in last.items() if not word.is_sweep_override()}
+        if resumed is not None:  # a value that the sweep did not have says what is new
+            began = kept_words(folder)
+            same = {key for key in same if last[key].input_line in began}
         configs, swept = [], []
         for words in job_overrides:
             config, overrides = self._composed(words)

@@ -20,6 +20,22 @@ def keep_words(folder: Path, overrides: Sequence[str]) -> None:
     (folder / FILE).write_text(text, encoding="utf-8")
 
 
+def kept_words(folder: Path) -> list[str]:
+    """What the sweep in a folder began with; nothing where none is there.
+
+    Raises RunError where it cannot be read.
+    """
+    import yaml
+
+    file = folder / FILE
+    if not file.exists():
+        return []
+    try:
+        return [str(word) for word in yaml.safe_load(file.read_text(encoding="utf-8"))["words"]]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise RunError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
+
+
 def with_words_of_sweep(words: Sequence[str]) -> list[str]:
     """The words of a command line that has `sweep.resume=` and more to change in the sweep, after
     those that the sweep began with. A key that is typed again takes the place of the sweep's.
@@ -27,18 +43,10 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
     Raises RunError where the sweep's words cannot be read.
     """
     resumed = [word.partition("=")[2] for word in words if word.startswith("sweep.resume=")]
-    file = Path(resumed[-1].strip("'\"")) / FILE if resumed else None
-    if file is None or not file.exists():
-        return list(words)
-    import yaml
-
-    try:
-        kept = yaml.safe_load(file.read_text(encoding="utf-8"))["words"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise RunError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
+    kept = kept_words(Path(resumed[-1].strip("'\""))) if resumed else []
     changes = [word for word in words if not word.startswith("-") and not _of_the_moment(word)]
     searched = "hydra/sweeper=optuna" in kept
-    if not changes and not searched:
+    if not kept or (not changes and not searched):
         return list(words)  # what is unfinished, whatever was added since
     typed = {_key(word) for word in words}
     # Beside the others: between two groups of words Hydra takes no flag.
