@@ -6,7 +6,6 @@ import contextlib
 import difflib
 import functools
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pets.command_line import completion_words, in_full
 from pets.errors import ConfigError, PetsError
 from pets.ranks import check_alone, ranks
 from pets.stopping import Stopped, stoppable
@@ -33,12 +33,6 @@ COMMANDS = {
     "summarize": ("pets.commands.summarize", "what the runs of a sweep say together: one page"),
     "cache": ("pets.commands.cache", "list or clear what has been computed once and kept"),
 }
-
-# Hydra's: what comes after them is no short form of a key.
-_FLAGS_WITH_A_VALUE = (
-    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
-    "--config-dir", "-cd", "--info", "-i", "--experimental-rerun",
-)  # fmt: skip
 
 _RANK_0_FIRST = 10  # seconds
 
@@ -79,42 +73,21 @@ def main() -> None:
         print(f"pets {__version__}")
         return
     if words[0] in ("-sc", "--shell-completion"):
-        words = _completion_words(words)
+        asked = completion_words(words, COMMANDS)
+        if asked is None:
+            return
+        words = asked
     name, *words = words
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean pets {close[0]}?" if close else f"one of {', '.join(COMMANDS)}"
         _stop(f"pets {name}: no such command; {hint}", code=2)
-    words = [
-        _in_full(name, word, before) for word, before in zip(words, ["", *words], strict=False)
-    ]
+    words = in_full(name, words)
     if sum(word.startswith("action=") for word in words) > 1:
         _stop("pets cache: list or clear, not both", code=2)
     if sum(word.startswith("sweep=") for word in words) > 1:
         _stop("pets summarize: one folder at a time", code=2)
     run_command(name, words)
-
-
-def _in_full(command: str, word: str, before: str) -> str:
-    """What is short on the command line, as Hydra needs it; `before` is the word before it.
-
-    `precompute=true` alone would take the place of the group, with the loss of its other keys.
-    """
-    if before in _FLAGS_WITH_A_VALUE:
-        return word
-    if command == "cache" and re.fullmatch(r"\w+", word):
-        return f"action={word}"
-    other = re.match(r"[-+~]|[\w.]+=", word)
-    if command == "summarize" and (not other or (word[0] not in "-+~" and Path(word).is_dir())):
-        return f"sweep={_quoted(word)}"
-    return re.sub("^precompute=", "precompute.enabled=", word)
-
-
-def _quoted(word: str) -> str:
-    """A word that Hydra takes as it is, whatever signs are in it."""
-    inside = re.sub(r"(\\*)'", r"\1\1\\'", word)
-    inside = re.sub(r"(\\+)$", r"\1\1", inside)
-    return f"'{inside}'".replace("${", "\\${")
 
 
 def run_command(name: str, arguments: list[str]) -> None:
@@ -220,25 +193,6 @@ def _leave_nothing(folder: Path, job: str) -> None:
         log.unlink()
         if not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _completion_words(words: list[str]) -> list[str]:
-    """The sub-command (and Hydra's words) that a shell's completion query is about.
-
-    Hydra's shell functions call `pets -sc query=bash` with the line typed so far in COMP_LINE.
-    Its first word after `pets` is completed here, the rest by the sub-command's application.
-    """
-    line = os.environ.get("COMP_LINE", "")
-    typed = line.split()
-    on_command = len(typed) < 2 or (len(typed) == 2 and not line.endswith(" "))
-    if words[1:] and words[1].startswith("query=") and on_command:
-        print(" ".join(COMMANDS))
-        raise SystemExit(0)
-    if len(typed) >= 2 and typed[1] in COMMANDS:
-        command = typed[1]
-        os.environ["COMP_LINE"] = line.replace(f" {command}", "", 1)
-        return [command, *words]
-    return ["train", *words]
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:

@@ -187,6 +187,11 @@ class RunDir:
         """The run reached its end."""
         self.update_status(state="finished", ended=_now(), results=results, error=None)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end, whatever became of the report after it."""
+        return self.status.get("state") == "finished"
+
     def position(self) -> str:
         """How far the run came, in words."""
         status = self.status

@@ -10,11 +10,11 @@ from pets.data.transforms import (
     Preprocess,
     batch_transforms,
     eval_transform,
-    train_transform,
 )
 from pets.seeding import torch_stream
 from pets.targets import build
 from tests.conftest import train_config
+from tests.photo_by_photo import train_transform
 
 PLAIN = Preprocess((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", 0.875)
 BILINEAR = v2.InterpolationMode.BILINEAR

@@ -22,10 +22,10 @@ from pets.data.transforms import (
     normalize,
     to_tensor,
     train_pixels,
-    train_transform,
 )
 from pets.seeding import torch_stream
 from tests.conftest import train_config
+from tests.photo_by_photo import train_transform
 
 PLAIN = Preprocess((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", 0.875)
 IMAGENET = Preprocess((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", 0.875)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pets.cache.store import ABOUT, Store, megabytes, writing
+from pets.cache.files import megabytes, writing
+from pets.cache.store import ABOUT, Store
 from pets.errors import CacheError
 
 SPAWN = multiprocessing.get_context("spawn")

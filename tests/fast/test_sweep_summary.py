@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from pets.cli import _in_full
+from pets.command_line import in_full
 from pets.errors import RunError
 from pets.sweep.summary import Summary, on_screen, summarize, write_summary
 from pets.sweep.summary.effects import Effect
@@ -398,12 +398,12 @@ def test_a_folder_of_any_name_can_be_given(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).mkdir()
-    assert composed(_in_full("summarize", name, ""), name="summarize").sweep == name
+    assert composed(in_full("summarize", [name])[0], name="summarize").sweep == name
 
 
 def test_what_is_no_folder_stays_as_it_is() -> None:
     for word in ("sweep=x", "--cfg", "hydra.verbose=true", "+a=1", "~a"):
-        assert _in_full("summarize", word, "") == word
-    assert _in_full("summarize", "job", "--cfg") == "job"
-    assert _in_full("cache", "job", "--cfg") == "job"
-    assert _in_full("cache", "list", "") == "action=list"
+        assert in_full("summarize", [word]) == [word]
+    assert in_full("summarize", ["--cfg", "job"]) == ["--cfg", "job"]
+    assert in_full("cache", ["--cfg", "job"]) == ["--cfg", "job"]
+    assert in_full("cache", ["list"]) == ["action=list"]

@@ -16,6 +16,19 @@ _FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
+# For a script that measures contrast (WCAG 2): a CSS colour as red, green, blue to 255 and alpha;
+# the relative luminance of one.
+COLOURS = """
+const rgba = (text) => {
+  const n = text.match(/[\\d.]+/g).map(Number);
+  const scale = text.startsWith("color(") ? 255 : 1;
+  return [n[0] * scale, n[1] * scale, n[2] * scale, n[3] ?? 1];
+};
+const light = (c) => c.slice(0, 3).map((v) => v / 255).map(
+  (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+"""
+
 
 @contextmanager
 def opened(file: Path, width: int = 1280, scheme: str = "light") -> Iterator[Any]:

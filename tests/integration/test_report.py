@@ -17,7 +17,7 @@ from pets.interpret.observe import Observed
 from pets.interpret.study import Study
 from pets.report.page import write_page
 from pets.run_dir import RunDir
-from tests.integration.browser import opened
+from tests.integration.browser import COLOURS, opened
 from tests.integration.conftest import Pets
 
 
@@ -267,15 +267,10 @@ def test_every_number_of_the_matrix_can_be_read(trained: Path, tmp_path: Path, s
     shutil.copytree(trained, run)
     file = tmp_path / "report.html"
     write_page(hand_made(run, 8, 80, 45), file, tmp_path / "suspects.csv")
-    contrasts = """() => {
-      const rgba = (text) => {
-        const n = text.match(/[\\d.]+/g).map(Number);
-        const scale = text.startsWith("color(") ? 255 : 1;
-        return [n[0] * scale, n[1] * scale, n[2] * scale, n[3] ?? 1];
-      };
-      const light = (c) => c.slice(0, 3).map((v) => v / 255).map(
-        (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
-      ).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    contrasts = (
+        "() => {"
+        + COLOURS
+        + """
       const page = rgba(getComputedStyle(document.body).backgroundColor);
       return [...document.querySelectorAll(".matrix button")].map((button) => {
         const style = getComputedStyle(button);
@@ -285,6 +280,7 @@ def test_every_number_of_the_matrix_can_be_read(trained: Path, tmp_path: Path, s
         return (a + 0.05) / (b + 0.05);
       });
     }"""
+    )
     with opened(file, scheme=scheme) as page:
         found = page.evaluate(contrasts)
     assert len(found) > 10

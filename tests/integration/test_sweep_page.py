@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from pets.sweep.summary import summarize, write_summary
-from tests.integration.browser import opened
+from tests.integration.browser import COLOURS, opened
 from tests.integration.conftest import SMALL, Pets
 from tests.made_up_sweep import made_up_run, made_up_sweep
 
@@ -89,15 +89,10 @@ def test_links_lead_to_the_runs(page_of_twelve: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_can_be_read_on_a_phone_and_in_the_dark(page_of_twelve: Path, scheme: str) -> None:
     """Contrast of at least 4.5 to 1 (WCAG 2, AA) of all texts outside the pictures."""
-    contrasts = """() => {
-      const rgba = (text) => {
-        const n = text.match(/[\\d.]+/g).map(Number);
-        const scale = text.startsWith("color(") ? 255 : 1;
-        return [n[0] * scale, n[1] * scale, n[2] * scale, n[3] ?? 1];
-      };
-      const light = (c) => c.slice(0, 3).map((v) => v / 255).map(
-        (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
-      ).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    contrasts = (
+        "() => {"
+        + COLOURS
+        + """
       const behind = (element) => {
         const own = rgba(getComputedStyle(element).backgroundColor);
         if (own[3] === 1 || element === document.body) return own;
@@ -112,6 +107,7 @@ def test_it_can_be_read_on_a_phone_and_in_the_dark(page_of_twelve: Path, scheme:
         return (a + 0.05) / (b + 0.05);
       });
     }"""
+    )
     with opened(page_of_twelve, width=360, scheme=scheme) as page:
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         found = page.evaluate(contrasts)

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from pets.cache.once import OnceAContent
+from pets.cache.files import CannotWrite, existing, megabytes, sums, to_disk
 from pets.errors import CacheError
 
 log = logging.getLogger(__name__)
@@ -30,24 +30,6 @@ _PART = ".part-"
 # An entry's folder, and whatever of the cache belongs to one.
 _NAME = re.compile(r"[a-z]+-[0-9a-f]{32}")
 _OURS = re.compile(rf"(?:\{_PART})?({_NAME.pattern})(?:-\w+)?")
-
-
-class CannotWrite(Exception):
-    """An entry's file cannot be written, and why; see `writing`."""
-
-    def __init__(self, reason: OSError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-
-
-@contextlib.contextmanager
-def writing() -> Iterator[None]:
-    """What a `make` does to its files belongs in here: an OSError is then the cache's. Any other
-    OSError of a `make` is its own affair."""
-    try:
-        yield
-    except OSError as error:
-        raise CannotWrite(error) from error
 
 
 @dataclass(frozen=True)
@@ -166,7 +148,7 @@ class Store:
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             files = [folder / file for file in about["files"]]
-            if about["files"] != dict(zip(about["files"], _sums(files), strict=True)):
+            if about["files"] != dict(zip(about["files"], sums(files), strict=True)):
                 return "damaged, a file is not what was written"
             size = sum(file.stat().st_size for file in files)
             entry = Entry(folder, str(about["words"]), about["key"], size)
@@ -205,14 +187,14 @@ class Store:
                     "words": words,
                     "made": datetime.now(UTC).isoformat(timespec="seconds"),
                     "seconds": round(time.perf_counter() - began, 3),
-                    "files": dict(zip((f.name for f in files), _sums(files), strict=True)),
+                    "files": dict(zip((f.name for f in files), sums(files), strict=True)),
                     "key": _plain(key),
                 }
                 (part / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
                 for path in (*part.iterdir(), part):
-                    _to_disk(path)
+                    to_disk(path)
                 part.rename(self.folder / name)
-                _to_disk(self.folder)
+                to_disk(self.folder)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -277,40 +259,6 @@ def _name(kind: str, key: Mapping[str, Any]) -> str:
     return f"{kind}-{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
-def megabytes(size: int) -> str:
-    """Bytes for people: 3.1 MB, 240 MB, 1,250 MB."""
-    number = size / 1e6
-    return f"{number:,.0f} MB" if number >= 10 else f"{number:.1f} MB"
-
-
-def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    while not folder.exists():
-        folder = folder.parent
-    return folder
-
-
 def _plain(value: Any) -> Any:
     """As it is after a trip through JSON: tuples are lists."""
     return json.loads(json.dumps(value))
-
-
-def _sums(files: list[Path]) -> list[str]:
-    """Size and checksum of each file."""
-    return _known_sums.of_all(files, "checking the cache")
-
-
-def _sum(file: Path) -> str:
-    with file.open("rb") as stream:
-        return f"{file.stat().st_size} {file_digest(stream, 'blake2b').hexdigest()[:32]}"
-
-
-_known_sums = OnceAContent("size and blake2b", _sum)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

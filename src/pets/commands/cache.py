@@ -17,7 +17,8 @@ def run(cfg: DictConfig) -> None:
     """Show the entries, or remove them."""
     config = typed(CacheConfig, cfg)
     from pets.cache.answers import forget
-    from pets.cache.store import Store, megabytes
+    from pets.cache.files import megabytes
+    from pets.cache.store import Store
 
     store = Store(config.cache_dir)
     if config.action == "clear":

@@ -105,7 +105,7 @@ def _resumed(
         f"a resumed run keeps its own config; only {', '.join(may_change[1:])} "
         "may be given with resume=",
     )
-    if _finished(run_dir):
+    if run_dir.finished:
         raise RunError(f"{run_dir.path}: is finished; there is nothing to go on with")
     values["resume"] = None
     if "data.root" not in given:
@@ -178,16 +178,11 @@ def _lost(run_dir: RunDir, state: str, words: str) -> None:
 def _note(run_dir: RunDir, state: str, error: str) -> None:
     """On a full disk the note is lost; the cause is still on the screen."""
     with contextlib.suppress(OSError):
-        if not _finished(run_dir):
+        if not run_dir.finished:
             run_dir.update_status(state=state, error=error)
 
 
 def _go_on(run_dir: RunDir) -> str:
-    if _finished(run_dir):
+    if run_dir.finished:
         return f"it is trained, only its report is missing: pets interpret run={run_dir.path}"
     return f"go on with pets train resume={run_dir.path}"
-
-
-def _finished(run_dir: RunDir) -> bool:
-    """Whether the training came to its end, whatever became of the report after it."""
-    return run_dir.status.get("state") == "finished"

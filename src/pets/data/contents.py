@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
+from pets.cache.files import writing
 from pets.cache.once import OnceAContent
-from pets.cache.store import writing
 
 _DIGEST = 16  # bytes
 _FILE = "contents.bin"

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pets.cache.store import Store, existing, megabytes, writing
+from pets.cache.files import existing, megabytes, writing
+from pets.cache.store import Store
 from pets.config import DataConfig
 from pets.data.augment import resize_to_cover
 from pets.data.contents import digest_of_set, read_contents, write_contents

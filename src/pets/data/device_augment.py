@@ -40,7 +40,7 @@ class DeviceAugment(nn.Module):
     """Augments photos that were resized beforehand to cover `side` (height, width).
 
     `draw` belongs in a loader's process and only moves bytes; calling the module belongs on the
-    device that trains. Under the same seed a photo gets the numbers that `train_transform` draws.
+    device that trains. Under the same seed a photo gets the numbers that `train_pixels` draws.
 
     `side` is a little more than the final size and has its proportions: from one to the other a
     photo is shrunk without antialiasing. The module holds no tensors, so it need not be moved.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pets.config import AugmentConfig, DataConfig
+from pets.cores import available_cores
 from pets.data.activations import ActivationDataset, Activations
 from pets.data.dataset import EpochSampler, PhotoDataset, PhotoFiles
 from pets.data.decoded import DecodedPhotos
@@ -159,8 +159,7 @@ def automatic_workers() -> int:
 
     With one or two cores the training itself keeps them busy: more processes only change places.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    share = (cores or 1) // ranks().local_world
+    share = available_cores() // ranks().local_world
     return 0 if share <= 2 else min(share - 1, 16)
 
 

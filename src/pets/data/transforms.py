@@ -80,13 +80,6 @@ def train_pixels(
     return v2.Compose([crop, *photo])
 
 
-def train_transform(
-    augment: AugmentConfig, size: tuple[int, int], preprocess: Preprocess
-) -> v2.Transform:
-    """Augmentation, then normalisation."""
-    return v2.Compose([train_pixels(augment, size, preprocess), normalize(preprocess)])
-
-
 def batch_transforms(augment: AugmentConfig, n_classes: int) -> list[v2.Transform]:
     """MixUp and its like: (photos, class indices) to (photos, label shares)."""
     return [

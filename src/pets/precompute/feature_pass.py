@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from pets.cache.store import writing
+from pets.cache.files import writing
 from pets.callbacks.progress import ProgressBar
 from pets.config import LearnerConfig
 from pets.data.activations import VALUES

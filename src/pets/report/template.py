@@ -6,14 +6,15 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 
 def template(package: str, name: str, **filters: Callable[..., Any]) -> Any:
-    """A page of a package. A name that it uses and is not given is an error."""
+    """A page of a package, with `head.html` at hand. A name that it uses and is not given is an
+    error."""
     environment = Environment(
-        loader=PackageLoader(package, "."),
+        loader=ChoiceLoader([PackageLoader(p, ".") for p in (package, "pets.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

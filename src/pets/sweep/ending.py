@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class SweepEnd(Callback):
             say_summary(folder)
         except PetsError as error:  # the runs are what counts
             log.error("%s", error)
-        if any(run.status.get("state") != "finished" for run in runs_of(folder)):
+        if not all(run.finished for run in runs_of(folder)):
             log.error("the rest again: %s", again(config, folder))
             raise SystemExit(1)
 
@@ -53,17 +54,18 @@ def again(config: DictConfig, folder: Path) -> str:
     return shlex.join(["pets", "train", "-m", f"sweep.resume={folder}", *words])
 
 
-def in_a_line(run: RunDir) -> str:
-    """A run's state, and why it is not finished: the last line of a traceback."""
+def reached(run: RunDir) -> str:
+    """What became of a run: its error rate on the validation photos, or why there is none."""
+    if run.finished:
+        error = valid_error(run)
+        return "no validation photos" if error is None else f"error {100 * error:.1f} %"
     status = run.status
-    lines = str(status.get("error") or "").strip().splitlines()
+    lines = str(status.get("error") or "").strip().splitlines()  # the last one of a traceback
     return ": ".join([str(status.get("state")), *lines[-1:]])
 
 
-def reached(run: RunDir) -> str:
-    """What became of a run: its error rate, or why there is none."""
-    status = run.status
-    if status.get("state") != "finished":
-        return in_a_line(run)
-    results = status["results"].get("valid", status["results"].get("test", {}))
-    return f"error {100 * results['error_rate']:.1f} %"
+def valid_error(run: RunDir) -> float | None:
+    """The error rate by which runs are chosen; none before the end, nor without validation photos:
+    the test photos are not for choosing."""
+    found: Mapping[str, Any] = run.status.get("results", {}).get("valid", {})
+    return found.get("error_rate") if run.finished else None

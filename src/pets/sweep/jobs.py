@@ -33,10 +33,6 @@ class Job:
     def name(self) -> str:
         return self.run.path.name
 
-    @property
-    def finished(self) -> bool:
-        return self.run.status.get("state") == "finished"
-
 
 def composed(cfg: DictConfig) -> TrainConfig:
     """The config of one job, typed. Raises ConfigError."""
@@ -113,7 +109,7 @@ def prepare(
 def unfinished(folder: Path) -> list[Job]:
     """Every run of a sweep that is not finished."""
     jobs = [Job(run, run.train_config) for run in runs_of(folder)]
-    return [job for job in jobs if not job.finished]
+    return [job for job in jobs if not job.run.finished]
 
 
 def _directory(number: str, overrides: Sequence[str]) -> str:

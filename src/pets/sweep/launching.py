@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pets.config import TrainConfig
 from pets.errors import ConfigError, PetsError, RunError
 from pets.run_dir import from_here
+from pets.sweep.ending import valid_error
 from pets.sweep.jobs import Job, check_swept, composed, prepare, runs_of, unfinished
 from pets.sweep.slurm_queue import in_slurm
 from pets.sweep.words import FILE, keep_words, kept_words
@@ -45,14 +47,14 @@ class SweepLauncher(Launcher):
         """Run all jobs to their end; returns when none is left. What became of each is in its
         run directory's status."""
 
-    def check_all(self, configs: Sequence[TrainConfig]) -> None:
-        """What can only be checked where torch is. Raises ConfigError."""
-
     def get_ready(self) -> None:
         """Begin what takes time and needs no job."""
 
     def check(self, config: TrainConfig) -> None:
         """Raises ConfigError for a job that could not run there, before any is prepared."""
+
+    def check_all(self, configs: Sequence[TrainConfig]) -> None:
+        """The same for what only a process that has torch can check, for all jobs at once."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -69,7 +71,7 @@ class SweepLauncher(Launcher):
             _leave_nothing(folder)
             raise
         unique = {job.run.path: job for job in total}.values()
-        jobs = [job for job in unique if not job.finished]
+        jobs = [job for job in unique if not job.run.finished]
         # What another process trains at this moment is left to it.
         waiting = [job for job in jobs if not self.runs_elsewhere(job)]
         same, done, busy = (
@@ -117,14 +119,7 @@ class SweepLauncher(Launcher):
             )
         if resumed is not None and not any(map(_swept, job_overrides[0])):
             return unfinished(folder)
-        parser = OverridesParser.create(self.hydra_context.config_loader)
-        typed_words = list(self.config.hydra.overrides.task)
-        typed = parser.parse_overrides(typed_words)
-        last = {word.get_key_element(): word for word in typed}  # what is typed later wins
-        same = {key for key, word in last.items() if not word.is_sweep_override()}
-        if resumed is not None:  # a value that the sweep did not have says what is new
-            began = kept_words(folder)
-            same = {key for key in same if last[key].input_line in began}
+        same = self._same_in_all(kept_words(folder) if resumed is not None else None)
         configs, swept = [], []
         for words in job_overrides:
             config, overrides = self._composed(words)
@@ -134,14 +129,27 @@ class SweepLauncher(Launcher):
         self.check_all([config for config, _ in configs])
         if not runs_of(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            keep_words(folder, [*self.config.hydra.overrides.hydra, *typed_words])
+            words = self.config.hydra.overrides
+            keep_words(folder, [*words.hydra, *words.task])
         return prepare(folder, configs, swept)
+
+    def _same_in_all(self, began: Sequence[str] | None) -> set[str]:
+        """The keys that were typed with one value. Of a resumed sweep, which `began` with these
+        words, a value that it did not have says what is new."""
+        parser = OverridesParser.create(self.hydra_context.config_loader)
+        typed = parser.parse_overrides(list(self.config.hydra.overrides.task))
+        last = {word.get_key_element(): word for word in typed}  # what is typed later wins
+        return {
+            key
+            for key, word in last.items()
+            if not word.is_sweep_override() and (began is None or word.input_line in began)
+        }
 
     def _composed(self, words: Sequence[str]) -> tuple[TrainConfig, list[str]]:
         loader = self.hydra_context.config_loader
         cfg = loader.load_sweep_config(self.config, list(words))
         with open_dict(cfg):
-            cfg.hydra.job.id = cfg.hydra.job.num = 0
+            cfg.hydra.job.id = cfg.hydra.job.num = 0  # where a config asks; names are pets' own
         HydraConfig.instance().set_config(cfg)
         overrides = [word for word in cfg.hydra.overrides.task if _swept(word)]
         config = composed(cfg)
@@ -169,13 +177,9 @@ def _swept(word: str) -> bool:
 
 
 def _returned(job: Job) -> JobReturn:
-    status: dict[str, Any] = job.run.status
     found = JobReturn(overrides=list(job.run.overrides), status=JobStatus.COMPLETED)
-    if status.get("state") == "finished":
-        results = status["results"]
-        found.return_value = results.get("valid", results.get("test", {})).get("error_rate")
-    else:
-        found.return_value = float("nan")
+    error = valid_error(job.run)
+    found.return_value = math.nan if error is None else error
     return found
 
 

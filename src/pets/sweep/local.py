@@ -10,15 +10,16 @@ import os
 import queue
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from pets.config import TrainConfig
+from pets.cores import available_cores
 from pets.errors import ConfigError
 from pets.ranks import as_rank, ranks_of
 from pets.sweep.ending import again, reached
@@ -28,8 +29,10 @@ from pets.sweep.process import Place, check_config, device_count, run_job
 
 log = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
+
 # Parts of a config in which no signature is hidden.
-_NUMBERS = ("plan", "seed", "data", "lr_finder", "interpret")
+_NUMBERS = ("plan", "seed", "lr_finder", "interpret")
 
 
 class ProcessLauncher(SweepLauncher):
@@ -74,8 +77,7 @@ class ProcessLauncher(SweepLauncher):
             if ranks_of(config.trainer) == 1:  # several need their ranks
                 kinds[json.dumps({k: v for k, v in values.items() if k not in _NUMBERS})] = values
         if kinds:
-            with ProcessPoolExecutor(1, mp_context=self.context) as pool:
-                list(pool.map(check_config, kinds.values()))
+            self._with_torch(check_config, [(values,) for values in kinds.values()])
 
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
         """Run all, each in a place that is free; says what became of each."""
@@ -112,35 +114,23 @@ class ProcessLauncher(SweepLauncher):
         return self.context.Process(target=run_job, args=arguments, name=job.name)
 
     def _places(self, jobs: Sequence[Job]) -> list[Place]:
-        """As many places as jobs may run at once; a GPU or more in each where there are some."""
         devices = max(ranks_of(job.config.trainer) for job in jobs)
-        cores = len(os.sched_getaffinity(0)) // devices
-        gpus = self._gpus(jobs)
-        if gpus and len(gpus) < devices:
-            raise ConfigError(f"trainer.devices={devices}: this machine has {len(gpus)} GPUs")
-        if self.jobs != "auto":
-            count = self.jobs
-        elif gpus:
-            count = len(gpus) // devices
-        else:
-            count = max(1, min(cores, max(2, cores // 2)))
-        count = min(count, len(jobs))
-        shares = [",".join(gpus[i : i + devices]) for i in range(0, len(gpus), devices)]
-        whole = [share for share in shares if share.count(",") == devices - 1]
-        return [
-            Place(count, {"CUDA_VISIBLE_DEVICES": whole[i % len(whole)]} if gpus else {})
-            for i in range(count)
-        ]
+        return places(len(jobs), devices, self.jobs, available_cores(), self._gpus(jobs))
 
     def _gpus(self, jobs: Sequence[Job]) -> list[str]:
         """The GPUs that jobs may use, as CUDA_VISIBLE_DEVICES names them."""
         if all(job.config.trainer.get("accelerator") == "cpu" for job in jobs):
             return []
-        # torch is asked in a process of its own: this one never imports it.
-        with ProcessPoolExecutor(1, mp_context=self.context) as pool:
-            count = pool.submit(device_count).result()
+        (count,) = self._with_torch(device_count, [()])
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         return visible.split(",")[:count] if visible else [str(i) for i in range(count)]
+
+    def _with_torch(
+        self, ask: Callable[..., Answer], questions: Sequence[tuple[Any, ...]]
+    ) -> list[Answer]:
+        """What a function answers in a process that has torch: this one never imports it."""
+        with ProcessPoolExecutor(1, mp_context=self.context) as pool:
+            return [future.result() for future in [pool.submit(ask, *q) for q in questions]]
 
     @contextlib.contextmanager
     def _stopped_with(self, pool: ThreadPoolExecutor, folder: Path) -> Iterator[None]:
@@ -154,6 +144,26 @@ class ProcessLauncher(SweepLauncher):
                 process.terminate()
             log.warning("stopped; go on with %s", again(self.config, folder))
             raise
+
+
+def places(
+    jobs: int, devices: int, wanted: int | Literal["auto"], cores: int, gpus: Sequence[str]
+) -> list[Place]:
+    """As many places as `jobs` of so many `devices` may run at once; where there are GPUs, each
+    place has its own, as long as they suffice.
+
+    Raises ConfigError where a job needs more GPUs than there are.
+    """
+    if gpus and len(gpus) < devices:
+        raise ConfigError(f"trainer.devices={devices}: this machine has {len(gpus)} GPUs")
+    shares = [",".join(gpus[i : i + devices]) for i in range(0, len(gpus) - devices + 1, devices)]
+    own_cores = max(1, cores // devices)
+    count = len(shares) if gpus else min(own_cores, max(2, own_cores // 2))
+    count = min(jobs, count if wanted == "auto" else wanted)
+    return [
+        Place(count, {"CUDA_VISIBLE_DEVICES": shares[i % len(shares)]} if gpus else {})
+        for i in range(count)
+    ]
 
 
 def _ranks(job: Job, place: Place) -> list[Place]:
@@ -183,5 +193,5 @@ def _note_death(job: Job, exitcode: int) -> None:
 
 
 def _say(job: Job, count: str) -> None:
-    level = logging.INFO if job.finished else logging.WARNING
+    level = logging.INFO if job.run.finished else logging.WARNING
     log.log(level, "%s  %s: %s", count, job.name, reached(job.run))

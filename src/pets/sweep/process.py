@@ -37,17 +37,28 @@ def run_job(folder: str, place: Place, log_config: Mapping[str, Any]) -> None:
     os.environ |= place.environment
     _screen_to(Path(folder) / "screen.log")
     _end_with_the_launcher()
-    here = ranks()
-    if here.writer:
-        logging.config.dictConfig(dict(log_config))
-    else:  # its errors alone
-        logging.basicConfig(level=logging.ERROR, format=f"rank {here.rank}: %(message)s")
-    from pets.commands.train import go_on
+    log_as_rank(log_config)
     from pets.devices import share_threads
 
     share_threads(place.places)
+    train_in(RunDir.open(folder))
+
+
+def log_as_rank(config: Mapping[str, Any]) -> None:
+    """Rank 0 has the run's log; another one says only its errors."""
+    here = ranks()
+    if here.writer:
+        logging.config.dictConfig(dict(config))
+    else:
+        logging.basicConfig(level=logging.ERROR, format=f"rank {here.rank}: %(message)s")
+
+
+def train_in(run: RunDir) -> None:
+    """Train in a prepared or stopped run directory. Raises SystemExit as `pets train` would."""
+    from pets.commands.train import go_on
+
     try:
-        go_on(RunDir.open(folder))
+        go_on(run)
     except PetsError as error:
         logging.getLogger(__name__).error("%s", error)
         raise SystemExit(1) from None

@@ -137,6 +137,7 @@ class SmartSweeper(Sweeper):
         from optuna.trial import TrialState
 
         if not study.get_trials(states=(TrialState.COMPLETE,)):
+            log.warning("no trial came to a validation error, by which to choose")
             return
         best = study.best_trial
         log.info("best of %s: error %.1f %%", len(study.trials), 100 * study.best_value)

@@ -3,7 +3,7 @@ job again."""
 
 from __future__ import annotations
 
-import logging.config
+import logging
 import os
 import re
 import signal
@@ -11,10 +11,10 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from pets.errors import PetsError
 from pets.ranks import ranks
 from pets.run_dir import RunDir
 from pets.stopping import Stopped, stoppable
+from pets.sweep.process import log_as_rank, train_in
 
 log = logging.getLogger(__name__)
 
@@ -26,31 +26,18 @@ def run_task(folder: str, log_config: Mapping[str, Any]) -> None:
     """
     # From the first moment, and in the place of submitit's handlers.
     with stoppable():
-        _log(log_config)
+        logging.getLogger("submitit").propagate = False
+        log_as_rank(log_config)
         # Before torch is imported: the cores that Slurm has given to this task.
         os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
-        from pets.commands.train import go_on
-
         run = RunDir.open(folder)
         before = _newest_checkpoint(run)
         try:
-            go_on(run)
+            train_in(run)
         except Stopped as stopped:
             progress = _newest_checkpoint(run) != before
             if not (ranks().writer and _queued_again(run, stopped.signal, progress)):
                 raise
-        except PetsError as error:
-            log.error("%s", error)
-            raise SystemExit(1) from None
-
-
-def _log(config: Mapping[str, Any]) -> None:
-    """Rank 0 has the run's log; another one says only its errors."""
-    logging.getLogger("submitit").propagate = False
-    if ranks().writer:
-        logging.config.dictConfig(dict(config))
-    else:
-        logging.basicConfig(format=f"rank {ranks().rank}: %(message)s", level=logging.ERROR)
 
 
 def _queued_again(run: RunDir, number: signal.Signals, progress: bool) -> bool:

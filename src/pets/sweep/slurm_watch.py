@@ -88,8 +88,7 @@ class _Watched:
 
     def say_end(self, count: str) -> None:
         """What became of the job, the `count`-th that ended."""
-        finished = self.run.status.get("state") == "finished"
-        level = logging.INFO if finished else logging.WARNING
+        level = logging.INFO if self.run.finished else logging.WARNING
         log.log(level, "%s  %s: %s", count, self.name, reached(self.run))
 
     def _fail(self, phase: Phase | None, state: str | None) -> bool:

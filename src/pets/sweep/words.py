@@ -44,7 +44,8 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
     """
     resumed = [word.partition("=")[2] for word in words if word.startswith("sweep.resume=")]
     kept = kept_words(Path(resumed[-1].strip("'\""))) if resumed else []
-    changes = [word for word in words if not word.startswith("-") and not _of_the_moment(word)]
+    overrides = [word for word in words if re.match(r"~|[^-][^=]*=", word)]
+    changes = [word for word in overrides if not _of_the_moment(word)]
     searched = "hydra/sweeper=optuna" in kept
     if not kept or (not changes and not searched):
         return list(words)  # what is unfinished, whatever was added since
