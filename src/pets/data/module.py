@@ -15,11 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 from pets.config import AugmentConfig, DataConfig
 from pets.cores import available_cores
 from pets.data.activations import ActivationDataset, Activations
+from pets.data.collect import collect_photos
 from pets.data.dataset import EpochSampler, PhotoDataset, PhotoFiles
 from pets.data.decoded import DecodedPhotos
 from pets.data.device_augment import device_augment
 from pets.data.loader import Loader, leave_signals
-from pets.data.photos import Photos, collect_photos
+from pets.data.photos import Photos
 from pets.data.splits import TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, normalize, train_pixels
 from pets.ranks import ranks
