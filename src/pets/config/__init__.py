@@ -15,6 +15,7 @@ from pets.config.commands import (
     RunDataConfig,
     SummarizeConfig,
     TrainConfig,
+    VerifyConfig,
 )
 from pets.config.data import AugmentConfig, DataConfig
 from pets.config.interpret import InterpretSettings
@@ -43,4 +44,5 @@ __all__ = [
     "SummarizeConfig",
     "Target",
     "TrainConfig",
+    "VerifyConfig",
 ]
