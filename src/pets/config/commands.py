@@ -108,8 +108,8 @@ class VerifyConfig(Strict):
     aspect: float = Field(gt=1)
     huge: int = Field(ge=1)
     few: int = Field(ge=0)
-    near: Annotated[int, Field(ge=0, le=63)] | None = Field(
-        description="bits from 0 to 63, or null for no search"
+    near: Annotated[int, Field(ge=0, le=48)] | None = Field(
+        description="bits from 0 to 48, or null for no search"
     )
     shown: int = Field(ge=1)
     fail_on: Literal["error", "warning", "never"]

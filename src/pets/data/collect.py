@@ -89,7 +89,7 @@ def into_splits(
         splits = without_excluded(config.exclude, named, splits, remarks)
     remarks.note(
         "unused",
-        [path for path in labels if path not in splits],
+        [path for path in labels if path not in splits and path not in remarks.left_out],
         lambda paths: f"left out {len(paths):,} photos that no split names: {some(paths)}",
     )
     photos = Photos(root, tuple(Photo(p, labels[p], splits[p]) for p in sorted(splits)))

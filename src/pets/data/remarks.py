@@ -24,7 +24,7 @@ class Remarks:
     def __init__(self, excluded: Set[str] = frozenset()) -> None:
         self.excluded = excluded
         self.met: set[str] = set()  # the excluded ones that something was wrong with
-        self.left_out: set[str] = set()  # unreadable or unlabelled, and told
+        self.left_out: set[str] = set()  # unreadable, unlabelled or in no split, and told
 
     def error(self, kind: str, paths: Sequence[str] | None, line: Line) -> None:
         """What keeps a training from beginning. Raises DataError."""

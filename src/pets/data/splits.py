@@ -138,6 +138,7 @@ def _folders(
             outside.append(path)
         else:
             splits[path] = split
+    remarks.left_out |= set(outside)
     remarks.error(
         "no split",
         outside,
@@ -164,9 +165,11 @@ def _column(
         for path, value in zip(table["path"], table["split"], strict=True)
     }
     splits = {path: _NAMES.get(str(value).strip().lower()) for path, value in values.items()}
+    strange = [path for path, split in splits.items() if split is None]
+    remarks.left_out |= set(strange)
     remarks.error(
         "no split",
-        [path for path, split in splits.items() if split is None],
+        strange,
         lambda paths: (
             f"data.split_column={config.split_column}: {paths[0]} has {values[paths[0]]!r}; "
             f"expected train, valid or test ({len(paths):,} such rows)"

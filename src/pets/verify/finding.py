@@ -26,7 +26,7 @@ class Finding:
 
 # In the order of the reports; what each is about, for those who read of it for the first time.
 KINDS = {
-    "unreadable": "No image, empty, cut short or too large: a training stops at it, or leaves it out.",
+    "unreadable": "No image, empty, cut short or too large: a training stops, or leaves it out.",
     "missing": "Named by a table, a list or a link, and not there.",
     "bad row": "Rows of the table that cannot be used.",
     "unlabelled": "Photos that the labelling rule does not fit.",
@@ -40,9 +40,9 @@ KINDS = {
     "duplicates": "The same file more than once: it counts as often.",
     "near conflict": "Pictures that look the same, under different labels.",
     "near leak": "Pictures that look the same, in two splits.",
-    "near duplicates": "Pictures that look the same: recompressed, resized, brightened or mirrored.",
-    "damaged": "JPEGs that lost data, or have some too much: decoders read on, and some pixels may be wrong.",
-    "wrong suffix": "The content is not what the name says. pets goes by the content; other programs may not.",
+    "near duplicates": "Pictures that look the same: recompressed, resized, mirrored.",
+    "damaged": "JPEGs with bytes lost or added: decoders read on, some pixels may be wrong.",
+    "wrong suffix": "Content and name disagree. pets goes by the content; others may not.",
     "left out": "Images behind a suffix that no image has: they are not used.",
     "blank": "All pixels alike: there is nothing to see.",
     "tiny": "Far too few pixels to recognise anything.",

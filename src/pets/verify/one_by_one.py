@@ -11,6 +11,14 @@ from pets.config import VerifyConfig
 from pets.verify.finding import Finding
 from pets.verify.look import Facts
 
+# The kinds whose findings are about one photo each.
+ONE_BY_ONE = frozenset(
+    {
+        "unreadable", "damaged", "wrong suffix", "left out", "blank", "tiny", "elongated", "small",
+        "huge", "cmyk", "alpha", "animation", "grey",
+    }
+)  # fmt: skip
+
 
 def faults_of(path: str, facts: Facts, config: VerifyConfig) -> Iterator[Finding]:
     """The findings about one file that is to be trained on."""

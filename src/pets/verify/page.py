@@ -18,6 +18,7 @@ from pets.data.remarks import Severity
 from pets.report.template import own, template
 from pets.verify.finding import KINDS, SEVERITIES, Finding
 from pets.verify.findings import Verified
+from pets.verify.one_by_one import ONE_BY_ONE
 from pets.verify.say import totals
 
 _REPORT = "pets.report"
@@ -38,6 +39,7 @@ class Section:
     shown: list[Finding]
     hidden: int  # photos that are in the table alone
     pictures: bool
+    cards: bool  # a finding has a sentence over its photos; else each photo its own below it
 
 
 def as_page(found: Verified, table: Path, shown: int) -> str:
@@ -79,7 +81,7 @@ def _sections(found: Verified, most: int) -> Iterator[Section]:
         hidden = photos - sum(len(finding.photos) for finding in shown)
         yield Section(
             kind, severity, KINDS[kind], len(findings), photos, shown, hidden,
-            kind not in _NO_PICTURES,
+            kind not in _NO_PICTURES, kind not in ONE_BY_ONE,
         )  # fmt: skip
 
 
