@@ -33,7 +33,7 @@ class Planted:
 
     def _draw(self) -> Iterator[Path]:
         drawn = self.root.parent / "drawn"
-        draw_pets(drawn, per_breed=PER_BREED, size=160, seed=0)
+        draw_pets(drawn, per_breed=PER_BREED, size=96, seed=0)
         for file in sorted((drawn / "images").glob("*.jpg")):
             breed, _, number = file.stem.rpartition("_")
             place = self.root / SPLITS[int(number) - 1] / breed
@@ -113,13 +113,13 @@ def _colours(folder: Planted) -> None:
     file, image = opened("RGB")
     changed("animation", image, file, "gif", save_all=True, append_images=[image.rotate(90)])
     file = folder.training_photo()
-    Image.new("RGB", (160, 160), "teal").save(file)
+    Image.new("RGB", (96, 96), "teal").save(file)
     folder.expect("blank", file)
 
 
 def _sizes(folder: Planted) -> None:
     for kind, size in [
-        ("small", (95, 160)), ("tiny", (24, 24)), ("huge", (1_200, 900)), ("elongated", (700, 160)),
+        ("small", (70, 96)), ("tiny", (24, 24)), ("huge", (1_200, 900)), ("elongated", (400, 96)),
     ]:  # fmt: skip
         file = folder.training_photo()
         file.write_bytes(jpeg(Image.open(file).resize(size), quality=92))
@@ -151,7 +151,7 @@ def _copies(folder: Planted) -> None:
 
     source = folder.training_photo()
     leak = folder.root / "valid" / source.parent.name / "near_leak.jpg"
-    leak.write_bytes(jpeg(Image.open(source).resize((130, 130))))
+    leak.write_bytes(jpeg(Image.open(source).resize((82, 82))))
     folder.expect("near leak", source, leak)
 
     source = folder.training_photo()

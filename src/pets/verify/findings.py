@@ -9,12 +9,14 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from pets.config import VerifyConfig
+from pets.config import DataConfig, VerifyConfig
 from pets.data.collect import Named, into_splits, labelled, name_photos, without
 from pets.data.exclude import read_excluded
 from pets.data.images import SUFFIXES
+from pets.data.labels import find_photos
 from pets.data.photos import Photo, Photos
 from pets.data.remarks import Line, Remarks, Severity
+from pets.errors import some
 from pets.verify.finding import KINDS, SEVERITIES, Finding
 from pets.verify.look import look_at
 from pets.verify.one_by_one import faults_of
@@ -81,6 +83,8 @@ def verify(config: VerifyConfig) -> Verified:
     root, data = Path(config.data.root), config.data
     remarks = Kept(read_excluded(data.exclude))
     named = name_photos(data, remarks)
+    if data.label_from == "table":
+        _tell_unnamed(root, data, named, remarks)
     paths = [path for path in named if path not in remarks.excluded]
     facts = dict(zip(paths, look_at([root / path for path in paths]), strict=True))
     found = [fault for path in paths for fault in faults_of(path, facts[path], config)]
@@ -99,6 +103,17 @@ def verify(config: VerifyConfig) -> Verified:
     order = list(KINDS)
     found.sort(key=lambda f: (SEVERITIES.index(f.severity), order.index(f.kind), f.photos[:1]))
     return Verified(photos, named, len(paths), tuple(found))
+
+
+def _tell_unnamed(root: Path, data: DataConfig, named: Named, remarks: Kept) -> None:
+    """A training looks for the files that a table names, and for no others."""
+    remarks.aside(
+        "unused",
+        [path for path in find_photos(root, data.images, remarks) if path not in named],
+        lambda paths: (
+            f"data.table={data.table}: does not name {len(paths):,} photos: {some(paths)}"
+        ),
+    )
 
 
 def _images_among_others(root: Path, findings: list[Finding]) -> Iterator[Finding]:
