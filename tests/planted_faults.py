@@ -103,7 +103,7 @@ def _colours(folder: Planted) -> None:
     file, image = opened("L")
     changed("grey", image, file, "jpg")
     file, image = opened("CMYK")
-    changed("cmyk", image, file, "jpg")
+    changed("CMYK", image, file, "jpg")
     file, image = opened("RGBA")
     image.putpixel((0, 0), (0, 0, 0, 0))
     changed("alpha", image, file, "png")
@@ -144,9 +144,10 @@ def _copies(folder: Planted) -> None:
 
     source = folder.training_photo()
     image = Image.open(source)
-    turned, pale = source.with_name("zz_mirrored.jpg"), source.with_name("zz_pale.jpg")
+    turned, pale = source.with_name("zz_mirrored.jpg"), source.with_name("aa_pale.jpg")
     turned.write_bytes(jpeg(ImageOps.mirror(image), quality=60))
-    pale.write_bytes(jpeg(ImageEnhance.Brightness(image).enhance(1.1), quality=30))
+    smaller = ImageEnhance.Brightness(image).enhance(1.1).resize((86, 86))
+    pale.write_bytes(jpeg(smaller, quality=60))
     folder.expect("near duplicates", source, turned, pale)
 
     source = folder.training_photo()

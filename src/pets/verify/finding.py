@@ -49,7 +49,7 @@ KINDS = {
     "elongated": "Most of so long a picture is cut off before the network sees it.",
     "small": "Smaller than the network's input: enlarged, and so blurred.",
     "huge": "More pixels than a training needs: slow to read.",
-    "cmyk": "For printing; colours are converted without their profile.",
+    "CMYK": "For printing; colours are converted without their profile.",
     "alpha": "Transparent pixels become white.",
     "animation": "Only the first picture is used.",
     "grey": "Without colour.",

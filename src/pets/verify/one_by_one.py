@@ -15,7 +15,7 @@ from pets.verify.look import Facts
 ONE_BY_ONE = frozenset(
     {
         "unreadable", "damaged", "wrong suffix", "left out", "blank", "tiny", "elongated", "small",
-        "huge", "cmyk", "alpha", "animation", "grey",
+        "huge", "CMYK", "alpha", "animation", "grey",
     }
 )  # fmt: skip
 
@@ -38,7 +38,7 @@ def faults_of(path: str, facts: Facts, config: VerifyConfig) -> Iterator[Finding
         yield Finding("blank", "warning", "all pixels are alike", photo, frozenset(photo))
     yield from _sizes(photo, facts, config)
     if facts.cmyk:
-        yield Finding("cmyk", "note", "CMYK", photo)
+        yield Finding("CMYK", "note", "CMYK", photo)
     if facts.alpha:
         yield Finding("alpha", "note", "some pixels are transparent", photo)
     if facts.frames:

@@ -11,6 +11,8 @@ from pets.verify.findings import Verified
 
 _COLUMNS = ("", "kind", "found", "photos", "the first")
 
+_SENTENCES = ("tiny class",)  # kinds that say more than the names of their photos
+
 
 def table(found: Verified, seconds: float) -> Iterator[str]:
     """Lines: how much was looked at, a row a kind, the sum."""
@@ -24,7 +26,8 @@ def table(found: Verified, seconds: float) -> Iterator[str]:
     for (severity, kind), group in groupby(found.findings, lambda f: (f.severity, f.kind)):
         same = list(group)
         paths = [path for finding in same for path in finding.photos]
-        first = some([PurePosixPath(path).name for path in paths], 2) if paths else same[0].what
+        named = paths and kind not in _SENTENCES
+        first = some([PurePosixPath(path).name for path in paths], 2) if named else same[0].what
         rows.append((severity, kind, f"{len(same):,}", f"{len(paths):,}" if paths else "", first))
     if len(rows) > 1:
         widths = [max(len(row[column]) for row in rows) for column in range(4)]

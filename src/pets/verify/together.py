@@ -33,7 +33,13 @@ def duplicates(
     mirrored = [facts[photo.path].mirrored for photo in left]
     for group in look_alike(hashes, mirrored, near):
         alike = _alike([hashes[place] for place in group], [mirrored[place] for place in group])
-        yield _group([left[place] for place in group], "near ", alike)
+        # The best one first: it has the most pixels.
+        members = sorted((left[place] for place in group), key=lambda p: -_pixels(facts[p.path]))
+        yield _group(members, "near ", alike)
+
+
+def _pixels(facts: Facts) -> int:
+    return facts.width * facts.height
 
 
 def _alike(hashes: list[str], mirrored: list[str]) -> str:
@@ -66,8 +72,9 @@ def _group(group: list[Photo], near: str, what: str) -> Finding:
 
 
 def _superfluous(group: list[Photo]) -> frozenset[str]:
-    """All but one go. The test photos stay before validation's and training's, so that what is
-    measured on is what it was; where labels differ there, none is known to be right, and all go."""
+    """All but one go. A test photo stays before validation's and training's, so that what is
+    measured on is what it was, and there the first; where labels differ there, none is known to be
+    right, and all go."""
     held = min((p.split for p in group), key=lambda s: _HELD_OUT.index(s) if s else len(_HELD_OUT))
     stay = [photo for photo in group if photo.split == held]
     kept = stay[0].path if len({photo.label for photo in stay}) == 1 else None
