@@ -7,6 +7,7 @@ import csv
 import io
 import re
 import sqlite3
+import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image, ImageEnhance
 
 from pets.config import VerifyConfig
 from pets.data.demo import draw_pets
+from pets.errors import PetsError
 from pets.validation import typed
 from pets.verify.findings import Verified, verify
 from tests.conftest import composed
@@ -283,6 +285,16 @@ def test_mistakes_are_one_line(pets: Pets, drawn: Path) -> None:
     assert pets.one_line("verify", "data.root=nowhere").startswith("data.root=nowhere: no such")
     assert pets.one_line("verify", f"data.root={drawn}", "data=oxford_pets", "data.split=official"
                          ).startswith("data.split=official: no ")  # fmt: skip
+
+
+@pytest.mark.parametrize("library", ["imagehash", "simplejpeg"])
+def test_a_missing_library_is_one_line(
+    drawn: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    line = f'pets verify needs the package {library}: pip install "pets[verify]"'
+    with pytest.raises(PetsError, match=re.escape(line)):
+        verified(drawn, "data=demo")
 
 
 def problems(page: Any) -> list[str]:
