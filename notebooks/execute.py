@@ -3,8 +3,8 @@
     python notebooks/execute.py [NOTEBOOK ...]        # all of this folder by default
 
 It runs in an empty folder with an empty home, so that no output depends on what is there. The
-outputs go into the file, beside a hash of the cells that they are of: a test compares it, so that no
-cell is changed without being executed.
+outputs go into the file, beside a hash of the cells that they are of: a test compares it, so that
+no cell is changed without being executed.
 """
 
 from __future__ import annotations
@@ -37,12 +37,27 @@ def executed(file: Path, folder: Path, seconds: int = 600) -> NotebookNode:
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
         "sources": sources(notebook),
     }
     return notebook
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Lines that were printed one by one, as one text."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        stream = output.get("name")
+        if joined and stream is not None and stream == joined[-1].get("name"):
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def sources(notebook: NotebookNode) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -42,7 +43,7 @@ def run_command(name: str, words: Sequence[str]) -> JobReturn:
         except PetsError as error:
             return error  # of one that is raised Hydra would print a line of its own
 
-    print("$", shlex.join(["pets", name, *words]))
+    print("$ pets", name, *map(_as_typed, words))
     try:
         with _log_of_its_own(), stoppable(), initialize_config_dir(str(conf_dir()), name, "1.3"):
             hydra = GlobalHydra.instance().hydra
@@ -55,6 +56,12 @@ def run_command(name: str, words: Sequence[str]) -> JobReturn:
     if isinstance(job.return_value, PetsError):
         raise job.return_value
     return job
+
+
+def _as_typed(word: str) -> str:
+    """A word as a shell needs it, readable where it has quotes of its own."""
+    plain = "'" not in word or re.search(r'["$`\\!]', word)
+    return shlex.quote(word) if plain else f'"{word}"'
 
 
 @contextlib.contextmanager
