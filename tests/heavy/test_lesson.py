@@ -51,7 +51,7 @@ def test_the_lesson_comes_out_as_it_is_told(lesson: nbformat.NotebookNode) -> No
     alike = [float(re.search(r"are ([\d.-]+) alike", words(lesson, cell))[1])  # type: ignore[index]
              for cell in ("bad-why", "good-moved")]  # fmt: skip
     assert alike[0] < 0.5
-    assert alike[1] > 0.9
+    assert alike[1] > 0.7
 
 
 def test_what_it_shows_is_what_is_committed(lesson: nbformat.NotebookNode) -> None:
