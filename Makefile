@@ -6,14 +6,14 @@ BIN     = $(VENV)/bin
 # A test computes on one core, and a file's tests run on one process: they share what they train.
 PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast check format clean
+.PHONY: setup demo test test-fast check format notebooks clean
 setup: $(READY)
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "Installing pets and its libraries into $(VENV) (torch is large: a few minutes the first time)"
-	$(BIN)/python -m pip install --progress-bar off --quiet -e ".[weights,verify,openvino,slurm,optuna,dev]"
+	$(BIN)/python -m pip install --progress-bar off --quiet -e ".[weights,verify,openvino,export,serve,notebook,slurm,optuna,dev]"
 	touch $@
 
 demo: $(READY)
@@ -33,6 +33,10 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Outputs anew, from a clean kernel.
+notebooks: $(READY)
+	$(BIN)/python notebooks/execute.py
 
 clean:
 	rm -rf $(VENV)

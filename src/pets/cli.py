@@ -164,15 +164,31 @@ def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictCo
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
+        try:
+            return tidy(task)(cfg)
+        except PetsError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            _stop(str(error))
+
+    return job
+
+
+def tidy(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """The task of a command, which refuses what Hydra would ignore, and leaves no empty folder
+    behind where there was a mistake."""
+
+    @functools.wraps(task)
+    def job(cfg: DictConfig) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+
         hydra = HydraConfig.get()
         try:
             _refuse_empty(hydra.overrides.task)
             return task(cfg)
-        except PetsError as error:
+        except PetsError:
             _leave_nothing(Path(hydra.runtime.output_dir), hydra.job.name)
-            if hydra.mode == RunMode.MULTIRUN:
-                raise
-            _stop(str(error))
+            raise
 
     return job
 

@@ -33,6 +33,12 @@ def _in_full(command: str, word: str, before: str) -> str:
     return re.sub("^precompute=", "precompute.enabled=", word)
 
 
+def given(key: str, value: object) -> str:
+    """The word `key=value` for a path or another text, quoted only where Hydra needs it."""
+    plain = re.fullmatch(r"[\w./+-]+", str(value))
+    return f"{key}={value if plain else _quoted(str(value))}"
+
+
 def _quoted(word: str) -> str:
     """A word that Hydra takes as it is, whatever signs are in it."""
     inside = re.sub(r"(\\*)'", r"\1\1\\'", word)

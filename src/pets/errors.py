@@ -13,6 +13,10 @@ class PetsError(Exception):
             message = message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip()
         super().__init__(message)
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: there, too, the line alone."""
+        return [str(self)]
+
 
 class ConfigError(PetsError):
     """A config value, key or signature is wrong."""

@@ -11,6 +11,8 @@ from pets.data.module import automatic_workers
 from pets.run_dir import RunDir
 
 log = logging.getLogger(__name__)
+# What to type next on a command line; a notebook leaves it out.
+hints = logging.getLogger(f"{__name__}.hints")
 
 
 def say_stage(name: str, stage: StageConfig) -> None:
@@ -52,8 +54,8 @@ def say_what_was_reached(run: RunDir, results: dict[str, Any], seconds: float) -
     log.info("run    %s", run.path)
     if (run.path / "report.html").exists():
         log.info("report %s", run.path / "report.html")
-    log.info("\nnext:")
-    log.info("  pets predict run=%s source=<photo or folder>", run.path)
+    hints.info("\nnext:")
+    hints.info("  pets predict run=%s source=<photo or folder>", run.path)
     if not (run.path / "report.html").exists():
-        log.info("  pets interpret run=%s", run.path)
-    log.info("  tensorboard --logdir %s", run.path.parent)
+        hints.info("  pets interpret run=%s", run.path)
+    hints.info("  tensorboard --logdir %s", run.path.parent)

@@ -57,7 +57,7 @@ class Store:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser()
+        self.named, self.folder = folder, Path(folder).expanduser()
 
     def get(
         self,
@@ -135,7 +135,7 @@ class Store:
 
     def _found(self, name: str, words: str, load: Callable[[Path], Loaded]) -> Loaded:
         loaded = load(self.folder / name)
-        log.info("%s: found in %s", words, self.folder)
+        log.info("%s: found in %s", words, self.named)
         with contextlib.suppress(OSError):
             os.utime(self.folder / name / ABOUT)
         return loaded
@@ -174,7 +174,7 @@ class Store:
             if shutil.disk_usage(self.folder).free < size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             part.mkdir()
-        log.info("%s: %s in %s", words, megabytes(size), self.folder)
+        log.info("%s: %s in %s", words, megabytes(size), self.named)
         began = time.perf_counter()
         try:
             try:

@@ -16,6 +16,7 @@ from pets.validation import typed, typed_values
 
 if TYPE_CHECKING:
     from pets.data.module import PetsDataModule
+    from pets.finder.search import LrSearch
     from pets.plan.transfer import TransferModule
     from pets.run_dir import RunDir
 
@@ -30,7 +31,7 @@ _MAY_CHANGE = (
 _MAY_CHANGE_BELOW = ("lr_finder", "precompute", "trainer", "logger")
 
 
-def run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> LrSearch:
     """Record the curve, write it, show the suggestions. Raises RunError where there is none."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -78,6 +79,7 @@ def run(cfg: DictConfig) -> None:
     if head_alone and isinstance(lr, list):
         lr = lr[-1]
     log.info("\n%s suggests %s=%s", found["method"], key, shown(lr))
+    return search
 
 
 def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfig:

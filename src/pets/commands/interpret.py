@@ -15,12 +15,13 @@ from pets.validation import typed
 if TYPE_CHECKING:
     from pets.data.photos import Photos
     from pets.evaluation import Trained
+    from pets.interpret.study import Study
 
 SCHEMA = InterpretConfig
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> Study:
     """Study the run on one of its splits, or on other photos, and write the report."""
     config = typed(InterpretConfig, cfg)
     from pets.run_dir import RunDir
@@ -39,7 +40,7 @@ def run(cfg: DictConfig) -> None:
     photos, others = _photos(trained, config)
     settings = InterpretSettings(**{k: getattr(config, k) for k in InterpretSettings.model_fields})
     loggers = build_loggers(trained.config.logger, run_dir.path)
-    write_report(trained, photos, settings, config.split, config.ckpt, others, loggers)
+    return write_report(trained, photos, settings, config.split, config.ckpt, others, loggers)
 
 
 def _as_asked(trained: Trained, config: InterpretConfig) -> Trained:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from pets.config import LookConfig
 from pets.validation import typed
 
+if TYPE_CHECKING:
+    from pets.data.photos import Photos
+
 SCHEMA = LookConfig
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> Photos:
     """Say what there is, and draw it: photos, augmented photos, class counts, sizes."""
     config = typed(LookConfig, cfg)
     from hydra.core.hydra_config import HydraConfig
@@ -22,9 +25,10 @@ def run(cfg: DictConfig) -> None:
     from pets import looking
     from pets.data.module import prepare_photos
     from pets.data.transforms import check_augment
+    from pets.run_dir import from_here
 
     check_augment(config.augment)
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = from_here(HydraConfig.get().runtime.output_dir)
     photos = prepare_photos(config.data)
     sizes = looking.photo_sizes(photos)
     for line in looking.describe(photos, sizes):
@@ -40,3 +44,4 @@ def run(cfg: DictConfig) -> None:
     for name, figure in pictures.items():
         figure.savefig(folder / name, dpi=110)
         log.info("picture  %s", folder / name)
+    return photos

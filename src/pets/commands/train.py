@@ -33,7 +33,7 @@ MAY_CHANGE = (
 )  # fmt: skip
 
 
-def run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> RunDir:
     """Check the config, then train; torch is imported only after the check."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -56,7 +56,7 @@ def run(cfg: DictConfig) -> None:
         config, new = _resumed(stopped, cfg, overrides)
         begin = partial(_begin_again, stopped, new)
     check_ranks(config.trainer, "" if cfg.resume is None else " ".join(overrides))
-    _train(config, begin)
+    return _train(config, begin)
 
 
 def go_on(run_dir: RunDir) -> None:
@@ -66,7 +66,7 @@ def go_on(run_dir: RunDir) -> None:
     _train(config, partial(_begin_again, run_dir, {}))
 
 
-def _train(config: TrainConfig, begin: Callable[[], RunDir]) -> None:
+def _train(config: TrainConfig, begin: Callable[[], RunDir]) -> RunDir:
     """Every rank comes here; they meet before the run begins."""
     with stoppable(), joined():
         run_dir = _of_rank_0(begin)
@@ -74,6 +74,7 @@ def _train(config: TrainConfig, begin: Callable[[], RunDir]) -> None:
             from pets.training import train
 
             train(config, run_dir)
+        return run_dir
 
 
 def _of_rank_0(begin: Callable[[], RunDir]) -> RunDir:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -76,6 +77,10 @@ class LrSearch:
         trained = groups[frozen_groups(groups, self.stage.freeze_to) :]
         which = trained[0] if len(trained) == 1 else f"{trained[0]} to {trained[-1]}"
         return f"{self.name}, training {which}"
+
+    def picture(self) -> Figure:
+        """The curve with its suggestions."""
+        return draw(self.run(), self.title)
 
     @property
     def photos_a_step(self) -> int:

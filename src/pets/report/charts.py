@@ -8,16 +8,22 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchvision.transforms.v2 import functional as VF
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from pets import looking
 from pets.data.images import UnreadableImage
 from pets.interpret.calibration import Reliability
-from pets.interpret.confusion import Matrix
+from pets.interpret.confusion import Matrix, order_by_confusion
+from pets.interpret.interpretation import Interpretation
+from pets.interpret.layers import Stage
 from pets.interpret.study import Study
+from pets.pictures import as_pixels, grid
 from pets.report.figures import BLUE, GREY, ORANGE, RED
 
 
@@ -108,13 +114,26 @@ def confusion_chart(matrix: Matrix, names: list[str]) -> Figure:
     return figure
 
 
+def confusions(found: Interpretation, classes: int) -> Figure:
+    """The confusion matrix of the predictions, look-alikes side by side; beyond `classes` those
+    least confused are left out."""
+    matrix = found.confusion_matrix().to_numpy().astype(float)
+    order = order_by_confusion(matrix)[:classes]
+    return confusion_chart(matrix[order][:, order], [found.classes[i] for i in order])
+
+
 def kernels_png(kernels: Tensor) -> bytes:
     """The kernels (n, 3, h, w) side by side, a pixel a weight, with a pixel between them."""
     count = len(kernels)
-    grid = make_grid(kernels, nrow=int(np.ceil(np.sqrt(2 * count))), padding=1, pad_value=0.5)
+    picture = make_grid(kernels, nrow=int(np.ceil(np.sqrt(2 * count))), padding=1, pad_value=0.5)
     file = io.BytesIO()
-    to_pil_image(grid).save(file, "PNG")
+    to_pil_image(picture).save(file, "PNG")
     return file.getvalue()
+
+
+def kernel_grid(kernels: Tensor) -> Figure:
+    """The kernels (n, 3, h, w) side by side, large."""
+    return enlarged(as_pixels(kernels_png(kernels)))
 
 
 def enlarged(picture: Tensor) -> Figure:
@@ -124,4 +143,32 @@ def enlarged(picture: Tensor) -> Figure:
     axes = figure.add_axes((0.06, 0, 0.94, 1))
     axes.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
     axes.axis("off")
+    return figure
+
+
+def photo_grid(study: Study, rows: pd.DataFrame, cams: bool = False) -> Figure:
+    """Photos of the study by their rows, under fastai's titles: prediction / actual / loss /
+    probability of the actual class; with `cams` Grad-CAM for the prediction is laid over them."""
+    numbers = rows.index.tolist()
+    places = [study.places[row] for row in numbers]
+    titles = [
+        f"{photo.prediction}\nis {photo.label}\n{photo.loss:.2f} / {100 * photo.p_label:.0f} %"
+        for photo in map(study.found.__getitem__, numbers)
+    ]
+    shown = [as_pixels(study.observed.thumbnails[place]) for place in places]
+    heat = [study.observed.cams[place][0] / 255 for place in places] if cams else []
+    return grid(shown, titles, columns=min(4, len(shown)), heat=heat)
+
+
+def patch_rows(stage: Stage) -> Figure:
+    """A row a channel, its strongest patches from left to right."""
+    side = 96
+    columns = max(map(len, stage.patches.values()))
+    tiles = torch.full((len(stage.patches) * columns, 3, side, side), 255, dtype=torch.uint8)
+    for row, patches in enumerate(stage.patches.values()):
+        for column, patch in enumerate(patches):
+            tiles[row * columns + column] = VF.resize(patch.pixels, [side, side])
+    figure = enlarged(make_grid(tiles, nrow=columns, pad_value=255))
+    for row, channel in enumerate(stage.patches):
+        figure.axes[0].text(-6, (row + 0.5) * (side + 2), f"{channel}", ha="right", va="center")
     return figure

@@ -35,8 +35,8 @@ def write_report(
     ckpt: str = "last",
     others: Photos | None = None,
     loggers: Sequence[Logger] = (),
-) -> Path:
-    """Study a split and write what was found; returns the page.
+) -> Study:
+    """Study a split and write what was found; returns the study.
 
     The page of the run's own test photos (or validation photos, where it has none) is
     `report.html` in the run directory; any other lies with its table in `interpret/<name>/`.
@@ -64,7 +64,7 @@ def write_report(
         f"{int(found.found.correct.sum()):,}", f"{len(found.found):,}", split,
         time.perf_counter() - began, page,
     )  # fmt: skip
-    return page
+    return found
 
 
 def _name_of(others: Photos) -> str:

@@ -1,0 +1,159 @@
+"""The commands in Python, for notebooks: the same words, checks, files and run directories.
+
+    learn = train("data=demo plan=frozen4")        # pets train data=demo plan=frozen4
+    learn.metrics                                  # a row an epoch
+    found = learn.interpret()                      # pets interpret run=<run>
+    found.plot_top_losses(8)
+
+Each call runs the command of its name through Hydra, as the command line does, and gives back
+what that made, with fastai's verbs on it. A mistake raises PetsError: one line in a notebook.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pets import looking
+from pets.command_line import given
+from pets.config import LookConfig
+from pets.data.photos import Photos
+from pets.errors import PetsError
+from pets.evaluation import load_run
+from pets.finder.search import LrSearch
+from pets.in_process import run_command
+from pets.interpret.interpretation import Interpretation
+from pets.interpret.layers import Stage
+from pets.interpret.study import Study
+from pets.metrics_csv import read_metrics
+from pets.models.classifier import Classifier
+from pets.report import charts
+from pets.run_dir import RunDir
+from pets.validation import typed
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from matplotlib.figure import Figure
+
+CLASSES = 60  # in a confusion matrix: names cannot be read beyond
+
+
+def look(words: str = "") -> Data:
+    """`pets look`: the photos with their labels and splits."""
+    job = run_command("look", shlex.split(words))
+    assert job.cfg is not None
+    return Data(typed(LookConfig, job.cfg), job.return_value)
+
+
+def train(words: str = "") -> Learner:
+    """`pets train`: a trained run."""
+    return Learner(run_command("train", shlex.split(words)).return_value)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What `pets look` looked at."""
+
+    config: LookConfig
+    photos: Photos
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a photo: path, label, split."""
+        return pd.DataFrame(self.photos.rows)
+
+    def show_batch(self, photos: int = 12) -> Figure:
+        """Training photos as the network gets them, with their labels."""
+        return looking.draw_photos(self.photos, self._some(photos), self.config.data)
+
+    def show_augmented(self, photos: int = 2) -> Figure:
+        """A row a photo: the photo, then five augmented views of it."""
+        return looking.draw_augmented(self.photos, self._some(photos), self.config)
+
+    def _some(self, count: int) -> list[Any]:
+        return looking.choose(self.photos, count, self.config.seed)
+
+
+class Learner:
+    """A finished run: its network, its numbers, and the commands that take `run=`."""
+
+    def __init__(self, run: str | Path | RunDir) -> None:
+        self.run = run if isinstance(run, RunDir) else RunDir.open_finished(run)
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.run.path
+
+    @cached_property
+    def model(self) -> Classifier:
+        """The trained network: photos (B, 3, h, w), normalised, to logits (B, classes)."""
+        return load_run(self.run).model
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """A row an epoch: stage, losses, error rate and accuracy on the validation photos."""
+        return pd.DataFrame(read_metrics(self.path / "metrics.csv"))
+
+    def lr_find(self, words: str = "") -> LrSearch:
+        """`pets find-lr run=<run>`: the rates that suit what comes after the run."""
+        return self._use("find-lr", words).return_value
+
+    def interpret(self, words: str = "") -> Interpreted:
+        """`pets interpret run=<run>`: what it gets wrong; writes the report, too."""
+        return Interpreted(self._use("interpret", words).return_value)
+
+    def predict(self, source: str | Path, words: str = "") -> pd.DataFrame:
+        """`pets predict run=<run> source=...`: a row a photo, with every class's probability."""
+        out = self.path / "predictions" / "notebook.csv"
+        self._use("predict", words, given("source", source), given("out", out))
+        return pd.read_csv(out)
+
+    def _use(self, command: str, words: str, *more: str) -> JobReturn:
+        return run_command(command, [given("run", self.path), *more, *shlex.split(words)])
+
+
+@dataclass(frozen=True)
+class Interpreted:
+    """What `pets interpret` found, as tables (`found`) and as pictures."""
+
+    study: Study
+
+    @property
+    def found(self) -> Interpretation:
+        """The predictions of the split, with fastai's verbs."""
+        return self.study.found
+
+    def plot_top_losses(self, k: int = 8) -> Figure:
+        """The photos with the highest loss: prediction, actual, loss / probability of the actual
+        class, and where the network looked (Grad-CAM)."""
+        return self.show(self.found.top_losses(k))
+
+    def show(self, rows: pd.DataFrame, cams: bool = True) -> Figure:
+        """Any rows of `found` in the same way."""
+        return charts.photo_grid(self.study, rows, cams)
+
+    def plot_confusion_matrix(self) -> Figure:
+        """Photos by actual and predicted class, look-alikes side by side."""
+        return charts.confusions(self.found, CLASSES)
+
+    def plot_kernels(self) -> Figure:
+        """What the first layer looks for, in colour."""
+        kernels = self.study.kernels
+        if kernels is None:
+            raise PetsError("the first layer of this network has no kernels over colours")
+        return charts.kernel_grid(kernels)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages of the network, from the first, with the patches that excite them most."""
+        return self.study.stages
+
+    def plot_patches(self, stage: int) -> Figure:
+        """A row a channel of the stage: the patches of the photos that excite it most."""
+        return charts.patch_rows(self.stages[stage])
