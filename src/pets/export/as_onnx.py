@@ -18,8 +18,6 @@ from pets.errors import ExportError
 from pets.export.facts import Facts
 from pets.models.classifier import Classifier
 
-log = logging.getLogger(__name__)
-
 INPUT, OUTPUTS = "pictures", ("logits", "probabilities")
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -78,33 +76,22 @@ class _Graph(nn.Module):
 
 
 def _export(graph: nn.Module, model: Classifier, file: Path) -> None:
-    """By torch's exporter; by its older one, which traces a picture, where that gives up."""
     # Two pictures: a batch of one would be taken for a constant.
     example = torch.zeros(2, 3, *model.size, dtype=torch.uint8)
-    batch = torch.export.Dim("batch")
-    with silent(), torch.no_grad():
-        try:
+    try:
+        with silent(), torch.no_grad():
             program = torch.onnx.export(
-                graph, (example,), dynamic_shapes={INPUT: {0: batch}}, dynamo=True, verbose=False,
-                input_names=[INPUT], output_names=list(OUTPUTS),
+                graph, (example,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+                dynamo=True, verbose=False, input_names=[INPUT], output_names=list(OUTPUTS),
             )  # fmt: skip
             assert program is not None
             program.save(file, external_data=False)
-            return
-        except Exception as error:  # compilers have exceptions of their own
-            reason = _first_line(error)
-        try:
-            axes = {name: {0: "batch"} for name in (INPUT, *OUTPUTS)}
-            torch.onnx.export(
-                graph, (example,), file, dynamic_axes=axes, dynamo=False,
-                input_names=[INPUT], output_names=list(OUTPUTS),
-            )  # fmt: skip
-        except Exception as error:
-            raise ExportError(
-                f"to=onnx: {model.config.name} cannot be expressed ({_first_line(error)}); "
-                "to=safetensors takes any network"
-            ) from error
-    log.warning("onnx: by torch's older exporter, the newer one gives up (%s)", reason)
+    except Exception as error:  # compilers have exceptions of their own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise ExportError(
+            f"to=onnx: {model.config.name} cannot be expressed ({reason}); "
+            "to=safetensors takes any network"
+        ) from error
 
 
 @contextmanager
@@ -118,7 +105,3 @@ def silent() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -20,8 +20,11 @@ from pets.export.reference import Reference
 # Of two logits on the same picture; where logits are large, their float noise is so, too.
 TOLERANCE = 1e-4
 OF_LARGEST = 1e-5
-# Other libraries shrink photos by other rules, which moves probabilities a little.
-SHIFT = 0.05  # mean over the photos
+# Other libraries shrink photos by other rules, which moves probabilities a little: by 0.004 in
+# timm's transform (EfficientNet-Lite0, mean over 119 photos). What must not pass moves them more: a
+# crop without its margin by 0.06, the mean and deviation of other weights by 0.14, swapped channels
+# by 0.17.
+SHIFT = 0.03
 SCRIPT = "predict.py"
 
 # A process of its own in which there is no pets: what the export's script says of photo files.
