@@ -59,22 +59,19 @@ class Agreement:
 class Check:
     """An export beside its run: on the same pictures, and from photo files by its own script.
 
-    `largest` is the largest logit of the run.
+    `largest` is the largest logit of the run, `allowed` how far another may be from it on the same
+    pictures.
     """
 
     split: str
     largest: float
+    allowed: float
     pictures: Agreement
     files: Agreement
 
-    @property
-    def allowed(self) -> float:
-        """The largest difference of two logits on the same pictures."""
-        return max(TOLERANCE, OF_LARGEST * self.largest)
-
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as `check.json` has them."""
-        return asdict(self) | {"allowed": self.allowed, "allowed_shift": SHIFT}
+        return asdict(self) | {"allowed_shift": SHIFT}
 
 
 def check(folder: Path, name: str, reference: Reference) -> Check:
@@ -86,26 +83,22 @@ def check(folder: Path, name: str, reference: Reference) -> Check:
         for batch in reference.pixels(words=name)
     ]
     ours = reference.logits
-    found = Check(
-        reference.split,
-        float(ours.abs().max()),
-        agreement(ours, torch.cat(pictures)),
-        agreement(ours, _in_a_process_of_its_own(folder, name, reference)),
-    )
+    largest, same = float(ours.abs().max()), agreement(ours, torch.cat(pictures))
+    allowed = max(TOLERANCE, OF_LARGEST * largest)
     # Not `>`: what is no number agrees with nothing.
-    if not found.pictures.logits <= found.allowed:
+    if not same.logits <= allowed:
         raise ExportError(
-            f"to={name}: refused, its logits differ from the run's by up to "
-            f"{found.pictures.logits:.2g} on the same pictures (allowed {found.allowed:.2g}), and "
-            f"{_others(found.pictures)} get another class"
+            f"to={name}: refused, its logits differ from the run's by up to {same.logits:.2g} on "
+            f"the same pictures (allowed {allowed:.2g}), and {_others(same)} get another class"
         )
-    if not found.files.shift <= SHIFT:
+    by_file = agreement(ours, _in_a_process_of_its_own(folder, name, reference))
+    if not by_file.shift <= SHIFT:
         raise ExportError(
             f"to={name}: refused, from photo files its probabilities differ from the run's by "
-            f"{found.files.shift:.2g} (mean, allowed {SHIFT:g}), and {_others(found.files)} get "
-            "another class: photos are not prepared as in training"
+            f"{by_file.shift:.2g} (mean, allowed {SHIFT:g}), and {_others(by_file)} get another "
+            "class: photos are not prepared as in training"
         )
-    return found
+    return Check(reference.split, largest, allowed, same, by_file)
 
 
 def agreement(ours: Tensor, theirs: Tensor) -> Agreement:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pets.atomic import folder_atomically
 from pets.config import ExportFormat
-from pets.errors import ConfigError
+from pets.errors import ConfigError, ExportError
 from pets.export import as_hub, as_onnx, as_safetensors
 from pets.export.card import card
 from pets.export.check import SCRIPT, Check, check
@@ -62,9 +62,19 @@ def check_formats(formats: list[ExportFormat], model: Classifier, out: Path) -> 
 def export(name: ExportFormat, out: Path, facts: Facts, reference: Reference, int8: bool) -> None:
     """Write, check and describe `out/<name>`; it is there when all of that went well.
 
-    Raises ExportError where it does not do as the run does, OSError where it cannot be written.
+    Raises ExportError where it does not do as the run does, or cannot be written.
     """
-    place = out / name
+    try:
+        found, small = _whole(name, out / name, facts, reference, int8)
+    except OSError as error:
+        place, reason = error.filename or out / name, error.strerror or error
+        raise ExportError(f"{place}: cannot be written ({reason})") from error
+    _say(name, out / name, found, small)
+
+
+def _whole(
+    name: ExportFormat, place: Path, facts: Facts, reference: Reference, int8: bool
+) -> tuple[Check, Quantised | None]:
     with folder_atomically(place) as folder:
         _FORMATS[name].write(folder, facts)
         with as_file(files("pets.export.scripts") / f"{name}.py") as script:
@@ -76,7 +86,7 @@ def export(name: ExportFormat, out: Path, facts: Facts, reference: Reference, in
         for file in folder.iterdir():
             shutil.copymode(folder / "README.md", file)  # safetensors are made for the owner alone
         (folder / _MARK).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    _say(name, place, found, small)
+    return found, small
 
 
 def _say(name: str, place: Path, found: Check, small: Quantised | None) -> None:
