@@ -224,7 +224,9 @@ def test_what_is_in_the_way_stays(trained: Path, pets: Pets) -> None:
     line = pets.one_line(*words, "out=mine")
     assert "out=mine: mine/safetensors is there and is no export" in line
     (pets.folder / "file").write_text("a file")
-    assert "file: cannot be written (Not a directory)" in pets.one_line(*words, "out=file")
+    assert "file/safetensors: cannot be written (Not a directory)" in pets.one_line(
+        *words, "out=file"
+    )
     assert (pets.folder / "mine/safetensors/diary.txt").read_text() == "dear diary"
 
 

@@ -67,8 +67,8 @@ def export(name: ExportFormat, out: Path, facts: Facts, reference: Reference, in
     try:
         found, small = _whole(name, out / name, facts, reference, int8)
     except OSError as error:
-        place, reason = error.filename or out / name, error.strerror or error
-        raise ExportError(f"{place}: cannot be written ({reason})") from error
+        reason = error.strerror or error
+        raise ExportError(f"{out / name}: cannot be written ({reason})") from error
     _say(name, out / name, found, small)
 
 
