@@ -1,10 +1,11 @@
-"""Files that are replaced in one step: a reader finds the old one or the new one, whole."""
+"""Files and folders replaced in one step: a reader finds the old one or the new one, whole."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -35,3 +36,35 @@ def copy_atomically(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, part)
     part.replace(target)
+
+
+@contextlib.contextmanager
+def folder_atomically(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `path` when the block ends; where the block
+    raises, `path` is as it was and nothing is left.
+
+    Raises OSError when it cannot be made.
+    """
+    part, old = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
+    # What a process that was killed left here: the folder before it, or one that is not whole.
+    if old.exists() and not path.exists():
+        old.rename(path)
+    for left in (part, old):
+        if left.exists():
+            shutil.rmtree(left)
+    made = [folder for folder in part.parents if not folder.exists()]
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        with contextlib.suppress(OSError):  # another process may have put something there
+            for folder in made:
+                folder.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)

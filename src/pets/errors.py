@@ -42,6 +42,10 @@ class RunError(PetsError):
     """A run directory or checkpoint is missing, unfinished or damaged."""
 
 
+class ExportError(PetsError):
+    """A run cannot be had in a form, or what was made of it does not do as it does."""
+
+
 def some(names: list[str], shown: int = 3) -> str:
     """The first few names and how many more there are: `a, b, c and 12 more`."""
     head = ", ".join(names[:shown])

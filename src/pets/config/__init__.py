@@ -7,6 +7,8 @@ from pets.config.base import Strict, Target
 from pets.config.commands import (
     CacheConfig,
     EvalConfig,
+    ExportConfig,
+    ExportFormat,
     FindLrConfig,
     InterpretConfig,
     LearnerConfig,
@@ -28,6 +30,8 @@ __all__ = [
     "CacheConfig",
     "DataConfig",
     "EvalConfig",
+    "ExportConfig",
+    "ExportFormat",
     "FindLrConfig",
     "FinderConfig",
     "InterpretConfig",

@@ -175,3 +175,33 @@ class PredictConfig(Strict):
         description="a whole number of at least 0, or auto"
     )
     device: str
+
+
+ExportFormat = Literal["safetensors", "onnx", "hub"]
+
+
+class ExportConfig(Strict):
+    """A trained run and the forms to bring it into."""
+
+    run: str
+    to: ExportFormat | Annotated[list[ExportFormat], Field(min_length=1)] = Field(
+        description="safetensors, onnx or hub, or several as [safetensors,onnx]"
+    )
+    ckpt: Literal["last", "best"]
+    out: str | None
+    int8: bool
+    data: RunDataConfig
+
+    @property
+    def formats(self) -> list[ExportFormat]:
+        """Each once, in the order given."""
+        return list(dict.fromkeys([self.to] if isinstance(self.to, str) else self.to))
+
+    @model_validator(mode="after")
+    def _int8_is_onnx(self) -> "ExportConfig":
+        if self.int8 and "onnx" not in self.formats:
+            raise ValueError(
+                f"int8=true with to={','.join(self.formats)}: 8-bit integers are there for "
+                "to=onnx alone"
+            )
+        return self

@@ -142,8 +142,7 @@ class Interpretation:
     @property
     def accuracy_interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the accuracy: how far chance alone may have moved it."""
-        found = binomtest(int(self.correct.sum()), len(self)).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
+        return wilson(int(self.correct.sum()), len(self))
 
     def top_losses(self, k: int = 9) -> pd.DataFrame:
         """The `k` photos with the highest loss."""
@@ -209,3 +208,9 @@ class Interpretation:
         if label not in self.classes:
             raise KeyError(f"{label}: no such class; expected one of {', '.join(self.classes)}")
         return self.classes.index(label)
+
+
+def wilson(right: int, photos: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of photos."""
+    found = binomtest(right, photos).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,18 @@ def pool(feature_map: Tensor) -> Tensor:
     of maps, fifty times as large.
     """
     return torch.cat([feature_map.amax((2, 3)), feature_map.mean((2, 3))], dim=1)
+
+
+class Chain(NamedTuple):
+    """A head as other libraries can have it: torch's own layers, one after another, on the pooled
+    map; `pooling` is `average`, or `maximum_average` for what `pool` gives.
+
+    A head with a method `chain` can be exported as such; its layers are those of use, not of
+    training (no dropout).
+    """
+
+    pooling: Literal["average", "maximum_average"]
+    layers: nn.Sequential
 
 
 class ConcatPoolHead(nn.Module):
@@ -47,6 +61,11 @@ class ConcatPoolHead(nn.Module):
         """From what `pool` gives to logits."""
         return self.layers(pooled)
 
+    def chain(self) -> Chain:
+        """Without its dropout."""
+        used = (layer for layer in self.layers if not isinstance(layer, nn.Dropout))
+        return Chain("maximum_average", nn.Sequential(*used))
+
 
 class LinearHead(nn.Module):
     """Average over the map, layer norm, one linear layer that starts at zero: (B, features, h, w)
@@ -58,7 +77,7 @@ class LinearHead(nn.Module):
 
     def __init__(self, features: int, classes: int):
         super().__init__()
-        self.norm = nn.LayerNorm(features)
+        self.norm: nn.Module = nn.LayerNorm(features)
         self.linear = nn.Linear(features, classes)
         _start_at_zero(self.linear)
 
@@ -68,6 +87,23 @@ class LinearHead(nn.Module):
     def classify(self, pooled: Tensor) -> Tensor:
         """From what `pool` gives to logits; the maxima are not used."""
         return self.linear(self.norm(pooled[:, pooled.shape[1] // 2 :]))
+
+    def chain(self) -> Chain:
+        """Norm and linear layer."""
+        return Chain("average", nn.Sequential(self.norm, self.linear))
+
+
+class BatchNormHead(LinearHead):
+    """As `LinearHead`, with a batch norm in the place of the layer norm.
+
+    In use a batch norm is one factor and one shift a feature, which the linear layer can take
+    upon itself: what is left is the top that timm's and torchvision's networks have. Its error is
+    that of `LinearHead` (README, "Export").
+    """
+
+    def __init__(self, features: int, classes: int):
+        super().__init__(features, classes)
+        self.norm = nn.BatchNorm1d(features)
 
 
 def _start_at_zero(layer: nn.Linear) -> None:

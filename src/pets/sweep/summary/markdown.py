@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
+from pets.markdown import Markdown, table, text
 from pets.sweep.summary.runs import Run
 from pets.sweep.summary.settings import value
 from pets.sweep.summary.summary import Summary
 from pets.sweep.summary.tables import link, settings_table, state_words, valid_words
 from pets.sweep.summary.verdict import verdict
 
-_SIGNS = "\\`*_[]<>|#&~$"
-
-
-class _Markdown(str):
-    """A text that is Markdown already."""
-
 
 def as_markdown(summary: Summary) -> str:
     """The whole summary; its picture and its runs are found from the summary's folder."""
     found = verdict(summary)
-    lines = [f"# {_text(found.headline)}", "", f"{state_words(summary)}.", ""]
-    lines += [line for sentence in found.sentences[1:] for line in (_text(sentence), "")]
+    lines = [f"# {text(found.headline)}", "", f"{state_words(summary)}.", ""]
+    lines += [line for sentence in found.sentences[1:] for line in (text(sentence), "")]
     lines += ["![Validation errors by settings](summary.png)", "", "## Settings", ""]
-    lines += _table(*settings_table(summary))
+    lines += table(*settings_table(summary))
     for effect in summary.effects:
-        lines += ["", f"## Effect of {_text(effect.key)}", ""]
+        lines += ["", f"## Effect of {text(effect.key)}", ""]
         rows = []
         for level in effect.levels:
             counted = len(level.errors.values) if level.errors else 0
             mean = summary.percent(level.errors.mean) if level.errors else "–"
             rows.append([level.text, mean, f"{counted} of {level.runs}"])
-        lines += _table([summary.names[effect.key], "validation error, mean", "runs"], rows)
+        lines += table([summary.names[effect.key], "validation error, mean", "runs"], rows)
     if summary.troubled:
         lines += ["", "## Failed, stopped or unreadable", ""]
         troubled = [[_to(r, summary), r.state, r.error, _log(r, summary)] for r in summary.troubled]
-        lines += _table(["run", "state", "reason", "log"], troubled)
-    lines += ["", "## Runs", "", *_table(*_runs(summary))]
+        lines += table(["run", "state", "reason", "log"], troubled)
+    lines += ["", "## Runs", "", *table(*_runs(summary))]
     if summary.common:
         lines += ["", "## The same in all runs", ""]
-        lines += [f"- {_text(f'{key}={text}')}" for key, text in summary.common.items()]
+        lines += [f"- {text(f'{key}={shown}')}" for key, shown in summary.common.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -56,35 +48,19 @@ def _runs(summary: Summary) -> tuple[list[str], list[list[str]]]:
         row.append(_share(summary, run.test.error))
         row.append("" if run.seconds is None else f"{run.seconds:,.1f}")
         report = f"[report]({link(run.report, summary.folder)})" if run.report else ""
-        rows.append([*row, _Markdown(report)])
+        rows.append([*row, Markdown(report)])
     return header, rows
 
 
 def _to(run: Run, summary: Summary) -> str:
-    return _Markdown(f"[{_text(run.path.name)}]({link(run.path, summary.folder)}/)")
+    return Markdown(f"[{text(run.path.name)}]({link(run.path, summary.folder)}/)")
 
 
 def _log(run: Run, summary: Summary) -> str:
     if run.log is None:
         return ""
-    return _Markdown(f"[{run.log.name}]({link(run.log, summary.folder)})")
+    return Markdown(f"[{run.log.name}]({link(run.log, summary.folder)})")
 
 
 def _share(summary: Summary, share: float | None) -> str:
     return "" if share is None else summary.percent(share)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(map(_text, header)) + " |",
-        "|" + "---|" * len(header),
-        *("| " + " | ".join(map(_text, row)) + " |" for row in rows),
-    ]
-
-
-def _text(words: Any) -> str:
-    """A text on one line that Markdown shows as it is."""
-    if isinstance(words, _Markdown):
-        return words
-    text = " ".join(str(words).split())
-    return "".join(f"\\{sign}" if sign in _SIGNS else sign for sign in text)

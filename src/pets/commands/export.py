@@ -1,0 +1,41 @@
+"""`pets export`: a trained run in a form that other programs use without pets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from pets.config import ExportConfig
+from pets.validation import typed
+
+SCHEMA = ExportConfig
+
+
+def run(cfg: DictConfig) -> None:
+    """Write the run in every form that is asked for; each is checked on its held-out photos."""
+    config = typed(ExportConfig, cfg)
+    from pets.run_dir import RunDir
+
+    run_dir = RunDir.open_finished(config.run)
+
+    from pets.evaluation import load_run
+    from pets.export.as_onnx import need_packages
+    from pets.export.facts import facts_of
+    from pets.export.int8 import CALIBRATION
+    from pets.export.reference import reference_of
+    from pets.export.write import check_formats, export
+    from pets.lightning import quiet
+    from pets.memory import keep_freed_memory
+
+    quiet()
+    keep_freed_memory()
+    if "onnx" in config.formats:
+        need_packages()
+    trained = load_run(run_dir, config.ckpt)
+    out = Path(config.out) if config.out else run_dir.path / "export"
+    check_formats(config.formats, trained.model, out)
+    reference = reference_of(trained, config.data, CALIBRATION if config.int8 else 0)
+    facts = facts_of(reference, config.ckpt)
+    for name in config.formats:
+        export(name, out, facts, reference, config.int8)

@@ -1,0 +1,1 @@
+"""A trained run for programs that know nothing of pets: written, described and checked."""

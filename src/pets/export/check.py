@@ -1,0 +1,130 @@
+"""Whether an export does what the run's own network does: it is run, on the run's photos."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pets.errors import ExportError
+from pets.export.reference import Reference
+
+# Of two logits on the same picture; where logits are large, their float noise is so, too.
+TOLERANCE = 1e-4
+OF_LARGEST = 1e-5
+# Other libraries shrink photos by other rules, which moves probabilities a little: by 0.004 in
+# timm's transform (EfficientNet-Lite0, mean over 119 photos). What must not pass moves them more: a
+# crop without its margin by 0.06, the mean and deviation of other weights by 0.14, swapped channels
+# by 0.17.
+SHIFT = 0.03
+SCRIPT = "predict.py"
+
+# A process of its own in which there is no pets: what the export's script says of photo files.
+_RUN = """
+import runpy, sys
+sys.modules["pets"] = None
+import numpy
+from PIL import Image
+folder, names, out = sys.argv[1:]
+classifier = runpy.run_path(folder + "/predict.py")["Classifier"](folder)
+found = []
+files = open(names, encoding="utf-8").read().split("\\0")
+for start in range(0, len(files), 16):
+    photos = [Image.open(file) for file in files[start : start + 16]]
+    found.append(numpy.asarray(classifier.logits(photos)))
+numpy.save(out, numpy.concatenate(found))
+"""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Logits beside the run's own: on how many photos the first class is the same, the largest
+    difference of two logits, and by how much probability moved, mean over the photos."""
+
+    photos: int
+    same_class: int
+    logits: float
+    shift: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """An export beside its run: on the same pictures, and from photo files by its own script.
+
+    `largest` is the largest logit of the run, `allowed` how far another may be from it on the same
+    pictures.
+    """
+
+    split: str
+    largest: float
+    allowed: float
+    pictures: Agreement
+    files: Agreement
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as `check.json` has them."""
+        return asdict(self) | {"allowed_shift": SHIFT}
+
+
+def check(folder: Path, name: str, reference: Reference) -> Check:
+    """Run an export on the reference's photos. Raises ExportError where it does not run, or not do
+    as the run does."""
+    script = runpy.run_path(str(folder / SCRIPT))["Classifier"](folder)
+    pictures = [
+        torch.from_numpy(np.asarray(script.logits_of(batch)))
+        for batch in reference.pixels(words=name)
+    ]
+    ours = reference.logits
+    largest, same = float(ours.abs().max()), agreement(ours, torch.cat(pictures))
+    allowed = max(TOLERANCE, OF_LARGEST * largest)
+    # Not `>`: what is no number agrees with nothing.
+    if not same.logits <= allowed:
+        raise ExportError(
+            f"to={name}: refused, its logits differ from the run's by up to {same.logits:.2g} on "
+            f"the same pictures (allowed {allowed:.2g}), and {_others(same)} get another class"
+        )
+    by_file = agreement(ours, _in_a_process_of_its_own(folder, name, reference))
+    if not by_file.shift <= SHIFT:
+        raise ExportError(
+            f"to={name}: refused, from photo files its probabilities differ from the run's by "
+            f"{by_file.shift:.2g} (mean, allowed {SHIFT:g}), and {_others(by_file)} get another "
+            "class: photos are not prepared as in training"
+        )
+    return Check(reference.split, largest, allowed, same, by_file)
+
+
+def agreement(ours: Tensor, theirs: Tensor) -> Agreement:
+    """Of two tables of logits (N, classes)."""
+    shift = (ours.softmax(1) - theirs.softmax(1)).abs().sum(1).mean() / 2
+    return Agreement(
+        photos=len(ours),
+        same_class=int((ours.argmax(1) == theirs.argmax(1)).sum()),
+        logits=float((ours - theirs).abs().max()),
+        shift=float(shift),
+    )
+
+
+def _others(found: Agreement) -> str:
+    return f"{found.photos - found.same_class:,} of {found.photos:,} photos"
+
+
+def _in_a_process_of_its_own(folder: Path, name: str, reference: Reference) -> Tensor:
+    with TemporaryDirectory() as place:
+        names, out = Path(place, "names"), Path(place, "logits.npy")
+        names.write_text("\0".join(str(file.resolve()) for file in reference.files), "utf-8")
+        words = [sys.executable, "-I", "-c", _RUN, str(folder.resolve()), str(names), str(out)]
+        ended = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            last = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise ExportError(
+                f"to={name}: refused, its {SCRIPT} does not run without pets ({last})"
+            )
+        return torch.from_numpy(np.load(out))

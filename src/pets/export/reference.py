@@ -1,0 +1,104 @@
+"""The photos that an export is checked on, and what the run's own network says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from pets.config import RunDataConfig
+from pets.data.dataset import PhotoDataset, PhotoFiles
+from pets.data.module import worker_options
+from pets.data.photos import Photo
+from pets.data.splits import TEST, TRAIN, VALID
+from pets.data.transforms import CentreCrop, normalize
+from pets.errors import DataError, RunError, some
+from pets.evaluation import Trained, photos_of_run
+from pets.interpret.interpretation import Interpretation
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A trained run's network on its own photos, on the CPU and in float32, as exports run.
+
+    `split` is what is checked on: the validation photos, or the test photos where there are none.
+    """
+
+    trained: Trained
+    root: Path
+    split: str
+    rows: list[Photo]
+    training: list[Photo]
+    batch_size: int
+    num_workers: int | str
+
+    @property
+    def files(self) -> list[Path]:
+        """The photos that are checked on."""
+        return [self.root / row.path for row in self.rows]
+
+    def pixels(self, rows: list[Photo] | None = None, words: str = "") -> Iterator[Tensor]:
+        """Batches of pictures (B, 3, h, w), uint8, resized and cropped as the network sees them;
+        of the photos that are checked on, or of others of the run. `words` name the progress."""
+        model, shown = self.trained.model, self.rows if rows is None else rows
+        files = PhotoFiles([self.root / row.path for row in shown])
+        cropped = PhotoDataset(files, [0] * len(shown), CentreCrop(model.size, model.preprocess))
+        workers = worker_options("auto" if self.num_workers == "auto" else int(self.num_workers))
+        with tqdm(total=len(shown), unit="photo", desc=words, leave=False, disable=None) as bar:
+            for batch, _ in DataLoader(cropped, self.batch_size, **workers):
+                yield batch
+                bar.update(len(batch))
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Of the photos that are checked on, (N, classes)."""
+        model = self.trained.model
+        prepared = normalize(model.preprocess)
+        with torch.inference_mode():
+            found = [model(prepared(batch)) for batch in self.pixels(words="the run")]
+        return torch.cat(found)
+
+    @cached_property
+    def predictions(self) -> Interpretation:
+        """The same as a table, with labels."""
+        return Interpretation.of_arrays(
+            [row.path for row in self.rows],
+            [row.split for row in self.rows],
+            [row.label for row in self.rows],
+            self.logits.double().log_softmax(1).numpy(),
+            self.trained.model.classes,
+        )
+
+
+def reference_of(trained: Trained, data: RunDataConfig, calibration: int = 0) -> Reference:
+    """The photos as they lie now, and as many training photos for `calibration`, of all classes.
+
+    Raises DataError where photos are gone, RunError where the run held none out.
+    """
+    config = trained.config.data
+    photos = photos_of_run(trained.run, data.root or config.root, missing="say")
+    split = VALID if photos.of(VALID) else TEST
+    rows, training = photos.of(split), photos.of(TRAIN)
+    if calibration:
+        # The table is in the order of paths: an even stride takes from all of it.
+        training = training[:: max(len(training) // calibration, 1)]
+    training = training[:calibration]
+    if not rows:
+        raise RunError(
+            f"{trained.run.path}: held no photos out, so that no export can be checked; expected "
+            "a run with validation or test photos (data.valid_pct)"
+        )
+    gone = set(photos.missing) & {row.path for row in [*rows, *training]}
+    if gone:
+        raise DataError(
+            f"{photos.root}: {len(gone):,} of the photos that check the export are not there "
+            f"({some(sorted(gone))}); say where they lie now with data.root=..."
+        )
+    size = data.batch_size or config.batch_size
+    return Reference(trained, photos.root, split, rows, training, size, data.num_workers)

@@ -1,0 +1,56 @@
+"""Names what is on photos: python predict.py photo.jpg ...
+
+The model is beside this file, in the layout of the Hugging Face hub: config.json and
+model.safetensors, which timm loads. It needs timm (1.0.16 or newer) and pillow.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import timm
+import timm.data
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2 import functional as VF
+
+
+class Classifier:
+    """The trained network of a folder, ready to name photos."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.network: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        own: Any = self.network.pretrained_cfg
+        self.classes: list[str] = list(own["label_names"])
+        about = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+        self.temperature: float = about["pets"]["temperature"]
+        data: Any = timm.data
+        self.config = data.resolve_model_data_config(self.network)
+        self.transform = data.create_transform(**self.config, is_training=False)
+
+    @torch.inference_mode()
+    def logits_of(self, pictures: Tensor) -> Tensor:
+        """Of uint8 pictures (B, 3, h, w) to (B, classes)."""
+        values = VF.to_dtype(pictures, torch.float32, scale=True)
+        return self.network(VF.normalize(values, self.config["mean"], self.config["std"]))
+
+    @torch.inference_mode()
+    def logits(self, photos: list[Image.Image]) -> Tensor:
+        """Of photos of any size, (B, classes), through timm's own transform."""
+        upright = [ImageOps.exif_transpose(photo).convert("RGB") for photo in photos]
+        return self.network(torch.stack([self.transform(photo) for photo in upright]))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(B, classes), at the temperature that fitted the validation photos."""
+        return (logits / self.temperature).softmax(dim=1)
+
+
+if __name__ == "__main__":
+    classifier = Classifier(Path(__file__).parent)
+    for name in sys.argv[1:]:
+        with Image.open(name) as photo:
+            found = classifier.probabilities(classifier.logits([photo]))[0].tolist()
+        best = sorted(zip(found, classifier.classes, strict=True), reverse=True)[:3]
+        print(name, *(f"{label} {100 * share:.1f} %" for share, label in best), sep="  ")

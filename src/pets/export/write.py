@@ -1,0 +1,106 @@
+"""From a trained run to folders that are whole, described and checked, or not there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from pets.atomic import folder_atomically
+from pets.config import ExportFormat
+from pets.errors import ConfigError, ExportError
+from pets.export import as_hub, as_onnx, as_safetensors
+from pets.export.card import card
+from pets.export.check import SCRIPT, Check, check
+from pets.export.facts import Facts
+from pets.export.int8 import FILE, Quantised, quantise
+from pets.export.reference import Reference
+from pets.models.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+_MARK = "check.json"  # an export's folder has it, and only such a one is replaced
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a form is written; `check` refuses networks that it cannot express, before anything is
+    read or written."""
+
+    write: Callable[[Path, Facts], None]
+    check: Callable[[Classifier], None]
+
+
+def _any_network(model: Classifier) -> None:
+    """What torch cannot express shows when it is tried."""
+
+
+_FORMATS: dict[ExportFormat, Format] = {
+    "safetensors": Format(as_safetensors.write, as_safetensors.check),
+    "onnx": Format(as_onnx.write, _any_network),
+    "hub": Format(as_hub.write, as_hub.check),
+}
+
+
+def check_formats(formats: list[ExportFormat], model: Classifier, out: Path) -> None:
+    """Raises ExportError for a network that one of the formats cannot express, and ConfigError
+    where a folder has something else in its place."""
+    for name in formats:
+        _FORMATS[name].check(model)
+        place = out / name
+        if place.exists() and not (place / _MARK).is_file():
+            raise ConfigError(
+                f"out={out}: {place} is there and is no export; expected a new folder, or one that "
+                "an export may replace"
+            )
+
+
+def export(name: ExportFormat, out: Path, facts: Facts, reference: Reference, int8: bool) -> None:
+    """Write, check and describe `out/<name>`; it is there when all of that went well.
+
+    Raises ExportError where it does not do as the run does, or cannot be written.
+    """
+    try:
+        found, small = _whole(name, out / name, facts, reference, int8)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ExportError(f"{out / name}: cannot be written ({reason})") from error
+    _say(name, out / name, found, small)
+
+
+def _whole(
+    name: ExportFormat, place: Path, facts: Facts, reference: Reference, int8: bool
+) -> tuple[Check, Quantised | None]:
+    with folder_atomically(place) as folder:
+        _FORMATS[name].write(folder, facts)
+        with as_file(files("pets.export.scripts") / f"{name}.py") as script:
+            shutil.copyfile(script, folder / SCRIPT)
+        found = check(folder, name, reference)
+        small = quantise(folder, reference) if int8 and name == "onnx" else None
+        (folder / "README.md").write_text(card(name, facts, found, small), encoding="utf-8")
+        values = {"format": name, **found.as_dict(), "int8": small and small.as_dict()}
+        for file in folder.iterdir():
+            shutil.copymode(folder / "README.md", file)  # safetensors are made for the owner alone
+        (folder / _MARK).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return found, small
+
+
+def _say(name: str, place: Path, found: Check, small: Quantised | None) -> None:
+    same, by_file = found.pictures, found.files
+    log.info("%s  %s", name, place)
+    log.info(
+        "  same pictures: %s of %s %s photos get the same class, logits differ by up to %.1e",
+        f"{same.same_class:,}", f"{same.photos:,}", found.split, same.logits,
+    )  # fmt: skip
+    log.info(
+        "  from photo files, without pets: %s of %s, logits by up to %.1e, probabilities by %.1e",
+        f"{by_file.same_class:,}", f"{by_file.photos:,}", by_file.logits, by_file.shift,
+    )  # fmt: skip
+    if small is not None and small.kept:
+        log.info("  %s: %s", FILE, small.words)
+    elif small is not None:
+        log.warning("  int8 is not worth it here, the float model stands alone: %s", small.words)

