@@ -25,7 +25,7 @@ from pets.interpret.observe import Observed, Observer, observe
 from pets.interpret.rows import Floats
 from pets.interpret.seen import SeenPhotos
 from pets.interpret.suspects import find_suspects, held_out_probabilities, suspects_table
-from pets.interpret.views import NAMES, Views
+from pets.data.views import NAMES, Views
 from pets.lightning import trainer
 
 log = logging.getLogger(__name__)
