@@ -13,6 +13,7 @@ _FLAGS_WITH_A_VALUE = (
     "--config-dir", "-cd", "--info", "-i", "--experimental-rerun",
 )  # fmt: skip
 
+
 def in_full(command: str, words: Sequence[str]) -> list[str]:
     """The words of a command line, what is short among them as Hydra needs it."""
     if command == "predict" and {"-m", "--multirun"} & set(words):

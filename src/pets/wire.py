@@ -221,7 +221,7 @@ def from_writer(make: Callable[[], Value]) -> Value:
 
 
 def from_all(value: Value) -> list[Value]:
-    """The values of all ranks, on every rank, in their order; returns when all have given theirs."""
+    """The values of all ranks, on every rank, in their order; it waits for all of them."""
     return [value] if _wire is None else _wire.gather(value)
 
 

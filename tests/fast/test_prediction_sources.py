@@ -73,7 +73,9 @@ def test_globs(tree: Path, glob: str, expected: list[str]) -> None:
     assert composed("run=x", word, name="predict").source == glob
 
 
-@pytest.mark.parametrize("name", ["a b.jpg", "it's=1.jpg", "(1),{2}.jpg", "x;y&z.jpg", "日.jpg", "12", "a,b"])
+@pytest.mark.parametrize(
+    "name", ["a b.jpg", "it's=1.jpg", "(1),{2}.jpg", "x;y&z.jpg", "日.jpg", "12", "a,b"]
+)
 def test_a_photo_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
     words = in_full("predict", ["run=x", f"source={name}", f"out={name}/", "--cfg", "job"])
     config = composed(*words[:3], name="predict")

@@ -15,12 +15,12 @@ CONTEXT.set_forkserver_preload(["pets.sweep.warm"])
 
 
 class Running:
-    """A command that has begun."""
+    """A command that has begun; `given` is its standard input."""
 
-    def __init__(self, words: Sequence[str], folder: Path) -> None:
+    def __init__(self, words: Sequence[str], folder: Path, given: Path | None = None) -> None:
         self.words, self._place = list(words), tempfile.TemporaryDirectory()
         self._screen = Path(self._place.name, "out"), Path(self._place.name, "err")
-        arguments = (self.words, folder, *self._screen, dict(os.environ))
+        arguments = (self.words, folder, *self._screen, dict(os.environ), given)
         self._process = CONTEXT.Process(target=_main, args=arguments)
         self._process.start()
         assert self._process.pid is not None
@@ -35,23 +35,24 @@ class Running:
         return subprocess.CompletedProcess(self.words, self._process.exitcode, out, err)
 
 
-def start(words: Sequence[str], folder: Path) -> Running:
-    """`python -m pets <words>` in a folder, not waited for."""
-    return Running(words, folder)
-
-
 def pets(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """As `python -m pets <words>` in a folder: its exit code, standard output and error."""
-    return start(words, folder).end()
+    return Running(words, folder).end()
 
 
-def _main(words: list[str], folder: Path, out: Path, err: Path, env: dict[str, str]) -> None:
+def _main(
+    words: list[str], folder: Path, out: Path, err: Path, env: dict[str, str], given: Path | None
+) -> None:
     os.environ.clear()
     os.environ |= env
     os.chdir(folder)
     for number, file in ((1, out), (2, err)):
         with file.open("wb") as stream:
             os.dup2(stream.fileno(), number)
+    if given is not None:
+        with given.open("rb") as stream:
+            os.dup2(stream.fileno(), 0)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.argv = ["pets", *words]

@@ -66,7 +66,7 @@ def test_stopped_killed_and_resumed(
     words = ["predict", f"run={trained}", "source=list.txt", "shard=10", "batch_size=4"]
     parts = pets.folder / ".p.csv.parts"
 
-    running = forked.start([*words, "out=p.csv"], pets.folder)
+    running = forked.Running([*words, "out=p.csv"], pets.folder)
     to_end.append(running.pid)
     wait_for(parts / "part-000001.parquet")
     os.kill(running.pid, signal.SIGTERM)
@@ -80,7 +80,7 @@ def test_stopped_killed_and_resumed(
     first = (parts / "part-000000.parquet").stat().st_mtime_ns
     stuck.free(25)
 
-    running = forked.start([*words, "out=p.csv"], pets.folder)
+    running = forked.Running([*words, "out=p.csv"], pets.folder)
     to_end.append(running.pid)
     wait_for(parts / "part-000003.parquet")
     assert "another process is writing to .p.csv.parts" in pets.one_line(*words, "out=p.csv")
@@ -108,7 +108,10 @@ def test_two_ranks_share_the_work(trained: Path, pets: Pets, drawn: Path) -> Non
     assert "60 photos in" in both.said(0)
     assert "60 of 60 photos named, written to both" in both.said(0)
     pets(*words, "out=one.parquet")
-    one, shared = pd.read_parquet(pets.folder / "one.parquet"), pd.read_parquet(pets.folder / "both")
+    one, shared = (
+        pd.read_parquet(pets.folder / "one.parquet"),
+        pd.read_parquet(pets.folder / "both"),
+    )
     assert len(list((pets.folder / "both").glob("*.parquet"))) == 9
     assert shared[["file", "prediction"]].equals(one[["file", "prediction"]])
     numbers = one.columns[2:-1]
@@ -172,9 +175,7 @@ def temperature_of(run: Path) -> float:
     return float(read_checkpoint(run / "checkpoints/last.ckpt")["pets"]["temperature"])
 
 
-def test_photos_inside_a_zip_file_are_those_outside(
-    trained: Path, pets: Pets, drawn: Path
-) -> None:
+def test_photos_inside_a_zip_file_are_those_outside(trained: Path, pets: Pets, drawn: Path) -> None:
     files = sorted((drawn / "images").glob("*.jpg"))[:12]
     with zipfile.ZipFile(pets.folder / "photos.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
@@ -198,19 +199,19 @@ def test_photos_inside_a_zip_file_are_those_outside(
     assert inside.loc[:11, columns[0]].tolist() == outside[columns[0]].tolist()
 
 
-def test_a_list_on_standard_input(
-    trained: Path, pets: Pets, drawn: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_list_on_standard_input(trained: Path, pets: Pets, drawn: Path) -> None:
     photo = sorted((drawn / "images").glob("*.jpg"))[0]
-    (pets.folder / "said").write_text(f"{photo}\nnone.jpg\n")
-    words = f"run={trained} source=- top_k=2 temperature=2 device=cpu"
-    code = os.system(
-        f"cd {pets.folder} && {shutil.which('python')} -m pets predict {words} out=p.csv < said"
-    )
-    assert code == 0, capfd.readouterr()
+    given = pets.folder / "given"
+    given.write_text(f"{photo}\nnone.jpg\n")
+    words = ["predict", f"run={trained}", "source=-", "out=p.csv", "top_k=2", "top=5"]
+    found = forked.Running(words, pets.folder, given).end()
+    assert found.returncode == 0, found.stderr
+    assert "1 of 2 photos named, written to p.csv" in found.stdout
     frame = pd.read_csv(pets.folder / "p.csv")
     assert frame.file.tolist() == [str(photo), "none.jpg"]
     assert frame.error[1] == "none.jpg: no such photo"
+    runner_up = f"{frame.prediction_2[0]} {100 * frame.probability_2[0]:.1f} %"
+    assert found.stdout.splitlines()[1].endswith(runner_up)
 
 
 def test_what_predict_refuses(trained: Path, pets: Pets, drawn: Path) -> None:

@@ -23,9 +23,7 @@ class UnreadableImage(DataError):
     """A file that is no image, is damaged, cut short or too large."""
 
 
-def open_rgb(
-    path: Path | str, opened: Callable[[str], BinaryIO] | None = None
-) -> Image.Image:
+def open_rgb(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) -> Image.Image:
     """The photo as a loaded RGB image, upright. `opened` opens one that is no local file.
 
     The format is found from the content, not from the name. The EXIF orientation is applied;

@@ -25,7 +25,7 @@ def log_mean(logits: Tensor, views: int) -> Tensor:
     """Logits (B * views, classes) to the log-probabilities (B, classes), in doubles, of the mean of
     every photo's views."""
     # In doubles: a mean over views of very small probabilities is not zero.
-    logs = logits.double().log_softmax(1).unflatten(0, (-1, views))
+    logs = logits.double().log_softmax(1).reshape(-1, views, logits.shape[1])
     return logs.logsumexp(1) - math.log(views)
 
 

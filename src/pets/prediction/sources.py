@@ -107,9 +107,10 @@ def _after(parts: list[str], places: set[int], entry: Entry) -> set[int]:
         if parts[place] == _ANY_DEPTH:
             if not entry.link and not entry.name.startswith("."):
                 found.add(place)
-        elif fnmatch(entry.name, parts[place]):
-            if not entry.name.startswith(".") or parts[place].startswith("."):
-                found.add(place + 1)
+        elif fnmatch(entry.name, parts[place]) and (
+            not entry.name.startswith(".") or parts[place].startswith(".")
+        ):
+            found.add(place + 1)
     return _closed(parts, found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ def name_photos(
 
 def _batches(
     network: Network, blocks: Iterable[Block], size: int, names: tuple[str, ...], threads: int
-) -> Iterator[_Batch]:
+) -> Generator[_Batch]:
     """Batches whose photos are being read, with others behind them."""
     model = network.model
     views = Views(names, model.size, model.preprocess)

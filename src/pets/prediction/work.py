@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from pets.callbacks.speed import Speed
 from pets.cores import available_cores
-from pets.errors import ConfigError, DataError, RankError
+from pets.errors import ConfigError, DataError
 from pets.prediction.blocks import Block, blocks
 from pets.prediction.joining import WRITERS, join
-from pets.prediction.shards import About, Shards
+from pets.prediction.shards import Shards
 from pets.prediction.sources import Source
 from pets.prediction.stream import Named, Network, name_photos
 from pets.prediction.table import schema, table_of
@@ -156,9 +156,7 @@ def _pass(
     fingerprints: list[str] = []
     before = 0
     total = source.total if here.world == 1 else None
-    with tqdm(
-        total=total, unit="photo", leave=False, disable=None if here.writer else True
-    ) as bar:
+    with tqdm(total=total, unit="photo", leave=False, disable=None if here.writer else True) as bar:
 
         def to_do() -> Iterator[Block]:
             nonlocal before
