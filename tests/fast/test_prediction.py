@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, DataError
+from pets.prediction.output import Out
 from pets.prediction.sources import find_source
 from pets.prediction.stream import Network
 from pets.prediction.table import table_of
-from pets.prediction.work import Done, How, Out, predict
+from pets.prediction.work import Done, How, predict
 
 CLASSES = ["red", "green", "error"]
 HOW = How(

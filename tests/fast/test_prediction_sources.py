@@ -173,6 +173,19 @@ def test_sources_that_are_none(
         find_source(source)
 
 
+def test_a_folder_that_is_gone_on_the_way(tree: Path) -> None:
+    walk = iter(find_source("photos"))
+    assert next(walk) == "photos/.secret/1.jpg"
+    for file in sorted((tree / "photos/b").rglob("*"), reverse=True):
+        if file.is_dir() and not file.is_symlink():
+            file.rmdir()
+        else:
+            file.unlink()
+    (tree / "photos/b").rmdir()
+    with pytest.raises(DataError, match=r"^photos/b: cannot be read \(No such file"):
+        list(walk)
+
+
 def test_a_protocol_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(DataError, match=r"gs://\.\.\.: the package that reads it .*gcsfs"):

@@ -42,9 +42,10 @@ def _predict(config: PredictConfig) -> None:
     from pets.evaluation import load_run
     from pets.lightning import quiet
     from pets.memory import keep_freed_memory
+    from pets.prediction.output import Out
     from pets.prediction.sources import find_source
     from pets.prediction.stream import Network
-    from pets.prediction.work import Out, device_of, predict
+    from pets.prediction.work import device_of, predict
 
     quiet()
     begin_rank()

@@ -6,8 +6,10 @@ An address is a path, or a URL as fsspec has them: `s3://bucket/cats/1.jpg`, or
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple
 
@@ -68,9 +70,9 @@ def is_file(address: str) -> bool:
 
 
 def entries(folder: str) -> list[Entry]:
-    """What lies in a folder, by name. Raises OSError or DataError where it cannot be read."""
+    """What lies in a folder, by name. Raises DataError where it cannot be read."""
     if not remote(folder):
-        with os.scandir(folder or ".") as found:
+        with reading(folder), os.scandir(folder or ".") as found:
             return sorted(
                 Entry(e.name, e.is_dir(), e.is_dir() and e.is_symlink())
                 for e in found
@@ -85,6 +87,15 @@ def entries(folder: str) -> list[Entry]:
         if info["name"].strip("/") != path.strip("/")  # a bucket's mark of the folder itself
     }
     return sorted(Entry(name, folder) for name, folder in names.items())
+
+
+@contextlib.contextmanager
+def reading(address: str) -> Iterator[None]:
+    """Raises DataError where a local folder or list cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{address}: cannot be read ({error.strerror or error})") from error
 
 
 def _parts(address: str) -> tuple[str, str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from pets.data.images import SUFFIXES
 from pets.errors import DataError
-from pets.prediction.addresses import Entry, entries, is_file, is_folder, joined, remote
+from pets.prediction.addresses import Entry, entries, is_file, is_folder, joined, reading, remote
 from pets.ranks import ranks
 
 STDIN = "-"
@@ -127,12 +127,12 @@ def _closed(parts: list[str], places: Iterable[int]) -> set[int]:
 
 def _from_list(file: Path) -> Source:
     def walk() -> Iterator[str]:
-        with file.open("rb") as stream:
+        with reading(str(file)), file.open("rb") as stream:
             for line in _lines(stream, f"source={file}"):
                 here = remote(line) or Path(line).exists()
                 yield line if here else str(file.parent / line)
 
-    with file.open("rb") as stream:
+    with reading(str(file)), file.open("rb") as stream:
         total = sum(1 for _ in _lines(stream, f"source={file}"))
     if not total:
         raise DataError(f"source={file}: the list is empty; expected a path a line")

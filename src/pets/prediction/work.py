@@ -7,19 +7,18 @@ import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pets.callbacks.speed import Speed
 from pets.cores import available_cores
 from pets.errors import ConfigError, DataError
 from pets.prediction.blocks import Block, blocks
-from pets.prediction.joining import WRITERS, join
+from pets.prediction.joining import join
+from pets.prediction.output import Out, hold, writing
 from pets.prediction.shards import Shards
 from pets.prediction.sources import Source
 from pets.prediction.stream import Named, Network, name_photos
@@ -47,35 +46,6 @@ class How:
 
 
 @dataclass(frozen=True)
-class Out:
-    """One file, or with `folder` a folder of shards that stay."""
-
-    path: Path
-    folder: bool
-
-    @classmethod
-    def of(cls, words: str) -> Out:
-        """What `out` means: a folder where it ends in a slash or has no suffix. Raises ConfigError
-        for a file of another format."""
-        path = Path(words)
-        suffix = path.suffix.lower()
-        if words.endswith("/") or not suffix or (path.is_dir() and suffix not in WRITERS):
-            return cls(path, True)
-        if suffix not in WRITERS:
-            raise ConfigError(
-                f"out={words}: unknown format; expected {', '.join(WRITERS)}, or a folder: {words}/"
-            )
-        if path.is_dir():
-            raise ConfigError(f"out={words}: is a folder; for shards in it: out={words}/")
-        return cls(path, False)
-
-    @property
-    def shards(self) -> Path:
-        """Where the shards lie: beside a file, until it is whole."""
-        return self.path if self.folder else self.path.with_name(f".{self.path.name}.parts")
-
-
-@dataclass(frozen=True)
 class Done:
     """What came of it: photos, those that could not be read, those of them that were there already;
     the first rows and the first reasons; how fast, over all ranks."""
@@ -96,8 +66,8 @@ def predict(network: Network, source: Source, out: Out, how: How, shown: int) ->
     DataError where the source changed meanwhile.
     """
     shards = Shards(out.shards, how.settings)
-    with _writing(out), contextlib.ExitStack() as held:
-        from_writer(lambda: _hold(out.shards, held))
+    with writing(out), contextlib.ExitStack() as held:
+        from_writer(lambda: hold(out.shards, held))
         try:
             fingerprints, before, speed = _pass(network, source, shards, how)
         except Stopped as stopped:
@@ -208,27 +178,6 @@ def _looked_through(shards: Shards, fingerprints: list[str], shown: int) -> Done
             errors = shards.table(index)["error"].drop_null().to_pylist()
             problems += errors[: shown - len(problems)]
     return Done(photos, unreadable, 0, rows, problems, Speed())
-
-
-def _hold(folder: Path, held: contextlib.ExitStack) -> None:
-    """Keep other commands out of the folder, which is made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        held.enter_context(FileLock(folder / ".lock", timeout=0))
-        held.callback((folder / ".lock").unlink, missing_ok=True)
-    except Timeout as error:
-        raise ConfigError(f"out: another process is writing to {folder}") from error
-
-
-@contextlib.contextmanager
-def _writing(out: Out) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        kept = out.shards.is_dir() and any(out.shards.glob("part-*"))
-        more = "; what is finished is kept, the same command goes on" if kept else ""
-        raise ConfigError(f"out={out.path}: cannot be written ({reason}){more}") from error
 
 
 def _say_how_to_go_on(stopped: Stopped, shards: Shards, how: How) -> None:
