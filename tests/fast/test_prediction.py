@@ -44,12 +44,12 @@ class Colours(nn.Module):
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Eight: 0.png is the reddest, 7.png the bluest; the left half of each is black."""
+    """Eight: 0.png is the reddest, 7.png the bluest; the left quarter of each is black."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     for number in range(8):
         image = Image.new("RGB", (16, 8))
-        image.paste((255 - 30 * number, 40, 30 * number), (8, 0, 16, 8))
+        image.paste((255 - 30 * number, 40, 30 * number), (4, 0, 16, 8))
         image.save(tmp_path / f"photos/{number}.png")
     return tmp_path / "photos"
 
@@ -88,8 +88,8 @@ def test_every_format_holds_the_same_rows(photos: Path) -> None:
     assert table[3]["error"] == "photos/3.png: cannot be read as an image (not a known format)"
     assert done.problems == [table[3]["error"]]
     assert table[3]["red"] == ""
-    # The right half of the photo is (255, 40, 0): of the network's square a half.
-    expected = torch.tensor([255 / 510, 40 / 510, 0]).double().softmax(0)
+    # The middle of the photo, which the network sees, is (255, 40, 0).
+    expected = torch.tensor([1, 40 / 255, 0]).double().softmax(0)
     first = [float(table[0][c]) for c in ("red", "green", "class:error")]
     assert first == pytest.approx(expected.tolist(), abs=1e-3)
     assert table[0]["probability"] == table[0]["red"]
@@ -124,7 +124,7 @@ def test_the_best_few_in_the_place_of_all_classes(photos: Path) -> None:
 
 
 def test_the_mean_of_views_and_the_temperature(photos: Path) -> None:
-    """The whole photo's left half is dark, so that its logits are others than the centre's."""
+    """The whole photo is darker than its centre, so that its logits are others."""
     _, seen = named("four.csv", with_settings(tta=4))
     assert seen == 32
     named("one.csv")
@@ -138,6 +138,7 @@ def test_the_mean_of_views_and_the_temperature(photos: Path) -> None:
     with Image.open("photos/0.png") as photo:
         whole = np.asarray(photo).mean((0, 1)) / 255
     other = torch.tensor(whole).softmax(0).numpy()
+    assert abs(one[0] - other).max() > 0.03
     assert four[0] == pytest.approx((one[0] + other) / 2, abs=2e-3)
     assert cold == pytest.approx((four**4) / (four**4).sum(1, keepdims=True), abs=1e-12)
 
