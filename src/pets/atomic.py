@@ -27,6 +27,21 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         raise
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write to inside the block, in the place of `path` after it; nothing is left of it
+    where the block fails."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def copy_atomically(source: Path, target: Path) -> None:
     """Make `target` the same file as `source` in one step; a link where the disk can do that."""
     part = target.with_name(f".{target.name}.part")

@@ -33,11 +33,14 @@ COMMANDS = {
     "find-lr": ("pets.commands.find_lr", "the learning rate that suits a network at this moment"),
     "eval": ("pets.commands.evaluate", "measure a trained run on one of its splits"),
     "interpret": ("pets.commands.interpret", "what a trained run gets wrong, and why: one page"),
-    "predict": ("pets.commands.predict", "name what is on a photo, a folder or a list of photos"),
+    "predict": ("pets.commands.predict", "name what is on a photo, or on a million of them"),
     "export": ("pets.commands.export", "a trained run for torch, onnxruntime or timm alone"),
     "summarize": ("pets.commands.summarize", "what the runs of a sweep say together: one page"),
     "cache": ("pets.commands.cache", "list or clear what has been computed once and kept"),
 }
+
+# Those that several processes share, one a device.
+_SEVERAL = ("train", "predict")
 
 _RANK_0_FIRST = 10  # seconds
 
@@ -109,7 +112,7 @@ def run_command(name: str, arguments: list[str]) -> None:
     module = import_module(COMMANDS[name][0])
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
     try:
-        if name != "train":
+        if name not in _SEVERAL:
             check_alone(name)
         elif {"-m", "--multirun"} & set(arguments):
             check_alone("train -m")

@@ -16,6 +16,8 @@ _FLAGS_WITH_A_VALUE = (
 
 def in_full(command: str, words: Sequence[str]) -> list[str]:
     """The words of a command line, what is short among them as Hydra needs it."""
+    if command == "predict" and {"-m", "--multirun"} & set(words):
+        return list(words)  # commas are choices there
     return [
         _in_full(command, word, before) for word, before in zip(words, ["", *words], strict=False)
     ]
@@ -30,6 +32,10 @@ def _in_full(command: str, word: str, before: str) -> str:
     other = re.match(r"[-+~]|[\w.]+=", word)
     if command == "summarize" and (not other or (word[0] not in "-+~" and Path(word).is_dir())):
         return f"sweep={_quoted(word)}"
+    # A path or glob, and no number, list or choice; what is written as Hydra's stays that.
+    path = re.fullmatch(r"(source|out)=((?!null$|['\"]|.*\$\{).+)", word, re.DOTALL)
+    if command == "predict" and path:
+        return f"{path[1]}={_quoted(path[2])}"
     return re.sub("^precompute=", "precompute.enabled=", word)
 
 

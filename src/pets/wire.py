@@ -220,6 +220,11 @@ def from_writer(make: Callable[[], Value]) -> Value:
     return _wire.from_writer(make() if _wire.here.writer else None)  # type: ignore[return-value]
 
 
+def from_all(value: Value) -> list[Value]:
+    """The values of all ranks, on every rank, in their order; it waits for all of them."""
+    return [value] if _wire is None else _wire.gather(value)
+
+
 def in_turn(make: Callable[[], Value]) -> Value:
     """`make()`, on one rank of each machine first, then on the others, who find what was made."""
     if _wire is None:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from pets.data.transforms import CentreCrop, Preprocess
+from pets.data.views import NAMES, Views
 from pets.interpret.gradcam import GradCam
-from pets.interpret.views import NAMES, Views
 from pets.models.body import Body
 from pets.models.heads import ConcatPoolHead, LinearHead
 from pets.models.weights import empty_network

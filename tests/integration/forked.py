@@ -14,26 +14,45 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["pets.sweep.warm"])
 
 
+class Running:
+    """A command that has begun; `given` is its standard input."""
+
+    def __init__(self, words: Sequence[str], folder: Path, given: Path | None = None) -> None:
+        self.words, self._place = list(words), tempfile.TemporaryDirectory()
+        self._screen = Path(self._place.name, "out"), Path(self._place.name, "err")
+        arguments = (self.words, folder, *self._screen, dict(os.environ), given)
+        self._process = CONTEXT.Process(target=_main, args=arguments)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def end(self) -> subprocess.CompletedProcess[str]:
+        """Wait for it: its exit code, standard output and error."""
+        self._process.join()
+        assert self._process.exitcode is not None
+        out, err = (file.read_text() if file.exists() else "" for file in self._screen)
+        self._place.cleanup()
+        return subprocess.CompletedProcess(self.words, self._process.exitcode, out, err)
+
+
 def pets(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """As `python -m pets <words>` in a folder: its exit code, standard output and error."""
-    with tempfile.TemporaryDirectory() as place:
-        screen = Path(place, "out"), Path(place, "err")
-        arguments = (list(words), folder, *screen, dict(os.environ))
-        process = CONTEXT.Process(target=_main, args=arguments)
-        process.start()
-        process.join()
-        assert process.exitcode is not None
-        out, err = (file.read_text() if file.exists() else "" for file in screen)
-    return subprocess.CompletedProcess(list(words), process.exitcode, out, err)
+    return Running(words, folder).end()
 
 
-def _main(words: list[str], folder: Path, out: Path, err: Path, env: dict[str, str]) -> None:
+def _main(
+    words: list[str], folder: Path, out: Path, err: Path, env: dict[str, str], given: Path | None
+) -> None:
     os.environ.clear()
     os.environ |= env
     os.chdir(folder)
     for number, file in ((1, out), (2, err)):
         with file.open("wb") as stream:
             os.dup2(stream.fileno(), number)
+    if given is not None:
+        with given.open("rb") as stream:
+            os.dup2(stream.fileno(), 0)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.argv = ["pets", *words]

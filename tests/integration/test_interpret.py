@@ -137,8 +137,8 @@ def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, dr
 
     from pets.data.images import open_rgb
     from pets.data.transforms import normalize, to_tensor
+    from pets.data.views import NAMES, Views
     from pets.evaluation import load_run
-    from pets.interpret.views import NAMES, Views
     from pets.run_dir import RunDir
 
     model = load_run(RunDir.open(studied)).model

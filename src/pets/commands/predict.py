@@ -1,19 +1,23 @@
-"""`pets predict`: name what is on a photo, in a folder, or in a list of photos."""
+"""`pets predict`: name what is on a photo, in a folder, or on any number of photos."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from pets.config import PredictConfig
 from pets.errors import ConfigError, DataError
+from pets.ranks import ranks
 from pets.validation import typed
+from pets.wire import joined, on_loss
 
 if TYPE_CHECKING:
-    from pets.prediction import Prediction
+    from pets.evaluation import Trained
+    from pets.prediction.work import Done, How
 
 SCHEMA = PredictConfig
 log = logging.getLogger(__name__)
@@ -22,83 +26,135 @@ _SHOWN = 40  # rows on screen; the file has them all
 
 
 def run(cfg: DictConfig) -> None:
-    """Predict, show the first rows, and write them all."""
+    """Predict, show the first rows, and write them all. Of several ranks each comes here."""
     config = typed(PredictConfig, cfg)
+    with joined():
+        on_loss(_lost)
+        _predict(config)
+
+
+def _predict(config: PredictConfig) -> None:
     from pets.run_dir import RunDir
 
     run_dir = RunDir.open_finished(config.run)
 
-    from tqdm import tqdm
-
+    from pets.distributed import begin_rank
     from pets.evaluation import load_run
     from pets.lightning import quiet
     from pets.memory import keep_freed_memory
-    from pets.prediction import find_source, predict
-    from pets.prediction_files import prediction_file
+    from pets.prediction.output import Out
+    from pets.prediction.sources import find_source
+    from pets.prediction.stream import Network
+    from pets.prediction.work import device_of, predict
 
     quiet()
+    begin_rank()
     keep_freed_memory()
-    _check_device(config.device)
-    files = find_source(config.source)
-    model = load_run(run_dir, config.ckpt).model
-    source = Path(config.source).resolve()
-    name = (source.name if source.is_dir() else source.stem) or "predictions"
-    out = Path(config.out) if config.out else run_dir.path / "predictions" / f"{name}.csv"
-    first: list[Prediction] = []
-    unreadable: list[str] = []
-    batches = predict(model, files, config.batch_size, config.num_workers, config.device)
-    with (
-        prediction_file(out, model.classes) as write,
-        tqdm(total=len(files), unit="photo", leave=False, disable=None) as bar,
-    ):
-        for batch in batches:
-            write(batch)
-            first += batch[: max(_SHOWN - len(first), 0)]
-            unreadable += [row.error for row in batch if row.error]
-            bar.update(len(batch))
-    _show(first, len(files), model.classes, min(config.top, len(model.classes)))
-    for line in unreadable[:_SHOWN]:
+    device = device_of(config.device)
+    source = find_source(config.source)
+    out = Out.of(config.out or str(run_dir.path / "predictions" / f"{source.name}.csv"))
+    trained = load_run(run_dir, config.ckpt)
+    how = _how(config, trained)
+    done = predict(Network(trained.model, device), source, out, how, _SHOWN)
+    if ranks().writer:
+        _tell(done, config, trained.model.classes, out.path)
+
+
+def _how(config: PredictConfig, trained: Trained) -> How:
+    from pets.data.views import NAMES
+    from pets.prediction.work import How, threads_for
+
+    classes = len(trained.model.classes)
+    if config.top_k is not None and config.top_k > classes:
+        raise ConfigError(f"top_k={config.top_k}: the model has {classes} classes")
+    temperature = trained.temperature if config.temperature == "run" else config.temperature
+    if temperature is None:
+        log.info("temperature=1: the run has none, it was trained without one")
+        temperature = 1.0
+    with trained.run.checkpoint(config.ckpt).open("rb") as stream:
+        weights = hashlib.file_digest(stream, "sha256").hexdigest()
+    settings = {
+        "checkpoint": weights,
+        "tta": list(NAMES[: config.tta]),
+        "temperature": temperature,
+        "top_k": config.top_k,
+    }
+    return How(
+        config.batch_size,
+        threads_for(config.num_workers),
+        config.shard,
+        config.tta,
+        temperature,
+        config.top_k,
+        settings,
+    )
+
+
+def _tell(done: Done, config: PredictConfig, classes: list[str], out: Path) -> None:
+    _show(done, min(config.top, config.top_k or config.top, len(classes)), classes)
+    for line in done.problems:
         log.warning("skipped: %s", line)
-    done = len(files) - len(unreadable)
-    if not done:
+    if done.unreadable > len(done.problems):
+        log.warning("skipped: %s more", f"{done.unreadable - len(done.problems):,}")
+    named = done.photos - done.unreadable
+    if not named:
         raise DataError(f"source={config.source}: none of the files could be read")
-    log.info("%s of %s photos named, written to %s", f"{done:,}", f"{len(files):,}", out)
+    if done.photos > _SHOWN:
+        speed = done.speed
+        log.info(
+            "%s photos in %.0f s: %.1f photos/s, %.0f %% of the time waiting for photos%s",
+            f"{speed.images:,}",
+            speed.waiting + speed.working,
+            speed.images_per_second,
+            100 * speed.waited,
+            f"; {done.before:,} were there already" if done.before else "",
+        )
+    log.info("%s of %s photos named, written to %s", f"{named:,}", f"{done.photos:,}", out)
 
 
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        if device != "auto":
-            torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:100]
-        raise ConfigError(f"device={device}: cannot be used here ({reason}); use auto") from error
+def _lost(state: str, words: str) -> None:
+    """Another rank has ended, and this one will."""
+    if words:
+        log.error("%s; what is finished is kept, the same command goes on", words)
 
 
-def _show(rows: list[Prediction], total: int, classes: list[str], top: int) -> None:
-    shown = [row for row in rows if row.probabilities is not None]
-    if not shown:
+def _show(done: Done, top: int, classes: list[str]) -> None:
+    rows = [row for row in done.rows if row["error"] is None]
+    if not rows:
         return
-    width = min(max(len(_short(row.file)) for row in shown), 40)
+    width = max(len(_short(row["file"])) for row in rows)
     breed = max(map(len, classes))
     log.info("%s  %s  %6s  runners-up", "file".ljust(width), "breed".ljust(breed), "prob")
-    for row in shown:
-        assert row.probabilities is not None
-        ranked = sorted(zip(row.probabilities, classes, strict=True), reverse=True)[:top]
-        others = ", ".join(f"{name} {100 * p:.1f} %" for p, name in ranked[1:])
-        (p, name) = ranked[0]
+    for row in rows:
+        (name, p), *others = _ranked(row, classes)[:top]
         log.info(
             "%s  %s  %4.1f %%  %s",
-            _short(row.file).ljust(width),
+            _short(row["file"]).ljust(width),
             name.ljust(breed),
             100 * p,
-            others,
+            ", ".join(f"{other} {100 * q:.1f} %" for other, q in others),
         )
-    if total > len(rows):
-        log.info("... and %s more in the file", f"{total - len(rows):,}")
+    if done.photos > len(done.rows):
+        log.info("... and %s more in the file", f"{done.photos - len(done.rows):,}")
 
 
-def _short(file: Path) -> str:
-    name = str(file)
-    return name if len(name) <= 40 else f"...{name[-37:]}"
+def _ranked(row: dict[str, Any], classes: list[str]) -> list[tuple[str, float]]:
+    """The classes of a row that it has, the most probable one first."""
+    from pets.prediction.table import columns_of
+
+    best = (row["prediction"], row["probability"])
+    columns = columns_of(classes)
+    if columns[0] in row:
+        rest = [(name, row[c]) for name, c in zip(classes, columns, strict=True) if name != best[0]]
+    else:
+        places = range(2, len(classes) + 1)
+        rest = [
+            (row[f"prediction_{place}"], row[f"probability_{place}"])
+            for place in places
+            if f"prediction_{place}" in row
+        ]
+    return [best, *sorted(rest, key=lambda one: -one[1])]
+
+
+def _short(file: str) -> str:
+    return file if len(file) <= 40 else f"...{file[-37:]}"

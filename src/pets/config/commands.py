@@ -163,13 +163,21 @@ class InterpretConfig(InterpretSettings):
 
 
 class PredictConfig(Strict):
-    """A trained run and the photos to name."""
+    """A trained run, the photos to name, and how."""
 
     run: str
-    source: str
+    source: str = Field(min_length=1, description="a photo, folder, glob, URL, list or -")
     ckpt: Literal["last", "best"]
-    out: str | None
+    out: Annotated[str, Field(min_length=1)] | None = Field(description="a file or folder")
     top: int = Field(ge=1)
+    top_k: Annotated[int, Field(ge=1)] | None = Field(
+        description="a whole number of at least 1, or null for all classes"
+    )
+    tta: int = Field(ge=1, le=8)
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["run"] = Field(
+        description="a number above 0, or run"
+    )
+    shard: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         description="a whole number of at least 0, or auto"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -24,15 +26,15 @@ class UnreadableImage(DataError):
     """A file that is no image, is damaged, cut short or too large."""
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """The photo as a loaded RGB image, upright.
+def open_rgb(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) -> Image.Image:
+    """The photo as a loaded RGB image, upright. `opened` opens one that is no local file.
 
     The format is found from the content, not from the name. The EXIF orientation is applied;
     transparent pixels become white; 16-bit and float greys are scaled to 8 bits, not clipped; of
     an animation the first frame is taken. Raises UnreadableImage, naming the file.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(opened(str(path)) if opened else path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} exceeds {MAX_PIXELS:,} pixels")
             image.load()

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from pets.config import DataConfig
 from pets.data.module import worker_options
 from pets.data.transforms import normalize
+from pets.data.views import log_mean
 from pets.interpret.gradcam import GradCam
 from pets.interpret.layers import TopPatches
 from pets.interpret.seen import SeenPhotos, Thumbnails, as_batch
@@ -99,13 +100,12 @@ class Observer(LightningModule):
             return batch["places"]
         count = views.shape[1]
         maps = self.model.body(self._input(views.flatten(0, 1)))
-        # In doubles: a mean over views of very small probabilities is not zero.
-        logs = self.model.head(maps).double().log_softmax(1).unflatten(0, (-1, count))
-        mean = logs.logsumexp(1) - np.log(count)
+        logits = self.model.head(maps)
+        mean = log_mean(logits, count)
         first = maps[::count].float()
         keep = {
             "log_probabilities": mean,
-            "by_view": logs.argmax(2),
+            "by_view": logits.argmax(1).unflatten(0, (-1, count)),
             "features": first.mean((2, 3)).half(),
         }
         if dataloader_idx == 0:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from pets.data.images import UnreadableImage, open_rgb
 from pets.data.transforms import to_tensor
-from pets.interpret.views import Views
+from pets.data.views import Views
 from pets.pictures import jpeg
 
 THUMBNAIL = 192  # pixels of the longer side: sharp enough to tell breeds, some 8 kB

@@ -15,6 +15,7 @@ from pets.callbacks.progress import ProgressBar
 from pets.config import InterpretSettings
 from pets.data.photos import OTHER, Photo, Photos
 from pets.data.splits import TRAIN, VALID
+from pets.data.views import NAMES, Views
 from pets.errors import DataError
 from pets.evaluation import Trained
 from pets.interpret.calibration import Reliability, at_temperature, fit_temperature, reliability
@@ -25,7 +26,6 @@ from pets.interpret.observe import Observed, Observer, observe
 from pets.interpret.rows import Floats
 from pets.interpret.seen import SeenPhotos
 from pets.interpret.suspects import find_suspects, held_out_probabilities, suspects_table
-from pets.interpret.views import NAMES, Views
 from pets.lightning import trainer
 
 log = logging.getLogger(__name__)

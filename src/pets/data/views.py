@@ -1,7 +1,8 @@
-"""Named views of a photo, for predictions averaged over several: test-time augmentation."""
+"""Named views of a photo, and the mean of their predictions: test-time augmentation."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,6 +19,14 @@ NAMES = (
     "top_left", "top_right", "bottom_left", "bottom_right",
 )  # fmt: skip
 _CORNERS = {"top_left": (0, 0), "top_right": (0, 1), "bottom_left": (1, 0), "bottom_right": (1, 1)}
+
+
+def log_mean(logits: Tensor, views: int) -> Tensor:
+    """Logits (B * views, classes) to the log-probabilities (B, classes), in doubles, of the mean of
+    every photo's views."""
+    # In doubles: a mean over views of very small probabilities is not zero.
+    logs = logits.double().log_softmax(1).reshape(-1, views, logits.shape[1])
+    return logs.logsumexp(1) - math.log(views)
 
 
 class Views:

@@ -1,0 +1,65 @@
+"""Where predictions are written: one file, or a folder of shards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pets.errors import ConfigError
+from pets.prediction.joining import WRITERS
+
+
+@dataclass(frozen=True)
+class Out:
+    """One file, or with `folder` a folder of shards that stay."""
+
+    path: Path
+    folder: bool
+
+    @classmethod
+    def of(cls, words: str) -> Out:
+        """What `out` means: a folder where it ends in a slash or has no suffix. Raises ConfigError
+        for a file of another format."""
+        path = Path(words)
+        suffix = path.suffix.lower()
+        if words.endswith("/") or not suffix or (path.is_dir() and suffix not in WRITERS):
+            return cls(path, True)
+        if suffix not in WRITERS:
+            raise ConfigError(
+                f"out={words}: unknown format; expected {', '.join(WRITERS)}, or a folder: {words}/"
+            )
+        if path.is_dir():
+            raise ConfigError(f"out={words}: is a folder; for shards in it: out={words}/")
+        return cls(path, False)
+
+    @property
+    def shards(self) -> Path:
+        """Where the shards lie: beside a file, until it is whole."""
+        return self.path if self.folder else self.path.with_name(f".{self.path.name}.parts")
+
+
+def hold(folder: Path, held: contextlib.ExitStack) -> None:
+    """Keep other commands out of the folder, which is made, until `held` is closed. Raises
+    ConfigError where another one is at work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        held.enter_context(FileLock(folder / ".lock", timeout=0))
+        held.callback((folder / ".lock").unlink, missing_ok=True)
+    except Timeout as error:
+        raise ConfigError(f"out: another process is writing to {folder}") from error
+
+
+@contextlib.contextmanager
+def writing(out: Out) -> Iterator[None]:
+    """Raises ConfigError where the files of a prediction cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        kept = out.shards.is_dir() and any(out.shards.glob("part-*"))
+        more = "; what is finished is kept, the same command goes on" if kept else ""
+        raise ConfigError(f"out={out.path}: cannot be written ({reason}){more}") from error

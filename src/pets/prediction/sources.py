@@ -1,0 +1,166 @@
+"""The photos that `source` means, one after the other in an order that is always the same."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from pets.data.images import SUFFIXES
+from pets.errors import DataError
+from pets.prediction.addresses import Entry, entries, is_file, is_folder, joined, reading, remote
+from pets.ranks import ranks
+
+STDIN = "-"
+_SIGNS = "*?["
+_ANY_DEPTH = "**"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The addresses of photos, walked once; `total` where it is known without a walk, and a `name`
+    for what is made of them."""
+
+    name: str
+    walk: Callable[[], Iterator[str]]
+    total: int | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return self.walk()
+
+
+def find_source(source: str) -> Source:
+    """A photo; a folder with its sub-folders; a glob; a text file with a path or URL a line
+    (relative ones from the current folder, or from the text file's); `-` for such a list on
+    standard input. Folders are sorted one at a time, so that a million photos are never in memory.
+
+    Raises DataError for a source that is none of these or holds no photos.
+    """
+    if source == STDIN:
+        return _from_stdin()
+    # A path may hold a glob's signs itself.
+    if is_folder(source):
+        folder = source if remote(source) else str(Path(source))
+        found = Source(_name(source), lambda: _below(folder))
+        return _not_empty(found, f"source={source}: no images in this folder")
+    if is_file(source):
+        if source.lower().endswith(".txt") and not remote(source):
+            return _from_list(Path(source))
+        return Source(_name(source), lambda: iter([source]), 1)
+    if any(sign in source.partition("::")[0] for sign in _SIGNS):
+        found = Source("photos", lambda: _matching(source))
+        return _not_empty(found, f"source={source}: no file matches")
+    raise DataError(f"source={source}: no such photo, folder or list")
+
+
+def _not_empty(source: Source, words: str) -> Source:
+    if next(iter(source), None) is None:
+        raise DataError(words)
+    return source
+
+
+def _name(source: str) -> str:
+    inside, inner, outside = source.partition("::")
+    path = PurePosixPath(inside.partition("://")[2]) if remote(source) else Path(source).resolve()
+    name = path.name if is_folder(source) else path.stem
+    return name or (Path(outside).stem if inner else "") or "predictions"
+
+
+def _below(folder: str) -> Iterator[str]:
+    for entry in entries(folder):
+        if entry.folder and not entry.link:
+            yield from _below(joined(folder, entry.name))
+        elif PurePosixPath(entry.name).suffix.lower() in SUFFIXES and not entry.folder:
+            yield joined(folder, entry.name)
+
+
+def _matching(glob: str) -> Iterator[str]:
+    """Files that match, each once; `**` stands for any number of folders, hidden ones and links
+    left out. A name that begins with a point is matched by patterns alone that do, too."""
+    head, inner, rest = glob.partition("::")
+    scheme, at, path = head.rpartition("://")
+    names = path.split("/")
+    first = next(i for i, name in enumerate(names) if any(sign in name for sign in _SIGNS))
+    start = "/".join(names[:first]) or ("/" if path.startswith("/") and not at else "")
+    folder = f"{scheme}{at}{start}{inner}{rest}"
+    if remote(glob) or not start or is_folder(folder):
+        yield from _walk(folder, names[first:], _closed(names[first:], {0}))
+
+
+def _walk(folder: str, parts: list[str], places: set[int]) -> Iterator[str]:
+    for entry in entries(folder):
+        below = _after(parts, places, entry)
+        if entry.folder and below:
+            yield from _walk(joined(folder, entry.name), parts, below)
+        elif len(parts) in below:
+            yield joined(folder, entry.name)
+
+
+def _after(parts: list[str], places: set[int], entry: Entry) -> set[int]:
+    """How many of a pattern's parts may be behind us after this entry, from how many were before
+    it: all possibilities at once, so that no file comes twice."""
+    found = set()
+    for place in places - {len(parts)}:
+        if parts[place] == _ANY_DEPTH:
+            if not entry.link and not entry.name.startswith("."):
+                found.add(place)
+        elif fnmatch(entry.name, parts[place]) and (
+            not entry.name.startswith(".") or parts[place].startswith(".")
+        ):
+            found.add(place + 1)
+    return _closed(parts, found)
+
+
+def _closed(parts: list[str], places: Iterable[int]) -> set[int]:
+    """With those that are reached by letting `**` stand for no folder at all."""
+    found = set()
+    for place in places:
+        found.add(place)
+        while place < len(parts) and parts[place] == _ANY_DEPTH:
+            place += 1
+            found.add(place)
+    return found
+
+
+def _from_list(file: Path) -> Source:
+    def walk() -> Iterator[str]:
+        with reading(str(file)), file.open("rb") as stream:
+            for line in _lines(stream, f"source={file}"):
+                here = remote(line) or Path(line).exists()
+                yield line if here else str(file.parent / line)
+
+    with reading(str(file)), file.open("rb") as stream:
+        total = sum(1 for _ in _lines(stream, f"source={file}"))
+    if not total:
+        raise DataError(f"source={file}: the list is empty; expected a path a line")
+    return Source(file.stem, walk, total)
+
+
+def _from_stdin() -> Source:
+    if ranks().world > 1:
+        raise DataError(
+            f"source={STDIN}: of {ranks().world} processes one alone could read standard input; "
+            "write the list to a .txt file"
+        )
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DataError(f"source={STDIN}: expected a list on standard input, a path a line")
+    lines = _lines(sys.stdin.buffer, f"source={STDIN}")
+    first = next(lines, None)
+    if first is None:
+        raise DataError(f"source={STDIN}: the list is empty; expected a path a line")
+    return Source("stdin", lambda: chain([first], lines))
+
+
+def _lines(stream: Iterable[bytes], said: str) -> Iterator[str]:
+    for number, line in enumerate(stream):
+        try:
+            text = line.decode("utf-8-sig" if number == 0 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{said}: line {number + 1} is no text in UTF-8; expected a path a line"
+            ) from error
+        if text and not text.startswith("#"):
+            yield text

@@ -1,0 +1,192 @@
+"""What `source` means: which photos, in which order, from where."""
+
+import io
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from PIL import Image
+
+from pets.command_line import in_full
+from pets.data.images import UnreadableImage, open_rgb
+from pets.errors import DataError
+from pets.prediction.addresses import opened
+from pets.prediction.sources import find_source
+from tests.conftest import composed
+
+TREE = (
+    "b/2.jpg", "b/10.PNG", "b/.hidden.jpg", "b/notes.md", "b/deep/er/1.jpg", "a.jpg",
+    "b.jpg", ".secret/1.jpg", "c[1]/x.jpg",
+)  # fmt: skip
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in TREE:
+        file = tmp_path / "photos" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), "red").save(file, "PNG")
+    (tmp_path / "photos/b/loop").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos/gone.jpg").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "photos/pipe.jpg")
+    return tmp_path
+
+
+def found(source: str) -> list[str]:
+    return [file.removeprefix("photos/") for file in find_source(source)]
+
+
+def test_a_folder_is_walked_in_the_order_of_its_names(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [
+        ".secret/1.jpg", "a.jpg", "b/.hidden.jpg", "b/10.PNG", "b/2.jpg", "b/deep/er/1.jpg",
+        "b.jpg", "c[1]/x.jpg", "gone.jpg",
+    ]  # fmt: skip
+    assert found("photos") == found("photos/") == expected
+    monkeypatch.chdir(tree / "photos")
+    assert list(find_source(".")) == expected
+
+
+@pytest.mark.parametrize(
+    ("glob", "expected"),
+    [
+        ("photos/*.jpg", ["a.jpg", "b.jpg", "gone.jpg", "pipe.jpg"]),
+        ("photos/**/*.jpg", ["a.jpg", "b/2.jpg", "b/deep/er/1.jpg", "b.jpg", "c[1]/x.jpg",
+                             "gone.jpg", "pipe.jpg"]),
+        ("photos/**/**/er/**/*.jpg", ["b/deep/er/1.jpg"]),
+        ("photos/b/**", ["b/10.PNG", "b/2.jpg", "b/deep/er/1.jpg", "b/notes.md"]),
+        ("photos/b/.*.jpg", ["b/.hidden.jpg"]),
+        ("photos/b/loop/[ab].jpg", ["b/loop/a.jpg", "b/loop/b.jpg"]),
+        ("photos/?/loop/a.jpg", ["b/loop/a.jpg"]),
+        ("photos/c[1]", ["c[1]/x.jpg"]),  # a folder of this name comes first
+    ],
+)  # fmt: skip
+def test_globs(tree: Path, glob: str, expected: list[str]) -> None:
+    assert found(glob) == [name for name in expected if name != "pipe.jpg"]
+    (word,) = in_full("predict", [f"source={glob}"])
+    assert composed("run=x", word, name="predict").source == glob
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.jpg", "it's=1.jpg", "(1),{2}.jpg", "x;y&z.jpg", "日.jpg", "12", "a,b"]
+)
+def test_a_photo_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
+    words = in_full("predict", ["run=x", f"source={name}", f"out={name}/", "--cfg", "job"])
+    config = composed(*words[:3], name="predict")
+    assert (config.source, config.out) == (name, f"{name}/")
+    for word in ("out=null", "source='a b'", "out=${run}/p.csv", "run=a b"):
+        assert in_full("predict", [word]) == [word]
+    assert in_full("predict", ["-m", "source=a,b"]) == ["-m", "source=a,b"]
+
+
+def test_lists(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "a.jpg\n# no\n\nphotos/b.jpg\nmemory://x/y.jpg\n"
+    (tree / "photos/list.txt").write_text(words, "utf-8-sig")
+    source = find_source("photos/list.txt")
+    assert (source.total, source.name) == (3, "list")
+    assert list(source) == ["photos/a.jpg", "photos/b.jpg", "memory://x/y.jpg"]
+    (tree / "latin.txt").write_bytes(b"a.jpg\n" + "ü.jpg".encode("latin-1"))
+    with pytest.raises(DataError, match=r"source=latin\.txt: line 2 is no text in UTF-8"):
+        find_source("latin.txt")
+    (tree / "empty.txt").write_text("# nothing\n")
+    with pytest.raises(DataError, match="the list is empty"):
+        find_source("empty.txt")
+
+    def given(words: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(words)))
+
+    given(b"photos/a.jpg\n\nphotos/b.jpg")
+    source = find_source("-")
+    assert (source.total, list(source)) == (None, ["photos/a.jpg", "photos/b.jpg"])
+    given(b"\n")
+    with pytest.raises(DataError, match="source=-: the list is empty"):
+        find_source("-")
+    monkeypatch.setenv("RANK", "1")
+    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "1"), ("MASTER_ADDR", "h"),
+                        ("MASTER_PORT", "1")):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DataError, match=r"source=-: of 2 processes one alone .* \.txt file"):
+        find_source("-")
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    files = fsspec.filesystem("memory")
+    for name in ("2.jpg", "1/a.jpg", "1/notes.md"):
+        files.pipe(f"/pets-tests/{name}", png())
+    yield "memory://pets-tests"
+    files.rm("/pets-tests", recursive=True)
+
+
+def png() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (2, 3), (1, 2, 3)).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_other_places_are_walked_and_read_alike(tmp_path: Path, memory: str) -> None:
+    archive = tmp_path / "my.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as into:
+        for name in ("cats/2.jpg", "cats/1/a.jpg", "cats/1/notes.md", "cats/1/cut.png"):
+            into.writestr(name, png()[:45] if "cut" in name else png())
+    inside = f"zip://cats::{archive}"
+    for source, expected in (
+        (memory, [f"{memory}/1/a.jpg", f"{memory}/2.jpg"]),
+        (f"{memory}/", [f"{memory}/1/a.jpg", f"{memory}/2.jpg"]),
+        (f"{memory}/**/*.jpg", [f"{memory}/1/a.jpg", f"{memory}/2.jpg"]),
+        (f"{memory}/2.jpg", [f"{memory}/2.jpg"]),
+        (inside, [f"zip://cats/{n}::{archive}" for n in ("1/a.jpg", "1/cut.png", "2.jpg")]),
+        (f"zip://*/?.jpg::{archive}", [f"zip://cats/2.jpg::{archive}"]),
+    ):
+        photos = list(find_source(source))
+        assert photos == expected
+        assert open_rgb(photos[0], opened).getpixel((1, 1)) == (1, 2, 3)
+    assert find_source(inside).name == "cats"
+    assert find_source(f"zip://::{archive}").name == "my"
+    with pytest.raises(UnreadableImage, match=r"cut\.png::.*my\.zip: cannot be read as an image"):
+        open_rgb(f"zip://cats/1/cut.png::{archive}", opened)
+    with pytest.raises(UnreadableImage, match=r"memory://pets-tests/no\.jpg: no such photo"):
+        open_rgb(f"{memory}/no.jpg", opened)
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("nowhere", r"source=nowhere: no such photo, folder or list"),
+        ("no/*.jpg", r"source=no/\*\.jpg: no file matches"),
+        ("memory://no/such.jpg", r"source=memory://no/such\.jpg: no such photo"),
+        ("strange://x/y.jpg", r"strange://x: cannot be read \(.*not known: strange"),
+        ("zip://x.jpg::no.zip", r"zip://::no\.zip: cannot be read \(FileNotFoundError"),
+    ],
+)
+def test_sources_that_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=line):
+        find_source(source)
+
+
+def test_a_folder_that_is_gone_on_the_way(tree: Path) -> None:
+    walk = iter(find_source("photos"))
+    assert next(walk) == "photos/.secret/1.jpg"
+    for file in sorted((tree / "photos/b").rglob("*"), reverse=True):
+        if file.is_dir() and not file.is_symlink():
+            file.rmdir()
+        else:
+            file.unlink()
+    (tree / "photos/b").rmdir()
+    with pytest.raises(DataError, match=r"^photos/b: cannot be read \(No such file"):
+        list(walk)
+
+
+def test_a_protocol_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(DataError, match=r"gs://\.\.\.: the package that reads it .*gcsfs"):
+        find_source("gs://bucket/photos")
