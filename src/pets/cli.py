@@ -30,6 +30,7 @@ COMMANDS = {
     "eval": ("pets.commands.evaluate", "measure a trained run on one of its splits"),
     "interpret": ("pets.commands.interpret", "what a trained run gets wrong, and why: one page"),
     "predict": ("pets.commands.predict", "name what is on a photo, a folder or a list of photos"),
+    "serve": ("pets.commands.serve", "a page and an API that name what is on photos"),
     "summarize": ("pets.commands.summarize", "what the runs of a sweep say together: one page"),
     "cache": ("pets.commands.cache", "list or clear what has been computed once and kept"),
 }

@@ -13,6 +13,8 @@ from pets.config.commands import (
     LookConfig,
     PredictConfig,
     RunDataConfig,
+    ServeConfig,
+    ServeLimits,
     SummarizeConfig,
     TrainConfig,
 )
@@ -38,6 +40,8 @@ __all__ = [
     "PrecomputeConfig",
     "PredictConfig",
     "RunDataConfig",
+    "ServeConfig",
+    "ServeLimits",
     "StageConfig",
     "Strict",
     "SummarizeConfig",
