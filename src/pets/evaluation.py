@@ -60,13 +60,15 @@ def split_of(photos: Photos, split: str) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained run: its network with weights, the config it was trained with, and the stage that
-    the weights are from."""
+    """A trained run: its network with weights, the config it was trained with, the stage that the
+    weights are from, and the temperature that fits their validation photos; None where that was
+    not measured."""
 
     run: RunDir
     config: TrainConfig
     model: Classifier
     stage: str
+    temperature: float | None = None
 
 
 def load_run(run: RunDir, ckpt: str = "last") -> Trained:
@@ -90,4 +92,5 @@ def load_run(run: RunDir, ckpt: str = "last") -> Trained:
         raise RunError(
             f"{run.checkpoint(ckpt)}: does not fit its own description ({reason})"
         ) from (error)
-    return Trained(run, config, model.eval(), checkpoint["pets"]["stage"])
+    about = checkpoint["pets"]
+    return Trained(run, config, model.eval(), about["stage"], about.get("temperature"))

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from pets.interpret.calibration import at_temperature, fit_temperature, reliability
+from pets.models.metrics import Temperature
 
 
 def true_odds(photos: int, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +61,16 @@ def test_a_known_temperature_is_found(temperature: float) -> None:
     logs, labels = true_odds(4000)
     stretched = at_temperature(logs, 1 / temperature)
     assert fit_temperature(stretched, labels) == pytest.approx(temperature, rel=0.1)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_the_same_is_found_batch_by_batch(temperature: float) -> None:
+    logs, labels = true_odds(3000)
+    stretched = at_temperature(logs, 1 / temperature)
+    metric = Temperature()
+    for rows in np.array_split(np.arange(3000), 40):
+        metric.update(torch.tensor(5 + stretched[rows]), torch.tensor(labels[rows]))
+    assert float(metric.compute()) == pytest.approx(fit_temperature(stretched, labels), rel=3e-3)
 
 
 def test_temperatures_stay_within_bounds() -> None:

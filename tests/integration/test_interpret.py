@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pets.checkpoints import read_checkpoint
 from pets.data.demo import draw_pets
 from pets.interpret import Interpretation
 from pets.interpret.table import read_about
@@ -57,6 +58,9 @@ def test_the_table_says_what_the_evaluation_measured(studied: Path) -> None:
     assert summary["accuracy"] == pytest.approx(expected["test"]["accuracy"])
     low, high = summary["accuracy_interval"]
     assert low < summary["accuracy"] < high
+    # What was measured while training, batch by batch, is what the table's rows give.
+    about = read_checkpoint(studied / "checkpoints/last.ckpt")["pets"]
+    assert about["temperature"] == pytest.approx(summary["temperature"], rel=1e-3)
 
 
 def test_a_column_read_by_anybody(studied: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
@@ -28,6 +31,33 @@ class PhotosByClass(Metric):
         return self.photos
 
 
+class Temperature(Metric):
+    """The temperature, 0.05 to 20, by which logits are to be divided so that the labels are most
+    probable (Guo et al. 2017): of all photos of all ranks, without keeping their logits.
+
+    The loss is summed at fixed temperatures; the lowest point of a spline through them is taken.
+    """
+
+    losses: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logs = torch.linspace(math.log(0.05), math.log(20), 33)
+        self.add_state("losses", default=torch.zeros(len(self.logs)), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        temperatures = self.logs.exp().to(logits.device)
+        scaled = logits.float() / temperatures[:, None, None]
+        right = scaled[:, torch.arange(len(targets)), targets]
+        self.losses += (scaled.logsumexp(2) - right).sum(1)
+
+    def compute(self) -> Tensor:
+        curve = CubicSpline(self.logs.numpy(), self.losses.double().cpu().numpy())
+        level = curve.derivative().roots(extrapolate=False)
+        places = [*self.logs.tolist(), *level[np.isfinite(level)]]
+        return torch.tensor(math.exp(min(places, key=curve)))
+
+
 class SplitMetrics(nn.Module):
     """Loss and accuracies over the photos of one split; of several ranks each has seen its own."""
 
@@ -38,6 +68,7 @@ class SplitMetrics(nn.Module):
         self.overall = MulticlassAccuracy(len(classes), average="micro")
         self.by_class = MulticlassAccuracy(len(classes), average="none")
         self.photos_by_class = PhotosByClass(len(classes))
+        self.temperature = Temperature()
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Add a batch of logits (B, classes) and class indices (B,)."""
@@ -45,6 +76,7 @@ class SplitMetrics(nn.Module):
         self.overall.update(logits, targets)
         self.by_class.update(logits, targets)
         self.photos_by_class.update(targets)
+        self.temperature.update(logits, targets)
 
     def compute(self) -> dict[str, Any]:
         """`loss`, `error_rate`, `accuracy`, `mean_class_accuracy` (over the classes that have
@@ -66,5 +98,6 @@ class SplitMetrics(nn.Module):
 
     def reset(self) -> None:
         """Forget everything."""
-        for metric in (self.loss, self.overall, self.by_class, self.photos_by_class):
+        for metric in self.children():
+            assert isinstance(metric, Metric)
             metric.reset()

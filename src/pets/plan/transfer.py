@@ -51,6 +51,7 @@ class TransferModule(LightningModule):
         self.stage_seed = 0
         self.measured: dict[str, Any] = {}
         self.on_activations = False
+        self.temperature: float | None = None  # that fits the validation photos
         self.loss_before: Tensor | None = None
 
     def begin(
@@ -126,6 +127,7 @@ class TransferModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         found = self.metrics.compute()
+        self.temperature = float(self.metrics.temperature.compute())
         shown = {
             "valid_loss": found["loss"],
             **{k: found[k] for k in ("error_rate", "accuracy", "mean_class_accuracy")},
@@ -158,6 +160,7 @@ class TransferModule(LightningModule):
             **self.progress,
             "epochs": epochs.processed,
             "steps": self.global_step,
+            "temperature": self.temperature,
         }
         if epochs.processed < epochs.ready:
             # In the middle of an epoch: how many of its batches are done, and their loss.
