@@ -22,9 +22,7 @@ def run(cfg: DictConfig) -> None:
     config = typed(ServeConfig, cfg)
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"pets serve: needs {', '.join(missing)}; pip install 'pets[serve]'"
-        )
+        raise ConfigError(f"pets serve: needs {', '.join(missing)}; pip install 'pets[serve]'")
     from pets.run_dir import RunDir
 
     run_dir = RunDir.open_finished(config.run)
@@ -34,7 +32,7 @@ def run(cfg: DictConfig) -> None:
     with bind(config.host, config.port) as at:
         log.info("loading %s", run_dir.path)
 
-        from pets.devices import chosen_device
+        from pets.devices import usable_device
         from pets.evaluation import load_run
         from pets.lightning import quiet
         from pets.memory import keep_freed_memory
@@ -42,5 +40,5 @@ def run(cfg: DictConfig) -> None:
 
         quiet()
         keep_freed_memory()
-        device = chosen_device(config.device)
+        device = usable_device(config.device)
         serve(load_run(run_dir, config.ckpt), config, at, device)

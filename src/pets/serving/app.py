@@ -54,7 +54,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def build_app(
     info: Info, answers: Answers, examples: list[ExamplePhoto], gate: Gate, meters: Meters
 ) -> FastAPI:
-    """The page and the API. FastAPI's own pages of documentation would load scripts from the net."""
+    """The page and the API. FastAPI's own documentation would load scripts from the net."""
     app = FastAPI(
         title="pets serve",
         version=__version__,

@@ -60,7 +60,9 @@ class Batcher(Generic[Item, Result]):
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
             batch, ended = self._gathered(first)
-            self._answer([waiting for waiting in batch if waiting.result.set_running_or_notify_cancel()])
+            self._answer(
+                [waiting for waiting in batch if waiting.result.set_running_or_notify_cancel()]
+            )
             if ended:
                 return
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -63,7 +63,7 @@ class Gate:
             self.bytes -= held.bytes
 
 
-async def stream(request: Request, held: Held) -> AsyncIterator[bytes]:
+async def stream(request: Request, held: Held) -> AsyncGenerator[bytes, None]:
     """The body as it comes in. Raises Refusal where it is too large, at the first byte over."""
     limits = held.gate.limits
     most = int(limits.megabytes * 1e6)

@@ -20,7 +20,9 @@ class Meters:
         self.requests = Counter(
             "pets_requests", "requests answered", ["path", "status"], registry=own
         )
-        self.photos = Counter("pets_photos", "photos, named or unreadable", ["became"], registry=own)
+        self.photos = Counter(
+            "pets_photos", "photos, named or unreadable", ["became"], registry=own
+        )
         self.seconds = Histogram(
             "pets_request_seconds", "from headers to answer", ["path"],
             buckets=_SECONDS, registry=own,

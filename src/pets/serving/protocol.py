@@ -19,8 +19,8 @@ def protocol(limits: ServeLimits) -> type[H11Protocol]:
 
 
 class _Limited(H11Protocol):
-    """uvicorn has a time limit for silence between requests alone. Here also: a request's head, what
-    comes after an early answer, and an answer that nobody reads."""
+    """uvicorn limits the silence between requests alone. Limited here: how long the head of a
+    request takes, what comes after an early answer, and an answer that nobody reads."""
 
     limits: ServeLimits
 

@@ -33,8 +33,8 @@ class Box(BaseModel):
 
 
 class Looked(BaseModel):
-    """Grad-CAM for the most probable class: `values` row by row, from 0 to 1, all zero where nothing
-    speaks for it; they lie over the part that the network sees."""
+    """Grad-CAM for the most probable class: `values` row by row, from 0 to 1, all zero where
+    nothing speaks for it; they lie over the part that the network sees."""
 
     name: str
     width: int

@@ -1,4 +1,4 @@
-"""A trained run behind an address: bound first, loaded then, open when it is ready."""
+"""A trained run behind an address, until a signal comes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import uvicorn
 
 from pets.config import ServeConfig
 from pets.data.images import FORMATS
-from pets.errors import ConfigError
 from pets.evaluation import Trained
 from pets.serving.answers import Answers
 from pets.serving.app import build_app, counted
@@ -25,32 +24,6 @@ from pets.serving.schema import Info
 
 log = logging.getLogger(__name__)
 _LAST_ANSWERS = 2  # seconds that requests have to end after Ctrl-C
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """The address for this process alone; nobody is let in before `serve`. Raises ConfigError."""
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise ConfigError(
-            f"host={host}: no such address ({error.strerror}); 127.0.0.1 is this machine alone, "
-            "0.0.0.0 lets the network in"
-        ) from error
-    found = socket.socket(family, kind, number)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind(address)
-        # Of two servers that are started at once one must fail here, not after loading.
-        found.listen(0)
-    except OSError as error:
-        found.close()
-        raise ConfigError(
-            f"port={port}: cannot be had at {host} ({error.strerror}); give another one, or port=0 "
-            "for any that is free"
-        ) from error
-    return found
 
 
 def serve(trained: Trained, config: ServeConfig, at: socket.socket, device: torch.device) -> None:
@@ -102,8 +75,7 @@ def _url(at: socket.socket) -> str:
 
 
 def _temperature(trained: Trained) -> float:
-    found = getattr(trained, "temperature", None)  # TODO
-    return 1.0 if found is None else found
+    return 1.0 if trained.temperature is None else trained.temperature
 
 
 def _info(trained: Trained, config: ServeConfig, local: bool) -> Info:
