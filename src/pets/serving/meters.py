@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from pets.serving.limits import Gate
 
@@ -16,6 +23,7 @@ class Meters:
     and the bytes they hold."""
 
     def __init__(self, gate: Gate) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
         own = self._registry = CollectorRegistry()
         self.requests = Counter(
             "pets_requests", "requests answered", ["path", "status"], registry=own

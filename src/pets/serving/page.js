@@ -10,7 +10,13 @@ let limits = { megabytes: Infinity };
 const percent = (p, digits = 1) => `${(100 * p).toFixed(digits)}\u00a0%`;
 // A long name may break after an underscore.
 const soft = (name) => name.split(/(?<=_)/).flatMap((part) => [part, document.createElement("wbr")]);
-const say = (text) => { at("said").textContent = text; };
+// Read out by screen readers, one after another.
+function say(text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  at("said").append(line);
+  if (at("said").childElementCount > 20) at("said").firstElementChild.remove();
+}
 
 async function ask(path, options) {
   let answer;
@@ -31,7 +37,7 @@ async function introduce() {
   at("model").textContent = `${info.run} · ${info.architecture} · ${info.size.join(" x ")} pixels`;
   const split = ["test", "valid"].find((name) => info.metrics[name]);
   const right = split ? `, ${percent(info.metrics[split].accuracy)} of the run's ${info.metrics[split].photos.toLocaleString("en")} ${split === "test" ? "test" : "validation"} photos right` : "";
-  at("about").textContent = `One of ${info.classes.length} classes${right}. ${info.local ? "Photos stay on this machine" : "Photos go to this server"}, and nothing is stored.`;
+  at("about").textContent = `One of ${info.classes.length} classes${right}. Photos go to this server alone, and nothing is stored.`;
   at("takes").textContent = `${info.formats.join(", ")}; up to ${limits.megabytes} MB and ${limits.megapixels} megapixels each.`;
   // Named one by one, so that phones convert their own formats.
   for (const id of ["pick", "camera"]) at(id).accept = info.formats.map((name) => TYPES[name]).join(",");
@@ -97,6 +103,9 @@ function count() {
 
 function showPicture(card, file) {
   const img = card.querySelector("img");
+  img.addEventListener("load", () => {
+    card.querySelector(".picture").style.setProperty("--ratio", img.naturalWidth / img.naturalHeight);
+  });
   img.addEventListener("error", () => {
     img.hidden = true;
     card.querySelector(".placeholder").hidden = false;
@@ -107,10 +116,6 @@ function showPicture(card, file) {
 function showProblem(card, line) {
   card.classList.remove("waiting");
   card.classList.add("bad");
-  const picture = card.querySelector(".picture");
-  picture.querySelector("img").hidden = true;
-  picture.querySelector(".placeholder").hidden = false;
-  picture.querySelector(".placeholder").textContent = "no photo";
   const title = card.querySelector("h3");
   title.className = "wrong";
   title.textContent = "Cannot be named";
@@ -242,6 +247,7 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => take([...event.clipboardData.files]));
 
+document.body.classList.toggle("touch", navigator.maxTouchPoints > 0);
 at("origin").textContent = new URL("./", location.href).href;
 introduce().catch((error) => { at("about").textContent = error.message; });
 showExamples().catch(() => {}); // introduce says what is wrong

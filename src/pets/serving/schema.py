@@ -102,7 +102,6 @@ class Info(BaseModel):
     metrics: dict[str, dict[str, float]] = Field(description="by split")
     limits: dict[str, float]
     formats: list[str]
-    local: bool = Field(description="only this machine can reach the server")
 
 
 class Health(BaseModel):

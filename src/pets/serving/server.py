@@ -36,7 +36,7 @@ def serve(trained: Trained, config: ServeConfig, at: socket.socket, device: torc
     gate = Gate(limits)
     meters = Meters(gate)
     answers = Answers(eye, config, meters)
-    app = build_app(_info(trained, config, local), answers, examples, gate, meters)
+    app = build_app(_info(trained, config), answers, examples, gate, meters)
     hosts = frozenset({"localhost", "127.0.0.1", "[::1]"}) if local else None
     server = _Server(
         uvicorn.Config(
@@ -78,7 +78,7 @@ def _temperature(trained: Trained) -> float:
     return 1.0 if trained.temperature is None else trained.temperature
 
 
-def _info(trained: Trained, config: ServeConfig, local: bool) -> Info:
+def _info(trained: Trained, config: ServeConfig) -> Info:
     results = trained.run.status.get("results", {})
     return Info(
         run=trained.run.path.name,
@@ -95,5 +95,4 @@ def _info(trained: Trained, config: ServeConfig, local: bool) -> Info:
         },
         limits=config.limits.model_dump(),
         formats=list(FORMATS),
-        local=local,
     )
