@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["pets.sweep.warm"])
@@ -17,14 +18,19 @@ CONTEXT.set_forkserver_preload(["pets.sweep.warm"])
 def pets(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """As `python -m pets <words>` in a folder: its exit code, standard output and error."""
     with tempfile.TemporaryDirectory() as place:
-        screen = Path(place, "out"), Path(place, "err")
-        arguments = (list(words), folder, *screen, dict(os.environ))
-        process = CONTEXT.Process(target=_main, args=arguments)
-        process.start()
+        out, err = Path(place, "out"), Path(place, "err")
+        process = started(words, folder, out, err)
         process.join()
         assert process.exitcode is not None
-        out, err = (file.read_text() if file.exists() else "" for file in screen)
-    return subprocess.CompletedProcess(list(words), process.exitcode, out, err)
+        said = (file.read_text() if file.exists() else "" for file in (out, err))
+        return subprocess.CompletedProcess(list(words), process.exitcode, *said)
+
+
+def started(words: Sequence[str], folder: Path, out: Path, err: Path) -> Any:
+    """The same under way: its process, which writes to these files."""
+    process = CONTEXT.Process(target=_main, args=(list(words), folder, out, err, dict(os.environ)))
+    process.start()
+    return process
 
 
 def _main(words: list[str], folder: Path, out: Path, err: Path, env: dict[str, str]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from pets.config import ServeLimits
 
@@ -49,7 +49,7 @@ class Gate:
     def __init__(self, limits: ServeLimits) -> None:
         self.limits, self.inside, self.bytes = limits, 0, 0
 
-    @contextmanager
+    @contextlib.contextmanager
     def enter(self) -> Iterator[Held]:
         """For as long as a request is worked on. Raises Refusal where there is no room."""
         if self.inside >= self.limits.requests:
@@ -63,35 +63,32 @@ class Gate:
             self.bytes -= held.bytes
 
 
-async def stream(request: Request, held: Held) -> AsyncGenerator[bytes, None]:
-    """The body as it comes in. Raises Refusal where it is too large, at the first byte over."""
-    limits = held.gate.limits
-    most = int(limits.megabytes * 1e6)
-    announced = request.headers.get("content-length", "0")
-    chunks = request.stream()
-    refusal = Refusal(
-        413, f"the upload is larger than {limits.megabytes:g} MB (limits.megabytes)", ends=True
-    )
-    if int(announced) > most:
-        # Who asks first (Expect: 100-continue) has sent nothing yet.
-        if "expect" not in request.headers:
-            await _drain(chunks)
-        raise refusal
-    received = 0
-    async for chunk in chunks:
-        received += len(chunk)
-        if received > most:
-            await _drain(chunks)
-            raise refusal
-        held.add(len(chunk))
-        yield chunk
+class Body:
+    """A request's body as it comes in; iterating raises Refusal where it is too large, at the first
+    byte over."""
 
+    def __init__(self, request: Request, held: Held) -> None:
+        self._request, self._held, self._chunks = request, held, request.stream()
 
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
-    """Throw away what still comes in: a connection closed on a sender loses the answer."""
-    try:
-        async with asyncio.timeout(_DRAINED):
-            async for _ in chunks:
-                pass
-    except TimeoutError:
-        pass
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        limits = self._held.gate.limits
+        most = int(limits.megabytes * 1e6)
+        line = f"the upload is larger than {limits.megabytes:g} MB (limits.megabytes)"
+        if int(self._request.headers.get("content-length", "0")) > most:
+            raise Refusal(413, line, ends=True)
+        received = 0
+        async for chunk in self._chunks:
+            received += len(chunk)
+            if received > most:
+                raise Refusal(413, line, ends=True)
+            self._held.add(len(chunk))
+            yield chunk
+
+    async def drain(self) -> None:
+        """Throw away what still comes: a connection that is closed on a sender loses the answer."""
+        if "expect" in self._request.headers:
+            return  # who asks first has sent nothing yet
+        with contextlib.suppress(TimeoutError, ClientDisconnect):
+            async with asyncio.timeout(_DRAINED):
+                async for _ in self._chunks:
+                    pass

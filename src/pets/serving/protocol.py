@@ -53,6 +53,13 @@ class _Limited(H11Protocol):
         if self.transport.get_write_buffer_size() or self._unfinished():
             self._watch()
 
+    def shutdown(self) -> None:
+        """Answers are waited for; not uploads that are still coming in."""
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def send_400_response(self, msg: str) -> None:
         self._end(400, "no readable HTTP request")
 

@@ -95,7 +95,7 @@ class Info(BaseModel):
     stage: str
     architecture: str
     classes: list[str]
-    size: tuple[int, int] = Field(description="height and width of the network's input, in pixels")
+    size: list[int] = Field(description="height and width of the network's input, in pixels")
     preprocess: dict[str, Any] = Field(description="mean and std of 0..1 pixels, and so on")
     temperature: float = Field(description="the logits are divided by it")
     threshold: float

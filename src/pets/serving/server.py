@@ -61,6 +61,11 @@ def serve(trained: Trained, config: ServeConfig, at: socket.socket, device: torc
 
 
 class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # What has no answer within the last seconds is cancelled, as is meant.
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         assert sockets is not None
@@ -85,7 +90,7 @@ def _info(trained: Trained, config: ServeConfig) -> Info:
         stage=trained.stage,
         architecture=trained.config.model.name,
         classes=trained.model.classes,
-        size=trained.model.size,
+        size=list(trained.model.size),
         preprocess=trained.model.preprocess.as_dict(),
         temperature=_temperature(trained),
         threshold=config.threshold,

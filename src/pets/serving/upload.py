@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from pets.serving.limits import Held, Refusal, stream
-
-Result = TypeVar("Result")
+from pets.config import ServeLimits
+from pets.serving.limits import Body, Held, Refusal
 
 _EXPECTED = "expected multipart/form-data with files, or a photo as the body (image/*)"
 _NAME = 80  # characters
@@ -34,17 +31,22 @@ async def read_uploads(request: Request, held: Held) -> list[Upload]:
     limits = held.gate.limits
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        reading: Awaitable[list[Upload]] = _of_form(request, held)
+        read = _of_form
     elif kind == "application/octet-stream" or (kind.startswith("image/") and "svg" not in kind):
-        reading = _of_body(request, held)
+        read = _of_body
     else:
         raise Refusal(415, f"Content-Type {shortened(kind) or '(none)'}: {_EXPECTED}")
+    body = Body(request, held)
     try:
         async with asyncio.timeout(limits.seconds):
-            return await reading
+            return await read(request, body, limits)
     except TimeoutError as error:
         line = f"the upload took longer than {limits.seconds:g} seconds (limits.seconds)"
         raise Refusal(408, line, ends=True) from error
+    except Refusal as refusal:
+        if refusal.ends:
+            await body.drain()
+        raise
 
 
 def shortened(name: str) -> str:
@@ -53,15 +55,13 @@ def shortened(name: str) -> str:
     return plain if len(plain) <= _NAME else f"{plain[: _NAME - 3]}..."
 
 
-async def _of_body(request: Request, held: Held) -> list[Upload]:
-    content = b"".join([chunk async for chunk in stream(request, held)])
-    return [Upload("photo", content)]
+async def _of_body(request: Request, body: Body, limits: ServeLimits) -> list[Upload]:
+    return [Upload("photo", b"".join([chunk async for chunk in body]))]
 
 
-async def _of_form(request: Request, held: Held) -> list[Upload]:
-    limits = held.gate.limits
+async def _of_form(request: Request, body: Body, limits: ServeLimits) -> list[Upload]:
     parser = MultiPartParser(
-        request.headers, stream(request, held), max_files=limits.photos, max_fields=_PARTS
+        request.headers, aiter(body), max_files=limits.photos, max_fields=_PARTS
     )
     # Above it files go to the disk. The body is smaller, so that none does.
     parser.spool_max_size = int(limits.megabytes * 1e6) + 1
