@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -16,6 +14,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from pets.config import TrainConfig
+from pets.environment import environment, origin
 from pets.errors import ConfigError, RunError
 from pets.ranks import ranks
 from pets.validation import typed_values
@@ -56,7 +55,7 @@ class RunDir:
         run = cls(path)
         (path / "config.yaml").write_text(_yaml(config), encoding="utf-8")
         (path / "overrides.yaml").write_text(_yaml(list(overrides)), encoding="utf-8")
-        run.write_json("environment.json", _origin())
+        run.write_json("environment.json", origin())
         run.update_status(state="waiting", **status)
         return run
 
@@ -235,55 +234,6 @@ def from_here(folder: str) -> Path:
     """The folder as seen from here, where it is below: what a user would type."""
     path = Path(folder)
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def environment() -> dict[str, Any]:
-    """What a run came from: code, packages, machine, folder."""
-    import platform
-
-    import torch
-
-    return {
-        **_origin(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "host": socket.gethostname(),
-        "threads": torch.get_num_threads(),
-        "ranks": ranks().world,
-        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "packages": _packages(),
-    }
-
-
-def _origin() -> dict[str, str]:
-    return {"pets": code_version(), "folder": str(Path.cwd())}
-
-
-@cache
-def _packages() -> dict[str, str]:
-    """Name and version of what is installed, by the folders alone: reading the metadata of a
-    hundred packages takes a second."""
-    found = (folder.stem for place in sys.path for folder in Path(place).glob("*.dist-info"))
-    return dict(sorted(stem.split("-", 1) for stem in found if "-" in stem))
-
-
-@cache  # what runs is the code that was loaded, whatever becomes of the files
-def code_version() -> str:
-    """The package's version, and the commit where it runs from a git checkout."""
-    import subprocess
-
-    from pets import __version__
-
-    here = Path(__file__).resolve().parent
-    git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--match="]
-    try:
-        # A package installed below some other project's checkout is not that project's code.
-        tracked = ["git", "-C", str(here), "ls-files", "--error-unmatch", "run_dir.py"]
-        subprocess.run(tracked, check=True, capture_output=True, timeout=10)
-        found = subprocess.run(git, check=True, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return __version__
-    return f"{__version__}+{found.stdout.strip()}"
 
 
 def _now() -> str:

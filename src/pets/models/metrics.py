@@ -52,6 +52,8 @@ class Temperature(Metric):
         self.losses += (scaled.logsumexp(2) - right).sum(1)
 
     def compute(self) -> Tensor:
+        if not self.losses.isfinite().all():  # a network that diverged has none
+            return torch.tensor(torch.nan)
         curve = CubicSpline(self.logs.numpy(), self.losses.double().cpu().numpy())
         level = curve.derivative().roots(extrapolate=False)
         places = [*self.logs.tolist(), *level[np.isfinite(level)]]
