@@ -59,16 +59,15 @@ class Eye:
         inputs = torch.stack([photo.pixels for photo in photos]).to(self._device)
         with torch.no_grad():
             maps = self.model.feature_map(inputs)
-            logits = self.model.head(maps).double() / self._temperature
-            probabilities = logits.softmax(1)
+            # Some devices have no doubles.
+            logits = self.model.head(maps).cpu().double()
+        probabilities = (logits / self._temperature).softmax(1)
         asked = [place for place, photo in enumerate(photos) if photo.gradcam]
         cams: dict[int, Tensor] = {}
         if asked:
-            chosen = torch.tensor(asked, device=maps.device)
-            best = probabilities[chosen].argmax(1)
-            cams = dict(zip(asked, self._cam(maps[chosen].float(), best).cpu(), strict=True))
-        rows = probabilities.cpu().tolist()
-        return [Found(row, cams.get(place)) for place, row in enumerate(rows)]
+            best = probabilities[asked].argmax(1).to(self._device)
+            cams = dict(zip(asked, self._cam(maps[asked].float(), best).cpu(), strict=True))
+        return [Found(row, cams.get(place)) for place, row in enumerate(probabilities.tolist())]
 
     @property
     def blank(self) -> Photo:
