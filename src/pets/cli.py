@@ -35,6 +35,7 @@ COMMANDS = {
     "interpret": ("pets.commands.interpret", "what a trained run gets wrong, and why: one page"),
     "predict": ("pets.commands.predict", "name what is on a photo, or on a million of them"),
     "export": ("pets.commands.export", "a trained run for torch, onnxruntime or timm alone"),
+    "serve": ("pets.commands.serve", "a page and an API that name what is on photos"),
     "summarize": ("pets.commands.summarize", "what the runs of a sweep say together: one page"),
     "cache": ("pets.commands.cache", "list or clear what has been computed once and kept"),
 }

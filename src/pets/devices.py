@@ -40,6 +40,18 @@ def device_type(accelerator: Any) -> str:
     return "cpu" if found is None else found.type
 
 
+def usable_device(name: str) -> torch.device:
+    """The device of this name, or with `auto` the machine's best. Raises ConfigError where it
+    cannot be used."""
+    try:
+        device = torch.device(device_type("auto") if name == "auto" else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:100]
+        raise ConfigError(f"device={name}: cannot be used here ({reason}); use auto") from error
+    return device
+
+
 def fast_precision(device: str) -> str:
     """Lightning's name of the precision that a device is fast at without a loss that shows.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pets.data.images import UnreadableImage, open_rgb
+from pets.data.images import FORMATS, TooManyPixels, UnreadableImage, decode_rgb, open_rgb
 
 
 def pixel(path: Path) -> tuple[int, ...]:
@@ -85,3 +85,40 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
         UnreadableImage, match=r"bomb\.png: cannot be read .*20000 x 6000 exceeds 100,000,000"
     ):
         open_rgb(tmp_path / "bomb.png")
+
+
+def test_a_needle_is_refused(tmp_path: Path) -> None:
+    """Resized by its shorter side it would take gigabytes."""
+    Image.new("L", (1, 101)).save(tmp_path / "needle.png")
+    with pytest.raises(TooManyPixels, match=r"1 x 101 is no photo's shape, at most 100 to 1"):
+        open_rgb(tmp_path / "needle.png")
+    Image.new("L", (100, 1)).save(tmp_path / "needle.png")
+    assert open_rgb(tmp_path / "needle.png").size == (100, 1)
+
+
+def test_the_same_from_bytes(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "x.jpg")
+    content = (tmp_path / "x.jpg").read_bytes()
+    assert decode_rgb(content, "x").tobytes() == open_rgb(tmp_path / "x.jpg").tobytes()
+    with pytest.raises(TooManyPixels, match=r"^mine: .*40 x 30 exceeds 1,199 pixels"):
+        decode_rgb(content, "mine", max_pixels=1199)
+    with pytest.raises(UnreadableImage, match=r"^mine: cannot be read as an image"):
+        decode_rgb(content[:300], "mine")
+
+
+@pytest.mark.parametrize(
+    "kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "MPO"]
+)
+def test_formats_of_photos(tmp_path: Path, kind: str) -> None:
+    """MPO is what some phones and cameras write into a .jpg: a JPEG with more behind it."""
+    Image.new("RGB", (16, 16), (200, 30, 40)).save(tmp_path / "x.jpg", kind)
+    assert np.allclose(pixel(tmp_path / "x.jpg"), (200, 30, 40), atol=8)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO", "ICNS", "TGA", "JPEG2000", "DDS", "PCX"])
+def test_other_formats_that_pillow_knows_are_not_tried(tmp_path: Path, kind: str) -> None:
+    assert kind not in FORMATS
+    Image.new("RGB", (16, 16)).save(tmp_path / "x.jpg", kind)
+    with pytest.raises(UnreadableImage, match="not a known format"):
+        open_rgb(tmp_path / "x.jpg")

@@ -1,9 +1,9 @@
-"""A real Chromium that looks at a report opened from disk and notes all that goes wrong."""
+"""A real Chromium that looks at a page, from disk or a server, and notes all that goes wrong."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,27 +31,43 @@ const light = (c) => c.slice(0, 3).map((v) => v / 255).map(
 
 
 @contextmanager
-def opened(file: Path, width: int = 1280, scheme: str = "light") -> Iterator[Any]:
-    """The page at a width, light or dark. Fails on any console message, error or request."""
+def opened(
+    page_at: Path | str,
+    width: int = 1280,
+    scheme: str = "light",
+    phone: bool = False,
+    expected: Sequence[str] = (),
+) -> Iterator[Any]:
+    """The page of a file or an address at a width, light or dark. Fails on any console message but
+    the `expected` ones, any error, and any request to elsewhere."""
     need(CHROMIUM is not None, "there is no chromium (apt-get install chromium)")
     from playwright.sync_api import sync_playwright
 
     complaints: list[str] = []
+    address = page_at.as_uri() if isinstance(page_at, Path) else page_at
 
     def note_request(request: Any) -> None:
-        if not request.url.startswith("data:") and request.url != file.as_uri():
+        own = request.url == address or (
+            isinstance(page_at, str) and request.url.startswith((page_at, f"blob:{page_at}"))
+        )
+        if not request.url.startswith("data:") and not own:
             complaints.append(f"asked for {request.url}")
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            has_touch=phone,
+            is_mobile=phone,
+        )
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on("request", note_request)
-        page.goto(file.as_uri())
+        page.goto(address)
         try:
             yield page
         finally:
             browser.close()
-    assert complaints == []
+    assert complaints == list(expected)

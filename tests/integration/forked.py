@@ -15,24 +15,25 @@ CONTEXT.set_forkserver_preload(["pets.sweep.warm"])
 
 
 class Running:
-    """A command that has begun; `given` is its standard input."""
+    """A command that has begun, which writes to the files `out` and `err`; `given` is its standard
+    input."""
 
     def __init__(self, words: Sequence[str], folder: Path, given: Path | None = None) -> None:
         self.words, self._place = list(words), tempfile.TemporaryDirectory()
-        self._screen = Path(self._place.name, "out"), Path(self._place.name, "err")
-        arguments = (self.words, folder, *self._screen, dict(os.environ), given)
-        self._process = CONTEXT.Process(target=_main, args=arguments)
-        self._process.start()
-        assert self._process.pid is not None
-        self.pid = self._process.pid
+        self.out, self.err = Path(self._place.name, "out"), Path(self._place.name, "err")
+        arguments = (self.words, folder, self.out, self.err, dict(os.environ), given)
+        self.process = CONTEXT.Process(target=_main, args=arguments)
+        self.process.start()
+        assert self.process.pid is not None
+        self.pid = self.process.pid
 
     def end(self) -> subprocess.CompletedProcess[str]:
         """Wait for it: its exit code, standard output and error."""
-        self._process.join()
-        assert self._process.exitcode is not None
-        out, err = (file.read_text() if file.exists() else "" for file in self._screen)
+        self.process.join()
+        assert self.process.exitcode is not None
+        out, err = (file.read_text() if file.exists() else "" for file in (self.out, self.err))
         self._place.cleanup()
-        return subprocess.CompletedProcess(self.words, self._process.exitcode, out, err)
+        return subprocess.CompletedProcess(self.words, self.process.exitcode, out, err)
 
 
 def pets(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -213,3 +213,46 @@ class ExportConfig(Strict):
                 "to=onnx alone"
             )
         return self
+
+
+class ServeLimits(Strict):
+    """What a server takes in, so that no request takes the machine."""
+
+    megabytes: float = Field(gt=0)
+    megapixels: float = Field(gt=0, le=100)
+    photos: int = Field(ge=1)
+    seconds: float = Field(gt=0)
+    requests: int = Field(ge=1)
+    connections: int = Field(ge=1)
+    held_megabytes: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _one_fits(self) -> "ServeLimits":
+        if self.held_megabytes < self.megabytes:
+            raise ValueError(
+                f"limits.held_megabytes={self.held_megabytes:g} is below limits.megabytes="
+                f"{self.megabytes:g}: a single request of that size would be refused"
+            )
+        return self
+
+
+class ServeDataConfig(Strict):
+    """Where the photos of the examples lie."""
+
+    root: str | None
+
+
+class ServeConfig(Strict):
+    """A trained run, the address to serve it at, and the limits of requests."""
+
+    run: str
+    ckpt: Literal["last", "best"]
+    host: str = Field(min_length=1, description="an address of this machine")
+    port: int = Field(ge=0, le=65535)
+    threshold: float = Field(ge=0, le=1)
+    device: str
+    examples: int = Field(ge=0, le=48)
+    data: ServeDataConfig
+    max_batch: int = Field(ge=1)
+    batch_wait_ms: float = Field(ge=0, le=1000)
+    limits: ServeLimits

@@ -65,10 +65,14 @@ class LessonCrop(v2.Transform):
 
 def resize_to_cover(photo: Tensor, size: list[int], interpolation: v2.InterpolationMode) -> Tensor:
     """Resize (C, h, w), antialiased, to the smallest picture that covers `size` (height, width)."""
-    height, width = photo.shape[-2:]
-    scale = max(size[0] / height, size[1] / width)
-    new = [max(round(height * scale), size[0]), max(round(width * scale), size[1])]
+    new = covering(photo.shape[-2], photo.shape[-1], size)
     return VF.resize(photo, new, interpolation, antialias=True)
+
+
+def covering(height: int, width: int, size: list[int]) -> list[int]:
+    """Height and width of the smallest picture of the same shape that covers `size`."""
+    scale = max(size[0] / height, size[1] / width)
+    return [max(round(height * scale), size[0]), max(round(width * scale), size[1])]
 
 
 def warp_grid(

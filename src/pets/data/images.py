@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,16 +15,24 @@ from pets.errors import DataError
 
 # A decompression bomb is refused: 100 megapixels is above any camera's photo.
 MAX_PIXELS = 100_000_000
-# Pillow would warn of some of those that are refused here by name.
+# So is a needle, which grows to gigabytes when its shorter side is resized to a network's.
+MAX_RATIO = 100
+# Pillow only warns of a bomb, and later than here.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
 )
+# What these may contain. Pillow knows forty more formats, some of which start other programs.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
 
 
 class UnreadableImage(DataError):
     """A file that is no image, is damaged, cut short or too large."""
+
+
+class TooManyPixels(UnreadableImage):
+    """An image that would take too much memory."""
 
 
 def open_rgb(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) -> Image.Image:
@@ -33,31 +42,50 @@ def open_rgb(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) 
     transparent pixels become white; 16-bit and float greys are scaled to 8 bits, not clipped; of
     an animation the first frame is taken. Raises UnreadableImage, naming the file.
     """
-    try:
-        with Image.open(opened(str(path)) if opened else path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} exceeds {MAX_PIXELS:,} pixels")
-            image.load()
-            # The orientation is read before any conversion drops it.
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except FileNotFoundError as error:
-        raise UnreadableImage(f"{path}: no such photo") from error
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(f"{path}: cannot be read as an image (not a known format)") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split()).replace(repr(str(path)), "it")
-        raise UnreadableImage(f"{path}: cannot be read as an image ({reason})") from error
+    return _opened(lambda: opened(str(path)) if opened else path, str(path), MAX_PIXELS)
+
+
+def decode_rgb(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """As `open_rgb`, from a file's content; `name` is what errors call it."""
+    return _opened(lambda: io.BytesIO(content), name, max_pixels)
 
 
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height in pixels from the file's header. Raises UnreadableImage."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableImage(
             f"{path}: cannot be read as an image; data.on_bad_image=skip leaves it out"
         ) from error
+
+
+def _opened(file: Callable[[], Path | str | BinaryIO], name: str, max_pixels: int) -> Image.Image:
+    try:
+        with Image.open(file(), formats=FORMATS) as image:
+            _check_size(image.size, max_pixels)
+            image.load()
+            # The orientation is read before any conversion drops it.
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise UnreadableImage(f"{name}: no such photo") from error
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(f"{name}: cannot be read as an image (not a known format)") from error
+    except (TooManyPixels, Image.DecompressionBombError) as error:
+        raise TooManyPixels(f"{name}: cannot be read as an image ({error})") from error
+    except Exception as error:  # of damaged files Pillow's readers raise every kind
+        reason = " ".join(str(error).split()).replace(repr(name), "it")
+        reason = reason or type(error).__name__
+        raise UnreadableImage(f"{name}: cannot be read as an image ({reason})") from error
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise TooManyPixels(f"{width} x {height} exceeds {max_pixels:,} pixels")
+    if max(size) > MAX_RATIO * min(size):
+        raise TooManyPixels(f"{width} x {height} is no photo's shape, at most {MAX_RATIO} to 1")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
 from pets.config import AugmentConfig
-from pets.data.augment import resize_to_cover
+from pets.data.augment import covering, resize_to_cover
 from pets.targets import build, check_signature
 
 _GIVEN_TO_CROP = ("size", "interpolation")
@@ -50,6 +50,11 @@ class CentreCrop(v2.Transform):
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
         photo = resize_to_cover(inpt, self.resized, self.mode)
         return VF.center_crop(photo, list(self.size))
+
+    def part_of(self, height: int, width: int) -> tuple[float, float]:
+        """The shares of a photo's height and width that are left, about its middle."""
+        whole = covering(height, width, self.resized)
+        return self.size[0] / whole[0], self.size[1] / whole[1]
 
 
 def to_tensor(image: Image.Image) -> Tensor:

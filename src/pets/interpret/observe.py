@@ -99,7 +99,7 @@ class Observer(LightningModule):
         if views is None:
             return batch["places"]
         count = views.shape[1]
-        maps = self.model.body(self._input(views.flatten(0, 1)))
+        maps = self.model.feature_map(self.normalize(views.flatten(0, 1)))
         logits = self.model.head(maps)
         mean = log_mean(logits, count)
         first = maps[::count].float()
@@ -128,12 +128,6 @@ class Observer(LightningModule):
         if batch["views"] is None:
             return batch
         return batch | {"views": batch["views"].to(device, non_blocking=True)}
-
-    def _input(self, pixels: Tensor) -> Tensor:
-        photos = self.normalize(pixels)
-        if self.model.config.channels_last:
-            return photos.contiguous(memory_format=torch.channels_last)
-        return photos
 
 
 def observe(observer: Observer, trainer: Trainer) -> Observed:

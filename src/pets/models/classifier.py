@@ -38,10 +38,14 @@ class Classifier(nn.Module):
             self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.feature_map(x))
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """What the body gives the head for photos (B, 3, h, w): (B, C, h', w')."""
         if self.config.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         # No graph is built through layers that are frozen up to here: none of them needs one.
-        return self.head(self.body(x))
+        return self.body(x)
 
     @property
     def cut(self) -> str:

@@ -1,0 +1,44 @@
+"""`pets serve`: a trained run as a page and an API."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+
+from omegaconf import DictConfig
+
+from pets.config import ServeConfig
+from pets.errors import ConfigError
+from pets.validation import typed
+
+SCHEMA = ServeConfig
+log = logging.getLogger(__name__)
+
+_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+
+
+def run(cfg: DictConfig) -> None:
+    """Serve the run until a signal comes."""
+    config = typed(ServeConfig, cfg)
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"pets serve: needs {', '.join(missing)}; pip install 'pets[serve]'")
+    from pets.run_dir import RunDir
+
+    run_dir = RunDir.open_finished(config.run)
+
+    from pets.serving.address import bind
+
+    with bind(config.host, config.port) as at:
+        log.info("loading %s", run_dir.path)
+
+        from pets.devices import usable_device
+        from pets.evaluation import load_run
+        from pets.lightning import quiet
+        from pets.memory import keep_freed_memory
+        from pets.serving.server import serve
+
+        quiet()
+        keep_freed_memory()
+        device = usable_device(config.device)
+        serve(load_run(run_dir, config.ckpt), config, at, device)

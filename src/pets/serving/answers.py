@@ -1,0 +1,107 @@
+"""From uploads to answers: decoded in a few threads, named in one."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from pets.config import ServeConfig
+from pets.cores import available_cores
+from pets.data.images import FORMATS, TooManyPixels, UnreadableImage
+from pets.serving.batching import Batcher
+from pets.serving.limits import Refusal
+from pets.serving.look import Eye, Found, Photo
+from pets.serving.meters import Meters
+from pets.serving.schema import Answer, Box, Looked, Named, PhotoAnswer, PhotoProblem, Query
+from pets.serving.upload import Upload
+
+_DECODERS = 4  # threads at most; each may hold 6 bytes for every pixel of a photo
+
+
+class Answers:
+    """Answers requests until it is closed."""
+
+    def __init__(self, eye: Eye, config: ServeConfig, meters: Meters) -> None:
+        self._eye, self._config, self._meters = eye, config, meters
+        self._classes = eye.model.classes
+        # Photos that are decoded and wait for the network; more would only fill the memory.
+        self._room = asyncio.Semaphore(4 * config.max_batch)
+        self._network: Batcher[Photo, Found] = Batcher(
+            self._look, config.max_batch, config.batch_wait_ms / 1000
+        )
+        # The network's thread computes on all cores, as it has begun to; those that decode on one.
+        self._network.submit(eye.blank).result()
+        self._decoders = ThreadPoolExecutor(
+            min(_DECODERS, available_cores()), "decode", lambda: torch.set_num_threads(1)
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether photos are named."""
+        return self._network.alive
+
+    def close(self) -> None:
+        """End the threads after what they are doing."""
+        self._decoders.shutdown(cancel_futures=True)
+        self._network.close()
+
+    async def answer(self, uploads: list[Upload], query: Query) -> Answer:
+        """A result a photo. Raises Refusal where the only one cannot be read, or all take too
+        long."""
+        seconds = self._config.limits.seconds
+        try:
+            async with asyncio.timeout(seconds):
+                results = await asyncio.gather(*(self._result(u, query) for u in uploads))
+        except TimeoutError as error:
+            raise Refusal(503, f"too busy: no answer within {seconds:g} seconds") from error
+        if len(results) == 1 and isinstance(only := results[0], PhotoProblem):
+            raise Refusal(only.status, only.error)
+        return Answer(results=results)
+
+    async def _result(self, upload: Upload, query: Query) -> PhotoAnswer | PhotoProblem:
+        loop = asyncio.get_running_loop()
+        async with self._room:
+            try:
+                photo = await loop.run_in_executor(
+                    self._decoders, self._eye.read, upload.content, upload.name, query.gradcam
+                )
+            except UnreadableImage as error:
+                self._meters.photos.labels("unreadable").inc()
+                return _problem(upload, error)
+            found = await self._network(photo)
+        self._meters.photos.labels("named").inc()
+        return self._as_answer(upload, photo, found, query.top_k)
+
+    def _look(self, photos: list[Photo]) -> list[Found]:
+        self._meters.batches.observe(len(photos))
+        return self._eye.look(photos)
+
+    def _as_answer(self, upload: Upload, photo: Photo, found: Found, top_k: int) -> PhotoAnswer:
+        pairs = sorted(zip(found.probabilities, self._classes, strict=True), reverse=True)
+        height, width = photo.seen
+        return PhotoAnswer(
+            file=upload.name,
+            width=photo.width,
+            height=photo.height,
+            seen=Box(left=(1 - width) / 2, top=(1 - height) / 2, width=width, height=height),
+            sure=pairs[0][0] >= self._config.threshold,
+            predictions=[Named(name=name, probability=p) for p, name in pairs[:top_k]],
+            gradcam=None if found.cam is None else _looked(found.cam, pairs[0][1]),
+        )
+
+
+def _looked(cam: torch.Tensor, name: str) -> Looked:
+    height, width = cam.shape
+    values = [round(value, 3) for value in cam.flatten().tolist()]
+    return Looked(name=name, width=width, height=height, values=values)
+
+
+def _problem(upload: Upload, error: UnreadableImage) -> PhotoProblem:
+    line, status = str(error), 400
+    if isinstance(error, TooManyPixels):
+        status = 413
+    elif "not a known format" in line:
+        line += f"; expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    return PhotoProblem(file=upload.name, error=line, status=status)

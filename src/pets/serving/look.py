@@ -1,0 +1,76 @@
+"""From the bytes of a photo to probabilities and to where the network looked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pets.data.images import decode_rgb
+from pets.data.transforms import CentreCrop, eval_transform, to_tensor
+from pets.interpret.gradcam import GradCam
+from pets.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo as the network is given it: `pixels` (3, h, w), normalised; its own `height` and
+    `width`; the shares of them that the network sees, about the middle; whether to say where it
+    looked."""
+
+    pixels: Tensor
+    height: int
+    width: int
+    seen: tuple[float, float]
+    gradcam: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """Probabilities in the order of the classes; Grad-CAM for the most probable one, (h', w') in
+    0..1, where it was asked for."""
+
+    probabilities: list[float]
+    cam: Tensor | None
+
+
+class Eye:
+    """A network and the way to it: the one of `pets predict`."""
+
+    def __init__(
+        self, model: Classifier, temperature: float, device: torch.device, max_pixels: int
+    ) -> None:
+        self.model = model.eval().to(device)
+        self._device, self._temperature, self._max_pixels = device, temperature, max_pixels
+        self._transform = eval_transform(model.size, model.preprocess)
+        self._crop = CentreCrop(model.size, model.preprocess)
+        self._cam = GradCam(model.head)
+
+    def read(self, content: bytes, name: str, gradcam: bool) -> Photo:
+        """Decode and shrink. Raises UnreadableImage, with the name."""
+        pixels = to_tensor(decode_rgb(content, name, self._max_pixels))
+        height, width = pixels.shape[1:]
+        seen = self._crop.part_of(height, width)
+        return Photo(self._transform(pixels), height, width, seen, gradcam)
+
+    def look(self, photos: list[Photo]) -> list[Found]:
+        """One pass of the network for all of them; Grad-CAM needs only its head again."""
+        inputs = torch.stack([photo.pixels for photo in photos]).to(self._device)
+        with torch.no_grad():
+            maps = self.model.feature_map(inputs)
+            # Some devices have no doubles.
+            logits = self.model.head(maps).cpu().double()
+        probabilities = (logits / self._temperature).softmax(1)
+        asked = [place for place, photo in enumerate(photos) if photo.gradcam]
+        cams: dict[int, Tensor] = {}
+        if asked:
+            best = probabilities[asked].argmax(1).to(self._device)
+            cams = dict(zip(asked, self._cam(maps[asked].float(), best).cpu(), strict=True))
+        return [Found(row, cams.get(place)) for place, row in enumerate(probabilities.tolist())]
+
+    @property
+    def blank(self) -> Photo:
+        """Grey: for a first pass, which allocates and compiles what all others use."""
+        height, width = self.model.size
+        return Photo(torch.zeros(3, height, width), height, width, (1.0, 1.0), True)

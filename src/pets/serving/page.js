@@ -1,0 +1,253 @@
+"use strict";
+const AT_ONCE = 4; // uploads; the server puts them together
+const AGAIN = 6; // times that a busy server is asked
+const SHOWN = 5; // classes
+const TYPES = { JPEG: "image/jpeg", PNG: "image/png", GIF: "image/gif", BMP: "image/bmp", WEBP: "image/webp", TIFF: "image/tiff", PPM: ".ppm,.pgm", AVIF: "image/avif" };
+
+const at = (id) => document.getElementById(id);
+const cards = at("cards");
+let limits = { megabytes: Infinity };
+const percent = (p, digits = 1) => `${(100 * p).toFixed(digits)}\u00a0%`;
+// A long name may break after an underscore.
+const soft = (name) => name.split(/(?<=_)/).flatMap((part) => [part, document.createElement("wbr")]);
+// Read out by screen readers, one after another.
+function say(text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  at("said").append(line);
+  if (at("said").childElementCount > 20) at("said").firstElementChild.remove();
+}
+
+async function ask(path, options) {
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Error("the server does not answer; is it still running?");
+  }
+  if (answer.ok) return answer;
+  const found = await answer.json().catch(() => ({ error: `status ${answer.status}` }));
+  throw Object.assign(new Error(found.error), { busy: answer.status === 503 });
+}
+
+// What the server is, and what it takes.
+async function introduce() {
+  const info = await (await ask("api/info")).json();
+  limits = info.limits;
+  at("model").textContent = `${info.run} · ${info.architecture} · ${info.size.join(" x ")} pixels`;
+  const split = ["test", "valid"].find((name) => info.metrics[name]);
+  const right = split ? `, ${percent(info.metrics[split].accuracy)} of the run's ${info.metrics[split].photos.toLocaleString("en")} ${split === "test" ? "test" : "validation"} photos right` : "";
+  at("about").textContent = `One of ${info.classes.length} classes${right}. Photos go to this server alone, and nothing is stored.`;
+  at("takes").textContent = `${info.formats.join(", ")}; up to ${limits.megabytes} MB and ${limits.megapixels} megapixels each.`;
+  // Named one by one, so that phones convert their own formats.
+  for (const id of ["pick", "camera"]) at(id).accept = info.formats.map((name) => TYPES[name]).join(",");
+  document.title = `What is on the photo? ${info.run}`;
+}
+
+async function showExamples() {
+  const { examples } = await (await ask("api/examples")).json();
+  at("examples").hidden = !examples.length;
+  at("examples").querySelector("ul").append(...examples.map(({ label, photo, thumbnail }) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    const img = document.createElement("img");
+    img.src = thumbnail;
+    img.alt = `Try a photo of ${label}`;
+    button.title = label;
+    button.append(img);
+    button.addEventListener("click", async () => {
+      const card = newCard(`a photo of ${label}`);
+      try {
+        const blob = await (await ask(photo)).blob();
+        await name(card, new File([blob], label, { type: blob.type }), label);
+      } catch (error) {
+        showProblem(card, error.message);
+      }
+    });
+    const item = document.createElement("li");
+    item.append(button);
+    return item;
+  }));
+}
+
+// A card a photo, the newest first.
+function newCard(title) {
+  const card = at("card").content.firstElementChild.cloneNode(true);
+  card.classList.add("waiting");
+  card.querySelector("h3").textContent = "Looking ...";
+  card.querySelector(".path").textContent = title;
+  const remove = card.querySelector(".remove");
+  remove.setAttribute("aria-label", `Remove ${title}`);
+  remove.addEventListener("click", () => {
+    const next = card.nextElementSibling || card.previousElementSibling;
+    forget(card);
+    (next ? next.querySelector(".remove") : at("pick")).focus();
+    say("Removed.");
+  });
+  cards.prepend(card);
+  count();
+  return card;
+}
+
+function forget(card) {
+  URL.revokeObjectURL(card.querySelector("img").src);
+  card.remove();
+  count();
+}
+
+function count() {
+  at("none").hidden = cards.childElementCount > 0;
+  at("clear").hidden = !cards.childElementCount;
+  showCams();
+}
+
+function showPicture(card, file) {
+  const img = card.querySelector("img");
+  img.addEventListener("load", () => {
+    card.querySelector(".picture").style.setProperty("--ratio", img.naturalWidth / img.naturalHeight);
+  });
+  img.addEventListener("error", () => {
+    img.hidden = true;
+    card.querySelector(".placeholder").hidden = false;
+  });
+  img.src = URL.createObjectURL(file);
+}
+
+function showProblem(card, line) {
+  card.classList.remove("waiting");
+  card.classList.add("bad");
+  const title = card.querySelector("h3");
+  title.className = "wrong";
+  title.textContent = "Cannot be named";
+  const note = card.querySelector(".note");
+  note.hidden = false;
+  note.textContent = line;
+  say(`Cannot be named: ${line}`);
+}
+
+function showAnswer(card, answer, label) {
+  card.classList.remove("waiting");
+  const [first] = answer.predictions;
+  const title = card.querySelector("h3");
+  const words = answer.sure ? [...soft(first.name)] : ["Not sure: perhaps ", ...soft(first.name)];
+  card.classList.toggle("unsure", !answer.sure);
+  title.replaceChildren(...words);
+  card.querySelector("img").alt = `${answer.file}: ${first.name}`;
+  if (label !== undefined) {
+    const right = first.name === label;
+    const path = card.querySelector(".path");
+    path.className = `path ${right ? "right" : "wrong"}`;
+    path.textContent = right ? `an example of ${label}: right` : `an example of ${label}: wrong`;
+  } else {
+    card.querySelector(".path").textContent = `${answer.file} · ${answer.width} x ${answer.height} pixels`;
+  }
+  card.querySelector("ol").replaceChildren(...answer.predictions.map(({ name, probability }) => {
+    const item = document.createElement("li");
+    const span = document.createElement("span");
+    span.append(...soft(name));
+    const share = document.createElement("b");
+    share.textContent = percent(probability);
+    const bar = document.createElement("i");
+    bar.style.setProperty("--share", `${100 * probability}%`);
+    item.append(span, share, bar);
+    return item;
+  }));
+  drawCam(card.querySelector("canvas"), answer.gradcam, answer.seen);
+  showCams();
+  say(`${answer.file}: ${answer.sure ? "" : "not sure, perhaps "}${first.name}, ${percent(first.probability, 0)}`);
+}
+
+// Grad-CAM: a pixel a place of the feature map; the browser smooths it over what the model saw.
+function drawCam(canvas, cam, seen) {
+  canvas.width = cam.width;
+  canvas.height = cam.height;
+  const drawing = canvas.getContext("2d");
+  const pixels = drawing.createImageData(cam.width, cam.height);
+  cam.values.forEach((x, i) => pixels.data.set([255, Math.round(210 * x), 40 * (1 - x), Math.round(190 * x)], 4 * i));
+  drawing.putImageData(pixels, 0, 0);
+  for (const side of ["left", "top", "width", "height"]) canvas.style[side] = `${100 * seen[side]}%`;
+  canvas.classList.add("drawn");
+}
+
+function showCams() {
+  const on = at("gradcam").checked;
+  for (const canvas of cards.querySelectorAll("canvas.drawn")) {
+    canvas.hidden = !on || canvas.parentElement.querySelector("img").hidden;
+  }
+  at("legend").hidden = !on || !cards.childElementCount;
+}
+
+// One request a photo, so that each gets its own answer; a few of them at once.
+let sending = 0;
+const waiting = [];
+async function turn() {
+  if (sending >= AT_ONCE) await new Promise((go) => waiting.push(go));
+  sending += 1;
+}
+function done() {
+  sending -= 1;
+  waiting.shift()?.();
+}
+
+async function name(card, file, label) {
+  showPicture(card, file);
+  if (file.size > limits.megabytes * 1e6) {
+    showProblem(card, `${file.name}: ${(file.size / 1e6).toFixed(1)} MB; the server takes up to ${limits.megabytes} MB`);
+    return;
+  }
+  await turn();
+  try {
+    for (let again = 1; ; again += 1) {
+      const form = new FormData();
+      form.append("file", file, file.name || "photo");
+      try {
+        const answer = await ask(`api/predict?top_k=${SHOWN}&gradcam=true`, { method: "POST", body: form });
+        showAnswer(card, (await answer.json()).results[0], label);
+        return;
+      } catch (error) {
+        if (!error.busy || again === AGAIN) throw error;
+        await new Promise((go) => setTimeout(go, 500 * again * (1 + Math.random())));
+      }
+    }
+  } catch (error) {
+    showProblem(card, error.message);
+  } finally {
+    done();
+  }
+}
+
+function take(files) {
+  for (const file of files) name(newCard(file.name || "photo"), file);
+}
+
+for (const id of ["pick", "camera"]) {
+  at(id).addEventListener("change", (event) => {
+    take([...event.target.files]);
+    event.target.value = ""; // the same photo may be chosen again
+  });
+}
+at("gradcam").addEventListener("change", showCams);
+at("clear").addEventListener("click", () => {
+  [...cards.children].forEach(forget);
+  at("pick").focus();
+  say("All results removed.");
+});
+
+// Photos may be dropped anywhere; a page that lets them go would be left for the photo.
+let inside = 0;
+const over = (on) => document.body.classList.toggle("over", on);
+addEventListener("dragenter", (event) => { event.preventDefault(); inside += 1; over(true); });
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("dragleave", () => { inside -= 1; over(inside > 0); });
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  inside = 0;
+  over(false);
+  take([...event.dataTransfer.files]);
+});
+addEventListener("paste", (event) => take([...event.clipboardData.files]));
+
+document.body.classList.toggle("touch", navigator.maxTouchPoints > 0);
+at("origin").textContent = new URL("./", location.href).href;
+introduce().catch((error) => { at("about").textContent = error.message; });
+showExamples().catch(() => {}); // introduce says what is wrong

@@ -1,0 +1,189 @@
+"""`pets serve` under tight limits: slow clients, too many of them, and its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.serving import Served, everything, served
+
+TIGHT = (
+    "limits.seconds=2", "limits.requests=3", "limits.connections=12", "limits.megabytes=0.2",
+    "limits.held_megabytes=0.3", "limits.megapixels=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("tight")
+    (folder / "nothing").mkdir()
+    with served(trained, folder, *TIGHT, "data.root=nothing", "threshold=1") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def photo(drawn: Path) -> bytes:
+    return next((drawn / "images").glob("*.jpg")).read_bytes()
+
+
+def head(length: int, kind: str = "image/jpeg") -> bytes:
+    return (
+        f"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def answer_of(received: bytes) -> tuple[int, str]:
+    """Status and line of an answer that ended its connection."""
+    start, _, body = received.partition(b"\r\n\r\n")
+    assert b"connection: close" in start.lower()
+    assert b"x-content-type-options: nosniff" in start.lower()
+    return int(start.split()[1]), json.loads(body)["error"]
+
+
+def named(server: Served, photo: bytes) -> None:
+    answer = server.client.post("/api/predict", files={"file": photo})
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_slow_body_ends(server: Served, photo: bytes) -> None:
+    connection = server.raw(head(10_000), b"\xff\xd8")
+    found = answer_of(everything(connection))
+    assert found == (408, "the upload took longer than 2 seconds (limits.seconds)")
+    named(server, photo)
+
+
+def test_a_slow_head_ends_however_it_trickles(server: Served, photo: bytes) -> None:
+    connection = server.raw(b"GET /health HTTP/1.1\r\n")
+    trickling = threading.Event()
+
+    def trickle() -> None:
+        while not trickling.wait(0.3):
+            try:
+                connection.sendall(b"X-A: b\r\n")
+            except OSError:
+                return
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    try:
+        found = answer_of(everything(connection))
+    finally:
+        trickling.set()
+        thread.join()
+    assert found == (408, "the request's head took longer than 2 seconds (limits.seconds)")
+    named(server, photo)
+
+
+def test_what_comes_after_an_early_answer_is_not_read_for_ever(server: Served) -> None:
+    """A body that trickles behind a request which needs none."""
+    connection = server.raw(head(10_000, "text/plain"))
+    received, until = b"", time.monotonic() + 30
+    connection.settimeout(0.3)
+    ended = False
+    while not ended and time.monotonic() < until:
+        try:
+            connection.sendall(b"x")
+            part = connection.recv(65536)
+            ended, received = not part, received + part
+        except TimeoutError:
+            pass
+        except OSError:
+            ended = True
+    assert b" 415 " in received
+    assert ended
+
+
+def test_silence_ends(server: Served) -> None:
+    assert answer_of(everything(server.raw()))[0] == 408
+
+
+def test_no_http_is_refused_in_json(server: Served) -> None:
+    assert answer_of(everything(server.raw(b"\x16\x03\x01 hello\r\n\r\n")))[0] == 400
+
+
+def test_too_many_requests_come_again(server: Served, photo: bytes) -> None:
+    slow = [server.raw(head(10_000), b"x") for _ in range(3)]
+    waited = time.monotonic() + 10
+    while "pets_requests_inside 3.0" not in server.client.get("/metrics").text:
+        assert time.monotonic() < waited
+    answer = server.client.post("/api/predict", files={"file": photo})
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json() == {"error": "too busy: 3 requests are being answered; try again"}
+    assert server.client.get("/health").status_code == 200
+    assert {answer_of(everything(connection))[0] for connection in slow} == {408}
+    named(server, photo)
+
+
+def test_uploads_hold_no_more_than_they_may(server: Served, photo: bytes) -> None:
+    first = server.raw(head(190_000), bytes(180_000))
+    waited = time.monotonic() + 10
+    while "pets_held_bytes 180000.0" not in server.client.get("/metrics").text:
+        assert time.monotonic() < waited
+    second = server.raw(head(190_000), bytes(180_000))
+    assert answer_of(everything(second)) == (
+        503,
+        "too busy: other uploads fill the memory; try again",
+    )
+    named(server, photo)
+    first.close()
+    while "pets_held_bytes 0.0" not in server.client.get("/metrics").text:
+        assert time.monotonic() < waited
+
+
+def test_too_many_connections_are_refused(server: Served, photo: bytes) -> None:
+    silent = [server.raw() for _ in range(12)]
+    refused = [server.raw() for _ in range(6)]
+    found = [answer_of(everything(connection)) for connection in [*refused, *silent]]
+    assert {status for status, _ in found} == {408, 503}
+    assert "too busy: 12 connections; try again" in [line for _, line in found]
+    with httpx.Client(base_url=server.url) as client:
+        assert client.post("/api/predict", files={"file": photo}).status_code == 200
+
+
+def test_the_limits_given_are_those_that_hold(server: Served, photo: bytes) -> None:
+    info = server.client.get("/api/info").json()
+    assert info["limits"]["megabytes"] == 0.2
+    answer = server.client.post("/api/predict", files={"file": bytes(250_000)})
+    assert answer.json() == {"error": "the upload is larger than 0.2 MB (limits.megabytes)"}
+    result = server.client.post("/api/predict", files={"file": photo}).json()["results"][0]
+    assert result["sure"] is False
+
+
+def test_without_the_photos_there_are_no_examples(server: Served) -> None:
+    assert server.client.get("/api/examples").json() == {"examples": []}
+    assert "\nno examples on the page: nothing: " in server.running.out.read_text()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_whatever_is_under_way(
+    trained: Path, tmp_path: Path, photo: bytes, number: signal.Signals, code: int
+) -> None:
+    """And neither the names of photos nor anything else of them was said or left behind."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    with served(trained, folder, "examples=0", "host=0.0.0.0") as server:
+        files = {"file": ("my_secret_name.jpg", photo)}
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.address[1]}") as client:
+            host = {"Host": "any.name.example"}
+            assert client.post("/api/predict", files=files, headers=host).status_code == 200
+            slow = server.raw(head(10_000), b"x")
+            time.sleep(0.2)
+            assert server.stop(number) == code
+        slow.close()
+    port = server.address[1]
+    assert server.running.out.read_text().splitlines() == [
+        f"loading {trained}",
+        "host=0.0.0.0: everybody on the network can reach it",
+        f"ready at http://localhost:{port}/ (Ctrl-C ends it)",
+    ]
+    assert server.running.err.read_text() == "stopped\n"
+    assert list(folder.iterdir()) == []
