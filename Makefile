@@ -13,7 +13,7 @@ $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "Installing pets and its libraries into $(VENV) (torch is large: a few minutes the first time)"
-	$(BIN)/python -m pip install --progress-bar off --quiet -e ".[weights,openvino,export,slurm,optuna,dev]"
+	$(BIN)/python -m pip install --progress-bar off --quiet -e ".[weights,verify,openvino,export,slurm,optuna,dev]"
 	touch $@
 
 demo: $(READY)

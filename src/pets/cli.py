@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 COMMANDS = {
     "train": ("pets.commands.train", "train a classifier, or go on with a stopped run"),
     "look": ("pets.commands.look", "look at the photos before training"),
+    "verify": (
+        "pets.commands.verify",
+        "what is wrong with the photos, before a training finds out",
+    ),
     "find-lr": ("pets.commands.find_lr", "the learning rate that suits a network at this moment"),
     "eval": ("pets.commands.evaluate", "measure a trained run on one of its splits"),
     "interpret": ("pets.commands.interpret", "what a trained run gets wrong, and why: one page"),

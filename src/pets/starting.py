@@ -10,8 +10,9 @@ from pathlib import Path
 from pets.callbacks.recorder import Recorder
 from pets.checkpoints import read_checkpoint
 from pets.config import TrainConfig
-from pets.data.module import make_data
-from pets.data.photos import SPLITS, Photos, collect_photos
+from pets.data.collect import collect_photos
+from pets.data.make import make_data
+from pets.data.photos import SPLITS, Photos
 from pets.data.transforms import Preprocess
 from pets.errors import DataError, RunError, some
 from pets.models.body import Body

@@ -50,6 +50,25 @@ def test_another_process_does_not_ask_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("later")
+def test_a_process_that_ends_early_leaves_what_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pets.cache.once._AT_ONCE", 2)
+    files = [written(tmp_path / name, name) for name in "abcde"]
+
+    def ask(file: Path) -> str:
+        if file.name == "e":
+            raise KeyboardInterrupt
+        return "asked"
+
+    with pytest.raises(KeyboardInterrupt):
+        OnceAContent("how is it", ask).of_all(files, "")
+    asked: list[str] = []
+    assert process(asked).of_all(files, "") == ["asked"] * 4 + ["ok e"]
+    assert asked == ["e"]
+
+
+@pytest.mark.usefixtures("later")
 def test_a_changed_file_is_asked_again_even_with_its_old_times_and_size(tmp_path: Path) -> None:
     asked: list[str] = []
     file = written(tmp_path / "a", "old")

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from pets.config import DataConfig
+from pets.data.collect import collect_photos
 from pets.data.labels import label_from_filename
-from pets.data.photos import Photos, collect_photos
+from pets.data.photos import Photos
+from pets.data.remarks import Remarks
 from pets.data.splits import carve
 from pets.errors import DataError
 from tests.conftest import train_config
@@ -97,7 +99,7 @@ def test_random_split_is_stratified_seeded_and_free_of_order(tmp_path: Path) -> 
 
     labels = {p.path: p.label for p in photos.rows}
     backwards = dict(reversed(labels.items()))
-    assert carve(labels, "valid", 0.2, 7) == carve(backwards, "valid", 0.2, 7)
+    assert carve(labels, "valid", 0.2, 7, Remarks()) == carve(backwards, "valid", 0.2, 7, Remarks())
 
 
 def test_official_split_carves_validation_from_trainval_only(tmp_path: Path) -> None:

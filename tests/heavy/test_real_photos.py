@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pets.interpret import Interpretation
@@ -58,3 +59,25 @@ def test_lesson1_on_real_photos(tmp_path: Path, mini: Path) -> None:
     photo = mini / "images/Abyssinian_100.jpg"
     table = pets("predict", f"run={run}", f"source={photo}").stdout
     assert "Abyssinian" in table
+
+
+def test_verify_finds_the_copies_among_real_photos(tmp_path: Path, mini: Path) -> None:
+    """Two pairs are the same photo in two sizes, one of them across the official split; in a third
+    pair one is cut a little."""
+    pets = Pets(tmp_path)
+    pets("verify", "data=oxford_pets", f"data.root={mini}", "data.split=official", code=3)
+    (table,) = tmp_path.glob("outputs/*/verify.csv")
+    rows = pd.read_csv(table)
+    names = rows.path.map(lambda path: Path(str(path)).stem)
+    out = set(
+        zip(rows.kind[rows.proposed == "exclude"], names[rows.proposed == "exclude"], strict=True)
+    )
+    assert out == {
+        ("near leak", "Abyssinian_63"),
+        ("near duplicates", "Abyssinian_5"),
+        ("near duplicates", "Bombay_11"),
+    }
+    assert set(names[rows.kind == "near duplicates"]) == {
+        "Abyssinian_5", "Abyssinian_87", "Bombay_11", "Bombay_100",
+    }  # fmt: skip
+    assert set(rows.kind) == {"near leak", "near duplicates", "tiny class", "small", "grey"}

@@ -17,6 +17,7 @@ Answer = TypeVar("Answer", bound=str | bytes | None)
 # A file written to twice within a tick of the file system's clock may look unchanged. What was
 # asked so soon after the last change is not kept for other processes (git does the same).
 _SETTLED = 2.0  # seconds
+_AT_ONCE = 1000  # files
 
 
 class OnceAContent(Generic[Answer]):
@@ -43,15 +44,25 @@ class OnceAContent(Generic[Answer]):
         self.known.update(answers.kept(self.name, unknown))
         new = {key: file for key, file in zip(keys, files, strict=True) if key not in self.known}
         if new:
-            settled = time.time() - _SETTLED
-            with ThreadPoolExecutor() as pool:
-                found = pool.map(self.ask, new.values())
-                bar = tqdm(found, doing, len(new), unit="file", leave=False, disable=None)
-                self.known.update(zip(new, bar, strict=True))
-            old = [key for key, file in new.items() if file.stat().st_ctime < settled]
-            sure = {key: self.known[key] for key in old if self.sure(self.known[key])}
-            answers.keep(self.name, sure)
+            bar = tqdm(desc=doing, total=len(new), unit="file", leave=False, disable=None)
+            with ThreadPoolExecutor() as pool, bar:
+                left = list(new.items())
+                while left:
+                    # In parts, so that little is lost where the process ends before all is asked.
+                    self._ask_all(left[:_AT_ONCE], pool, bar)
+                    left = left[_AT_ONCE:]
         return [self.known[key] for key in keys]
+
+    def _ask_all(
+        self, part: list[tuple[answers.File, Path]], pool: ThreadPoolExecutor, bar: tqdm
+    ) -> None:
+        """Ask about these files; what may be kept of the answers is then kept."""
+        settled = time.time() - _SETTLED
+        for (key, _), answer in zip(part, pool.map(self.ask, [f for _, f in part]), strict=True):
+            self.known[key] = answer
+            bar.update()
+        old = [key for key, file in part if file.stat().st_ctime < settled]
+        answers.keep(self.name, {k: self.known[k] for k in old if self.sure(self.known[k])})
 
 
 def _state(file: Path) -> answers.File:

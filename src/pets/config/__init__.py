@@ -17,6 +17,7 @@ from pets.config.commands import (
     RunDataConfig,
     SummarizeConfig,
     TrainConfig,
+    VerifyConfig,
 )
 from pets.config.data import AugmentConfig, DataConfig
 from pets.config.interpret import InterpretSettings
@@ -47,4 +48,5 @@ __all__ = [
     "SummarizeConfig",
     "Target",
     "TrainConfig",
+    "VerifyConfig",
 ]

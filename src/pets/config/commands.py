@@ -97,6 +97,30 @@ class LookConfig(Strict):
     photos: int = Field(ge=1, le=64)
 
 
+class VerifyConfig(Strict):
+    """The photos to check, and from where on something is worth a word."""
+
+    data: DataConfig
+    small: Annotated[int, Field(ge=1)] | None = Field(
+        description="pixels of at least 1, or null for data.size"
+    )
+    tiny: int = Field(ge=0)
+    aspect: float = Field(gt=1)
+    huge: int = Field(ge=1)
+    few: int = Field(ge=0)
+    near: Annotated[int, Field(ge=0, le=48)] | None = Field(
+        description="bits from 0 to 48, or null for no search"
+    )
+    shown: int = Field(ge=1)
+    fail_on: Literal["error", "warning", "never"]
+    cache_dir: str = Field(min_length=1, description="a folder")
+
+    @property
+    def smallest(self) -> int:
+        """Pixels that the shorter side of a photo should have."""
+        return min(self.data.height_width) if self.small is None else self.small
+
+
 class RunDataConfig(Strict):
     """What may differ from the trained run when it is used again."""
 

@@ -31,6 +31,7 @@ class DataConfig(Strict):
     path_column: str | None
     label_column: str | None
     relabel: str | None
+    exclude: str | None = None  # configs of older runs do not have it
     split: Literal["auto", "random", "official", "folders", "column"]
     split_column: str | None
     valid_pct: Fraction

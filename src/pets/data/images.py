@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from pets.errors import DataError
 
 # A decompression bomb is refused: 100 megapixels is above any camera's photo.
 MAX_PIXELS = 100_000_000
+# Pillow would warn of some of those that are refused here by name.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}

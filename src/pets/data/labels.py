@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -10,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from pets.config import DataConfig
 from pets.data.images import SUFFIXES
+from pets.data.remarks import Remarks
 from pets.errors import DataError, some
 
 if TYPE_CHECKING:
     import pandas as pd
 
-log = logging.getLogger(__name__)
 
-
-def find_photos(root: Path, images: str) -> list[str]:
+def find_photos(root: Path, images: str, remarks: Remarks) -> list[str]:
     """Every image file below `root/images` by its suffix, as sorted paths relative to root.
 
     Paths have forward slashes on every system; hidden files and folders are left alone.
@@ -27,30 +25,48 @@ def find_photos(root: Path, images: str) -> list[str]:
     folder = root / images
     if not folder.is_dir():
         raise DataError(f"data.root={root}: no folder {folder}; give data.root=<your photos>")
-    files = [
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
-    photos = [path for path in files if path.suffix.lower() in SUFFIXES]
-    found = sorted(path.relative_to(root).as_posix() for path in photos)
-    others = Counter(path.suffix.lower() or "no suffix" for path in set(files) - set(photos))
-    if found and others:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(others.items()))
-        log.info("%s: left out what is no photo by its suffix: %s", folder, kinds)
+    photos: list[Path] = []
+    others: list[Path] = []
+    hidden: list[Path] = []
+    broken: list[Path] = []
+    for path in folder.rglob("*"):
+        if not path.is_file():
+            if path.is_symlink() and not path.exists():
+                broken.append(path)
+        elif any(part.startswith(".") for part in path.relative_to(folder).parts):
+            hidden.append(path)
+        else:
+            (photos if path.suffix.lower() in SUFFIXES else others).append(path)
+    found = _below(root, photos)
     if not found:
         raise DataError(
             f"{folder}: no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
         )
+    remarks.note("not a photo", _below(root, others), lambda paths: _not_photos(folder, paths))
+    remarks.aside("not a photo", _below(root, hidden), lambda paths: f"hidden: {some(paths)}")
+    remarks.warning(
+        "missing",
+        _below(root, broken),
+        lambda paths: f"left out {len(paths):,} links that lead nowhere: {some(paths)}",
+    )
     return found
+
+
+def _below(root: Path, files: list[Path]) -> list[str]:
+    return sorted(file.relative_to(root).as_posix() for file in files)
+
+
+def _not_photos(folder: Path, paths: list[str]) -> str:
+    suffixes = Counter(PurePosixPath(path).suffix.lower() or "no suffix" for path in paths)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(suffixes.items()))
+    return f"{folder}: left out what is no photo by its suffix: {kinds}"
 
 
 def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | None]:
     """Match the regex on the file name alone (fastai's `from_name_re`), so it works on every OS.
 
     The label is the group named `label`, else the first group; None where nothing matches.
-    Raises DataError for a regex that is wrong, has no group or matches nothing.
+    Raises DataError for a regex that is wrong or has no group.
     """
     try:
         pattern = re.compile(label_regex)
@@ -63,13 +79,7 @@ def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | N
         )
     group: str | int = "label" if "label" in pattern.groupindex else 1
     matches = {path: pattern.search(PurePosixPath(path).name) for path in paths}
-    labels = {path: (match[group] or None) if match else None for path, match in matches.items()}
-    if not any(labels.values()):
-        names = some([PurePosixPath(path).name for path in paths])
-        raise DataError(
-            f"data.label_regex={label_regex}: matches none of {len(paths):,} files ({names})"
-        )
-    return labels
+    return {path: (match[group] or None) if match else None for path, match in matches.items()}
 
 
 def label_from_folder(paths: list[str]) -> dict[str, str | None]:
@@ -77,10 +87,11 @@ def label_from_folder(paths: list[str]) -> dict[str, str | None]:
     return {path: PurePosixPath(path).parent.name or None for path in paths}
 
 
-def read_table(root: Path, config: DataConfig) -> pd.DataFrame:
+def read_table(root: Path, config: DataConfig, remarks: Remarks | None = None) -> pd.DataFrame:
     """The CSV or Parquet table with columns `path`, `label` and, where asked for, `split`.
 
-    Raises DataError for a missing file or column, a path named twice, or an empty cell.
+    Rows without a path, and all but the first of a path, are told to `remarks` and left out.
+    Raises DataError for a missing file or column.
     """
     import pandas as pd
 
@@ -107,31 +118,43 @@ def read_table(root: Path, config: DataConfig) -> pd.DataFrame:
                 f"it has {', '.join(map(str, frame.columns))}"
             )
     table = pd.DataFrame({key: frame[column] for key, column in wanted.items()})
-    empty = table[["path"]].isna().any(axis=1)
-    if empty.any():
-        row = int(empty.to_numpy().argmax()) + 1
-        raise DataError(f"{file}: row {row} has no path ({int(empty.sum()):,} such rows)")
+    empty = table["path"].isna().to_numpy()
     table["path"] = table["path"].astype(str).str.replace("\\", "/")
-    twice = table.loc[table["path"].duplicated(), "path"].tolist()
-    if twice:
-        raise DataError(f"{file}: names photos twice: {some(twice)}")
-    return table
-
-
-def label_from_table(root: Path, config: DataConfig) -> dict[str, str | None]:
-    """The photos and labels that a table names. Raises DataError when it names missing files."""
-    table = read_table(root, config)
-    missing = [path for path in table["path"] if not (root / config.images / path).is_file()]
-    if missing:
-        raise DataError(
-            f"{root / str(config.table)}: names {len(missing):,} files that are not below "
-            f"{root / config.images}: {some(missing)}"
+    twice = table["path"].duplicated().to_numpy() & ~empty
+    if remarks is not None:
+        rows = [f"row {row + 1}" for row in empty.nonzero()[0]]
+        remarks.error(
+            "bad row",
+            rows,
+            lambda rows: f"{file}: {rows[0]} has no path ({len(rows):,} such rows)",
         )
+        prefix = PurePosixPath(config.images)
+        doubled = [(prefix / path).as_posix() for path in table.loc[twice, "path"]]
+        remarks.error(
+            "bad row", doubled, lambda paths: f"{file}: names photos twice: {some(paths)}"
+        )
+    return table[~(empty | twice)]
+
+
+def label_from_table(root: Path, config: DataConfig, remarks: Remarks) -> dict[str, str | None]:
+    """The photos and labels that a table names; those that are not there are told to `remarks`."""
+    table = read_table(root, config, remarks)
     prefix = PurePosixPath(config.images)
-    labels: dict[str, str | None] = {}
-    for path, label in zip(table["path"], table["label"], strict=True):
-        labels[(prefix / path).as_posix()] = None if label is None or label != label else str(label)
-    return labels
+    paths = [(prefix / path).as_posix() for path in table["path"]]
+    missing = {path for path in paths if not (root / path).is_file()}
+    remarks.error(
+        "missing",
+        sorted(missing),
+        lambda paths: (
+            f"{root / str(config.table)}: names {len(paths):,} files that are not below "
+            f"{root}: {some(paths)}"
+        ),
+    )
+    return {
+        path: None if label is None or label != label else str(label)
+        for path, label in zip(paths, table["label"], strict=True)
+        if path not in missing
+    }
 
 
 def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:

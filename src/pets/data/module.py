@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -15,18 +12,17 @@ from torch.utils.data import DataLoader, Dataset
 from pets.config import AugmentConfig, DataConfig
 from pets.cores import available_cores
 from pets.data.activations import ActivationDataset, Activations
+from pets.data.collect import collect_photos
 from pets.data.dataset import EpochSampler, PhotoDataset, PhotoFiles
 from pets.data.decoded import DecodedPhotos
 from pets.data.device_augment import device_augment
 from pets.data.loader import Loader, leave_signals
-from pets.data.photos import Photos, collect_photos
+from pets.data.make import make_data
+from pets.data.photos import Photos
 from pets.data.splits import TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, normalize, train_pixels
 from pets.ranks import ranks
 from pets.seeding import derive
-from pets.targets import build
-
-log = logging.getLogger(__name__)
 
 
 class PetsDataModule(LightningDataModule):
@@ -170,16 +166,3 @@ def prepare_photos(config: DataConfig) -> Photos:
     """
     make_data(config)
     return collect_photos(config)
-
-
-def make_data(config: DataConfig) -> None:
-    """Make or fetch the data where it is not there yet; other processes that want the same wait.
-    Raises DataError."""
-    root = Path(config.root)
-    if root.exists() or config.prepare is None:
-        return
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(root.with_name(f".{root.name}.lock")):
-        if not root.exists():
-            log.info("%s is not there yet: %s", root, config.prepare.target.rpartition(".")[2])
-            build("data.prepare", config.prepare, root=root)

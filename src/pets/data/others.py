@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pets.config import DataConfig
-from pets.data.photos import OTHER, Photo, Photos, labelled
+from pets.data.collect import labelled, name_photos
+from pets.data.photos import OTHER, Photo, Photos
+from pets.data.remarks import Remarks
 from pets.errors import DataError, some
 from pets.validation import typed_values
 
@@ -26,7 +28,12 @@ def other_photos(
     They are labelled as the run's are, or by the rule given here. Those whose label the model does
     not know are left out, and that is said. Raises DataError where none is left.
     """
-    changes: dict[str, Any] = {"root": str(root), "photo_list": None, "relabel": None}
+    changes: dict[str, Any] = {
+        "root": str(root),
+        "photo_list": None,
+        "relabel": None,
+        "exclude": None,
+    }
     changes["images"] = config.images if (root / config.images).is_dir() else "."
     if label_from not in (None, config.label_from):
         changes |= {"label_from": label_from, "label_regex": None}
@@ -36,7 +43,7 @@ def other_photos(
     if values["label_from"] != "table":
         values["table"] = None
     try:
-        labels = labelled(root, typed_values(DataConfig, values))
+        labels = labelled(name_photos(typed_values(DataConfig, values), Remarks()))
     except DataError as error:
         raise DataError(
             f"{error}; for photos that are labelled in another way than the run's: "

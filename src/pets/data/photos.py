@@ -1,34 +1,19 @@
-"""The photos of a run: one table of path, label and split, and what must hold of it."""
+"""The photos of a run: one table of path, label and split."""
 
 from __future__ import annotations
 
 import csv
-import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
-import PIL
-
-from pets.cache.once import OnceAContent
-from pets.config import DataConfig
 from pets.data.contents import digests
-from pets.data.images import UnreadableImage, open_rgb
-from pets.data.labels import (
-    find_photos,
-    label_from_filename,
-    label_from_folder,
-    label_from_table,
-    relabel,
-)
-from pets.data.splits import TEST, TRAIN, VALID, read_list, split_photos
+from pets.data.splits import TEST, TRAIN, VALID
 from pets.errors import DataError, some
 
-log = logging.getLogger(__name__)
 SPLITS = (TRAIN, VALID, TEST)
 OTHER = "other"  # of photos that are not the run's
 
@@ -116,122 +101,3 @@ class Photos:
         if not rows:
             raise DataError(f"{file}: damaged, it names no photo")
         return rows
-
-
-def collect_photos(config: DataConfig) -> Photos:
-    """Find, label, check and split the photos of a data config.
-
-    What is left out (photos in no list, unreadable ones, unlabelled ones) is said in the log.
-    Raises DataError.
-    """
-    root = Path(config.root)
-    labels = labelled(root, config)
-    if config.on_bad_image == "skip":
-        labels = _readable(root, labels)
-    splits = split_photos(labels, root, config)
-    if config.relabel is not None:
-        # After the split, so that every photo stays where it was: runs before and after compare.
-        labels = _relabelled(labels, splits, config.relabel)
-    unlisted = [path for path in labels if path not in splits]
-    if unlisted:
-        log.info("left out %s photos that no split names: %s", f"{len(unlisted):,}", some(unlisted))
-    rows = tuple(Photo(path, labels[path], splits[path]) for path in sorted(splits))
-    photos = Photos(root, rows)
-    _check(photos)
-    return photos
-
-
-def labelled(root: Path, config: DataConfig) -> dict[str, str]:
-    """The label of every photo below `root` by its path, as the config says. Raises DataError."""
-    if not root.is_dir():
-        raise DataError(f"data.root={config.root}: no such folder")
-    if config.label_from == "table":
-        labels = label_from_table(root, config)
-    else:
-        paths = _listed(find_photos(root, config.images), root, config)
-        if config.label_from == "filename":
-            assert config.label_regex is not None
-            labels = label_from_filename(paths, config.label_regex)
-        else:
-            labels = label_from_folder(paths)
-    bare = [path for path, label in labels.items() if label is None]
-    if bare:
-        what = {
-            "filename": f"data.label_regex={config.label_regex} does not match",
-            "folder": "no label folder around",
-            "table": f"data.table={config.table} has no label for",
-        }[config.label_from]
-        line = f"{what} {len(bare):,} of {len(labels):,} photos: {some(bare)}"
-        if config.on_unlabelled == "error":
-            raise DataError(f"{line}; data.on_unlabelled=skip leaves them out")
-        log.warning("left out: %s", line)
-    return {path: label for path, label in labels.items() if label is not None}
-
-
-def _relabelled(labels: dict[str, str], splits: dict[str, str], file: str) -> dict[str, str]:
-    new = relabel(labels, Path(file))
-    changed = Counter(splits[path] for path in new if new[path] != labels[path] and path in splits)
-    counts = ", ".join(f"{changed[split]:,} {split}" for split in SPLITS if changed[split])
-    log.info("data.relabel=%s: changed %s labels (%s)", file, f"{changed.total():,}", counts)
-    if changed[TEST]:
-        log.warning(
-            "data.relabel=%s: %s of them are test photos: the test accuracy is then one on your "
-            "labels, not on those found",
-            file, f"{changed[TEST]:,}",
-        )  # fmt: skip
-    return new
-
-
-def _listed(paths: list[str], root: Path, config: DataConfig) -> list[str]:
-    if config.photo_list is None:
-        return paths
-    file = root / config.photo_list
-    if not file.is_file():
-        raise DataError(f"data.photo_list={config.photo_list}: no such file {file}")
-    by_stem = {PurePosixPath(path).stem: path for path in paths}
-    stems = read_list(file)
-    missing = [stem for stem in stems if stem not in by_stem]
-    if missing:
-        raise DataError(
-            f"{file}: names {len(missing):,} photos that are not there: {some(missing)}"
-        )
-    return sorted(by_stem[stem] for stem in stems)
-
-
-def _readable(root: Path, labels: dict[str, str]) -> dict[str, str]:
-    """Decode every photo once and leave out those that cannot be read, saying which."""
-
-    files = [root / path for path in labels]
-    problems = dict(zip(labels, _problems.of_all(files, "checking photos"), strict=True))
-    for line in filter(None, problems.values()):
-        log.warning("left out: %s", line)
-    return {path: label for path, label in labels.items() if problems[path] is None}
-
-
-def _problem(file: Path) -> str | None:
-    try:
-        open_rgb(file)
-    except UnreadableImage as error:
-        return str(error)
-    return None
-
-
-# What could not be read may be readable tomorrow: a disk's error is not the photo's.
-_problems = OnceAContent(f"read by pillow {PIL.__version__}", _problem, sure=lambda p: p is None)
-
-
-def _check(photos: Photos) -> None:
-    """What training needs: two classes, and every class among the training photos."""
-    counts = {split: Counter(photo.label for photo in photos.of(split)) for split in SPLITS}
-    if len(photos.classes) < 2:
-        raise DataError(
-            f"data.root={photos.root}: one label only ({', '.join(photos.classes)}) on "
-            f"{len(photos.rows):,} photos; a classifier needs at least two"
-        )
-    untrained = [label for label in photos.classes if not counts[TRAIN][label]]
-    if untrained:
-        raise DataError(f"no training photo of {some(untrained)}; every label needs one")
-    for split in (VALID, TEST):
-        absent = [label for label in photos.classes if counts[split] and not counts[split][label]]
-        if absent:
-            log.warning("%s has no photo of %s", split, some(absent))

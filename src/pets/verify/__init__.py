@@ -1,0 +1,1 @@
+"""What is wrong with photos, before a training finds out. torch is not imported."""

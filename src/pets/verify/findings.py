@@ -1,0 +1,128 @@
+"""All that is wrong with the photos of a data config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from pets.config import DataConfig, VerifyConfig
+from pets.data.collect import Named, into_splits, labelled, name_photos, without
+from pets.data.exclude import read_excluded
+from pets.data.images import SUFFIXES
+from pets.data.labels import find_photos
+from pets.data.photos import Photo, Photos
+from pets.data.remarks import Line, Remarks, Severity
+from pets.errors import some
+from pets.verify.finding import KINDS, SEVERITIES, Finding
+from pets.verify.look import look_at
+from pets.verify.one_by_one import faults_of
+from pets.verify.together import duplicates, tiny_classes
+
+# What a row of the table can leave out; the others are put right in a table, a list or by photos.
+_EXCLUDABLE = ("unlabelled", "no split", "tiny class")
+
+
+class Kept(Remarks):
+    """Remarks that stop nothing: all are kept."""
+
+    def __init__(self, excluded: frozenset[str] = frozenset()) -> None:
+        super().__init__(excluded)
+        self.findings: list[Finding] = []
+
+    def aside(self, kind: str, paths: Sequence[str] | None, line: Line) -> None:
+        self.note(kind, paths, line)
+
+    def heard(self, severity: Severity, kind: str, paths: Sequence[str], line: str) -> None:
+        finding = Finding(
+            kind,
+            severity,
+            line,
+            tuple(paths),
+            frozenset(paths if kind in _EXCLUDABLE else ()),
+        )
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found; `photos` are those of all `named` ones that a training would use."""
+
+    photos: Photos
+    named: Named
+    looked_at: int
+    findings: tuple[Finding, ...]
+
+    @cached_property
+    def by_path(self) -> dict[str, Photo]:
+        return {photo.path: photo for photo in self.photos.rows}
+
+    @cached_property
+    def excluded(self) -> list[str]:
+        """The photos that are proposed for exclusion."""
+        return sorted(set().union(*(finding.exclude for finding in self.findings)))
+
+    def of(self, severity: Severity) -> list[Finding]:
+        return [finding for finding in self.findings if finding.severity == severity]
+
+    def worst_is(self, limit: Severity) -> bool:
+        """Whether anything is as grave as this, or graver."""
+        grave = SEVERITIES[: SEVERITIES.index(limit) + 1]
+        return any(finding.severity in grave for finding in self.findings)
+
+
+def verify(config: VerifyConfig) -> Verified:
+    """Look at every photo of the config and at all of them together. Nothing is changed.
+
+    Raises DataError where the config names what is not there.
+    """
+    root, data = Path(config.data.root), config.data
+    remarks = Kept(read_excluded(data.exclude))
+    named = name_photos(data, remarks)
+    if data.label_from == "table":
+        _tell_unnamed(root, data, named, remarks)
+    paths = [path for path in named if path not in remarks.excluded]
+    facts = dict(zip(paths, look_at([root / path for path in paths]), strict=True))
+    found = [fault for path in paths for fault in faults_of(path, facts[path], config)]
+    labels = labelled(named)
+    if data.on_bad_image == "skip":
+        bad = {path for path in labels if path in facts and facts[path].problem is not None}
+        labels = without(labels, bad, remarks)
+    photos = into_splits(named, labels, data, remarks)
+    # Where no photo has a label or a split, they can still be compared.
+    rows = photos.rows or tuple(Photo(path, "", "") for path in paths)
+    found += duplicates(rows, facts, config.near)
+    single = {path for f in remarks.findings if f.kind == "tiny class" for path in f.photos}
+    found += [f for f in tiny_classes(photos.rows, config) if not single & set(f.photos)]
+    found += remarks.findings
+    found += _images_among_others(root, remarks.findings)
+    order = list(KINDS)
+    found.sort(key=lambda f: (SEVERITIES.index(f.severity), order.index(f.kind), f.photos[:1]))
+    return Verified(photos, named, len(paths), tuple(found))
+
+
+def _tell_unnamed(root: Path, data: DataConfig, named: Named, remarks: Kept) -> None:
+    """A training looks for the files that a table names, and for no others."""
+    remarks.aside(
+        "unused",
+        [path for path in find_photos(root, data.images, remarks) if path not in named],
+        lambda paths: (
+            f"data.table={data.table}: does not name {len(paths):,} photos: {some(paths)}"
+        ),
+    )
+
+
+def _images_among_others(root: Path, findings: list[Finding]) -> Iterator[Finding]:
+    for path in [path for f in findings if f.kind == "not a photo" for path in f.photos]:
+        if Path(path).suffix.lower() in SUFFIXES:
+            continue  # hidden
+        try:
+            with Image.open(root / path) as image:
+                what = f"a {image.format}, but its suffix is no image's"
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+            continue
+        yield Finding("left out", "warning", what, (path,))

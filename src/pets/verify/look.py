@@ -1,0 +1,128 @@
+"""One file: what can be said of it without any other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image, ImageOps
+
+from pets.cache.once import OnceAContent
+from pets.data.images import UnreadableImage, open_rgb
+from pets.errors import PetsError
+
+HASH_BITS = 256
+_SIDE = 16  # of the perceptual hash: its square is HASH_BITS
+_SEEN = 128  # pixels: the small square that colours and the hash are taken from
+_FLAT = 8  # of 255: what JPEG makes of one colour, or of grey, stays within
+# What libjpeg says of data that is not as it was written; its other complaints are about what it
+# does not support, or about headers.
+_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was seen of a file. One that cannot be read has a `problem`, and nothing else counts."""
+
+    problem: str | None = None  # why it cannot be read
+    damage: str | None = None  # what its decoder put up with
+    format: str = ""  # of the content, in Pillow's words: JPEG, PNG, ...
+    width: int = 0  # pixels, upright
+    height: int = 0
+    grey: bool = False  # no pixel has a colour
+    cmyk: bool = False
+    alpha: bool = False  # some pixel is transparent
+    frames: bool = False  # there is more than the first picture
+    blank: bool = False  # all pixels are alike
+    digest: str = ""  # of the bytes, hexadecimal
+    hash: str = ""  # perceptual, HASH_BITS in hexadecimal; of a blank picture none
+    mirrored: str = ""  # the same of the mirrored picture
+
+
+def look_at(files: Sequence[Path]) -> list[Facts]:
+    """The facts of every file, by several threads, with progress; a file that has not changed since
+    is not read again. Raises PetsError where a library is missing."""
+    try:
+        import imagehash
+        import simplejpeg  # noqa: F401
+    except ImportError as error:
+        raise PetsError(
+            f'pets verify needs the package {error.name}: pip install "pets[verify]"'
+        ) from error
+    versions = f"pillow {PIL.__version__} imagehash {imagehash.__version__}"
+    asked = OnceAContent(
+        f"verify 1 {versions}", _asked, sure=lambda answer: '"problem"' not in answer
+    )
+    return [Facts(**json.loads(answer)) for answer in asked.of_all(files, "looking at photos")]
+
+
+def _asked(file: Path) -> str:
+    facts, plain = asdict(look(file)), asdict(Facts())
+    return json.dumps({key: value for key, value in facts.items() if value != plain[key]})
+
+
+def look(file: Path) -> Facts:
+    """Decode a file to its last byte and say what it is."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        return Facts(problem=f"cannot be read ({error.strerror})")
+    if not content:
+        return Facts(problem="is empty")
+    try:
+        photo = open_rgb(file)
+    except UnreadableImage as error:
+        return Facts(problem=str(error).removeprefix(f"{file}: "))
+    with Image.open(file) as image:
+        kind = str(image.format)
+        # A camera's JPEG may hold previews beside the photo (MPO): no animation.
+        frames = kind != "MPO" and bool(getattr(image, "is_animated", False))
+        cmyk = image.mode == "CMYK"
+        alpha = image.has_transparency_data and _transparent(image)
+    seen = photo.resize((_SEEN, _SEEN), Image.Resampling.BOX)
+    pixels = np.asarray(seen, dtype=np.int16)
+    blank = int(np.ptp(pixels.reshape(-1, 3), axis=0).max()) <= _FLAT
+    return Facts(
+        damage=_damage(content) if kind in ("JPEG", "MPO") else None,
+        format=kind,
+        width=photo.width,
+        height=photo.height,
+        grey=int(np.ptp(pixels, axis=2).max()) <= _FLAT,
+        cmyk=cmyk,
+        alpha=alpha,
+        frames=frames,
+        blank=blank,
+        digest=blake2b(content, digest_size=16).hexdigest(),
+        hash="" if blank else _hash(seen),
+        mirrored="" if blank else _hash(ImageOps.mirror(seen)),
+    )
+
+
+def _transparent(image: Image.Image) -> bool:
+    lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+    return bool(lowest < 255)  # type: ignore[operator]
+
+
+def _hash(image: Image.Image) -> str:
+    import imagehash
+
+    return str(imagehash.phash(image, hash_size=_SIDE))
+
+
+def _damage(content: bytes) -> str | None:
+    """What libjpeg complains of in a JPEG that Pillow reads without a word: lost or added bytes.
+
+    All data is decoded, the pixels only at an eighth of their size.
+    """
+    import simplejpeg
+
+    try:
+        simplejpeg.decode_jpeg(content, "GRAY", min_factor=8, strict=True)
+    except ValueError as error:
+        return str(error) if str(error).startswith(_DAMAGE) else None
+    return None

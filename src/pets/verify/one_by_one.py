@@ -1,0 +1,67 @@
+"""What is wrong with a photo by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from PIL import Image
+
+from pets.config import VerifyConfig
+from pets.verify.finding import Finding
+from pets.verify.look import Facts
+
+# The kinds whose findings are about one photo each.
+ONE_BY_ONE = frozenset(
+    {
+        "unreadable", "damaged", "wrong suffix", "left out", "blank", "tiny", "elongated", "small",
+        "huge", "CMYK", "alpha", "animation", "grey",
+    }
+)  # fmt: skip
+
+
+def faults_of(path: str, facts: Facts, config: VerifyConfig) -> Iterator[Finding]:
+    """The findings about one file that is to be trained on."""
+    photo = (path,)
+    if facts.problem is not None:
+        stops = config.data.on_bad_image == "error"
+        yield Finding(
+            "unreadable", "error" if stops else "warning", facts.problem, photo, frozenset(photo)
+        )
+        return
+    if facts.damage is not None:
+        yield Finding("damaged", "warning", facts.damage, photo)
+    suffix = PurePosixPath(path).suffix
+    if not _fits(suffix, facts.format):
+        yield Finding("wrong suffix", "warning", f"a {facts.format} named {suffix}", photo)
+    if facts.blank:
+        yield Finding("blank", "warning", "all pixels are alike", photo, frozenset(photo))
+    yield from _sizes(photo, facts, config)
+    if facts.cmyk:
+        yield Finding("CMYK", "note", "CMYK", photo)
+    if facts.alpha:
+        yield Finding("alpha", "note", "some pixels are transparent", photo)
+    if facts.frames:
+        yield Finding("animation", "note", "several pictures in one file", photo)
+    if facts.grey and not facts.blank:
+        yield Finding("grey", "note", "no colours", photo)
+
+
+def _sizes(photo: tuple[str], facts: Facts, config: VerifyConfig) -> Iterator[Finding]:
+    short, long = sorted((facts.width, facts.height))
+    size = f"{facts.width:,} x {facts.height:,} pixels"
+    if short < config.tiny:
+        yield Finding("tiny", "warning", f"{size}, below {config.tiny}", photo, frozenset(photo))
+    elif short < config.smallest:
+        yield Finding("small", "note", f"{size}, below {config.smallest}", photo)
+    if long > config.aspect * short:
+        times = f"{long / short:.1f} times as long as wide"
+        yield Finding("elongated", "warning", f"{size}, {times}", photo)
+    if short * long > config.huge:
+        yield Finding("huge", "note", f"{size}, {short * long / 1e6:,.0f} megapixels", photo)
+
+
+def _fits(suffix: str, kind: str) -> bool:
+    expected = Image.registered_extensions().get(suffix.lower())
+    # Cameras name their JPEGs with previews .jpg, too.
+    return expected == kind or {expected, kind} == {"JPEG", "MPO"}

@@ -1,0 +1,97 @@
+"""The findings as one HTML file that asks the net for nothing."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+
+from PIL import Image
+
+from pets.data.images import UnreadableImage, open_rgb
+from pets.data.remarks import Severity
+from pets.report.template import own, template
+from pets.verify.finding import KINDS, SEVERITIES, Finding
+from pets.verify.findings import Verified
+from pets.verify.one_by_one import ONE_BY_ONE
+from pets.verify.say import totals
+
+_REPORT = "pets.report"
+_OWN = "pets.verify"
+_SIDE = 200  # pixels of a picture's longer side
+_NO_PICTURES = ("missing", "bad row", "not a photo")
+
+
+@dataclass(frozen=True)
+class Section:
+    """The findings of one kind and severity: how many there are, and those that are shown."""
+
+    kind: str
+    severity: Severity
+    about: str
+    count: int
+    photos: int
+    shown: list[Finding]
+    hidden: int  # photos that are in the table alone
+    pictures: bool
+    cards: bool  # a finding has a sentence over its photos; else each photo its own below it
+
+
+def as_page(found: Verified, table: Path, shown: int) -> str:
+    """The page, with at most so many pictures `shown` of a kind."""
+    sections = list(_sections(found, shown))
+    paths = {p for s in sections if s.pictures for f in s.shown for p in f.photos}
+    files = {path: found.photos.root / path for path in paths}
+    with ThreadPoolExecutor() as pool:
+        pictures = dict(zip(files, pool.map(_picture, files.values()), strict=True))
+    page = template(_OWN, "page.html").render(
+        found=found,
+        totals=totals(found),
+        counts={severity: len(found.of(severity)) for severity in SEVERITIES},
+        by_severity={s: [x for x in sections if x.severity == s] for s in SEVERITIES},
+        sections=sections,
+        pictures=pictures,
+        table=table,
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        style=own(_REPORT, "page.css") + own(_OWN, "page.css"),
+        script=own(_REPORT, "sort.js"),
+    )
+    return str(page)
+
+
+def _sections(found: Verified, most: int) -> Iterator[Section]:
+    for (severity, kind), same in groupby(found.findings, lambda f: (f.severity, f.kind)):
+        findings = list(same)
+        photos = sum(len(finding.photos) for finding in findings)
+        shown, room = [], most
+        for finding in findings:
+            if room <= 0:
+                break
+            # Of what belongs together all is shown that has room.
+            some = finding.photos[:room]
+            shown.append(
+                Finding(kind, severity, finding.what, some, finding.exclude, finding.grouped)
+            )
+            room -= max(len(some), 1)
+        hidden = photos - sum(len(finding.photos) for finding in shown)
+        yield Section(
+            kind, severity, KINDS[kind], len(findings), photos, shown, hidden,
+            kind not in _NO_PICTURES, kind not in ONE_BY_ONE,
+        )  # fmt: skip
+
+
+def _picture(file: Path) -> str:
+    """A data URI; empty where there is nothing to see."""
+    try:
+        image = open_rgb(file)
+    except UnreadableImage:
+        return ""
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{b64encode(content.getvalue()).decode()}"

@@ -1,0 +1,93 @@
+"""What is wrong with photos beside each other: the same one twice, classes with few."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from pets.config import VerifyConfig
+from pets.data.photos import Photo
+from pets.data.splits import TEST, TRAIN, VALID
+from pets.verify.duplicates import as_words, bits_apart, look_alike, same
+from pets.verify.finding import Finding
+from pets.verify.look import HASH_BITS, Facts
+
+_HELD_OUT = (TEST, VALID, TRAIN)  # who keeps a photo that several splits have
+
+
+def duplicates(
+    rows: Sequence[Photo], facts: Mapping[str, Facts], near: int | None
+) -> Iterator[Finding]:
+    """The same files, then those of the rest that look the same; `near` is in how many of HASH_BITS
+    bits these may differ, None: not looked for."""
+    left = [photo for photo in rows if facts[photo.path].problem is None]
+    gone: set[str] = set()
+    for group in same([facts[photo.path].digest for photo in left]):
+        found = _group([left[place] for place in group], "", "the same file")
+        gone |= found.exclude
+        yield found
+    if near is None:
+        return
+    left = [p for p in left if p.path not in gone and facts[p.path].hash]
+    hashes = [facts[photo.path].hash for photo in left]
+    mirrored = [facts[photo.path].mirrored for photo in left]
+    for group in look_alike(hashes, mirrored, near):
+        alike = _alike([hashes[place] for place in group], [mirrored[place] for place in group])
+        # The best one first: it has the most pixels.
+        members = sorted((left[place] for place in group), key=lambda p: -_pixels(facts[p.path]))
+        yield _group(members, "near ", alike)
+
+
+def _pixels(facts: Facts) -> int:
+    return facts.width * facts.height
+
+
+def _alike(hashes: list[str], mirrored: list[str]) -> str:
+    own, turned = as_words(hashes), as_words(mirrored)
+    upright, mirror = bits_apart(own, own[:1]), bits_apart(turned, own[:1])
+    most = int(upright.clip(max=mirror).max())
+    said = f"look the same ({most} of {HASH_BITS} bits differ)"
+    return f"{said}, mirrored" if (mirror[1:] < upright[1:]).any() else said
+
+
+def _group(group: list[Photo], near: str, what: str) -> Finding:
+    labels = sorted({photo.label for photo in group})
+    splits = [split for split in (TRAIN, VALID, TEST) if any(p.split == split for p in group)]
+    words = [what]
+    kind = "duplicates"
+    if len(splits) > 1:
+        kind = "leak"
+        words.append(f"in {' and '.join(splits)}")
+    if len(labels) > 1:
+        kind = "conflict"
+        words.append(f"labelled {' and '.join(labels)}")
+    return Finding(
+        near + kind,
+        "warning" if kind == "duplicates" else "error",
+        ", ".join(words),
+        tuple(photo.path for photo in group),
+        _superfluous(group),
+        grouped=True,
+    )
+
+
+def _superfluous(group: list[Photo]) -> frozenset[str]:
+    """All but one go. A test photo stays before validation's and training's, so that what is
+    measured on is what it was, and there the first; where labels differ there, none is known to be
+    right, and all go."""
+    held = min((p.split for p in group), key=lambda s: _HELD_OUT.index(s) if s else len(_HELD_OUT))
+    stay = [photo for photo in group if photo.split == held]
+    kept = stay[0].path if len({photo.label for photo in stay}) == 1 else None
+    return frozenset(photo.path for photo in group if photo.path != kept)
+
+
+def tiny_classes(rows: Sequence[Photo], config: VerifyConfig) -> Iterator[Finding]:
+    """Classes with fewer training photos than `config.few`."""
+    training = Counter(photo.label for photo in rows if photo.split == TRAIN)
+    paths = defaultdict(list)
+    for photo in rows:
+        paths[photo.label].append(photo.path)
+    for label, count in sorted(training.items()):
+        if count < config.few:
+            what = f"{label}: {count:,} training photos, below {config.few}"
+            yield Finding("tiny class", "warning", what, tuple(paths[label]), grouped=True)

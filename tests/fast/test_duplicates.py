@@ -1,0 +1,61 @@
+"""Photos that are the same by their bytes or as they look, among many."""
+
+import numpy as np
+import pytest
+
+from pets.verify.duplicates import bits_apart, look_alike, near_pairs, same
+
+
+def hashes(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2**64, (count, 4), dtype=np.uint64)
+
+
+def flipped(words: np.ndarray, bits: int, seed: int) -> np.ndarray:
+    """The row with so many of its bits changed."""
+    changed = np.unpackbits(words.view(np.uint8))
+    changed[np.random.default_rng(seed).permutation(256)[:bits]] ^= 1
+    return np.packbits(changed).view(np.uint64)
+
+
+def text(words: np.ndarray) -> list[str]:
+    return [row.tobytes().hex() for row in words]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7, 24, 32, 48])
+def test_near_pairs_are_those_of_comparing_all_with_all(limit: int) -> None:
+    words = hashes(400)
+    for row in range(100):
+        words[399 - row] = flipped(words[row], 1 + row // 2, row)
+    found = np.concatenate(list(near_pairs(words, limit)), axis=1)
+    apart = bits_apart(words[:, None], words[None])
+    expected = {(a, b) for a, b in zip(*np.nonzero(apart <= limit), strict=True) if a < b}
+    assert {(min(pair), max(pair)) for pair in found.T.tolist()} == expected
+    assert len(expected) == min(2 * limit, 100)
+
+
+def test_bits_apart_counts_all_of_them() -> None:
+    words = hashes(1)
+    assert bits_apart(words, ~words).tolist() == [256]
+
+
+def test_groups_are_chains_also_of_mirrored_and_of_equal_hashes() -> None:
+    words = hashes(9)
+    mirrored = hashes(9, seed=1)
+    words[3] = flipped(words[0], 30, 3)
+    words[5] = flipped(words[3], 30, 5)  # like 3; 60 bits from 0
+    words[7] = flipped(mirrored[1], 12, 7)  # 1 in the mirror
+    words[8] = words[2]
+    assert bits_apart(words[:1], words[5:6]) > 32
+    groups = look_alike(text(words), text(mirrored), 32)
+    assert sorted(map(tuple, groups)) == [(0, 3, 5), (1, 7), (2, 8)]
+    assert look_alike(text(words[:1]), text(mirrored[:1]), 32) == []
+
+
+def test_many_equal_pictures_are_one_group() -> None:
+    words = np.repeat(hashes(2), 5_000, axis=0)
+    groups = look_alike(text(words), text(hashes(10_000, seed=1)), 32)
+    assert [len(group) for group in groups] == [5_000, 5_000]
+
+
+def test_same_bytes() -> None:
+    assert same(["a", "b", "a", "c", "b", "a"]) == [[0, 2, 5], [1, 4]]
