@@ -115,7 +115,7 @@ def test_every_group_option_composes_and_is_valid() -> None:
         "data=folder": ["data.root=x"],
         "data=table": ["data.root=x"],
         "model=timm": ["model.name=resnet18"],
-        "model=torchvision": ["model.name=densenet121"],
+        "model=torchvision": ["model.name=mobilenet_v3_large"],
     }
     groups = ["data", "augment", "model", "plan", "optimizer", "trainer", "callbacks", "logger"]
     seen = 0

@@ -130,6 +130,13 @@ def test_random_weights_are_said_out_loud(caplog: pytest.LogCaptureFixture) -> N
     assert "weights=none: resnet18 starts from random numbers" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["inception_v3", "googlenet", "densenet121"])
+def test_networks_whose_layers_are_not_all_are_refused(name: str) -> None:
+    config = model_config("model=torchvision", f"model.name={name}", "model.weights=none")
+    with pytest.raises(ConfigError, match=f"{name}: no place to cut it; use model=timm"):
+        new_body(config, 0)
+
+
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
 def test_an_unknown_architecture_names_the_nearest(library: str) -> None:
     config = model_config(f"model={library}", "model.name=resnet43", "model.weights=none")

@@ -1,6 +1,8 @@
 """The lesson on real photos: transfer that works, and a second stage that does not undo it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +11,14 @@ import pytest
 from pets.interpret import Interpretation
 from tests.integration.browser import opened
 from tests.integration.conftest import Pets
+
+# A script run where pets cannot be imported.
+WITHOUT_PETS = """
+import runpy, sys
+sys.modules["pets"] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def test_lesson1_on_real_photos(tmp_path: Path, mini: Path) -> None:
@@ -81,3 +91,24 @@ def test_verify_finds_the_copies_among_real_photos(tmp_path: Path, mini: Path) -
         "Abyssinian_5", "Abyssinian_87", "Bombay_11", "Bombay_100",
     }  # fmt: skip
     assert set(rows.kind) == {"near leak", "near duplicates", "tiny class", "small", "grey"}
+
+
+def test_exports_name_all_test_photos_alike(tmp_path: Path, mini: Path) -> None:
+    pets = Pets(tmp_path)
+    pets(
+        "train", "data=oxford_pets", f"data.root={mini}", "data.split=official",
+        "model=efficientnet_lite0", "model/head=batch_norm", "plan=frozen4", "precompute=true",
+    )  # fmt: skip
+    (run,) = pets.runs()
+    pets("export", f"run={run}", "to=[safetensors,onnx,hub]", "out=exports")
+    photos = pd.read_csv(run / "photos.csv").query("split == 'test'")
+    files = [str(mini / path) for path in photos["path"]]
+    (tmp_path / "test.txt").write_text("\n".join(files))
+    pets("predict", f"run={run}", "source=test.txt", "out=own.csv")
+    own = pd.read_csv(tmp_path / "own.csv")
+    assert len(own) == 119
+    for name in ("safetensors", "onnx", "hub"):
+        words = [sys.executable, "-I", "-c", WITHOUT_PETS, f"exports/{name}/predict.py", *files]
+        said = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True)
+        best = [line.split("  ")[1].rsplit(" ", 2)[0] for line in said.stdout.splitlines()]
+        assert best == own["prediction"].to_list(), name

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
+from torchvision.models import DenseNet, GoogLeNet, Inception3
 
 from pets.config import ModelConfig
 from pets.errors import ConfigError, some
 
 # Where torchvision's networks stop being a body.
-_TORCHVISION_TOPS = {"avgpool", "classifier", "fc", "head", "heads", "AuxLogits"}
+_TORCHVISION_TOPS = {"avgpool", "classifier", "fc", "head", "heads"}
 
 
 class Body(nn.Module):
@@ -71,7 +72,9 @@ class Body(nn.Module):
 def _cut(network: nn.Module, config: ModelConfig) -> nn.Sequential:
     """torchvision's network up to its pooling, under its own names."""
     children: OrderedDict[str, nn.Module] = OrderedDict()
-    for name, child in network.named_children():
+    # These do something before, between or after their children that no child does.
+    more = isinstance(network, DenseNet | GoogLeNet | Inception3)
+    for name, child in () if more else network.named_children():
         if name in _TORCHVISION_TOPS:
             return nn.Sequential(children)
         children[name] = child
