@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pets.errors import ConfigError
+from pets.ranks import ranks
 
 _whole: int | None = None
 
@@ -41,10 +42,13 @@ def device_type(accelerator: Any) -> str:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of this name, or with `auto` the machine's best. Raises ConfigError where it
-    cannot be used."""
+    """The device of this name, or with `auto` the machine's best; of several ranks each has a GPU of
+    its own. Raises ConfigError where it cannot be used."""
+    here, chosen = ranks(), device_type("auto") if name == "auto" else name
+    if chosen == "cuda" and here.local_world > 1:
+        chosen = f"cuda:{here.local}"
     try:
-        device = torch.device(device_type("auto") if name == "auto" else name)
+        device = torch.device(chosen)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:100]

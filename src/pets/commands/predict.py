@@ -38,6 +38,7 @@ def _predict(config: PredictConfig) -> None:
 
     run_dir = RunDir.open_finished(config.run)
 
+    from pets.devices import usable_device
     from pets.distributed import begin_rank
     from pets.evaluation import load_run
     from pets.lightning import quiet
@@ -45,12 +46,12 @@ def _predict(config: PredictConfig) -> None:
     from pets.prediction.output import Out
     from pets.prediction.sources import find_source
     from pets.prediction.stream import Network
-    from pets.prediction.work import device_of, predict
+    from pets.prediction.work import predict
 
     quiet()
     begin_rank()
     keep_freed_memory()
-    device = device_of(config.device)
+    device = usable_device(config.device)
     source = find_source(config.source)
     out = Out.of(config.out or str(run_dir.path / "predictions" / f"{source.name}.csv"))
     trained = load_run(run_dir, config.ckpt)

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from pets.callbacks.speed import Speed
 from pets.cores import available_cores
-from pets.errors import ConfigError, DataError
+from pets.errors import DataError
 from pets.prediction.blocks import Block, blocks
 from pets.prediction.joining import join
 from pets.prediction.output import Out, hold, writing
@@ -90,24 +89,6 @@ def predict(network: Network, source: Source, out: Out, how: How, shown: int) ->
             whole.waiting += one.waiting / len(everywhere)
             whole.working += one.working / len(everywhere)
         return replace(done, before=sum(n for n, _ in everywhere), speed=whole)
-
-
-def device_of(asked: str) -> torch.device:
-    """Where this process computes: `auto` is the fastest that there is; of several ranks each has
-    a GPU of its own. Raises ConfigError."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    name = asked
-    if asked == "auto":
-        name = "cpu" if accelerator is None else accelerator.type
-    here = ranks()
-    if name == "cuda" and here.local_world > 1:
-        name = f"cuda:{here.local}"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:100]
-        raise ConfigError(f"device={asked}: cannot be used here ({reason}); use auto") from error
-    return torch.device(name)
 
 
 def threads_for(asked: int | str) -> int:

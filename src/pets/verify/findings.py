@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from pets.config import DataConfig, VerifyConfig
 from pets.data.collect import Named, into_splits, labelled, name_photos, without
 from pets.data.exclude import read_excluded
-from pets.data.images import SUFFIXES
+from pets.data.images import FORMATS, SUFFIXES
 from pets.data.labels import find_photos
 from pets.data.photos import Photo, Photos
 from pets.data.remarks import Line, Remarks, Severity
@@ -121,7 +121,7 @@ def _images_among_others(root: Path, findings: list[Finding]) -> Iterator[Findin
         if Path(path).suffix.lower() in SUFFIXES:
             continue  # hidden
         try:
-            with Image.open(root / path) as image:
+            with Image.open(root / path, formats=FORMATS) as image:
                 what = f"a {image.format}, but its suffix is no image's"
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
             continue
