@@ -19,12 +19,12 @@ from typing import NamedTuple
 import torch
 
 from pets.callbacks.speed import Speed
+from pets.devices import usable_device
 from pets.evaluation import load_run
 from pets.memory import keep_freed_memory
 from pets.prediction.blocks import blocks
 from pets.prediction.sources import find_source
 from pets.prediction.stream import Network, name_photos
-from pets.prediction.work import device_of
 from pets.run_dir import RunDir
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     given = parser.parse_args()
 
     keep_freed_memory()
-    network = Network(load_run(RunDir.open_finished(given.run)).model, device_of("auto"))
+    network = Network(load_run(RunDir.open_finished(given.run)).model, usable_device("auto"))
     files = list(islice(find_source(given.source), given.photos))
     constant = torch.zeros((given.batch, 1, 3, *network.model.size), dtype=torch.uint8)
 

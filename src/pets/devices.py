@@ -42,8 +42,8 @@ def device_type(accelerator: Any) -> str:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of this name, or with `auto` the machine's best; of several ranks each has a GPU of
-    its own. Raises ConfigError where it cannot be used."""
+    """The device of this name, or with `auto` the machine's best; of several ranks each has a GPU
+    of its own. Raises ConfigError where it cannot be used."""
     here, chosen = ranks(), device_type("auto") if name == "auto" else name
     if chosen == "cuda" and here.local_world > 1:
         chosen = f"cuda:{here.local}"
