@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pets.atomic import folder_atomically
-from pets.config import ExportConfig, ExportFormat
+from pets.config import DataConfig, ExportConfig, ExportFormat
 from pets.data.images import open_rgb
 from pets.data.transforms import CentreCrop, normalize, to_tensor
 from pets.errors import ConfigError, ExportError
@@ -428,3 +428,6 @@ def test_who_knows_the_photos_licence_says_it() -> None:
         for name in ("demo", "oxford_pets", "folder")
     }
     assert found == {"demo": "Apache-2.0", "oxford_pets": "CC BY-SA 4.0", "folder": None}
+    # The config of a run that is older than the key.
+    values = train_config("data=folder", "data.root=x").data.model_dump(exclude={"licence"})
+    assert DataConfig(**values).licence is None

@@ -150,6 +150,7 @@ def test_the_script_names_photos_on_the_command_line(
     assert [line.split(": cannot be read as a photo (")[0] for line in bad[1:]] == [
         str(broken), str(words)
     ]  # fmt: skip
+    assert bad[2].endswith("(cannot identify image file)")
     nothing = script()
     assert (nothing.returncode, nothing.stdout) == (2, "")
     assert nothing.stderr == "usage: python predict.py photo.jpg ...\n"

@@ -91,7 +91,7 @@ def main(names: list[str]) -> int:
                 photo = rgb(opened)
         except Exception as error:  # of damaged files Pillow's readers raise every kind
             reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
-            reason = reason.replace(repr(name), "it") or type(error).__name__
+            reason = reason.replace(f" {name!r}", "") or type(error).__name__
             print(f"{name}: cannot be read as a photo ({reason})", file=sys.stderr)
             code = 1
             continue
