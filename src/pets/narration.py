@@ -58,4 +58,6 @@ def say_what_was_reached(run: RunDir, results: dict[str, Any], seconds: float) -
     hints.info("  pets predict run=%s source=<photo or folder>", run.path)
     if not (run.path / "report.html").exists():
         hints.info("  pets interpret run=%s", run.path)
+    hints.info("  pets serve run=%s", run.path)
+    hints.info("  pets export run=%s to=safetensors", run.path)
     hints.info("  tensorboard --logdir %s", run.path.parent)

@@ -1,6 +1,8 @@
 """What an export is made of: folded heads, networks rebuilt without pets, folders, words."""
 
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,20 +11,24 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor, nn
 
 from pets.atomic import folder_atomically
-from pets.config import ExportConfig
+from pets.config import DataConfig, ExportConfig, ExportFormat
+from pets.data.images import open_rgb
 from pets.data.transforms import CentreCrop, normalize, to_tensor
 from pets.errors import ConfigError, ExportError
 from pets.evaluation import Trained
 from pets.export import as_hub, as_safetensors
 from pets.export.as_onnx import need_packages
-from pets.export.check import agreement
-from pets.export.facts import Facts
+from pets.export.card import card
+from pets.export.check import Agreement, Check, agreement
+from pets.export.facts import Facts, Measured
 from pets.export.int8 import Quantised
 from pets.export.licences import Origin, origin_of
+from pets.export.place import check_free, list_files, listed
 from pets.models.classifier import Classifier, new_body, new_classifier
 from pets.models.heads import BatchNormHead, Chain, ConcatPoolHead, LinearHead
 from pets.validation import typed
@@ -30,6 +36,7 @@ from tests.conftest import composed, train_config
 
 SCRIPTS = Path(as_hub.__file__).parent / "scripts"
 SIZE = (64, 80)
+FORMATS = ("safetensors", "onnx", "hub")
 
 
 def classifier(*overrides: str) -> Classifier:
@@ -45,13 +52,18 @@ def classifier(*overrides: str) -> Classifier:
     return model.eval()
 
 
-def facts(model: Classifier) -> Facts:
+def facts(model: Classifier, confused: list[tuple[str, str, int]] | None = None) -> Facts:
     config = SimpleNamespace(data=SimpleNamespace(name="drawn"))
     run = SimpleNamespace(path=Path("outputs/a_run"), read_json=lambda _: {"pets": "0"})
     trained = cast(Trained, SimpleNamespace(
         run=run, model=model, config=config, temperature=2.0, stage="head",
     ))  # fmt: skip
-    return Facts(trained, "last", [], [], Origin("none", "none"), {"name": "drawn"})
+    measured = [Measured("valid", 40, 0.95, (0.83, 0.99)), Measured("test", 30, 0.9, (0.74, 0.97))]
+    data = {
+        "name": "drawn", "licence": "CC BY 4.0", "folder": "photos", "fingerprint": "f00d",
+        "photos": {"train": 90, "valid": 40, "test": 30},
+    }  # fmt: skip
+    return Facts(trained, "last", measured, confused or [], Origin("some", "MIT"), data)
 
 
 def logits(model: Classifier, pictures: Tensor) -> Tensor:
@@ -96,12 +108,51 @@ def test_a_photo_is_prepared_as_in_training(tmp_path: Path) -> None:
     ours = CentreCrop(SIZE, model.preprocess)(to_tensor(image))
     found = script("safetensors", tmp_path)
     assert torch.equal(found.picture(image), ours)
-    # Transparent pixels are white, greys of 16 bits are refused, not clipped.
+    # It is in the network's pictures that photos of any kind have become RGB.
     clear = image.convert("RGBA")
     clear.putalpha(0)
     assert (found.picture(clear) == 255).all()
-    with pytest.raises(ValueError, match="more than 8 bits"):
-        found.picture(image.convert("I"))
+
+
+def test_photos_of_every_kind_become_rgb_as_in_pets(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 12 * 16).reshape(12, 16)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 4), dtype=np.uint8))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    noise.convert("RGB").save(tmp_path / "turned.png", exif=turned)
+    noise.save(tmp_path / "rgba.png")
+    noise.convert("RGB").save(tmp_path / "colour_key.png", transparency=(255, 0, 0))
+    noise.convert("LA").save(tmp_path / "la.png")
+    noise.convert("P").save(tmp_path / "palette.png", transparency=3)
+    noise.convert("L").save(tmp_path / "grey.png")
+    noise.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    Image.fromarray((ramp * 40_000).astype(np.uint16)).save(tmp_path / "wide.png")
+    Image.fromarray((ramp * 1e6).astype(np.int32)).save(tmp_path / "wider.tif")
+    Image.fromarray((ramp - 0.5).astype(np.float32)).save(tmp_path / "float.tif")
+    scripts = {name: runpy.run_path(str(SCRIPTS / f"{name}.py"))["rgb"] for name in FORMATS}
+    for file in sorted(tmp_path.iterdir()):
+        ours = np.asarray(open_rgb(file))
+        for name, rgb in scripts.items():
+            with Image.open(file) as photo:
+                assert np.array_equal(np.asarray(rgb(photo)), ours), (file.name, name)
+    # Turned by a quarter, and scaled to 8 bits, not clipped.
+    assert open_rgb(tmp_path / "turned.png").size == (12, 16)
+    assert open_rgb(tmp_path / "wide.png").getextrema()[0] == (0, 156)
+
+
+def test_scripts_differ_only_in_how_they_run_the_network() -> None:
+    ends = [(SCRIPTS / f"{name}.py").read_text().split("# From here on, ") for name in FORMATS]
+    assert [len(parts) for parts in ends] == [2, 2, 2]
+    assert len({parts[1] for parts in ends}) == 1
+
+
+def test_the_script_of_the_hub_takes_a_transparent_photo_as_pets_does(tmp_path: Path) -> None:
+    model = classifier("model=timm", "model.name=test_efficientnet", "model/head=batch_norm")
+    as_hub.write(tmp_path, facts(model))
+    found = script("hub", tmp_path)
+    clear = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
+    white = Image.new("RGB", (100, 100), "white")
+    assert torch.equal(found.logits([clear]), found.logits([white]))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +171,7 @@ def test_timm_loads_a_folded_head(overrides: tuple[str, ...], tmp_path: Path) ->
     assert torch.allclose(found.logits_of(PICTURES), ours, atol=1e-4 * float(ours.abs().max()))
     assert found.classes == model.classes
     assert found.temperature == 2
+    assert found.network.pretrained_cfg["license"] == "other"
     config = {k: found.config[k] for k in ("input_size", "mean", "std", "interpolation")}
     about = model.preprocess.as_dict()
     assert {k: v for k, v in config.items() if k != "input_size"} == {
@@ -283,3 +335,99 @@ def test_a_folder_is_whole_or_as_it_was(tmp_path: Path) -> None:
         (folder / "second").touch()
     assert [p.name for p in place.iterdir()] == ["second"]
     assert [p.name for p in place.parent.iterdir()] == ["export"]
+
+
+def test_only_what_an_export_wrote_may_be_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "onnx"
+    check_free(place, tmp_path)  # nothing is there
+    place.mkdir()
+    (place / "README.md").write_text("a card")
+    (place / "model.onnx").write_text("a network")
+    with pytest.raises(ConfigError, match="is there and is no export"):
+        check_free(place, tmp_path)
+    list_files(place)
+    assert sorted(listed(place)) == ["README.md", "model.onnx"]
+    ended = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=place, capture_output=True)
+    assert ended.returncode == 0
+    # Python's own file of an imported predict.py is nobody's work.
+    (place / "__pycache__").mkdir()
+    (place / "__pycache__/predict.cpython-312.pyc").touch()
+    check_free(place, tmp_path)
+
+    def refused(*names: str) -> None:
+        with pytest.raises(ConfigError) as error:
+            check_free(place, tmp_path)
+        line = str(error.value)
+        assert line.startswith(f"out={tmp_path}: {place} has files that no export wrote, or ")
+        assert f"changed since ({', '.join(names)})" in line
+        assert "move them away, or export to another folder with out=..." in line
+
+    (place / "README.md").write_text("my card")
+    refused("README.md")
+    (place / "notes").mkdir()
+    refused("README.md", "notes")
+    (place / "notes/today.txt").touch()
+    refused("README.md", "notes/today.txt")
+    (place / "README.md").write_text("a card")
+    (place / "model.onnx").rename(tmp_path / "elsewhere")
+    (place / "model.onnx").symlink_to(tmp_path / "elsewhere")
+    refused("model.onnx", "notes/today.txt")
+    shutil.rmtree(place / "notes")
+    (place / "model.onnx").unlink()
+    check_free(place, tmp_path)  # what is no longer there cannot be lost
+
+
+def card_of(name: ExportFormat, confused: list[tuple[str, str, int]]) -> str:
+    model = classifier("model=timm", "model.name=test_efficientnet", "model/head=batch_norm")
+    same = Agreement(40, 40, 1e-6, 1e-7)
+    return card(name, facts(model, confused), Check("valid", 9, 1e-4, same, same), None)
+
+
+def test_the_hub_is_told_what_it_asks_for() -> None:
+    _, front, words = card_of("hub", []).split("---\n", 2)
+    found = yaml.safe_load(front)
+    (about,) = found.pop("model-index")
+    assert found == {
+        "library_name": "timm",
+        "pipeline_tag": "image-classification",
+        "license": "other",
+        "license_name": "unknown",
+        "tags": ["timm", "image-classification"],
+        "datasets": ["drawn"],
+    }
+    assert about["name"] == "test_efficientnet, trained on drawn"
+    valid, test = about["results"]
+    assert valid["dataset"] == {"name": "drawn", "type": "drawn", "split": "valid"}
+    assert (test["dataset"]["split"], test["task"]) == ("test", {"type": "image-classification"})
+    assert [(m["type"], m["value"]) for m in valid["metrics"]] == [("accuracy", 0.95)]
+    assert [(m["type"], m["value"]) for m in test["metrics"]] == [("accuracy", 0.9)]
+    # Neither of these is the model's.
+    assert "licence: CC BY 4.0." in words
+    assert "licence: MIT." in words
+    assert not card_of("onnx", []).startswith("---")
+
+
+@pytest.mark.parametrize(
+    ("confused", "words"),
+    [
+        ([("pug", "beagle", 3), ("Bengal", "pug", 1)], "| pug | beagle | 3 |"),
+        ([("pug", "beagle", 1)], "No two of the validation photos were mistaken in the same way"),
+        ([], "None of the validation photos was taken for another class."),
+    ],
+)
+def test_a_pair_of_one_photo_is_no_pattern(confused: list[Any], words: str) -> None:
+    found = card_of("safetensors", confused)
+    assert words in found
+    assert "| Bengal | pug |" not in found
+    assert "| pug | beagle | 1 |" not in found
+
+
+def test_who_knows_the_photos_licence_says_it() -> None:
+    found = {
+        name: train_config(f"data={name}", "data.root=x").data.licence
+        for name in ("demo", "oxford_pets", "folder")
+    }
+    assert found == {"demo": "Apache-2.0", "oxford_pets": "CC BY-SA 4.0", "folder": None}
+    # The config of a run that is older than the key.
+    values = train_config("data=folder", "data.root=x").data.model_dump(exclude={"licence"})
+    assert DataConfig(**values).licence is None

@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from pets.config import RunDataConfig
 from pets.data.images import open_rgb
 from pets.data.transforms import CentreCrop, normalize, to_tensor
-from pets.errors import ExportError
+from pets.errors import ConfigError, ExportError
 from pets.evaluation import Trained, load_run
 from pets.export import as_safetensors
 from pets.export.check import check
 from pets.export.facts import facts_of
+from pets.export.place import list_files, listed
 from pets.export.reference import Reference, reference_of
 from pets.export.write import export
 from pets.run_dir import RunDir
@@ -128,15 +129,31 @@ def test_the_card_names_photos_as_the_run_does(
 
 
 def test_the_script_names_photos_on_the_command_line(
-    trained: Path, folders: Path, drawn: Path
+    trained: Path, folders: Path, drawn: Path, tmp_path: Path
 ) -> None:
     files = [str(file) for file in photos(trained, drawn)[:2]]
-    script = folders / "onnx/predict.py"
-    found = subprocess.run(
-        [sys.executable, "-I", "-B", script, *files], capture_output=True, text=True, check=True
-    )
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(Path(files[0]).read_bytes()[:500])
+    words = tmp_path / "words.jpg"
+    words.write_text("no photo")
+
+    def script(*named: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", "-B", str(folders / "onnx/predict.py"), *named]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    found = script(files[0], "gone.jpg", str(broken), str(words), files[1])
     lines = found.stdout.splitlines()
     assert [line.split("  ")[0] for line in lines] == files
+    assert found.returncode == 1
+    bad = found.stderr.splitlines()
+    assert bad[0] == "gone.jpg: cannot be read as a photo (No such file or directory)"
+    assert [line.split(": cannot be read as a photo (")[0] for line in bad[1:]] == [
+        str(broken), str(words)
+    ]  # fmt: skip
+    assert bad[2].endswith("(cannot identify image file)")
+    nothing = script()
+    assert (nothing.returncode, nothing.stdout) == (2, "")
+    assert nothing.stderr == "usage: python predict.py photo.jpg ...\n"
     used = load_run(RunDir(trained))
     best = logits(used, pictures(used, [Path(file) for file in files])).argmax(1)
     for line, place in zip(lines, best, strict=True):
@@ -227,6 +244,43 @@ def test_what_is_in_the_way_stays(trained: Path, pets: Pets) -> None:
     line = pets.one_line(*words, "out=file")
     assert line == "file/safetensors: cannot be written (Not a directory)"
     assert (pets.folder / "mine/safetensors/diary.txt").read_text() == "dear diary"
+
+
+def test_an_export_replaces_another_but_not_what_is_the_users(
+    trained: Path, pets: Pets, folders: Path
+) -> None:
+    place = pets.folder / "safetensors"
+    shutil.copytree(folders / "safetensors", place)
+    card = (place / "README.md").read_text()
+    words = ("export", f"run={trained}", "to=safetensors", "data.num_workers=0", "out=.")
+    (place / "notes.txt").write_text("mine")
+    (place / "README.md").write_text("my own card")
+    line = pets.one_line(*words)
+    assert "(README.md, notes.txt)" in line
+    assert "move them away, or export to another folder with out=..." in line
+    assert (place / "notes.txt").read_text() == "mine"
+    assert (place / "README.md").read_text() == "my own card"
+
+    (place / "notes.txt").rename(place / "model_int8.onnx")
+    (place / "README.md").write_text(card)
+    list_files(place)  # as if the export before had written it
+    said = pets(*words).stdout
+    assert "safetensors: written, then run on" in said
+    assert "the export before had model_int8.onnx, which this one has not" in said
+    assert {path.name for path in place.iterdir()} == {*listed(place), "SHA256SUMS"}
+    assert set(listed(place)) == {
+        "README.md", "check.json", "config.json", "model.safetensors", "predict.py"
+    }  # fmt: skip
+
+
+def test_what_is_put_there_meanwhile_stays(
+    folders: Path, reference: Reference, tmp_path: Path
+) -> None:
+    shutil.copytree(folders / "safetensors", tmp_path / "safetensors")
+    (tmp_path / "safetensors/notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"\(notes\.txt\)"):
+        export("safetensors", tmp_path, facts_of(reference, "last"), reference, int8=False)
+    assert (tmp_path / "safetensors/notes.txt").read_text() == "mine"
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ class DataConfig(Strict):
     """Where the photos are, how they are labelled and split, and how they are fed."""
 
     name: str
+    licence: str | None = None  # configs of older runs do not have it
     root: str = Field(min_length=1, description="a folder")
     prepare: Target | None
     images: str

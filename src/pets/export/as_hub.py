@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pets.errors import ExportError
 from pets.export.as_safetensors import chain_of
 from pets.export.facts import Facts
+from pets.export.front_matter import LICENCE
 from pets.models.classifier import Classifier
 from pets.models.heads import Chain
 
@@ -41,6 +42,7 @@ def write(folder: Path, facts: Facts) -> None:
         "crop_pct": model.preprocess.crop_pct,
         "crop_mode": "center",
         "num_classes": len(model.classes),
+        "license": LICENCE,
     }
     about = {"label_names": model.classes, "pets": facts.as_dict()}
     save_for_hf(network, str(folder), about, safe_serialization=True)

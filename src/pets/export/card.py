@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import yaml
-
 from pets.config import ExportFormat
 from pets.data.splits import TEST
 from pets.export.check import Check
 from pets.export.facts import Facts
+from pets.export.front_matter import front_matter
 from pets.export.int8 import FILE, Quantised
 from pets.markdown import table, text
 
 _PAIRS = 10  # confused ones that are shown
+_OFTEN = 2  # photos of a pair: one alone may be chance
 
 _BY_SCRIPT = """\
 from PIL import Image
@@ -57,10 +57,8 @@ def card(name: ExportFormat, facts: Facts, check: Check, small: Quantised | None
 
 def _head(name: ExportFormat, facts: Facts) -> list[str]:
     model = facts.trained.model
-    front = {"library_name": "timm", "pipeline_tag": "image-classification"}
-    lines = ["---", yaml.safe_dump(front).strip(), "---", ""] if name == "hub" else []
     return [
-        *lines,
+        *(front_matter(facts) if name == "hub" else []),
         f"# {text(model.config.name)}, trained on {text(facts.data['name'])}",
         "",
         f"Says which of {len(model.classes)} classes a photo shows: "
@@ -88,10 +86,15 @@ def _metrics(facts: Facts) -> list[str]:
             "",
         ]
     split = _words(facts.measured[0].split)
-    if facts.confused:
-        pairs = [[a, p, f"{n:,}"] for a, p, n in facts.confused[:_PAIRS]]
-        lines += [f"Most confused among the {split} photos:", ""]
+    pairs = [[a, p, f"{n:,}"] for a, p, n in facts.confused if n >= _OFTEN][:_PAIRS]
+    if pairs:
+        lines += [f"Most confused among the {split} photos, from {_OFTEN} photos on:", ""]
         lines += table(["actual", "taken for", "photos"], pairs)
+    elif facts.confused:
+        lines += [
+            f"No two of the {split} photos were mistaken in the same way: which classes are "
+            "confused cannot be said from so few errors."
+        ]
     else:
         lines += [f"None of the {split} photos was taken for another class."]
     return lines
@@ -107,7 +110,14 @@ def _use(name: ExportFormat, facts: Facts, small: Quantised | None) -> list[str]
     lines += [f"It needs {_NEEDS[name]}{timm if name == 'safetensors' else ''}.", ""]
     lines += ["```", "python predict.py photo.jpg", "```", "", "```python", _BY_SCRIPT, "```", ""]
     if name == "hub":
-        lines += ["Or with timm alone:", "", "```python", _BY_TIMM, "```", ""]
+        lines += [
+            "Or with timm alone, for upright photos in RGB:",
+            "",
+            "```python",
+            _BY_TIMM,
+            "```",
+            "",
+        ]
     if name == "onnx":
         lines += _graph(facts)
     if small is not None and small.kept:
@@ -183,20 +193,21 @@ def _checked(check: Check, name: str) -> list[str]:
 
 
 def _origin(facts: Facts) -> list[str]:
-    about, photos = facts.as_dict(), facts.data["photos"]
+    about, photos, licence = facts.as_dict(), facts.data["photos"], facts.data["licence"]
     counts = ", ".join(f"{count:,} {split}" for split, count in photos.items() if count)
     return [
         "## Where it comes from",
         "",
         f"- Photos: {text(facts.data['name'])}, the folder {text(facts.data['folder'])} "
-        f"({counts}), fingerprint {facts.data['fingerprint']}.",
+        f"({counts}), fingerprint {facts.data['fingerprint']}; licence: "
+        f"{text(licence or 'not known to the exporter')}.",
         f"- Pretrained weights: {text(facts.origin.weights)}; licence: "
         f"{text(facts.origin.licence)}.",
         f"- Run {text(about['run'])}, {facts.ckpt} checkpoint, stage {text(facts.trained.stage)}; "
         f"trained by pets {text(about['trained_by'])}, exported by {text(about['exported_by'])}.",
         "",
         "The licence of this model is not chosen here: it depends on the pretrained weights, on "
-        "the photos, whose licence is not known to the exporter, and on who publishes it.",
+        "the photos, and on who publishes it.",
     ]
 
 

@@ -83,6 +83,7 @@ def facts_of(reference: Reference, ckpt: str) -> Facts:
     counts = trained.run.read_json("data.json")
     data = {
         "name": trained.config.data.name,
+        "licence": trained.config.data.licence,
         "folder": Path(trained.config.data.root).name,
         "fingerprint": counts.get("fingerprint"),
         "photos": {split: counts.get(split, 0) for split in ("train", "valid", "test")},

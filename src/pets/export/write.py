@@ -12,18 +12,19 @@ from pathlib import Path
 
 from pets.atomic import folder_atomically
 from pets.config import ExportFormat
-from pets.errors import ConfigError, ExportError
+from pets.errors import ExportError, some
 from pets.export import as_hub, as_onnx, as_safetensors
 from pets.export.card import card
 from pets.export.check import SCRIPT, Check, check
 from pets.export.facts import Facts
 from pets.export.int8 import FILE, Quantised, quantise
+from pets.export.place import check_free, list_files, listed
 from pets.export.reference import Reference
 from pets.models.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
-_MARK = "check.json"  # an export's folder has it, and only such a one is replaced
+_CHECKED = "check.json"
 
 
 @dataclass(frozen=True)
@@ -48,28 +49,29 @@ _FORMATS: dict[ExportFormat, Format] = {
 
 def check_formats(formats: list[ExportFormat], model: Classifier, out: Path) -> None:
     """Raises ExportError for a network that one of the formats cannot express, and ConfigError
-    where a folder has something else in its place."""
+    where a folder has something of the user's in its place."""
     for name in formats:
         _FORMATS[name].check(model)
-        place = out / name
-        if place.exists() and not (place / _MARK).is_file():
-            raise ConfigError(
-                f"out={out}: {place} is there and is no export; expected a new folder, or one that "
-                "an export may replace"
-            )
+        check_free(out / name, out)
 
 
 def export(name: ExportFormat, out: Path, facts: Facts, reference: Reference, int8: bool) -> None:
     """Write, check and describe `out/<name>`; it is there when all of that went well.
 
-    Raises ExportError where it does not do as the run does, or cannot be written.
+    Raises ExportError where it does not do as the run does, or cannot be written, and ConfigError
+    where files of the user's are in its place.
     """
+    place = out / name
+    before = listed(place)
+    log.info("%s: written, then run on %s photos ...", name, f"{len(reference.rows):,}")
     try:
-        found, small = _whole(name, out / name, facts, reference, int8)
+        found, small = _whole(name, place, facts, reference, int8)
     except OSError as error:
         reason = error.strerror or error
-        raise ExportError(f"{out / name}: cannot be written ({reason})") from error
-    _say(name, out / name, found, small)
+        raise ExportError(f"{place}: cannot be written ({reason})") from error
+    _say(name, place, found, small)
+    if gone := sorted(set(before) - set(listed(place))):
+        log.warning("  the export before had %s, which this one has not", some(gone))
 
 
 def _whole(
@@ -85,7 +87,9 @@ def _whole(
         values = {"format": name, **found.as_dict(), "int8": small and small.as_dict()}
         for file in folder.iterdir():
             shutil.copymode(folder / "README.md", file)  # safetensors are made for the owner alone
-        (folder / _MARK).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        (folder / _CHECKED).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        list_files(folder)
+        check_free(place, place.parent)  # again: writing took its time
     return found, small
 
 

@@ -1,0 +1,26 @@
+"""What a training says at its end."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from pets.narration import say_what_was_reached
+from pets.run_dir import RunDir
+
+
+def test_what_to_type_next_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    results = {"valid": {"accuracy": 0.9, "error_rate": 0.1, "mean_class_accuracy": 0.8}}
+    results["valid"]["photos"] = 1200
+    run = tmp_path / "a_run"
+    with caplog.at_level(logging.INFO):
+        say_what_was_reached(RunDir(run), results, 61)
+    lines = caplog.messages
+    assert lines[1].startswith("valid  accuracy 90.00 %")
+    assert lines[lines.index("\nnext:") + 1 :] == [
+        f"  pets predict run={run} source=<photo or folder>",
+        f"  pets interpret run={run}",
+        f"  pets serve run={run}",
+        f"  pets export run={run} to=safetensors",
+        f"  tensorboard --logdir {tmp_path}",
+    ]
