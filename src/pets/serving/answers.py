@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -26,6 +28,8 @@ class Answers:
     def __init__(self, eye: Eye, config: ServeConfig, meters: Meters) -> None:
         self._eye, self._config, self._meters = eye, config, meters
         self._classes = eye.model.classes
+        self._waiting: set[asyncio.Timeout] = set()
+        self._refusing = False
         # Photos that are decoded and wait for the network; more would only fill the memory.
         self._room = asyncio.Semaphore(4 * config.max_batch)
         self._network: Batcher[Photo, Found] = Batcher(
@@ -42,6 +46,13 @@ class Answers:
         """Whether photos are named."""
         return self._network.alive
 
+    def refuse(self) -> None:
+        """From now on no request is waited for, nor those that are waiting."""
+        self._refusing = True
+        for waiting in self._waiting:
+            if not waiting.expired():
+                waiting.reschedule(0)
+
     def close(self) -> None:
         """End the threads after what they are doing."""
         self._decoders.shutdown(cancel_futures=True)
@@ -52,13 +63,24 @@ class Answers:
         long."""
         seconds = self._config.limits.seconds
         try:
-            async with asyncio.timeout(seconds):
+            async with self._within(seconds):
                 results = await asyncio.gather(*(self._result(u, query) for u in uploads))
         except TimeoutError as error:
+            if self._refusing:
+                raise Refusal(503, "the server is stopping") from error
             raise Refusal(503, f"too busy: no answer within {seconds:g} seconds") from error
         if len(results) == 1 and isinstance(only := results[0], PhotoProblem):
             raise Refusal(only.status, only.error)
         return Answer(results=results)
+
+    @contextlib.asynccontextmanager
+    async def _within(self, seconds: float) -> AsyncGenerator[None, None]:
+        async with asyncio.timeout(0 if self._refusing else seconds) as waiting:
+            self._waiting.add(waiting)
+            try:
+                yield
+            finally:
+                self._waiting.discard(waiting)
 
     async def _result(self, upload: Upload, query: Query) -> PhotoAnswer | PhotoProblem:
         loop = asyncio.get_running_loop()
@@ -102,6 +124,8 @@ def _problem(upload: Upload, error: UnreadableImage) -> PhotoProblem:
     line, status = str(error), 400
     if isinstance(error, TooManyPixels):
         status = 413
+        if line.endswith("megapixels"):
+            line += " (limits.megapixels)"
     elif "not a known format" in line:
         line += f"; expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
     return PhotoProblem(file=upload.name, error=line, status=status)
