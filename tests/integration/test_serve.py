@@ -139,8 +139,8 @@ def attacks() -> dict[str, tuple[bytes, str, int, str]]:
     unknown = "not a known format); expected JPEG, PNG,"
     bomb = encoded(Image.new("1", (20_000, 6_000)), "PNG")
     return {
-        "empty": (b"", "form", 400, unknown),
-        "empty body": (b"", "image/jpeg", 400, unknown),
+        "empty": (b"", "form", 400, "x.jpg: is empty"),
+        "empty body": (b"", "image/jpeg", 400, "photo: is empty"),
         "HTML": (HTML, "form", 400, unknown),
         "SVG": (SVG, "form", 400, unknown),
         "SVG said": (SVG, "image/svg+xml", 415, "expected multipart/form-data"),

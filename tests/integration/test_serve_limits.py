@@ -215,6 +215,42 @@ def large(megapixels: float) -> bytes:
     return file.getvalue()
 
 
+def test_a_small_photo_does_not_wait_for_large_ones(
+    trained: Path, tmp_path: Path, photo: bytes
+) -> None:
+    """Nor do large ones fill the memory: one after another is decoded."""
+    content = large(30)
+
+    async def all_of_them(url: str, pid: int) -> tuple[list[str], list[int], float]:
+        order: list[str] = []
+
+        async def ask(client: httpx.AsyncClient, name: str, sent: bytes) -> int:
+            answer = await client.post("/api/predict", files={"file": sent})
+            order.append(name)
+            return answer.status_code
+
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            await client.post("/api/predict", files={"file": content})
+            alone = peak_gigabytes(pid)
+            asked = [asyncio.create_task(ask(client, "large", content)) for _ in range(6)]
+            while "pets_requests_inside 6.0" not in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.02)
+            asked += [asyncio.create_task(ask(client, "small", photo)) for _ in range(8)]
+            statuses = await asyncio.gather(*asked)
+            return order, statuses, peak_gigabytes(pid) - alone
+
+    with served(trained, tmp_path, "examples=0") as server:
+        order, statuses, grown = asyncio.run(all_of_them(server.url, server.running.pid))
+    assert statuses == [200] * 14
+    assert order[-3:] == ["large"] * 3
+    assert grown < 0.1  # gigabytes; a second photo takes 0.18
+
+
+def peak_gigabytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
+
+
 def test_who_waits_at_the_end_is_told_so(trained: Path, tmp_path: Path) -> None:
     """More large photos than can be named before the server ends."""
     content = large(48)
@@ -224,9 +260,9 @@ def test_who_waits_at_the_end_is_told_so(trained: Path, tmp_path: Path) -> None:
 
     async def all_of_them(server: Served) -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
-            asked = [asyncio.create_task(ask(client)) for _ in range(40)]
+            asked = [asyncio.create_task(ask(client)) for _ in range(24)]
             async with httpx.AsyncClient(base_url=server.url) as other:
-                while "pets_requests_inside 40.0" not in (await other.get("/metrics")).text:
+                while "pets_requests_inside 24.0" not in (await other.get("/metrics")).text:
                     await asyncio.sleep(0.05)
             os.kill(server.running.pid, signal.SIGTERM)
             return await asyncio.gather(*asked)

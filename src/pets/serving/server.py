@@ -30,7 +30,7 @@ _LAST_ANSWERS = 2  # seconds that requests have to end after Ctrl-C
 def serve(trained: Trained, config: ServeConfig, at: socket.socket, device: torch.device) -> None:
     """Answer until a signal comes."""
     limits = config.limits
-    eye = Eye(trained.model, _temperature(trained), device, int(limits.megapixels * 1e6))
+    eye = Eye(trained.model, _temperature(trained), device)
     root = config.data.root or trained.config.data.root
     examples = find_examples(trained.run, root, config.examples)
     gate = Gate(limits)
