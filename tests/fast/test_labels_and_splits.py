@@ -1,5 +1,6 @@
 """Labels from names, folders and tables; splits at random, by lists, folders and columns."""
 
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image
 
 from pets.config import DataConfig
 from pets.data.collect import collect_photos
-from pets.data.labels import label_from_filename
+from pets.data.labels import find_photos, label_from_filename
 from pets.data.photos import Photos
 from pets.data.remarks import Remarks
 from pets.data.splits import carve
@@ -242,3 +243,24 @@ def test_unreadable_photos_are_left_out_and_named(
     photos = collect_photos(config("oxford_pets", root))
     assert len(photos.rows) == 19
     assert "Sphynx_2.jpg: cannot be read as an image" in caplog.text
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.jpg").touch()
+    # Too long a path to be opened: that holds for root, too.
+    here = os.open(tmp_path / "a", os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=here)
+        here, before = os.open("d" * 250, os.O_RDONLY, dir_fd=here), here
+        os.close(before)
+    os.close(here)
+    with pytest.raises(DataError, match=r"d: the folder cannot be read \(File name too long\)"):
+        find_photos(tmp_path, ".", Remarks())
+
+
+def test_names_that_are_no_text_are_said(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").touch()
+    os.close(os.open(os.fsencode(tmp_path) + b"/\xfc.jpg", os.O_CREAT))
+    with pytest.raises(DataError, match=r"other encoding than UTF-8, rename them: '\\udcfc.jpg'"):
+        find_photos(tmp_path, ".", Remarks())

@@ -201,6 +201,15 @@ def test_an_earlier_file_survives_when_nothing_can_be_read(photos: Path) -> None
     assert names_in(".") == ["p.csv", "photos"]
 
 
+def test_files_of_others_are_in_the_way(photos: Path) -> None:
+    Path("mine").mkdir()
+    pd.DataFrame({"a": [1]}).to_parquet("mine/other.parquet")
+    line = r"^out=mine: has Parquet files that are not of pets predict \(other.parquet\)"
+    with pytest.raises(ConfigError, match=line):
+        named("mine/")
+    assert names_in("mine") == ["other.parquet"]
+
+
 @pytest.mark.parametrize(("room", "kept"), [(4_500, False), (13_000, True)])
 def test_a_full_disk(photos: Path, room: int, kept: bool) -> None:
     """A shard has no room, or the file that is made of them."""

@@ -86,15 +86,18 @@ def test_a_photo_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
 
 
 def test_lists(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = "a.jpg\n# no\n\nphotos/b.jpg\nmemory://x/y.jpg\n"
-    (tree / "photos/list.txt").write_text(words, "utf-8-sig")
+    words = "a.jpg\r\n\nphotos/b.jpg\nmemory://x/y.jpg\n"
+    (tree / "photos/list.txt").write_bytes(words.encode("utf-8-sig"))
     source = find_source("photos/list.txt")
     assert (source.total, source.name) == (3, "list")
     assert list(source) == ["photos/a.jpg", "photos/b.jpg", "memory://x/y.jpg"]
-    (tree / "latin.txt").write_bytes(b"a.jpg\n" + "ü.jpg".encode("latin-1"))
-    with pytest.raises(DataError, match=r"source=latin\.txt: line 2 is no text in UTF-8"):
-        find_source("latin.txt")
-    (tree / "empty.txt").write_text("# nothing\n")
+    # A line is a name, whatever is in it.
+    (tree / "odd.txt").write_bytes(b"#1.jpg\n b.jpg \n" + "ü.jpg".encode("latin-1"))
+    assert list(find_source("odd.txt")) == ["#1.jpg", " b.jpg ", "\udcfc.jpg"]
+    (tree / "nul.txt").write_bytes(b"a.jpg\0b.jpg\0")
+    with pytest.raises(DataError, match=r"source=nul\.txt: has NUL bytes; .*without -print0"):
+        find_source("nul.txt")
+    (tree / "empty.txt").write_text("\n")
     with pytest.raises(DataError, match="the list is empty"):
         find_source("empty.txt")
 
@@ -182,8 +185,12 @@ def test_a_folder_that_is_gone_on_the_way(tree: Path) -> None:
         else:
             file.unlink()
     (tree / "photos/b").rmdir()
-    with pytest.raises(DataError, match=r"^photos/b: cannot be read \(No such file"):
-        list(walk)
+    # It stands for its photos: they are not missed in silence.
+    assert list(walk)[:2] == ["photos/a.jpg", "photos/b"]
+    with pytest.raises(UnreadableImage, match=r"^photos/b: no such photo$"):
+        open_rgb("photos/b")
+    with pytest.raises(UnreadableImage, match=r"^photos: cannot be read \(Is a directory\)$"):
+        open_rgb("photos")
 
 
 def test_a_protocol_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

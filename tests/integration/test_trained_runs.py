@@ -66,6 +66,8 @@ def test_predict_reports_bad_files_and_goes_on(trained: Path, pets: Pets, drawn:
     assert "none of the files could be read" in pets(
         "predict", f"run={trained}", "source=broken.jpg", "out=q.csv", code=1
     ).stderr  # fmt: skip
+    why = pd.read_csv(pets.folder / "q.csv").error.to_list()
+    assert why == ["broken.jpg: cannot be read as an image (not a known format)"]
 
 
 def test_predict_refuses_what_it_cannot_do(trained: Path, pets: Pets) -> None:

@@ -38,13 +38,19 @@ def _predict(config: PredictConfig) -> None:
 
     run_dir = RunDir.open_finished(config.run)
 
+    from pets.prediction.output import Out
+    from pets.prediction.sources import find_source
+
+    # Before torch is imported: what is wrong here is said at once.
+    out = Out.of(config.out) if config.out else None
+    source = find_source(config.source)
+    out = out or Out.of(str(run_dir.path / "predictions" / f"{source.name}.csv"))
+
     from pets.devices import usable_device
     from pets.distributed import begin_rank
     from pets.evaluation import load_run
     from pets.lightning import quiet
     from pets.memory import keep_freed_memory
-    from pets.prediction.output import Out
-    from pets.prediction.sources import find_source
     from pets.prediction.stream import Network
     from pets.prediction.work import predict
 
@@ -52,8 +58,6 @@ def _predict(config: PredictConfig) -> None:
     begin_rank()
     keep_freed_memory()
     device = usable_device(config.device)
-    source = find_source(config.source)
-    out = Out.of(config.out or str(run_dir.path / "predictions" / f"{source.name}.csv"))
     trained = load_run(run_dir, config.ckpt)
     how = _how(config, trained)
     done = predict(Network(trained.model, device), source, out, how, _SHOWN)

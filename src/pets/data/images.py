@@ -73,6 +73,8 @@ def _opened(file: Callable[[], Path | str | BinaryIO], name: str, max_pixels: in
         raise UnreadableImage(f"{name}: cannot be read as an image (not a known format)") from error
     except TooManyPixels as error:
         raise TooManyPixels(f"{name}: {error}") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise UnreadableImage(f"{name}: cannot be read ({error.strerror})") from error
     except Exception as error:  # of damaged files Pillow's readers raise every kind
         reason = " ".join(str(error).split()).replace(repr(name), "it")
         reason = reason or type(error).__name__

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 def find_photos(root: Path, images: str, remarks: Remarks) -> list[str]:
     """Every image file below `root/images` by its suffix, as sorted paths relative to root.
 
-    Paths have forward slashes on every system; hidden files and folders are left alone.
-    Raises DataError where there is none.
+    Paths have forward slashes on every system; hidden files and folders are left alone, links to
+    folders not followed. Raises DataError where there is none.
     """
     folder = root / images
     if not folder.is_dir():
@@ -29,15 +31,23 @@ def find_photos(root: Path, images: str, remarks: Remarks) -> list[str]:
     others: list[Path] = []
     hidden: list[Path] = []
     broken: list[Path] = []
-    for path in folder.rglob("*"):
-        if not path.is_file():
-            if path.is_symlink() and not path.exists():
-                broken.append(path)
+    misnamed: list[str] = []
+    for path in _everything(folder, remarks):
+        if not _is_text(path.name):
+            misnamed.append(ascii(path.relative_to(root).as_posix()))
+        elif path.is_symlink() and not path.exists():
+            broken.append(path)
+        elif not path.is_file():
+            if path.suffix.lower() in SUFFIXES:
+                others.append(path)
         elif any(part.startswith(".") for part in path.relative_to(folder).parts):
             hidden.append(path)
         else:
             (photos if path.suffix.lower() in SUFFIXES else others).append(path)
     found = _below(root, photos)
+    if misnamed:
+        words = "names in another encoding than UTF-8, rename them"
+        remarks.error("bad name", None, f"{folder}: {words}: {some(misnamed)}")
     if not found:
         raise DataError(
             f"{folder}: no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
@@ -47,9 +57,30 @@ def find_photos(root: Path, images: str, remarks: Remarks) -> list[str]:
     remarks.warning(
         "missing",
         _below(root, broken),
-        lambda paths: f"left out {len(paths):,} links that lead nowhere: {some(paths)}",
+        lambda paths: f"left out links that lead nowhere, {len(paths):,}: {some(paths)}",
     )
     return found
+
+
+def _everything(folder: Path, remarks: Remarks) -> Iterator[Path]:
+    """All files below a folder, and folders that are named like photos; of those that cannot be
+    read it is said."""
+
+    def closed(error: OSError) -> None:
+        line = f"{error.filename}: the folder cannot be read ({error.strerror})"
+        remarks.error("unreadable", None, line)
+
+    for where, folders, files in os.walk(folder, onerror=closed):
+        named = (name for name in folders if PurePosixPath(name).suffix.lower() in SUFFIXES)
+        yield from (Path(where, name) for name in (*named, *files))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding, as Python keeps them
+        return False
+    return True
 
 
 def _below(root: Path, files: list[Path]) -> list[str]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pets.errors import ConfigError
+from pets.errors import ConfigError, some
 from pets.prediction.joining import WRITERS
+from pets.prediction.shards import Shards
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,33 @@ class Out:
         return self.path if self.folder else self.path.with_name(f".{self.path.name}.parts")
 
 
-def hold(folder: Path, held: contextlib.ExitStack) -> None:
-    """Keep other commands out of the folder, which is made, until `held` is closed. Raises
-    ConfigError where another one is at work."""
+def hold(out: Out, held: contextlib.ExitStack) -> None:
+    """Keep other commands out of the shards' folder, which is made, until `held` is closed; it goes
+    if it is empty then. Raises ConfigError where another one is at work."""
+    folder = out.shards
     folder.mkdir(parents=True, exist_ok=True)
+    held.callback(_remove_empty, folder)
     try:
         held.enter_context(FileLock(folder / ".lock", timeout=0))
         held.callback((folder / ".lock").unlink, missing_ok=True)
     except Timeout as error:
-        raise ConfigError(f"out: another process is writing to {folder}") from error
+        raise ConfigError(f"out={out.path}: another process is writing to {folder}") from error
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def refuse_strangers(out: Out, shards: Shards) -> None:
+    """Raises ConfigError where Parquet files lie in the folder that no prediction has made: they
+    would be read as part of it, or lost."""
+    strange = shards.strangers()
+    if strange:
+        raise ConfigError(
+            f"out={out.path}: has Parquet files that are not of pets predict ({some(strange)}); "
+            "choose another folder"
+        )
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -61,6 +62,15 @@ class Shards:
             return About(**json.loads((schema.metadata or {})[_ABOUT]))
         except (OSError, KeyError, TypeError, ValueError):  # Arrow's errors are among these
             return None
+
+    def strangers(self) -> list[str]:
+        """Names of Parquet files here that can be read and are not of a prediction."""
+        found = []
+        for file in sorted(self.folder.glob("*.parquet")):
+            with contextlib.suppress(OSError, ValueError):  # damaged: it can have been ours
+                if _ABOUT not in (pq.read_schema(file).metadata or {}):
+                    found.append(file.name)
+        return found
 
     def has(self, block: Block) -> bool:
         """Whether the block is there, of the same files with the same settings. What is there

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -35,7 +37,8 @@ class Source:
 def find_source(source: str) -> Source:
     """A photo; a folder with its sub-folders; a glob; a text file with a path or URL a line
     (relative ones from the current folder, or from the text file's); `-` for such a list on
-    standard input. Folders are sorted one at a time, so that a million photos are never in memory.
+    standard input. A line is a path as it stands. Folders are sorted one at a time, so that a
+    million photos are never in memory.
 
     Raises DataError for a source that is none of these or holds no photos.
     """
@@ -69,10 +72,22 @@ def _name(source: str) -> str:
     return name or (Path(outside).stem if inner else "") or "predictions"
 
 
-def _below(folder: str) -> Iterator[str]:
-    for entry in entries(folder):
-        if entry.folder and not entry.link:
-            yield from _below(joined(folder, entry.name))
+def _inside(folder: str) -> Iterator[Entry | None]:
+    """What lies in a folder inside the source; None where it cannot be read: then the folder itself
+    stands for its photos, so that they are not missed in silence."""
+    try:
+        yield from entries(folder)
+    except DataError:
+        yield None
+
+
+def _below(folder: str, found: Iterable[Entry | None] | None = None) -> Iterator[str]:
+    for entry in entries(folder) if found is None else found:
+        if entry is None:
+            yield folder
+        elif entry.folder and not entry.link:
+            inner = joined(folder, entry.name)
+            yield from _below(inner, _inside(inner))
         elif PurePosixPath(entry.name).suffix.lower() in SUFFIXES and not entry.folder:
             yield joined(folder, entry.name)
 
@@ -90,11 +105,20 @@ def _matching(glob: str) -> Iterator[str]:
         yield from _walk(folder, names[first:], _closed(names[first:], {0}))
 
 
-def _walk(folder: str, parts: list[str], places: set[int]) -> Iterator[str]:
-    for entry in entries(folder):
+def _walk(
+    folder: str,
+    parts: list[str],
+    places: set[int],
+    found: Iterable[Entry | None] | None = None,
+) -> Iterator[str]:
+    for entry in entries(folder) if found is None else found:
+        if entry is None:
+            yield folder
+            continue
         below = _after(parts, places, entry)
         if entry.folder and below:
-            yield from _walk(joined(folder, entry.name), parts, below)
+            inner = joined(folder, entry.name)
+            yield from _walk(inner, parts, below, _inside(inner))
         elif len(parts) in below:
             yield joined(folder, entry.name)
 
@@ -156,11 +180,10 @@ def _from_stdin() -> Source:
 
 def _lines(stream: Iterable[bytes], said: str) -> Iterator[str]:
     for number, line in enumerate(stream):
-        try:
-            text = line.decode("utf-8-sig" if number == 0 else "utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{said}: line {number + 1} is no text in UTF-8; expected a path a line"
-            ) from error
-        if text and not text.startswith("#"):
-            yield text
+        if b"\0" in line:
+            raise DataError(f"{said}: has NUL bytes; expected a path a line (find without -print0)")
+        path = line.rstrip(b"\r\n")
+        if number == 0:
+            path = path.removeprefix(codecs.BOM_UTF8)
+        if path:
+            yield os.fsdecode(path)  # a name need not be text

@@ -17,7 +17,7 @@ from pets.cores import available_cores
 from pets.errors import DataError
 from pets.prediction.blocks import Block, blocks
 from pets.prediction.joining import join
-from pets.prediction.output import Out, hold, writing
+from pets.prediction.output import Out, hold, refuse_strangers, writing
 from pets.prediction.shards import Shards
 from pets.prediction.sources import Source
 from pets.prediction.stream import Named, Network, name_photos
@@ -60,13 +60,14 @@ class Done:
 def predict(network: Network, source: Source, out: Out, how: How, shown: int) -> Done:
     """Name all photos of the source into `out`; what is there already of the same is kept.
 
-    Of several ranks each takes every `world`-th block; rank 0 puts them together. Where no photo
-    could be read, no file is put in place. Raises ConfigError where nothing can be written,
-    DataError where the source changed meanwhile.
+    Of several ranks each takes every `world`-th block; rank 0 puts them together. Raises
+    ConfigError where nothing can be written or others' files are in the way, DataError where the
+    source changed meanwhile.
     """
     shards = Shards(out.shards, how.settings)
     with writing(out), contextlib.ExitStack() as held:
-        from_writer(lambda: hold(out.shards, held))
+        from_writer(lambda: hold(out, held))
+        from_writer(lambda: refuse_strangers(out, shards))
         try:
             fingerprints, before, speed = _pass(network, source, shards, how)
         except Stopped as stopped:
@@ -79,7 +80,8 @@ def predict(network: Network, source: Source, out: Out, how: How, shown: int) ->
         done = _looked_through(shards, fingerprints, shown)
         shards.drop(len(fingerprints))
         if not out.folder:
-            if done.unreadable < done.photos:
+            # A table of reasons alone does not take the place of an earlier one.
+            if done.unreadable < done.photos or not out.path.exists():
                 form = schema(network.model.classes, how.top_k)
                 join(shards, len(fingerprints), out.path, form)
             shutil.rmtree(out.shards)

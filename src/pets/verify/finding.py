@@ -26,7 +26,8 @@ class Finding:
 
 # In the order of the reports; what each is about, for those who read of it for the first time.
 KINDS = {
-    "unreadable": "No image, empty, cut short or too large: a training stops, or leaves it out.",
+    "unreadable": "No image, empty, cut short, too large, or closed to you: a training stops.",
+    "bad name": "Names that no table can hold, in another encoding than UTF-8.",
     "missing": "Named by a table, a list or a link, and not there.",
     "bad row": "Rows of the table that cannot be used.",
     "unlabelled": "Photos that the labelling rule does not fit.",
@@ -54,5 +55,5 @@ KINDS = {
     "animation": "Only the first picture is used.",
     "grey": "Without colour.",
     "unused": "Photos that no list, table or split names: they are not used.",
-    "not a photo": "Other files among the photos.",
+    "not a photo": "Other files among the photos, folders and pipes that are named like one.",
 }
