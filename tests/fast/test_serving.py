@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
 import threading
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import torch
 from pets.config import ServeConfig, ServeLimits
 from pets.data.transforms import CentreCrop, Preprocess
 from pets.errors import ConfigError
+from pets.serving.address import OwnNames, bind, urls
 from pets.serving.batching import Batcher
 from pets.serving.limits import Gate, Refusal
 from pets.serving.upload import read_uploads, shortened
@@ -153,3 +155,33 @@ def test_wrong_configs(words: list[str], line: str) -> None:
     with pytest.raises(ConfigError) as error:
         typed(ServeConfig, composed(*words, name="serve"))
     assert line in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "others"),
+    [
+        ("127.0.0.1",
+         ["localhost", "LocalHost:80", "127.0.0.1:8000", "[::1]:1", "pets.example:9"],
+         ["", "evil.example", "192.168.1.5", "localhost.evil.example", "127.0.0.1.nip.example",
+          socket.gethostname() + ".", "::1"]),
+        ("0.0.0.0",
+         ["localhost", "192.168.1.5:8000", "[fe80::1]:8000", socket.gethostname(), "PETS.example"],
+         ["", "evil.example", "192.168.1.5.evil.example", "[evil]", "[192.168.1.5]", "1.2.3"]),
+    ],
+)  # fmt: skip
+def test_the_names_of_a_server(host: str, own: list[str], others: list[str]) -> None:
+    with bind(host, 0) as at:
+        names = OwnNames(at, ["Pets.example"])
+        assert [name for name in own if name not in names] == []
+        assert [name for name in others if name in names] == []
+        assert "pets.example" in str(names)
+
+
+def test_what_to_type_to_reach_it() -> None:
+    with bind("127.0.0.1", 0) as at:
+        assert urls(at) == [f"http://127.0.0.1:{at.getsockname()[1]}/"]
+    with bind("0.0.0.0", 0) as at:
+        here, elsewhere = urls(at)
+        assert here == f"http://localhost:{at.getsockname()[1]}/"
+        assert elsewhere.startswith("http://")
+        assert "0.0.0.0" not in elsewhere

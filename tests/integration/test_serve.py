@@ -139,17 +139,27 @@ def attacks() -> dict[str, tuple[bytes, str, int, str]]:
     unknown = "not a known format); expected JPEG, PNG,"
     bomb = encoded(Image.new("1", (20_000, 6_000)), "PNG")
     return {
-        "empty": (b"", "form", 400, unknown),
-        "empty body": (b"", "image/jpeg", 400, unknown),
+        "empty": (b"", "form", 400, "x.jpg: is empty"),
+        "empty body": (b"", "image/jpeg", 400, "photo: is empty"),
         "HTML": (HTML, "form", 400, unknown),
         "SVG": (SVG, "form", 400, unknown),
         "SVG said": (SVG, "image/svg+xml", 415, "expected multipart/form-data"),
         "EPS": (encoded(noise, "EPS"), "form", 400, unknown),
         "ICO": (encoded(noise, "ICO"), "image/x-icon", 400, unknown),
         "cut": (cut, "form", 400, "cannot be read as an image"),
-        "bomb": (bomb, "form", 413, "20000 x 6000 exceeds 50,000,000 pixels"),
-        "bomb for Pillow": (b"P6 60000 60000 255 ", "form", 413, "pixels"),
-        "needle": (encoded(Image.new("L", (9_000, 1)), "PNG"), "form", 413, "9000 x 1"),
+        "bomb": (
+            bomb,
+            "form",
+            413,
+            "x.jpg: 20000 x 6000 pixels; expected at most 50 megapixels (limits.megapixels)",
+        ),
+        "bomb for Pillow": (
+            b"P6 60000 60000 255 ",
+            "form",
+            413,
+            "x.jpg: 60000 x 60000 pixels; expected at most 50 megapixels (limits.megapixels)",
+        ),
+        "needle": (encoded(Image.new("L", (9_000, 1)), "PNG"), "form", 413, "at most 100 to 1"),
         "heavy": (bytes(21_000_000), "form", 413, "larger than 20 MB"),
         "heavy body": (bytes(21_000_000), "image/png", 413, "larger than 20 MB"),
         "text": (b"hello", "text/plain", 415, "Content-Type text/plain"),
@@ -249,7 +259,7 @@ def test_no_other_name_and_no_other_site(server: Served, photos: list[Path]) -> 
     ):  # fmt: skip
         answer = server.client.get("/api/info", headers={"Host": host})
         assert answer.status_code == status, host
-    assert "answers to 127.0.0.1, [::1], localhost" in line_of(
+    assert "answers to localhost, 127.0.0.1, [::1]; give other names with hosts=" in line_of(
         server.client.get("/", headers={"Host": "evil.example"})
     )
     for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200)):
@@ -257,6 +267,16 @@ def test_no_other_name_and_no_other_site(server: Served, photos: list[Path]) -> 
         files = {"file": photos[0].read_bytes()}
         answer = server.client.post("/api/predict", files=files, headers=headers)
         assert answer.status_code == status
+    for origin, status in (
+        ("http://evil.example", 403), ("null", 403), ("", 403), ("http://127.0.0.1:1", 403),
+        ("http://127.0.0.1", 403), (f"http://localhost:{port}", 403),
+        (f"http://127.0.0.1:{port}", 200), (f"https://127.0.0.1:{port}", 200),
+    ):  # fmt: skip
+        headers = {"Origin": origin}
+        answer = server.client.post("/api/predict", files=files, headers=headers)
+        assert answer.status_code == status, origin
+        if status == 403:
+            assert line_of(answer).startswith(f"Origin {origin!r}: a page of another site")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +292,7 @@ def test_headers_are_strict(server: Served, path: str) -> None:
     assert policy["frame-ancestors"] == "'none'"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert "access-control-allow-origin" not in headers
     assert "server" not in headers
 

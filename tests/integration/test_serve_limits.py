@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
+import os
 import signal
 import threading
 import time
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.integration.serving import Served, everything, served
 
@@ -170,20 +174,107 @@ def test_a_signal_ends_it_whatever_is_under_way(
     """And neither the names of photos nor anything else of them was said or left behind."""
     folder = tmp_path / "here"
     folder.mkdir()
-    with served(trained, folder, "examples=0", "host=0.0.0.0") as server:
+    with served(
+        trained, folder, "examples=0", "host=0.0.0.0", "hosts=[Any.name.example]"
+    ) as server:
         files = {"file": ("my_secret_name.jpg", photo)}
         with httpx.Client(base_url=f"http://127.0.0.1:{server.address[1]}") as client:
             host = {"Host": "any.name.example"}
             assert client.post("/api/predict", files=files, headers=host).status_code == 200
+            page = host | {"Origin": "http://any.name.example"}
+            assert client.post("/api/predict", files=files, headers=page).status_code == 200
+            for other in (host, {"Host": "localhost"}):
+                page = other | {"Origin": "http://evil.example"}
+                assert client.post("/api/predict", files=files, headers=page).status_code == 403
+            evil = client.get("/health", headers={"Host": "evil.example"})
+            assert evil.status_code == 421
+            assert "give other names with hosts=[...]" in evil.json()["error"]
             slow = server.raw(head(10_000), b"x")
             time.sleep(0.2)
             assert server.stop(number) == code
         slow.close()
     port = server.address[1]
-    assert server.running.out.read_text().splitlines() == [
+    *said, ready = server.running.out.read_text().splitlines()
+    assert said == [
         f"loading {trained}",
         "host=0.0.0.0: everybody on the network can reach it",
-        f"ready at http://localhost:{port}/ (Ctrl-C ends it)",
     ]
+    here, _, elsewhere = ready.removesuffix(" (Ctrl-C ends it)").partition(" and ")
+    assert here == f"ready at http://localhost:{port}/"
+    assert elsewhere.startswith("http://")
+    assert elsewhere.endswith(f":{port}/")
+    assert not elsewhere.startswith(("http://0.0.0.0", "http://localhost"))
     assert server.running.err.read_text() == "stopped\n"
     assert list(folder.iterdir()) == []
+
+
+def large(megapixels: float) -> bytes:
+    """A photo of few bytes that takes long to decode."""
+    file = io.BytesIO()
+    Image.new("RGB", (5_000, int(megapixels * 200)), "red").save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def test_a_small_photo_does_not_wait_for_large_ones(
+    trained: Path, tmp_path: Path, photo: bytes
+) -> None:
+    """Nor do large ones fill the memory: one after another is decoded."""
+    content = large(30)
+
+    async def all_of_them(url: str, pid: int) -> tuple[list[str], list[int], float]:
+        order: list[str] = []
+
+        async def ask(client: httpx.AsyncClient, name: str, sent: bytes) -> int:
+            answer = await client.post("/api/predict", files={"file": sent})
+            order.append(name)
+            return answer.status_code
+
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            await client.post("/api/predict", files={"file": content})
+            alone = peak_gigabytes(pid)
+            asked = [asyncio.create_task(ask(client, "large", content)) for _ in range(6)]
+            while "pets_requests_inside 6.0" not in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.02)
+            asked += [asyncio.create_task(ask(client, "small", photo)) for _ in range(8)]
+            statuses = await asyncio.gather(*asked)
+            return order, statuses, peak_gigabytes(pid) - alone
+
+    with served(trained, tmp_path, "examples=0") as server:
+        order, statuses, grown = asyncio.run(all_of_them(server.url, server.running.pid))
+    assert statuses == [200] * 14
+    assert order[-3:] == ["large"] * 3
+    assert grown < 0.1  # gigabytes; a second photo takes 0.18
+
+
+def peak_gigabytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
+
+
+def test_who_waits_at_the_end_is_told_so(trained: Path, tmp_path: Path) -> None:
+    """More large photos than can be named before the server ends."""
+    content = large(48)
+
+    async def ask(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.post("/api/predict", files={"file": content})
+
+    async def all_of_them(server: Served) -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+            asked = [asyncio.create_task(ask(client)) for _ in range(24)]
+            async with httpx.AsyncClient(base_url=server.url) as other:
+                while "pets_requests_inside 24.0" not in (await other.get("/metrics")).text:
+                    await asyncio.sleep(0.05)
+            os.kill(server.running.pid, signal.SIGTERM)
+            return await asyncio.gather(*asked)
+
+    with served(trained, tmp_path, "examples=0") as server:
+        answers = asyncio.run(all_of_them(server))
+        server.running.process.join(30)
+        assert server.running.process.exitcode == 143
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert refused
+    for answer in refused:
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "the server is stopping"}
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert server.running.err.read_text() == "stopped\n"

@@ -62,12 +62,15 @@ def drop(page: Any, files: list[Path]) -> None:
 def test_photos_are_dropped_and_a_bad_one_among_them(server: Served, files: list[Path]) -> None:
     content = files[0].read_bytes()
     answer = server.client.post("/api/predict", files={"file": content}).json()["results"][0]
-    with opened(server.url, expected=[BAD]) as page:
+    with opened(server.url, expected=[BAD, BAD]) as page:
         drop(page, files)
         answered(page, 3)
         card = page.locator(".result", has_text="one.jpg")
         shown = card.locator("li span").all_inner_texts()
-        assert shown == [row["name"] for row in answer["predictions"]]
+        assert shown == [row["name"].replace("_", " ") for row in answer["predictions"]]
+        # In the order they were chosen in.
+        paths = page.locator(".result .path").all_inner_texts()
+        assert [path.split(" · ")[0] for path in paths] == ["one.jpg", "bad.jpg", "wide.png"]
         shares = [float(text.split("\u00a0")[0]) for text in card.locator("li b").all_inner_texts()]
         assert shares == pytest.approx(
             [100 * row["probability"] for row in answer["predictions"]], abs=0.051
@@ -86,12 +89,22 @@ def test_photos_are_dropped_and_a_bad_one_among_them(server: Served, files: list
         assert (
             bad.locator(".note")
             .inner_text()
-            .startswith("bad.jpg: cannot be read as an image (not a known format); expected JPEG")
+            .startswith("cannot be read as an image (not a known format); expected JPEG")
         )
         assert bad.locator("b").count() == 0  # what a name or file says is text
         said = page.locator("#said").inner_text()
-        assert answer["predictions"][0]["name"] in said
+        assert answer["predictions"][0]["name"].replace("_", " ") in said
         assert "Cannot be named: bad.jpg" in said
+
+        # Those that come later stand above.
+        drop(page, files[::-1][:2])
+        answered(page, 5)
+        paths = page.locator(".result .path").all_inner_texts()
+        assert [path.split(" · ")[0] for path in paths] == [
+            "wide.png", "bad.jpg", "one.jpg", "bad.jpg", "wide.png",
+        ]  # fmt: skip
+        bad.first.get_by_role("button", name="Remove bad.jpg").click()
+        page.locator(".result").first.get_by_role("button", name="Remove wide.png").click()
 
         bad.get_by_role("button", name="Remove bad.jpg").click()
         assert page.locator(".result").count() == 2

@@ -248,6 +248,7 @@ class ServeConfig(Strict):
     run: str
     ckpt: Literal["last", "best"]
     host: str = Field(min_length=1, description="an address of this machine")
+    hosts: list[str]
     port: int = Field(ge=0, le=65535)
     threshold: float = Field(ge=0, le=1)
     device: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -17,8 +16,8 @@ from pets.errors import DataError
 MAX_PIXELS = 100_000_000
 # So is a needle, which grows to gigabytes when its shorter side is resized to a network's.
 MAX_RATIO = 100
-# Pillow only warns of a bomb, and later than here.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pillow would refuse by a limit of its own, before ours is looked at.
+Image.MAX_IMAGE_PIXELS = None
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
@@ -55,7 +54,7 @@ def size_of(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise UnreadableImage(
             f"{path}: cannot be read as an image; data.on_bad_image=skip leaves it out"
         ) from error
@@ -72,8 +71,8 @@ def _opened(file: Callable[[], Path | str | BinaryIO], name: str, max_pixels: in
         raise UnreadableImage(f"{name}: no such photo") from error
     except UnidentifiedImageError as error:
         raise UnreadableImage(f"{name}: cannot be read as an image (not a known format)") from error
-    except (TooManyPixels, Image.DecompressionBombError) as error:
-        raise TooManyPixels(f"{name}: cannot be read as an image ({error})") from error
+    except TooManyPixels as error:
+        raise TooManyPixels(f"{name}: {error}") from error
     except (IsADirectoryError, PermissionError) as error:
         raise UnreadableImage(f"{name}: cannot be read ({error.strerror})") from error
     except Exception as error:  # of damaged files Pillow's readers raise every kind
@@ -85,9 +84,13 @@ def _opened(file: Callable[[], Path | str | BinaryIO], name: str, max_pixels: in
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        raise TooManyPixels(f"{width} x {height} exceeds {max_pixels:,} pixels")
+        raise TooManyPixels(
+            f"{width} x {height} pixels; expected at most {max_pixels / 1e6:g} megapixels"
+        )
     if max(size) > MAX_RATIO * min(size):
-        raise TooManyPixels(f"{width} x {height} is no photo's shape, at most {MAX_RATIO} to 1")
+        raise TooManyPixels(
+            f"{width} x {height} pixels are no photo's shape; expected at most {MAX_RATIO} to 1"
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -17,7 +19,20 @@ from pets.serving.meters import Meters
 from pets.serving.schema import Answer, Box, Looked, Named, PhotoAnswer, PhotoProblem, Query
 from pets.serving.upload import Upload
 
-_DECODERS = 4  # threads at most; each may hold 6 bytes for every pixel of a photo
+_DECODERS = (
+    4  # threads at most; each may hold 6 bytes for every pixel of a photo, 25 of a 16-bit one
+)
+_LARGE = 16_000_000  # pixels; larger photos are decoded one after another, beside the others
+
+
+class _Lane:
+    """Threads that decode photos of up to `max_pixels`; `room` for what waits for the network."""
+
+    def __init__(self, threads: int, room: int, max_pixels: int) -> None:
+        # The network's thread computes on all cores; these on one.
+        self.threads = ThreadPoolExecutor(threads, "decode", lambda: torch.set_num_threads(1))
+        # More decoded photos would only fill the memory.
+        self.room, self.max_pixels = asyncio.Semaphore(room), max_pixels
 
 
 class Answers:
@@ -26,25 +41,35 @@ class Answers:
     def __init__(self, eye: Eye, config: ServeConfig, meters: Meters) -> None:
         self._eye, self._config, self._meters = eye, config, meters
         self._classes = eye.model.classes
-        # Photos that are decoded and wait for the network; more would only fill the memory.
-        self._room = asyncio.Semaphore(4 * config.max_batch)
+        self._waiting: set[asyncio.Timeout] = set()
+        self._refusing = False
         self._network: Batcher[Photo, Found] = Batcher(
             self._look, config.max_batch, config.batch_wait_ms / 1000
         )
-        # The network's thread computes on all cores, as it has begun to; those that decode on one.
+        # Before the other threads are made, so that it computes on all cores.
         self._network.submit(eye.blank).result()
-        self._decoders = ThreadPoolExecutor(
-            min(_DECODERS, available_cores()), "decode", lambda: torch.set_num_threads(1)
-        )
+        most = int(config.limits.megapixels * 1e6)
+        threads = min(_DECODERS, available_cores())
+        self._lane = _Lane(threads, 4 * config.max_batch, min(_LARGE, most))
+        # Of their own, so that a few large photos neither fill the memory nor hold up small ones.
+        self._large = _Lane(1, 2, most)
 
     @property
     def alive(self) -> bool:
         """Whether photos are named."""
         return self._network.alive
 
+    def refuse(self) -> None:
+        """From now on no request is waited for, nor those that are waiting."""
+        self._refusing = True
+        for waiting in self._waiting:
+            if not waiting.expired():
+                waiting.reschedule(0)
+
     def close(self) -> None:
         """End the threads after what they are doing."""
-        self._decoders.shutdown(cancel_futures=True)
+        for lane in (self._lane, self._large):
+            lane.threads.shutdown(cancel_futures=True)
         self._network.close()
 
     async def answer(self, uploads: list[Upload], query: Query) -> Answer:
@@ -52,27 +77,44 @@ class Answers:
         long."""
         seconds = self._config.limits.seconds
         try:
-            async with asyncio.timeout(seconds):
+            async with self._within(seconds):
                 results = await asyncio.gather(*(self._result(u, query) for u in uploads))
         except TimeoutError as error:
+            if self._refusing:
+                raise Refusal(503, "the server is stopping") from error
             raise Refusal(503, f"too busy: no answer within {seconds:g} seconds") from error
         if len(results) == 1 and isinstance(only := results[0], PhotoProblem):
             raise Refusal(only.status, only.error)
         return Answer(results=results)
 
-    async def _result(self, upload: Upload, query: Query) -> PhotoAnswer | PhotoProblem:
-        loop = asyncio.get_running_loop()
-        async with self._room:
+    @contextlib.asynccontextmanager
+    async def _within(self, seconds: float) -> AsyncGenerator[None, None]:
+        async with asyncio.timeout(0 if self._refusing else seconds) as waiting:
+            self._waiting.add(waiting)
             try:
-                photo = await loop.run_in_executor(
-                    self._decoders, self._eye.read, upload.content, upload.name, query.gradcam
-                )
-            except UnreadableImage as error:
-                self._meters.photos.labels("unreadable").inc()
-                return _problem(upload, error)
-            found = await self._network(photo)
+                yield
+            finally:
+                self._waiting.discard(waiting)
+
+    async def _result(self, upload: Upload, query: Query) -> PhotoAnswer | PhotoProblem:
+        try:
+            try:
+                photo, found = await self._named(upload, query, self._lane)
+            except TooManyPixels:
+                photo, found = await self._named(upload, query, self._large)
+        except UnreadableImage as error:
+            self._meters.photos.labels("unreadable").inc()
+            return _problem(upload, error)
         self._meters.photos.labels("named").inc()
         return self._as_answer(upload, photo, found, query.top_k)
+
+    async def _named(self, upload: Upload, query: Query, lane: _Lane) -> tuple[Photo, Found]:
+        async with lane.room:
+            photo = await asyncio.get_running_loop().run_in_executor(
+                lane.threads, self._eye.read,
+                upload.content, upload.name, query.gradcam, lane.max_pixels,
+            )  # fmt: skip
+            return photo, await self._network(photo)
 
     def _look(self, photos: list[Photo]) -> list[Found]:
         self._meters.batches.observe(len(photos))
@@ -102,6 +144,8 @@ def _problem(upload: Upload, error: UnreadableImage) -> PhotoProblem:
     line, status = str(error), 400
     if isinstance(error, TooManyPixels):
         status = 413
+        if line.endswith("megapixels"):
+            line += " (limits.megapixels)"
     elif "not a known format" in line:
         line += f"; expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
     return PhotoProblem(file=upload.name, error=line, status=status)

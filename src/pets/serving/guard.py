@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pets.serving.address import OwnNames
 from pets.serving.meters import Meters
 
 HEADERS = {
@@ -17,7 +18,7 @@ HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none, some browsers send `Origin: null`
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -27,15 +28,15 @@ HEADERS = {
 class Guard:
     """An ASGI application around another one.
 
-    With `hosts` only requests that name one of them are let in: a page of another site whose name
-    is made to point here (DNS rebinding) would else read the answers. Nor may such a page send
-    photos with its visitor's browser. `paths` are those that are counted by their name.
+    Only requests that name this server are let in: a page of another site whose name is made to
+    point here (DNS rebinding) would else read the answers. Nor may such a page send photos with its
+    visitor's browser. `paths` are those that are counted by their name.
     """
 
     def __init__(
-        self, app: ASGIApp, meters: Meters, paths: frozenset[str], hosts: frozenset[str] | None
+        self, app: ASGIApp, meters: Meters, paths: frozenset[str], names: OwnNames
     ) -> None:
-        self._app, self._meters, self._paths, self._hosts = app, meters, paths, hosts
+        self._app, self._meters, self._paths, self._names = app, meters, paths, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,15 +59,14 @@ class Guard:
 
     def _refused(self, headers: Headers, method: str) -> JSONResponse | None:
         host = headers.get("host", "")
-        if self._hosts is not None and _name_of(host) not in self._hosts:
-            line = f"Host {host[:80]!r}: this server answers to {', '.join(sorted(self._hosts))}"
+        if host not in self._names:
+            line = f"Host {host[:80]!r}: this server answers to {self._names}"
             return JSONResponse({"error": line}, 421)
         if method == "POST" and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             return JSONResponse({"error": "a page of another site may not send photos here"}, 403)
+        # Browsers leave Sec-Fetch-Site out towards plain http; Origin they send all the same.
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+            line = f"Origin {origin[:80]!r}: a page of another site may not ask here"
+            return JSONResponse({"error": line}, 403)
         return None
-
-
-def _name_of(host: str) -> str:
-    """The name in a Host header, without the port: `[::1]:8000` is `[::1]`."""
-    name, separator, port = host.rpartition(":")
-    return (name if separator and port.isdigit() else host).lower()

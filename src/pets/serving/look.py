@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pets.data.images import decode_rgb
+from pets.data.images import UnreadableImage, decode_rgb
 from pets.data.transforms import CentreCrop, eval_transform, to_tensor
 from pets.interpret.gradcam import GradCam
 from pets.models.classifier import Classifier
@@ -38,18 +38,18 @@ class Found:
 class Eye:
     """A network and the way to it: the one of `pets predict`."""
 
-    def __init__(
-        self, model: Classifier, temperature: float, device: torch.device, max_pixels: int
-    ) -> None:
+    def __init__(self, model: Classifier, temperature: float, device: torch.device) -> None:
         self.model = model.eval().to(device)
-        self._device, self._temperature, self._max_pixels = device, temperature, max_pixels
+        self._device, self._temperature = device, temperature
         self._transform = eval_transform(model.size, model.preprocess)
         self._crop = CentreCrop(model.size, model.preprocess)
         self._cam = GradCam(model.head)
 
-    def read(self, content: bytes, name: str, gradcam: bool) -> Photo:
+    def read(self, content: bytes, name: str, gradcam: bool, max_pixels: int) -> Photo:
         """Decode and shrink. Raises UnreadableImage, with the name."""
-        pixels = to_tensor(decode_rgb(content, name, self._max_pixels))
+        if not content:
+            raise UnreadableImage(f"{name}: is empty")
+        pixels = to_tensor(decode_rgb(content, name, max_pixels))
         height, width = pixels.shape[1:]
         seen = self._crop.part_of(height, width)
         return Photo(self._transform(pixels), height, width, seen, gradcam)

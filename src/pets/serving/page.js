@@ -8,8 +8,7 @@ const at = (id) => document.getElementById(id);
 const cards = at("cards");
 let limits = { megabytes: Infinity };
 const percent = (p, digits = 1) => `${(100 * p).toFixed(digits)}\u00a0%`;
-// A long name may break after an underscore.
-const soft = (name) => name.split(/(?<=_)/).flatMap((part) => [part, document.createElement("wbr")]);
+const spoken = (name) => name.replaceAll("_", " ");
 // Read out by screen readers, one after another.
 function say(text) {
   const line = document.createElement("p");
@@ -52,11 +51,11 @@ async function showExamples() {
     button.type = "button";
     const img = document.createElement("img");
     img.src = thumbnail;
-    img.alt = `Try a photo of ${label}`;
-    button.title = label;
+    img.alt = `Try a photo of ${spoken(label)}`;
+    button.title = spoken(label);
     button.append(img);
     button.addEventListener("click", async () => {
-      const card = newCard(`a photo of ${label}`);
+      const [card] = newCards([`a photo of ${spoken(label)}`]);
       try {
         const blob = await (await ask(photo)).blob();
         await name(card, new File([blob], label, { type: blob.type }), label);
@@ -70,7 +69,14 @@ async function showExamples() {
   }));
 }
 
-// A card a photo, the newest first.
+// A card a photo: those chosen together in their order, above those before.
+function newCards(titles) {
+  const made = titles.map(newCard);
+  cards.prepend(...made);
+  count();
+  return made;
+}
+
 function newCard(title) {
   const card = at("card").content.firstElementChild.cloneNode(true);
   card.classList.add("waiting");
@@ -84,8 +90,6 @@ function newCard(title) {
     (next ? next.querySelector(".remove") : at("pick")).focus();
     say("Removed.");
   });
-  cards.prepend(card);
-  count();
   return card;
 }
 
@@ -121,7 +125,8 @@ function showProblem(card, line) {
   title.textContent = "Cannot be named";
   const note = card.querySelector(".note");
   note.hidden = false;
-  note.textContent = line;
+  const named = `${card.querySelector(".path").textContent}: `; // it stands above the note
+  note.textContent = line.startsWith(named) ? line.slice(named.length) : line;
   say(`Cannot be named: ${line}`);
 }
 
@@ -129,22 +134,21 @@ function showAnswer(card, answer, label) {
   card.classList.remove("waiting");
   const [first] = answer.predictions;
   const title = card.querySelector("h3");
-  const words = answer.sure ? [...soft(first.name)] : ["Not sure: perhaps ", ...soft(first.name)];
   card.classList.toggle("unsure", !answer.sure);
-  title.replaceChildren(...words);
-  card.querySelector("img").alt = `${answer.file}: ${first.name}`;
+  title.textContent = `${answer.sure ? "" : "Not sure: perhaps "}${spoken(first.name)}`;
+  card.querySelector("img").alt = `${answer.file}: ${spoken(first.name)}`;
   if (label !== undefined) {
     const right = first.name === label;
     const path = card.querySelector(".path");
     path.className = `path ${right ? "right" : "wrong"}`;
-    path.textContent = right ? `an example of ${label}: right` : `an example of ${label}: wrong`;
+    path.textContent = `an example of ${spoken(label)}: ${right ? "right" : "wrong"}`;
   } else {
     card.querySelector(".path").textContent = `${answer.file} · ${answer.width} x ${answer.height} pixels`;
   }
   card.querySelector("ol").replaceChildren(...answer.predictions.map(({ name, probability }) => {
     const item = document.createElement("li");
     const span = document.createElement("span");
-    span.append(...soft(name));
+    span.textContent = spoken(name);
     const share = document.createElement("b");
     share.textContent = percent(probability);
     const bar = document.createElement("i");
@@ -154,7 +158,7 @@ function showAnswer(card, answer, label) {
   }));
   drawCam(card.querySelector("canvas"), answer.gradcam, answer.seen);
   showCams();
-  say(`${answer.file}: ${answer.sure ? "" : "not sure, perhaps "}${first.name}, ${percent(first.probability, 0)}`);
+  say(`${answer.file}: ${answer.sure ? "" : "not sure, perhaps "}${spoken(first.name)}, ${percent(first.probability, 0)}`);
 }
 
 // Grad-CAM: a pixel a place of the feature map; the browser smooths it over what the model saw.
@@ -217,7 +221,7 @@ async function name(card, file, label) {
 }
 
 function take(files) {
-  for (const file of files) name(newCard(file.name || "photo"), file);
+  newCards(files.map((file) => file.name || "photo")).forEach((card, i) => name(card, files[i]));
 }
 
 for (const id of ["pick", "camera"]) {

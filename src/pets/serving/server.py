@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 import logging
 import socket
 
@@ -12,6 +12,7 @@ import uvicorn
 from pets.config import ServeConfig
 from pets.data.images import FORMATS
 from pets.evaluation import Trained
+from pets.serving.address import OwnNames, is_local, urls
 from pets.serving.answers import Answers
 from pets.serving.app import build_app, counted
 from pets.serving.examples import find_examples
@@ -28,19 +29,18 @@ _LAST_ANSWERS = 2  # seconds that requests have to end after Ctrl-C
 
 def serve(trained: Trained, config: ServeConfig, at: socket.socket, device: torch.device) -> None:
     """Answer until a signal comes."""
-    local = ipaddress.ip_address(at.getsockname()[0]).is_loopback
     limits = config.limits
-    eye = Eye(trained.model, _temperature(trained), device, int(limits.megapixels * 1e6))
+    eye = Eye(trained.model, _temperature(trained), device)
     root = config.data.root or trained.config.data.root
     examples = find_examples(trained.run, root, config.examples)
     gate = Gate(limits)
     meters = Meters(gate)
     answers = Answers(eye, config, meters)
     app = build_app(_info(trained, config), answers, examples, gate, meters)
-    hosts = frozenset({"localhost", "127.0.0.1", "[::1]"}) if local else None
     server = _Server(
+        answers,
         uvicorn.Config(
-            Guard(app, meters, counted(app), hosts),
+            Guard(app, meters, counted(app), OwnNames(at, config.hosts)),
             http=protocol(limits),
             ws="none",
             lifespan="off",
@@ -48,11 +48,11 @@ def serve(trained: Trained, config: ServeConfig, at: socket.socket, device: torc
             access_log=False,  # names of photos are their owners'
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=_LAST_ANSWERS,
-        )
+            timeout_graceful_shutdown=_LAST_ANSWERS + 2,
+        ),
     )
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    if not local:
+    if not is_local(at):
         log.warning("host=%s: everybody on the network can reach it", config.host)
     try:
         server.run(sockets=[at])
@@ -61,22 +61,20 @@ def serve(trained: Trained, config: ServeConfig, at: socket.socket, device: torc
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, answers: Answers, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._answers = answers
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # What has no answer within the last seconds is cancelled, as is meant.
+        # Who does not even take a refusal is cancelled, as is meant.
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+        asyncio.get_running_loop().call_later(_LAST_ANSWERS, self._answers.refuse)
         await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         assert sockets is not None
-        log.info("ready at %s (Ctrl-C ends it)", _url(sockets[0]))
-
-
-def _url(at: socket.socket) -> str:
-    host, port = at.getsockname()[:2]
-    address = ipaddress.ip_address(host)
-    shown = "localhost" if address.is_unspecified else f"[{host}]" if address.version == 6 else host
-    return f"http://{shown}:{port}/"
+        log.info("ready at %s (Ctrl-C ends it)", " and ".join(urls(sockets[0])))
 
 
 def _temperature(trained: Trained) -> float:
