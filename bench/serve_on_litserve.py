@@ -21,11 +21,11 @@ class Named(litserve.LitAPI):
     def setup(self, device: str) -> None:
         keep_freed_memory()
         trained = load_run(RunDir.open_finished(self.run))
-        self.eye = Eye(trained.model, trained.temperature or 1.0, torch.device(device), 50_000_000)
+        self.eye = Eye(trained.model, trained.temperature or 1.0, torch.device(device))
         self.classes = trained.model.classes
 
     def decode_request(self, request: Request) -> Photo:
-        return self.eye.read(request["file"].file.read(), "photo", False)
+        return self.eye.read(request["file"].file.read(), "photo", False, 50_000_000)
 
     def batch(self, inputs: list[Photo]) -> list[Photo]:
         return inputs

@@ -20,7 +20,7 @@ from pets.serving.schema import Answer, Box, Looked, Named, PhotoAnswer, PhotoPr
 from pets.serving.upload import Upload
 
 _DECODERS = (
-    4  # threads at most; each may hold 6 bytes for every pixel of a photo, 25 of a 16-bit one
+    4  # threads at most; each may hold 15 bytes for every pixel of a photo, 25 of a 16-bit one
 )
 _LARGE = 16_000_000  # pixels; larger photos are decoded one after another, beside the others
 
