@@ -69,6 +69,10 @@ def _log_of_its_own() -> Iterator[None]:
     """A command's handlers end with it; the notebook goes on with its own."""
     root, level, said = logging.getLogger(), logging.getLogger().level, hints.level
     before = root.handlers[:]
+    # Setting up a log closes every handler on this list, whoever uses it.
+    known: list[Any] = logging._handlerList  # type: ignore[attr-defined]
+    others = known[:]
+    known.clear()
     hints.setLevel(logging.WARNING)
     try:
         yield
@@ -76,5 +80,6 @@ def _log_of_its_own() -> Iterator[None]:
         for handler in set(root.handlers) - set(before):
             handler.close()
         root.handlers[:] = before
+        known[:] = others
         root.setLevel(level)
         hints.setLevel(said)

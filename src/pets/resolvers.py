@@ -13,8 +13,17 @@ _TAG = secrets.token_hex(3)
 def register_resolvers() -> None:
     """Register `${run_tag:}`: six random hex digits, the same all through one process.
 
-    And `${either:a,b}`: `a`, or `b` where `a` is null; `${rank:}`: which of a training's processes.
+    And `${either:a,b}`: `a`, or `b` where `a` is null; `${rank:}`: which of a training's processes;
+    `${explained:<command>}`: its keys, as `--help` shows them.
     """
+
+    def keys(command: str) -> str:
+        from pets.cli import conf_dir
+        from pets.help import explained
+
+        return explained(conf_dir(), command)
+
+    OmegaConf.register_new_resolver("explained", keys, replace=True)
     OmegaConf.register_new_resolver("rank", lambda: ranks().rank, replace=True)
     OmegaConf.register_new_resolver("run_tag", lambda: _TAG, replace=True)
     OmegaConf.register_new_resolver(

@@ -40,6 +40,15 @@ def test_a_mistake_is_the_command_lines_line(
     assert not GlobalHydra.instance().is_initialized()
 
 
+def test_handlers_of_others_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    handler = logging.FileHandler(tmp_path / "own.log")
+    with pytest.raises(ConfigError):
+        run_command("train", ["data.size=-3"])
+    assert not handler.stream.closed
+    handler.close()
+
+
 def test_ipython_shows_the_line_alone() -> None:
     IPython = pytest.importorskip("IPython.core.interactiveshell")
     shell = IPython.InteractiveShell.instance()

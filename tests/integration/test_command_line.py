@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from pets.cli import COMMANDS
+from pets.cli import COMMANDS, conf_dir
 from tests.integration.conftest import SMALL, Pets
 
 
@@ -16,9 +17,17 @@ def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> No
     assert all(f"  {name}" in said for name in COMMANDS)
     for name in COMMANDS:
         page = pets(name, "--help").stdout
-        assert f"pets {name}:" in page
-        assert "== Config ==" in page
+        assert page.startswith(f"pets {name}:")
+        text = (conf_dir() / f"{name}.yaml").read_text()
+        keys = yaml.safe_load(text).keys() - {"defaults", "hydra"}
+        assert all(f"\n{key}:" in page for key in keys), name
     assert "model: base, convnext_tiny, efficientnet_lite0" in pets("train", "--help").stdout
+    page = pets("verify", "--help").stdout
+    assert "\nfew: 10                         # training photos of a class; below: too few" in page
+    title = "data=folder, or demo, dogs_vs_cats, oxford_pets, table; its keys are data.<key>"
+    assert f"\n== {title} ==\n" in page
+    assert "\nlabel_regex: null               # on the file name alone" in page
+    assert "${oc.env:PETS_CACHE,'~/.cache/pets'}" in page
 
 
 def test_cfg_job_shows_the_composed_config_without_running(pets: Pets) -> None:
