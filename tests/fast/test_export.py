@@ -29,6 +29,7 @@ from pets.export.facts import Facts, Measured
 from pets.export.int8 import Quantised
 from pets.export.licences import Origin, origin_of
 from pets.export.place import check_free, list_files, listed
+from pets.export.scripts import whole
 from pets.models.classifier import Classifier, new_body, new_classifier
 from pets.models.heads import BatchNormHead, Chain, ConcatPoolHead, LinearHead
 from pets.validation import typed
@@ -140,10 +141,16 @@ def test_photos_of_every_kind_become_rgb_as_in_pets(tmp_path: Path) -> None:
     assert open_rgb(tmp_path / "wide.png").getextrema()[0] == (0, 156)
 
 
-def test_scripts_differ_only_in_how_they_run_the_network() -> None:
-    ends = [(SCRIPTS / f"{name}.py").read_text().split("# From here on, ") for name in FORMATS]
-    assert [len(parts) for parts in ends] == [2, 2, 2]
-    assert len({parts[1] for parts in ends}) == 1
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_script_stands_alone(name: str, tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text(whole(name))
+    alone = "import sys; sys.modules['pets'] = None; import runpy; "
+    alone += "runpy.run_path('predict.py', run_name='__main__')"
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", alone], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "usage: python predict.py photo.jpg ...\n"
 
 
 def test_the_script_of_the_hub_takes_a_transparent_photo_as_pets_does(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Container
 from pathlib import Path
 
+from pets.data.labels import read_csv_of_photos
 from pets.data.remarks import Remarks
 from pets.errors import DataError, some
 
@@ -17,21 +18,10 @@ PROPOSED = ("keep", "exclude")
 def read_excluded(file: str | None) -> frozenset[str]:
     """The paths (relative to the data's root) of the rows whose `proposed` is `exclude`; of all
     rows where there is no such column. One row of a photo is enough. Raises DataError."""
-    import pandas as pd
-
     if file is None:
         return frozenset()
     name = f"data.exclude={file}"
-    if not Path(file).is_file():
-        raise DataError(f"{name}: no such file")
-    try:
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{name}: cannot be read as CSV ({reason})") from error
-    if "path" not in frame.columns:
-        has = ", ".join(map(str, frame.columns))
-        raise DataError(f"{name}: has no column path; expected path,proposed, found {has}")
+    frame = read_csv_of_photos(name, Path(file), "path", more="proposed")
     if "proposed" in frame.columns:
         strange = sorted(set(frame["proposed"]) - set(PROPOSED))
         if strange:

@@ -188,6 +188,25 @@ def label_from_table(root: Path, config: DataConfig, remarks: Remarks) -> dict[s
     }
 
 
+def read_csv_of_photos(name: str, file: Path, *columns: str, more: str = "") -> pd.DataFrame:
+    """A CSV of texts with these columns, and perhaps `more`. Raises DataError, which begins with
+    the `name`."""
+    import pandas as pd
+
+    if not file.is_file():
+        raise DataError(f"{name}: no such file")
+    try:
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{name}: cannot be read as CSV ({reason})") from error
+    absent = [column for column in columns if column not in frame.columns]
+    if absent:
+        expected, has = ",".join((*columns, *more.split())), ", ".join(map(str, frame.columns))
+        raise DataError(f"{name}: has no column {absent[0]}; expected {expected}, found {has}")
+    return frame
+
+
 def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
     """Put the labels of a CSV with the columns `path` and `label` in the place of those found.
 
@@ -196,20 +215,8 @@ def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
     or meant for other photos, and for a label that no photo has: a new class would be a slip of the
     pen.
     """
-    import pandas as pd
-
     name = f"data.relabel={file}"
-    if not file.is_file():
-        raise DataError(f"{name}: no such file")
-    try:
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{name}: cannot be read as CSV ({reason})") from error
-    absent = [column for column in ("path", "label") if column not in frame.columns]
-    if absent:
-        has = ", ".join(map(str, frame.columns))
-        raise DataError(f"{name}: has no column {absent[0]}; expected path,label, found {has}")
+    frame = read_csv_of_photos(name, file, "path", "label")
     new = dict(zip(frame["path"], frame["label"], strict=True))
     if len(new) < len(frame):
         twice = frame.loc[frame["path"].duplicated(), "path"].tolist()

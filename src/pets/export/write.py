@@ -7,7 +7,6 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from pets.atomic import folder_atomically
@@ -20,6 +19,7 @@ from pets.export.facts import Facts
 from pets.export.int8 import FILE, Quantised, quantise
 from pets.export.place import check_free, list_files, listed
 from pets.export.reference import Reference
+from pets.export.scripts import whole
 from pets.models.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -79,8 +79,7 @@ def _whole(
 ) -> tuple[Check, Quantised | None]:
     with folder_atomically(place) as folder:
         _FORMATS[name].write(folder, facts)
-        with as_file(files("pets.export.scripts") / f"{name}.py") as script:
-            shutil.copyfile(script, folder / SCRIPT)
+        (folder / SCRIPT).write_text(whole(name), encoding="utf-8")
         found = check(folder, name, reference)
         small = quantise(folder, reference) if int8 and name == "onnx" else None
         (folder / "README.md").write_text(card(name, facts, found, small), encoding="utf-8")

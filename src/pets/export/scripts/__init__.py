@@ -1,7 +1,19 @@
-"""The `predict.py` of each format: a file on its own, copied into the export as it is.
+"""The `predict.py` of each format: a file on its own; once it is `whole`, nothing of pets in it.
 
 Each has a class `Classifier(folder)` with `classes`, `logits_of(pictures)` for uint8 pictures
-(B, 3, h, w), `logits(photos)` for opened photos of any size, and `probabilities(logits)`. They
-repeat each other where they must, nothing of pets being there when they run: what follows the line
-"From here on" is the same in all, and `rgb` does as `pets.data.images.open_rgb`.
+(B, 3, h, w), `logits(photos)` for opened photos of any size, and `probabilities(logits)`.
 """
+
+from importlib.resources import files
+
+_IMPORT = "from pets.export.scripts.shared import main, rgb\n"
+
+
+def whole(name: str) -> str:
+    """The script of a format with what all share in the place of its import."""
+    folder = files(__package__)
+    before, _, after = folder.joinpath(f"{name}.py").read_text("utf-8").partition(_IMPORT)
+    shared = folder.joinpath("shared.py").read_text("utf-8").partition("\n\n")[2]
+    known = {line for line in before.splitlines() if line.startswith(("import ", "from "))}
+    lines = [line for line in shared.splitlines() if line not in known]
+    return f"{before}{chr(10).join(lines).strip()}\n{after}"
