@@ -2,4 +2,8 @@
 
 from importlib.metadata import version
 
+from pets.cores import spin_briefly
+
 __version__: str = version("pets")
+
+spin_briefly()  # OpenMP reads it once, when torch is loaded
