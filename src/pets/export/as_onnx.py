@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from pets.errors import ExportError
 from pets.export.facts import Facts
 from pets.models.classifier import Classifier
+from pets.plain import to_json
 
 INPUT, OUTPUTS = "pictures", ("logits", "probabilities")
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -50,7 +50,7 @@ def write(folder: Path, facts: Facts) -> None:
         "about": facts.as_dict(),
     }
     onnx.helper.set_model_props(
-        model, {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+        model, {key: to_json(value, ensure_ascii=False) for key, value in values.items()}
     )
     onnx.checker.check_model(model)
     onnx.save(model, file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from pets.config import TrainConfig
 from pets.cores import available_cores
 from pets.errors import ConfigError
+from pets.plain import to_json
 from pets.ranks import as_rank, ranks_of
 from pets.sweep.ending import again, reached
 from pets.sweep.jobs import Job
@@ -75,7 +75,7 @@ class ProcessLauncher(SweepLauncher):
         for config in configs:
             values = config.model_dump(by_alias=True, mode="json")
             if ranks_of(config.trainer) == 1:  # several need their ranks
-                kinds[json.dumps({k: v for k, v in values.items() if k not in _NUMBERS})] = values
+                kinds[to_json({k: v for k, v in values.items() if k not in _NUMBERS})] = values
         if kinds:
             self._with_torch(check_config, [(values,) for values in kinds.values()])
 

@@ -20,9 +20,10 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pets.errors import ConfigError
+from pets.plain import to_yaml
 
 if TYPE_CHECKING:
     import optuna
@@ -145,7 +146,7 @@ class SmartSweeper(Sweeper):
         for key, value in best.params.items():
             log.info("  %s=%s", key, value)
         found = {"best_value": best.value, "best_params": dict(best.params)}
-        OmegaConf.save(OmegaConf.create(found), self.folder / "optimization_results.yaml")
+        (self.folder / "optimization_results.yaml").write_text(to_yaml(found), encoding="utf-8")
 
 
 def tell(study: optuna.Study, number: int, error: float) -> None:

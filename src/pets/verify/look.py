@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from pets.cache.once import OnceAContent
 from pets.data.images import UnreadableImage, open_rgb
 from pets.errors import PetsError
+from pets.plain import to_json
 
 HASH_BITS = 256
 _SIDE = 16  # of the perceptual hash: its square is HASH_BITS
@@ -63,7 +64,7 @@ def look_at(files: Sequence[Path]) -> list[Facts]:
 
 def _asked(file: Path) -> str:
     facts, plain = asdict(look(file)), asdict(Facts())
-    return json.dumps({key: value for key, value in facts.items() if value != plain[key]})
+    return to_json({key: value for key, value in facts.items() if value != plain[key]})
 
 
 def look(file: Path) -> Facts:
