@@ -1,5 +1,3 @@
 """Photo classifiers by transfer learning, as experiments you can understand."""
 
-from importlib.metadata import version
-
-__version__: str = version("pets")
+__version__ = "0.1.0"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pets.errors import ExportError
 from pets.export.facts import Facts
+from pets.installing import install
 from pets.models.classifier import Classifier
 from pets.plain import to_json
 
@@ -26,9 +27,7 @@ def need_packages() -> None:
     """Raises ExportError where one is missing."""
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        raise ExportError(
-            f'to=onnx: {", ".join(missing)} is not installed; pip install "pets[export]"'
-        )
+        raise ExportError(f"to=onnx: {', '.join(missing)} is not installed; {install('export')}")
 
 
 def write(folder: Path, facts: Facts) -> None:

@@ -23,6 +23,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from pets.errors import ConfigError
+from pets.installing import install
 from pets.plain import to_yaml
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class SmartSweeper(Sweeper):
             import optuna
         except ImportError as error:
             raise ConfigError(
-                "hydra/sweeper=optuna: optuna is not installed; pip install 'pets[optuna]'"
+                f"hydra/sweeper=optuna: optuna is not installed; {install('optuna')}"
             ) from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder.mkdir(parents=True, exist_ok=True)
