@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from pets.config import TrainConfig
 from pets.cores import available_cores
 from pets.errors import ConfigError
+from pets.orphans import end_with_maker
 from pets.plain import to_json
 from pets.ranks import as_rank, ranks_of
 from pets.sweep.ending import again, reached
@@ -129,7 +130,7 @@ class ProcessLauncher(SweepLauncher):
         self, ask: Callable[..., Answer], questions: Sequence[tuple[Any, ...]]
     ) -> list[Answer]:
         """What a function answers in a process that has torch: this one never imports it."""
-        with ProcessPoolExecutor(1, mp_context=self.context) as pool:
+        with ProcessPoolExecutor(1, self.context, end_with_maker) as pool:
             return [future.result() for future in [pool.submit(ask, *q) for q in questions]]
 
     @contextlib.contextmanager
