@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pets.atomic import replacing
+from pets.plain import to_json
 from pets.prediction.shards import Shards
 
 Write = Callable[[pa.Table], None]
@@ -55,7 +55,7 @@ def _json(part: Path, schema: pa.Schema) -> Iterator[Write]:
             nonlocal separator
             for rows in table.to_batches(_AT_ONCE):
                 for row in rows.to_pylist():
-                    stream.write(separator + json.dumps(row))
+                    stream.write(separator + to_json(row))
                     separator = ",\n"
 
         yield write
