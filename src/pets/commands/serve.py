@@ -37,8 +37,10 @@ def run(cfg: DictConfig) -> None:
         from pets.evaluation import load_run
         from pets.lightning import quiet
         from pets.memory import keep_freed_memory
+        from pets.serving.decoding import get_ready
         from pets.serving.server import serve
 
+        get_ready()
         quiet()
         keep_freed_memory()
         device = usable_device(config.device)
