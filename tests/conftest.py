@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -30,15 +31,26 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder of a test is its tier."""
+    """The folder of a test is its tier; those that train and are not `core` are left to
+    `make test-all`."""
     for item in items:
         tier = item.path.parent.name
         if tier in ("integration", "heavy"):
             item.add_marker(tier)
+            if item.get_closest_marker("core") is None:
+                item.add_marker("rest")
     if "PYTEST_XDIST_WORKER" in os.environ:
         # The longest first, so that no process waits for another at the end.
         items.sort(key=lambda item: item.get_closest_marker("heavy") is None)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where everything was promised, a test that was skipped has failed, whoever skipped it."""
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("PETS_REQUIRE_ALL") == "1" and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def need(there: bool, reason: str) -> None:

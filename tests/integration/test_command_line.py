@@ -12,6 +12,7 @@ from pets.cli import COMMANDS, conf_dir
 from tests.integration.conftest import SMALL, Pets
 
 
+@pytest.mark.core
 def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> None:
     said = pets("--help").stdout
     assert all(f"  {name}" in said for name in COMMANDS)
@@ -60,6 +61,7 @@ def test_tab_completion(pets: Pets) -> None:
     assert "hydra_bash_completion" in script
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -115,6 +117,7 @@ def test_an_unknown_command_names_the_nearest(pets: Pets) -> None:
     assert found.stderr.strip() == "pets trian: no such command; did you mean pets train?"
 
 
+@pytest.mark.core
 def test_config_errors_answer_before_torch_is_imported(pets: Pets) -> None:
     """Not a time, which shared machines cannot promise, but its cause."""
     code = 'import sys; sys.argv = ["pets", "train", "model=nope"]; from pets.cli import main\n'

@@ -97,6 +97,7 @@ def code_of(folder: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
 
 
+@pytest.mark.core
 def test_the_card_names_photos_as_the_run_does(
     trained: Path, foldable: Path, folders: Path, drawn: Path, tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_the_card_names_photos_as_the_run_does(
         assert float(said[1]) == pytest.approx(share, abs=0.1)
 
 
+@pytest.mark.core
 def test_the_script_names_photos_on_the_command_line(
     trained: Path, folders: Path, drawn: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +162,7 @@ def test_the_script_names_photos_on_the_command_line(
         assert line.split("  ")[1].startswith(f"{used.model.classes[place]} ")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("batch", [1, 5])
 def test_onnx_takes_batches_of_any_size(
     trained: Path, folders: Path, drawn: Path, batch: int
@@ -201,6 +204,7 @@ def test_what_is_said_is_what_was_measured(trained: Path, folders: Path) -> None
         assert found["pictures"]["logits"] <= 1e-4
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("kept", [True, False])
 def test_int8_is_there_or_the_numbers_are(
     kept: bool,

@@ -35,6 +35,7 @@ def table(run: Path, name: str = "test") -> Path:
     return run / "interpret" / name / "predictions.parquet"
 
 
+@pytest.mark.core
 def test_the_table_says_what_the_evaluation_measured(studied: Path) -> None:
     expected = status(studied)["results"]
     photos = pd.read_csv(studied / "photos.csv")
@@ -63,6 +64,7 @@ def test_the_table_says_what_the_evaluation_measured(studied: Path) -> None:
     assert about["temperature"] == pytest.approx(summary["temperature"], rel=1e-3)
 
 
+@pytest.mark.core
 def test_a_column_read_by_anybody(studied: Path) -> None:
     frame = pd.read_parquet(table(studied))
     assert list(frame) == [
@@ -78,6 +80,7 @@ def test_a_column_read_by_anybody(studied: Path) -> None:
     assert row.margin == pytest.approx(first - second, abs=1e-6)
 
 
+@pytest.mark.core
 def test_the_callback_reports_and_changes_nothing(trained: Path, pets: Pets, drawn: Path) -> None:
     said = pets("train", f"data.root={drawn}", *SMALL, "callbacks=interpret").stdout
     (run,) = pets.runs()

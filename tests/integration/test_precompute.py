@@ -36,6 +36,7 @@ def cached(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
     return pets.runs()[0]
 
 
+@pytest.mark.core
 def test_it_is_the_same_training_as_on_photos_that_are_not_augmented(
     cached: Path, pets: Pets, drawn: Path
 ) -> None:

@@ -59,6 +59,7 @@ class Stuck:
         shutil.copy(self.pipes[pipe], pipe)
 
 
+@pytest.mark.core
 def test_stopped_killed_and_resumed(
     trained: Path, pets: Pets, drawn: Path, to_end: list[int | None]
 ) -> None:
@@ -199,6 +200,7 @@ def test_photos_inside_a_zip_file_are_those_outside(trained: Path, pets: Pets, d
     assert inside.loc[:11, columns[0]].tolist() == outside[columns[0]].tolist()
 
 
+@pytest.mark.core
 def test_a_list_on_standard_input(trained: Path, pets: Pets, drawn: Path) -> None:
     photo = sorted((drawn / "images").glob("*.jpg"))[0]
     given = pets.folder / "given"
@@ -214,6 +216,7 @@ def test_a_list_on_standard_input(trained: Path, pets: Pets, drawn: Path) -> Non
     assert found.stdout.splitlines()[1].endswith(runner_up)
 
 
+@pytest.mark.core
 def test_what_predict_refuses(trained: Path, pets: Pets, drawn: Path) -> None:
     photo = sorted((drawn / "images").glob("*.jpg"))[0]
     for words, line in (

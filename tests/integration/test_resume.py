@@ -62,6 +62,7 @@ def test_killed_and_resumed_is_as_if_never_stopped(
     assert "is finished; there is nothing to go on with" in pets.one_line("train", f"resume={run}")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_is_noted_and_resumed(
     trained: Path, pets: Pets, drawn: Path, number: signal.Signals
@@ -89,6 +90,7 @@ def test_a_signal_to_all_processes_is_noted_and_resumed(
     assert same(weights(run), weights(trained))
 
 
+@pytest.mark.core
 def test_a_resumed_run_keeps_its_config(trained: Path, pets: Pets) -> None:
     line = pets.one_line("train", f"resume={trained}", "seed=3")
     assert line.startswith("seed=3: a resumed run keeps its own config")

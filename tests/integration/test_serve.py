@@ -86,6 +86,7 @@ def as_array(result: dict[str, Any], classes: list[str]) -> np.ndarray:
     return np.array([by_name[name] for name in classes])
 
 
+@pytest.mark.core
 def test_values_are_those_of_the_run_whatever_else_is_in_the_batch(
     server: Served, model: Trained, photos: list[Path], expected: dict[Path, np.ndarray]
 ) -> None:
@@ -112,6 +113,7 @@ def test_values_are_those_of_the_run_whatever_else_is_in_the_batch(
     assert (alone["width"], alone["height"]) == Image.open(photos[0]).size
 
 
+@pytest.mark.core
 def test_grad_cam_is_the_one_of_the_report(
     server: Served, model: Trained, photos: list[Path]
 ) -> None:
@@ -182,6 +184,7 @@ def attacks() -> dict[str, tuple[bytes, str, int, str]]:
     }
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("name", attacks())
 def test_what_is_no_photo_gets_a_line_and_the_next_photo_its_answer(
     server: Served, photos: list[Path], name: str
@@ -223,6 +226,7 @@ def test_odd_photos_are_photos(
     assert sum(row["probability"] for row in pixel.json()["results"][0]["predictions"]) <= 1
 
 
+@pytest.mark.core
 def test_a_bad_file_among_good_ones_has_its_own_line(server: Served, photos: list[Path]) -> None:
     files = [
         ("file", ("a.jpg", photos[0].read_bytes())),
@@ -244,6 +248,7 @@ def test_a_bad_file_among_good_ones_has_its_own_line(server: Served, photos: lis
     )
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("method", "path", "status", "words"),
     [
@@ -349,6 +354,7 @@ def counts(server: Served) -> dict[str, float]:
     }
 
 
+@pytest.mark.core
 def test_what_it_says_of_itself(server: Served, trained: Path, model: Trained) -> None:
     assert server.client.get("/health").json() == {"status": "ready"}
     info = server.client.get("/api/info").json()
@@ -421,6 +427,7 @@ def test_mistakes_are_one_line(server: Served, trained: Path, pets: Pets) -> Non
         assert line in pets.one_line("serve", *words)
 
 
+@pytest.mark.core
 def test_what_is_not_installed_is_said(trained: Path) -> None:
     code = (
         "import sys; sys.modules['fastapi'] = None; from pets.cli import main; "

@@ -145,6 +145,7 @@ def test_stopped_anywhere_it_ends_as_if_never_stopped(
     assert_same_end(run.path, whole.path)
 
 
+@pytest.mark.core
 def test_stopped_on_activations_with_accumulated_gradients(
     tmp_path: Path, drawn: Path, trained: list[Any]
 ) -> None:

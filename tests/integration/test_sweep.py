@@ -111,6 +111,7 @@ def test_a_failed_run_takes_no_other_along_and_is_run_again(
     assert steps == [event.step for event in scalars(alone, "train/loss")]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_sweep_goes_on(
     pets: Pets, drawn: Path, folder: Path, how: signal.Signals
@@ -218,6 +219,7 @@ def test_optuna_searches_and_goes_on(pets: Pets, drawn: Path, folder: Path) -> N
     assert line == "hydra.sweeper.n_trials=0: expected a whole number of at least 1"
 
 
+@pytest.mark.core
 def test_mistakes_are_said_before_anything_runs(pets: Pets, drawn: Path, tmp_path: Path) -> None:
     words = ("train", "-m", f"data.root={drawn}", *SHORT)
     line = pets.one_line(*words, "plan.stages.head.lr=1e-3,-1")

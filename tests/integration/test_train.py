@@ -17,6 +17,7 @@ from tests.integration.runs import metrics, same, scalars, status, weights
 GOLDEN = {"first_train_loss": 2.3144, "last_valid_loss": 1.0558, "test_accuracy": 0.85}
 
 
+@pytest.mark.core
 def test_a_run_directory_holds_everything(trained: Path) -> None:
     names = {p.relative_to(trained).as_posix() for p in trained.rglob("*") if p.is_file()}
     expected = {
@@ -33,6 +34,7 @@ def test_a_run_directory_holds_everything(trained: Path) -> None:
     assert json.loads((trained / "data.json").read_text())["train"] == 60
 
 
+@pytest.mark.core
 def test_it_learns_what_it_should(trained: Path) -> None:
     """Golden numbers of this seed on this data: a wrong transform, rate or freeze moves them."""
     rows = metrics(trained)
@@ -48,6 +50,7 @@ def test_it_learns_what_it_should(trained: Path) -> None:
     assert test["photos"] == 20
 
 
+@pytest.mark.core
 def test_best_is_the_epoch_with_the_lowest_error(trained: Path) -> None:
     errors = [float(row["error_rate"]) for row in metrics(trained)]
     about = read_checkpoint(trained / "checkpoints/best.ckpt")["pets"]
@@ -61,6 +64,7 @@ def test_best_is_the_epoch_with_the_lowest_error(trained: Path) -> None:
     )[place]
 
 
+@pytest.mark.core
 def test_tensorboard_has_the_closed_form_curves_and_a_filled_hparams_tab(trained: Path) -> None:
     events = EventAccumulator(str(trained / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
@@ -105,6 +109,7 @@ def _has_hparams(accumulator: EventAccumulator) -> bool:
         return False
 
 
+@pytest.mark.core
 def test_the_same_command_and_seed_give_the_same_numbers(
     trained: Path, pets: Pets, drawn: Path
 ) -> None:

@@ -11,6 +11,7 @@ from tests.integration.conftest import Pets
 from tests.integration.runs import status
 
 
+@pytest.mark.core
 def test_a_moved_run_is_evaluated_and_predicts_as_before(
     trained: Path, pets: Pets, drawn: Path
 ) -> None:
@@ -37,6 +38,7 @@ def test_a_moved_run_is_evaluated_and_predicts_as_before(
     assert right == pytest.approx(expected["accuracy"])
 
 
+@pytest.mark.core
 def test_eval_says_when_the_photos_have_changed(trained: Path, pets: Pets, drawn: Path) -> None:
     photos = pets.folder / "photos"
     shutil.copytree(drawn, photos)
@@ -46,6 +48,7 @@ def test_eval_says_when_the_photos_have_changed(trained: Path, pets: Pets, drawn
     assert "the photos are not the same as those the run was trained on" in said
 
 
+@pytest.mark.core
 def test_predict_reports_bad_files_and_goes_on(trained: Path, pets: Pets, drawn: Path) -> None:
     good = sorted((drawn / "images").glob("*.jpg"))[0]
     (pets.folder / "broken.jpg").write_bytes(good.read_bytes()[:500])
@@ -70,6 +73,7 @@ def test_predict_reports_bad_files_and_goes_on(trained: Path, pets: Pets, drawn:
     assert why == ["broken.jpg: cannot be read as an image (Truncated File Read)"]
 
 
+@pytest.mark.core
 def test_predict_refuses_what_it_cannot_do(trained: Path, pets: Pets) -> None:
     (pets.folder / "empty").mkdir()
     for words, line in (
@@ -83,6 +87,7 @@ def test_predict_refuses_what_it_cannot_do(trained: Path, pets: Pets) -> None:
     assert "is no run directory" in pets.one_line("predict", "run=.", f"source={photo}")
 
 
+@pytest.mark.core
 def test_a_tampered_checkpoint_is_refused(trained: Path, pets: Pets, drawn: Path) -> None:
     moved = pets.folder / "run"
     shutil.copytree(trained, moved)

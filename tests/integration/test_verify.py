@@ -61,6 +61,7 @@ def paths(found: Verified, kind: str) -> list[tuple[str, ...]]:
     return [finding.photos for finding in found.findings if finding.kind == kind]
 
 
+@pytest.mark.core
 def test_all_planted_faults_are_found_and_nothing_else(
     planted: Planted, said: tuple[Path, str]
 ) -> None:
@@ -75,6 +76,7 @@ def test_all_planted_faults_are_found_and_nothing_else(
     assert found == planted.expected
 
 
+@pytest.mark.core
 def test_the_table_says_what_to_leave_out(planted: Planted, said: tuple[Path, str]) -> None:
     rows = rows_of(said[0])
     out = {(Path(row["path"]).name, row["kind"]) for row in rows if row["proposed"] == "exclude"}
@@ -109,6 +111,7 @@ def test_the_table_says_what_to_leave_out(planted: Planted, said: tuple[Path, st
     assert all(what.endswith("bits differ), mirrored") for what in mirrored)
 
 
+@pytest.mark.core
 def test_the_screen_counts_kinds_and_names_the_files(said: tuple[Path, str]) -> None:
     folder, words = said
     assert re.search(r"^warning +wrong suffix +10 +10 +\S+\.jpg, \S+\.jpg and 8 more$", words, re.M)
@@ -118,6 +121,7 @@ def test_the_screen_counts_kinds_and_names_the_files(said: tuple[Path, str]) -> 
     assert (folder / "verify.log").stat().st_size > 0
 
 
+@pytest.mark.core
 def test_a_training_without_the_excluded_photos(
     planted: Planted, said: tuple[Path, str], pets: Pets
 ) -> None:
@@ -252,6 +256,7 @@ def test_only_new_photos_are_decoded_again(tmp_path: Path, pets: Pets, drawn: Pa
     assert re.search(r"^error +unreadable +100 +100 ", told, re.M)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("fail_on", "fault", "code"),
     [

@@ -21,6 +21,7 @@ from PIL import AvifImagePlugin, Image
 
 from pets.data.images import TooManyPixels, UnreadableImage, decode_rgb
 from pets.data.transforms import CentreCrop, to_tensor
+from pets.plain import to_json
 
 # What cameras, phones and browsers write. Pillow reads BMP and PPM in Python, and of what TIFF
 # may contain there is no end.
@@ -55,7 +56,7 @@ def run(connection: socket.socket, crop: CentreCrop) -> None:
                 content, asked["name"], asked["max_pixels"], asked["seconds"], crop
             )
             signal.setitimer(signal.ITIMER_PROF, 0)
-            stream.write(json.dumps(answer).encode() + b"\n" + pixels)
+            stream.write(to_json(answer).encode() + b"\n" + pixels)
             stream.flush()
 
 
