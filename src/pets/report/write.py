@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
@@ -13,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from pets.atomic import write_atomically
 from pets.config import InterpretSettings
+from pets.data.others import place_of
 from pets.data.photos import OTHER, Photos
 from pets.errors import RunError
 from pets.evaluation import Trained, split_of
@@ -43,9 +43,9 @@ def write_report(
     Raises PetsError.
     """
     began = time.perf_counter()
-    main = split_of(photos, "auto")
-    split = OTHER if others is not None else split_of(photos, split)
-    name = _name_of(others) if others is not None else split
+    main = split_of(trained.run, "auto")
+    split = OTHER if others is not None else split_of(trained.run, split)
+    name = place_of(others) if others is not None else split
     name += "_best" if ckpt == "best" else ""
     name += f"_tta{settings.tta}" if settings.tta > 1 else ""
     run = trained.run.path
@@ -65,12 +65,6 @@ def write_report(
         time.perf_counter() - began, page,
     )  # fmt: skip
     return found
-
-
-def _name_of(others: Photos) -> str:
-    """Two folders of the same name are not the same."""
-    where = others.root.resolve()
-    return f"other_{where.name}_{blake2b(str(where).encode(), digest_size=3).hexdigest()}"
 
 
 @rank_zero_only
