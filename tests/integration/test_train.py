@@ -1,6 +1,7 @@
 """Training: what is written, that it learns, that it repeats."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,6 @@ from pets.checkpoints import read_checkpoint
 from tests.fast.test_rates import one_cycle
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights
-
-# Of seed 42 on the ten small photos of each drawn breed.
-GOLDEN = {"first_train_loss": 2.3144, "last_valid_loss": 1.0558, "test_accuracy": 0.85}
 
 
 @pytest.mark.core
@@ -36,16 +34,18 @@ def test_a_run_directory_holds_everything(trained: Path) -> None:
 
 @pytest.mark.core
 def test_it_learns_what_it_should(trained: Path) -> None:
-    """Golden numbers of this seed on this data: a wrong transform, rate or freeze moves them."""
+    """From guessing among ten breeds to knowing most of them, on six photos of each."""
     rows = metrics(trained)
     assert [(r["stage"], r["epoch"], r["step"]) for r in rows] == [
         ("head", "1", "3"), ("head", "2", "6"), ("body", "1", "9"), ("body", "2", "12"),
         ("body", "3", "15"),
     ]  # fmt: skip
-    assert float(rows[0]["train_loss"]) == pytest.approx(GOLDEN["first_train_loss"], abs=5e-3)
-    assert float(rows[-1]["valid_loss"]) == pytest.approx(GOLDEN["last_valid_loss"], abs=2e-2)
+    guessing = math.log(10)  # the loss of a head that starts at zero
+    assert scalars(trained, "train/loss")[0].value == pytest.approx(guessing, abs=1e-4)
+    assert float(rows[-1]["valid_loss"]) < 0.75 * guessing
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
     test = status(trained)["results"]["test"]
-    assert test["accuracy"] == pytest.approx(GOLDEN["test_accuracy"], abs=0.051)
+    assert test["accuracy"] >= 0.4
     assert test["error_rate"] == pytest.approx(1 - test["accuracy"])
     assert test["photos"] == 20
 
