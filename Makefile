@@ -15,8 +15,12 @@ THIS = $(UV) --no-deps -e .
 # A test computes on one core, and a file's tests run on one process: they share what they train.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast test-rest test-all check format notebooks lock clean
-setup: $(VENV)/.all
+# What the commands below stand on; empty for an environment that was made by hand.
+READY = $(VENV)/.all
+
+.PHONY: setup tools demo test test-fast test-rest test-all check format notebooks lock clean
+setup: $(READY)
+tools: $(VENV)/.tools
 
 $(VENV)/.tools: locks/tools.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" || { echo "pets needs Python 3.11 to 3.13, here is" \
@@ -44,30 +48,30 @@ demo: $(VENV)/.demo
 	$(BIN)/pets train experiment=quickstart
 
 # Ten minutes at most; the rest of the tests is for what they do not reach.
-test: $(VENV)/.all
+test: $(READY)
 	$(PYTEST) -m "not rest" $(PYTEST_ARGS)
 
-test-fast: $(VENV)/.all
+test-fast: $(READY)
 	$(PYTEST) -m "not integration and not heavy" $(PYTEST_ARGS)
 
-test-rest: $(VENV)/.all
+test-rest: $(READY)
 	$(PYTEST) -m rest $(PYTEST_ARGS)
 
 test-all:
 	$(MAKE) test
 	$(MAKE) test-rest
 
-check: $(VENV)/.all
+check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.all
+format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # Outputs anew, from a clean kernel.
-notebooks: $(VENV)/.all
+notebooks: $(READY)
 	$(BIN)/python notebooks/execute.py
 
 # The newest versions that pyproject.toml allows, for every Python and system; test them before they are committed.
