@@ -49,7 +49,7 @@ GROUPS = [
     [Part("gpu_speed.py", "resnet34", 90)],
     [Part("gpu_speed.py", "pass", 70)],
     [
-        Part("gpu_checks.py", name, 80)
+        Part("gpu_checks.py", name, 100)
         for name in ("device", "precompute", "finder", "predict", "interpret", "serve", "export",
                      "sweep", "ranks")
     ],
