@@ -1,8 +1,7 @@
 """Photo classifiers by transfer learning, as experiments you can understand."""
 
-from importlib.metadata import PackageNotFoundError, version
+from pets.cores import spin_briefly
 
-try:
-    __version__: str = version("pets")
-except PackageNotFoundError:  # a checkout on PYTHONPATH, as on a machine where nothing is installed
-    __version__ = "0+checkout"
+__version__ = "0.1.0"
+
+spin_briefly()  # OpenMP reads it once, when torch is loaded
