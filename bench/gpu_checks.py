@@ -140,10 +140,10 @@ def check_device(rows: Rows) -> None:
 
     from pets.data.device_augment import device_augment
     from pets.data.images import open_rgb
-    from pets.data.transforms import to_tensor
+    from pets.data.transforms import CentreCrop, normalize, to_tensor
     from pets.evaluation import load_run
     from pets.run_dir import RunDir
-    from pets.serving.look import Eye
+    from pets.serving.look import Eye, Photo
 
     files = sorted((DATA / "images").iterdir())[:16]
     trained = load_run(RunDir.open_finished(RUNS / "gpu"))
@@ -160,17 +160,17 @@ def check_device(rows: Rows) -> None:
     # A level of 255 is about 0.02; a lighting cuts off a level where float noise tells.
     far = (here - there).abs()
     rows.check("augmentation, mean of pixels", float(far.mean()), 2e-3, f"largest {far.max():.2g}")
-    contents = [(file.read_bytes(), file.name, True, 50_000_000) for file in files]
+    seen = [Photo(CentreCrop(size, model.preprocess)(photo), True) for photo in photos]
     eyes = [Eye(load_run(trained.run).model, 1.0, torch.device(d)) for d in ("cpu", DEVICE)]
-    looks = [eye.look([eye.read(*content) for content in contents]) for eye in eyes]
+    looks = [eye.look(seen) for eye in eyes]
     p = [torch.tensor([found.probabilities for found in look]) for look in looks]
     rows.check("serving's network, probabilities", float((p[0] - p[1]).abs().max()), P_FLOAT32)
     cams = [torch.stack([f.cam for f in look if f.cam is not None]) for look in looks]
     same = (p[0].argmax(1) == p[1].argmax(1)).float()[:, None, None]
     rows.check("Grad-CAM (captum)", float(((cams[0] - cams[1]).abs() * same).max()), 0.05)
     with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16):
-        pixels = torch.stack([eyes[1].read(*content).pixels for content in contents])
-        logits = eyes[1].model(pixels.to(DEVICE)).float().cpu()
+        pixels = torch.stack([photo.pixels for photo in seen]).to(DEVICE)
+        logits = eyes[1].model(normalize(model.preprocess)(pixels)).float().cpu()
     rows.check(
         "the network in bfloat16, probabilities",
         float((logits.softmax(1) - p[0]).abs().max()), P_BFLOAT16,
@@ -289,14 +289,17 @@ def check_serve(rows: Rows) -> None:
     finally:
         server.send_signal(signal.SIGTERM)
         code = server.wait(20)
+    from pets.data.images import open_rgb
+    from pets.data.transforms import CentreCrop, to_tensor
     from pets.devices import usable_device
-    from pets.serving.look import Eye
+    from pets.serving.look import Eye, Photo
 
     trained = load_run(RunDir.open_finished(RUNS / "gpu"))
     eye = Eye(trained.model, trained.temperature or 1.0, usable_device("cpu"))
+    crop = CentreCrop(trained.model.size, trained.model.preprocess)
     far = 0.0
     for file, answer in zip(files, answers, strict=True):
-        (found,) = eye.look([eye.read(file.read_bytes(), file.name, False, 50_000_000)])
+        (found,) = eye.look([Photo(crop(to_tensor(open_rgb(file))), False)])
         names = zip(trained.model.classes, found.probabilities, strict=True)
         far = max(far, *(abs(answer[name] - p) for name, p in names))
     rows.check("serve, probabilities", far, P_FLOAT32, note)
