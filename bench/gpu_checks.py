@@ -275,7 +275,7 @@ def check_serve(rows: Rows) -> None:
         return {one["name"]: one["probability"] for one in answer["predictions"]}
 
     try:
-        for _ in range(400):
+        for _ in range(800):
             try:
                 ask(files[0])
                 break
