@@ -41,7 +41,7 @@ def test_pip_is_that_of_the_interpreter(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_is_installed_is_known_by_its_name_on_the_index(tmp_path: Path) -> None:
     """As the wheel has it: the configs inside the package."""
     (tmp_path / "pets/conf").mkdir(parents=True)
-    for name in ("__init__.py", "installing.py"):
+    for name in ("__init__.py", "cores.py", "installing.py"):
         shutil.copy(TOP / "src/pets" / name, tmp_path / "pets")
     code = "from pets.installing import *; print(checkout(), install('verify'))"
     said = subprocess.run(
