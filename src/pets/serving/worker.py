@@ -70,9 +70,9 @@ def _decoded(
         pixels = to_tensor(decode_rgb(content, name, max_pixels, SERVED))
         height, width = pixels.shape[1:]
         return {"height": height, "width": width}, crop(pixels).contiguous().numpy().tobytes()
-    except UnreadableImage as error:
-        return {"error": str(error), "large": isinstance(error, TooManyPixels)}, b""
-    except (MemoryError, RuntimeError):  # torch says the latter
+    except (UnreadableImage, MemoryError, RuntimeError) as error:  # torch's is the last one
+        if isinstance(error, UnreadableImage) and not isinstance(error.__cause__, MemoryError):
+            return {"error": str(error), "large": isinstance(error, TooManyPixels)}, b""
         return {"error": f"{name}: takes too much memory to decode", "large": True}, b""
 
 
