@@ -165,7 +165,7 @@ def attacks() -> dict[str, tuple[bytes, str, int, str]]:
         "BMP": (encoded(noise, "BMP"), "form", 400, unknown),
         "TIFF": (encoded(noise, "TIFF"), "form", 400, unknown),
         "markers": (
-            many_markers(5_000_000),
+            many_markers(3_000_000),
             "form",
             413,
             "x.jpg: takes too long to decode (limits.decode_seconds)",
