@@ -122,6 +122,7 @@ def redirected(url: str) -> bytes:
         (redirected("/again"), "the server answers 302"),
         (redirected("http://[bad"), "Invalid IPv6 URL"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "answer",
 )
 def test_whatever_a_server_says_is_one_line(
     server: Server, tmp_path: Path, raw: bytes, reason: str
@@ -252,6 +253,7 @@ DAMAGED = zipped(("a.jpg", bytes(range(256)))).replace(bytes(range(20, 60)), byt
         (b"hello" * 1000, "not a gzip file|file could not be opened"),
         (b"", "empty file|file could not be opened"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "archive",
 )
 def test_what_an_archive_may_not_be_is_one_line(
     server: Server, tmp_path: Path, content: bytes, reason: str
