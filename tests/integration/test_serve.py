@@ -20,6 +20,7 @@ from PIL import Image
 from pets.data.images import open_rgb
 from pets.data.transforms import eval_transform, to_tensor
 from pets.evaluation import Trained, load_run
+from pets.installing import install
 from pets.interpret.gradcam import GradCam
 from pets.run_dir import RunDir
 from tests.hostile import many_markers, many_scans, plain_pnm
@@ -430,5 +431,5 @@ def test_what_is_not_installed_is_said(trained: Path) -> None:
     )
     assert (found.returncode, found.stderr) == (
         1,
-        "pets serve: needs fastapi; pip install 'pets[serve]'\n",
+        f"pets serve: needs fastapi; {install('serve')}\n",
     )
