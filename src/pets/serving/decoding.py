@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pets.data.images import TooManyPixels, UnreadableImage
 from pets.data.transforms import CentreCrop
+from pets.plain import to_json
 from pets.serving.limits import Refusal
 from pets.serving.worker import run
 
@@ -106,7 +107,7 @@ class _Worker:
         try:
             if self._process is None:
                 await self.start()
-            self._writer.write(json.dumps(asked).encode() + b"\n")
+            self._writer.write(to_json(asked).encode() + b"\n")
             self._writer.write(content)
             await self._writer.drain()
             answer = json.loads(await self._reader.readuntil(b"\n"))
