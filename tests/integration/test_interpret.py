@@ -273,3 +273,33 @@ def test_planted_wrong_labels_are_proposed_and_put_right(pets: Pets) -> None:
     again = pd.read_csv(pets.runs()[-1] / "photos.csv")
     assert {Path(p).name: label for p, label in zip(again.path, again.label, strict=True)} == labels
     assert (root / "labels.csv").read_bytes() == before
+
+
+def test_names_that_mean_something_elsewhere(pets: Pets, drawn: Path) -> None:
+    """Formulas, HTML, other alphabets, control signs: a whole run with its pictures and report."""
+    names = [
+        "$", "$$", "a$_{$", r"\frac{", "100%#", "<b>&amp;", "日本🐈", "\u202eابجد", "new\nline",
+        "x" * 200,
+    ]  # fmt: skip
+    files = ["$x^{{{}.jpg", "new\nline{}.jpg", "<i>{}.jpg", "日本{}.jpg", "_{}%.jpg"]
+    photos = iter(sorted((drawn / "images").glob("*.jpg")))
+    for name in names:
+        for number in range(5):
+            file = pets.folder / "photos" / name / files[number].format(number)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(next(photos), file)
+    given = ("data=folder", "data.root=photos", "data.size=64", "data.num_workers=0")
+    looked = pets("look", *given, "photos=10")
+    assert looked.stderr == ""
+    trained = pets(
+        "train", *given, "model=efficientnet_lite0", "plan=frozen4", "plan.stages.head.epochs=1",
+        "precompute=true", "trainer.precision=32-true", "callbacks=interpret",
+        "interpret.channels=1", "data.batch_size=8",
+    )  # fmt: skip
+    assert trained.stderr == ""
+    assert len(list(pets.folder.rglob("outputs/*_look_*/*.png"))) == 4
+    (run,) = pets.runs()
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"
+    report = (run / "report.html").read_text()
+    assert "&lt;b&gt;&amp;amp;" in report
+    assert "<b>&amp;" not in report

@@ -21,6 +21,7 @@ MAX_RATIO = 100
 MAX_SCANS = 100
 # Pillow reads a PNM of text in Python, comments in a time that grows with their square.
 MAX_PLAIN = 500_000
+_LOOKED = 100_000_000  # bytes of a JPEG in which scans are counted; others may follow it
 _SCAN = b"\xff\xda"
 # Within a scan a byte of 255 is followed by 0 or by the number of a restart.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -126,7 +127,7 @@ def _check_effort(image: Image.Image) -> None:
     if image.format in ("JPEG", "MPO"):
         at = image.fp.tell()
         image.fp.seek(0)
-        content = image.fp.read()
+        content = image.fp.read(_LOOKED)
         image.fp.seek(at)
         # What follows the picture, as the film of a motion photo, may have these bytes by chance.
         if content.count(_SCAN) > MAX_SCANS and (scans := _count_scans(content)) > MAX_SCANS:

@@ -23,8 +23,8 @@ from pets.interpret.confusion import Matrix, order_by_confusion
 from pets.interpret.interpretation import Interpretation
 from pets.interpret.layers import Stage
 from pets.interpret.study import Study
-from pets.pictures import as_pixels, grid
-from pets.report.figures import BLUE, GREY, ORANGE, RED
+from pets.pictures import TITLE, as_pixels, grid
+from pets.report.figures import BLUE, GREY, ORANGE, RED, plain
 
 
 def learning_curves(rows: list[dict[str, Any]]) -> Figure:
@@ -49,7 +49,13 @@ def learning_curves(rows: list[dict[str, Any]]) -> Figure:
         axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
         start = 0.5
         for name, of_stage in groupby(rows, key=lambda row: row["stage"]):
-            axes.text(start + 0.05, 1.01, name, transform=axes.get_xaxis_transform(), color=GREY)
+            axes.text(
+                start + 0.05,
+                1.01,
+                plain(name, 20),
+                transform=axes.get_xaxis_transform(),
+                color=GREY,
+            )
             start += len(list(of_stage))
             if start < len(rows):
                 axes.axvline(start, color=GREY, lw=0.8, ls=":")
@@ -108,8 +114,9 @@ def confusion_chart(matrix: Matrix, names: list[str]) -> Figure:
             predicted, actual, f"{int(matrix[actual, predicted])}", ha="center", va="center",
             color="white" if dark else "black" if actual == predicted else RED, fontsize=9,
         )  # fmt: skip
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
+    shown = [plain(name, 40) for name in names]
+    axes.set_xticks(range(len(names)), shown, rotation=90)
+    axes.set_yticks(range(len(names)), shown)
     axes.set(xlabel="predicted", ylabel="actual")
     return figure
 
@@ -152,7 +159,8 @@ def photo_grid(study: Study, rows: pd.DataFrame, cams: bool = False) -> Figure:
     numbers = rows.index.tolist()
     places = [study.places[row] for row in numbers]
     titles = [
-        f"{photo.prediction}\nis {photo.label}\n{photo.loss:.2f} / {100 * photo.p_label:.0f} %"
+        f"{plain(photo.prediction, TITLE)}\n{plain(f'is {photo.label}', TITLE)}\n"
+        f"{photo.loss:.2f} / {100 * photo.p_label:.0f} %"
         for photo in map(study.found.__getitem__, numbers)
     ]
     shown = [as_pixels(study.observed.thumbnails[place]) for place in places]
