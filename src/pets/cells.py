@@ -1,5 +1,5 @@
-"""CSV cells: text that a spreadsheet would run as a formula is written so that it does not, and read
-as it was. A file or a class may be called `=cmd|...`, and tables are opened by people."""
+"""CSV cells that no spreadsheet runs: text like a formula is written so that it stays text, and
+read as it was. A file or a class may be called `=cmd|...`, and tables are opened by people."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ what that made, with fastai's verbs on it. A mistake raises PetsError: one line 
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,7 +113,8 @@ class Learner:
     def predict(self, source: str | Path, words: str = "") -> pd.DataFrame:
         """`pets predict run=<run> source=...`: a row a photo, with every class's probability."""
         out = self.path / "predictions" / "notebook.csv"
-        self._use("predict", words, given("source", source), given("out", out))
+        with contextlib.suppress(SystemExit):  # rows with an error are in the table
+            self._use("predict", words, given("source", source), given("out", out))
         return pd.read_csv(out).map(plain).rename(columns=plain)
 
     def _use(self, command: str, words: str, *more: str) -> JobReturn:

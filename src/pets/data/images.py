@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import warnings
+import zlib
 from collections.abc import Callable
-from pathlib import Path
+from importlib.util import find_spec
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pets.errors import DataError
 
@@ -20,10 +23,37 @@ MAX_RATIO = 100
 Image.MAX_IMAGE_PIXELS = None
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
-)
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".gif",
+        ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
+    }
+)  # fmt: skip
 # What these may contain. Pillow knows forty more formats, some of which start other programs.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
+HEIC = frozenset({".heic", ".heif", ".hif"})  # a phone's photos
+if find_spec("pillow_heif"):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    SUFFIXES |= HEIC
+    FORMATS += ("HEIF",)
+# Broken metadata is no matter here: pets verify speaks of it once, Pillow would each time.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8"
+# What Pillow raises of metadata; of pixels it raises OSError.
+_METADATA = (ValueError, SyntaxError, UnidentifiedImageError)
+_ORIENTATION = ExifTags.Base.Orientation
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class UnreadableImage(DataError):
@@ -52,8 +82,12 @@ def decode_rgb(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height in pixels from the file's header. Raises UnreadableImage."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            return image.size
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                return image.size
+        except _METADATA:
+            with Image.open(_lean(path), formats=FORMATS) as image:
+                return image.size
     except (OSError, ValueError, SyntaxError) as error:
         raise UnreadableImage(
             f"{path}: cannot be read as an image; data.on_bad_image=skip leaves it out"
@@ -62,15 +96,15 @@ def size_of(path: Path) -> tuple[int, int]:
 
 def _opened(file: Callable[[], Path | str | BinaryIO], name: str, max_pixels: int) -> Image.Image:
     try:
-        with Image.open(file(), formats=FORMATS) as image:
-            _check_size(image.size, max_pixels)
-            image.load()
-            # The orientation is read before any conversion drops it.
-            return _to_rgb(ImageOps.exif_transpose(image))
+        try:
+            return _decoded(file(), max_pixels)
+        except _METADATA:
+            return _decoded(_lean(file()), max_pixels)
     except FileNotFoundError as error:
         raise UnreadableImage(f"{name}: no such photo") from error
     except UnidentifiedImageError as error:
-        raise UnreadableImage(f"{name}: cannot be read as an image (not a known format)") from error
+        why = hint(PurePath(name).suffix) or "not a known format"
+        raise UnreadableImage(f"{name}: cannot be read as an image ({why})") from error
     except TooManyPixels as error:
         raise TooManyPixels(f"{name}: {error}") from error
     except (IsADirectoryError, PermissionError) as error:
@@ -79,6 +113,85 @@ def _opened(file: Callable[[], Path | str | BinaryIO], name: str, max_pixels: in
         reason = " ".join(str(error).split()).replace(repr(name), "it")
         reason = reason or type(error).__name__
         raise UnreadableImage(f"{name}: cannot be read as an image ({reason})") from error
+
+
+def _decoded(file: Path | str | BinaryIO, max_pixels: int) -> Image.Image:
+    with Image.open(file, formats=FORMATS) as image:
+        _check_size(image.size, max_pixels)
+        image.load()
+        # The orientation is read before any conversion drops it.
+        return _to_rgb(_upright(image))
+
+
+def _lean(file: Path | str | BinaryIO) -> BinaryIO:
+    """The file without metadata. Raises the error that is being handled where it can have none."""
+    with open(file, "rb") if isinstance(file, Path | str) else file as stream:  # noqa: PTH123
+        start = stream.read(len(_PNG))
+        if not start.startswith((_PNG, _JPEG)):
+            raise
+        return io.BytesIO(without_metadata(start + stream.read()))
+
+
+def hint(suffix: str) -> str:
+    """What would read files that end like this; empty where nothing is missing for them."""
+    missing = suffix.lower() in HEIC - SUFFIXES
+    return "pip install pillow-heif" if missing else ""
+
+
+def without_metadata(content: bytes) -> bytes:
+    """A PNG or JPEG without what says nothing of its pixels: texts, profiles, damaged pieces. Any
+    other file as it is."""
+    if content.startswith(_PNG):
+        return _png_without(content)
+    return _jpeg_without(content) if content.startswith(_JPEG) else content
+
+
+def _png_without(content: bytes) -> bytes:
+    kept, at = [_PNG], len(_PNG)
+    while at < len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4])
+        kind, chunk = content[at + 4 : at + 8], content[at:end]
+        turned = kind == b"eXIf" and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+        if kind[:1].isupper() or kind == b"tRNS" or turned:
+            kept.append(chunk)
+        at = end
+    return b"".join(kept)
+
+
+def _jpeg_without(content: bytes) -> bytes:
+    kept, at = [content[:2]], 2
+    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] not in (b"", b"\xda"):
+        kind, end = content[at + 1], at + 2 + int.from_bytes(content[at + 2 : at + 4])
+        # JFIF and Adobe say what the colours are, where they are whole.
+        colours = kind in (0xE0, 0xEE) and end - at >= 16
+        turned = kind == 0xE1 and content[at + 4 : at + 8] == b"Exif"
+        if colours or turned or not (0xE0 <= kind <= 0xEF or kind == 0xFE):
+            kept.append(content[at:end])
+        at = end
+    return b"".join([*kept, content[at:]])
+
+
+def exif_problem(image: Image.Image) -> str | None:
+    """What is wrong with the EXIF of an image; None where there is none, or it can be read."""
+    try:
+        exif = image.getexif()
+    except Exception as error:
+        return f"its EXIF cannot be read ({' '.join(str(error).split())[:80]})"
+    turned = exif.get(_ORIENTATION, 1)
+    if image.info.get("exif") and not len(exif):
+        return "its EXIF cannot be read"
+    if turned != 1 and turned not in _TURNS:
+        return f"the orientation in its EXIF is {turned!r}; expected 1 to 8"
+    return None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says; as it is where that says nothing that makes sense."""
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # of broken EXIF Pillow's readers raise every kind
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
