@@ -41,6 +41,8 @@ def run(cfg: DictConfig) -> Photos:
         "sizes.png": looking.draw_sizes(sizes),
     }
     log.info("")
+    if not looking.is_augmented(config.augment):
+        log.info("augmented.png shows photos as they are: this config does not augment them")
     for name, figure in pictures.items():
         figure.savefig(folder / name, dpi=110)
         log.info("picture  %s", folder / name)

@@ -103,8 +103,11 @@ def _opened(file: Callable[[], Path | str | BinaryIO], name: str, max_pixels: in
     except FileNotFoundError as error:
         raise UnreadableImage(f"{name}: no such photo") from error
     except UnidentifiedImageError as error:
-        why = hint(PurePath(name).suffix) or "not a known format"
-        raise UnreadableImage(f"{name}: cannot be read as an image ({why})") from error
+        missing = hint(PurePath(name).suffix)
+        why = f"; {missing}" if missing else ""
+        raise UnreadableImage(
+            f"{name}: cannot be read as an image (not a known format{why})"
+        ) from error
     except TooManyPixels as error:
         raise TooManyPixels(f"{name}: {error}") from error
     except (IsADirectoryError, PermissionError) as error:
