@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pets import looking
-from pets.cells import plain
+from pets.cells import read_cell
 from pets.command_line import given
 from pets.config import LookConfig
 from pets.data.photos import Photos
@@ -115,7 +115,7 @@ class Learner:
         out = self.path / "predictions" / "notebook.csv"
         with contextlib.suppress(SystemExit):  # rows with an error are in the table
             self._use("predict", words, given("source", source), given("out", out))
-        return pd.read_csv(out).map(plain).rename(columns=plain)
+        return pd.read_csv(out).map(read_cell).rename(columns=read_cell)
 
     def _use(self, command: str, words: str, *more: str) -> JobReturn:
         return run_command(command, [given("run", self.path), *more, *shlex.split(words)])

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
-import zlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from pets.data.metadata import DAMAGED, JPEG, PNG, upright, without_metadata
 from pets.errors import DataError
 
 # A decompression bomb is refused: 100 megapixels is above any camera's photo.
 MAX_PIXELS = 100_000_000
 # So is a needle, which grows to gigabytes when its shorter side is resized to a network's.
 MAX_RATIO = 100
+# A progressive JPEG has ten scans; each goes through the whole picture, whatever its bytes.
+MAX_SCANS = 100
+# Pillow reads a PNM of text in Python, comments in a time that grows with their square.
+MAX_PLAIN = 500_000
+_SCAN = b"\xff\xda"
+# Within a scan a byte of 255 is followed by 0 or by the number of a restart.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Pillow would refuse by a limit of its own, before ours is looked at.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -40,21 +48,6 @@ if find_spec("pillow_heif"):
 # Broken metadata is no matter here: pets verify speaks of it once, Pillow would each time.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8"
-# What Pillow raises of metadata; of pixels it raises OSError.
-_METADATA = (ValueError, SyntaxError, UnidentifiedImageError)
-_ORIENTATION = ExifTags.Base.Orientation
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 
 class UnreadableImage(DataError):
     """A file that is no image, is damaged, cut short or too large."""
@@ -74,9 +67,14 @@ def open_rgb(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) 
     return _opened(lambda: opened(str(path)) if opened else path, str(path), MAX_PIXELS)
 
 
-def decode_rgb(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_rgb(
+    content: bytes,
+    name: str,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] = FORMATS,
+) -> Image.Image:
     """As `open_rgb`, from a file's content; `name` is what errors call it."""
-    return _opened(lambda: io.BytesIO(content), name, max_pixels)
+    return _opened(lambda: io.BytesIO(content), name, max_pixels, formats)
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -85,7 +83,7 @@ def size_of(path: Path) -> tuple[int, int]:
         try:
             with Image.open(path, formats=FORMATS) as image:
                 return image.size
-        except _METADATA:
+        except DAMAGED:
             with Image.open(_lean(path), formats=FORMATS) as image:
                 return image.size
     except (OSError, ValueError, SyntaxError) as error:
@@ -94,12 +92,17 @@ def size_of(path: Path) -> tuple[int, int]:
         ) from error
 
 
-def _opened(file: Callable[[], Path | str | BinaryIO], name: str, max_pixels: int) -> Image.Image:
+def _opened(
+    file: Callable[[], Path | str | BinaryIO],
+    name: str,
+    max_pixels: int,
+    formats: tuple[str, ...] = FORMATS,
+) -> Image.Image:
     try:
         try:
-            return _decoded(file(), max_pixels)
-        except _METADATA:
-            return _decoded(_lean(file()), max_pixels)
+            return _decoded(file(), max_pixels, formats)
+        except DAMAGED:
+            return _decoded(_lean(file()), max_pixels, formats)
     except FileNotFoundError as error:
         raise UnreadableImage(f"{name}: no such photo") from error
     except UnidentifiedImageError as error:
@@ -118,19 +121,20 @@ def _opened(file: Callable[[], Path | str | BinaryIO], name: str, max_pixels: in
         raise UnreadableImage(f"{name}: cannot be read as an image ({reason})") from error
 
 
-def _decoded(file: Path | str | BinaryIO, max_pixels: int) -> Image.Image:
-    with Image.open(file, formats=FORMATS) as image:
+def _decoded(file: Path | str | BinaryIO, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
+    with Image.open(file, formats=formats) as image:
         _check_size(image.size, max_pixels)
+        _check_effort(image)
         image.load()
         # The orientation is read before any conversion drops it.
-        return _to_rgb(_upright(image))
+        return _to_rgb(upright(image))
 
 
 def _lean(file: Path | str | BinaryIO) -> BinaryIO:
     """The file without metadata. Raises the error that is being handled where it can have none."""
     with open(file, "rb") if isinstance(file, Path | str) else file as stream:  # noqa: PTH123
-        start = stream.read(len(_PNG))
-        if not start.startswith((_PNG, _JPEG)):
+        start = stream.read(len(PNG))
+        if not start.startswith((PNG, JPEG)):
             raise
         return io.BytesIO(without_metadata(start + stream.read()))
 
@@ -139,62 +143,6 @@ def hint(suffix: str) -> str:
     """What would read files that end like this; empty where nothing is missing for them."""
     missing = suffix.lower() in HEIC - SUFFIXES
     return "pip install pillow-heif" if missing else ""
-
-
-def without_metadata(content: bytes) -> bytes:
-    """A PNG or JPEG without what says nothing of its pixels: texts, profiles, damaged pieces. Any
-    other file as it is."""
-    if content.startswith(_PNG):
-        return _png_without(content)
-    return _jpeg_without(content) if content.startswith(_JPEG) else content
-
-
-def _png_without(content: bytes) -> bytes:
-    kept, at = [_PNG], len(_PNG)
-    while at < len(content):
-        end = at + 12 + int.from_bytes(content[at : at + 4])
-        kind, chunk = content[at + 4 : at + 8], content[at:end]
-        turned = kind == b"eXIf" and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
-        if kind[:1].isupper() or kind == b"tRNS" or turned:
-            kept.append(chunk)
-        at = end
-    return b"".join(kept)
-
-
-def _jpeg_without(content: bytes) -> bytes:
-    kept, at = [content[:2]], 2
-    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] not in (b"", b"\xda"):
-        kind, end = content[at + 1], at + 2 + int.from_bytes(content[at + 2 : at + 4])
-        # JFIF and Adobe say what the colours are, where they are whole.
-        colours = kind in (0xE0, 0xEE) and end - at >= 16
-        turned = kind == 0xE1 and content[at + 4 : at + 8] == b"Exif"
-        if colours or turned or not (0xE0 <= kind <= 0xEF or kind == 0xFE):
-            kept.append(content[at:end])
-        at = end
-    return b"".join([*kept, content[at:]])
-
-
-def exif_problem(image: Image.Image) -> str | None:
-    """What is wrong with the EXIF of an image; None where there is none, or it can be read."""
-    try:
-        exif = image.getexif()
-    except Exception as error:
-        return f"its EXIF cannot be read ({' '.join(str(error).split())[:80]})"
-    turned = exif.get(_ORIENTATION, 1)
-    if image.info.get("exif") and not len(exif):
-        return "its EXIF cannot be read"
-    if turned != 1 and turned not in _TURNS:
-        return f"the orientation in its EXIF is {turned!r}; expected 1 to 8"
-    return None
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF says; as it is where that says nothing that makes sense."""
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # of broken EXIF Pillow's readers raise every kind
-        return image
-    return image if turn is None else image.transpose(turn)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -207,6 +155,40 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise TooManyPixels(
             f"{width} x {height} pixels are no photo's shape; expected at most {MAX_RATIO} to 1"
         )
+
+
+def _check_effort(image: Image.Image) -> None:
+    """Refuse what takes minutes to decode though it has few bytes and pixels."""
+    assert isinstance(image, ImageFile.ImageFile)
+    assert image.fp is not None
+    if image.format == "PPM" and image.tile[0].codec_name == "ppm_plain":
+        size = image.fp.seek(0, io.SEEK_END)
+        image.fp.seek(image.tile[0].offset)
+        if size > MAX_PLAIN:
+            raise UnreadableImage(
+                f"a PNM of {size:,} bytes written as text may take minutes to read; save it as PNG"
+            )
+    if image.format in ("JPEG", "MPO"):
+        at = image.fp.tell()
+        image.fp.seek(0)
+        content = image.fp.read()
+        image.fp.seek(at)
+        # What follows the picture, as the film of a motion photo, may have these bytes by chance.
+        if content.count(_SCAN) > MAX_SCANS and (scans := _count_scans(content)) > MAX_SCANS:
+            raise UnreadableImage(f"{scans} scans; expected at most {MAX_SCANS}")
+
+
+def _count_scans(content: bytes) -> int:
+    """The scans of a JPEG, up to its end; those of a thumbnail in its metadata are not its own."""
+    scans, at = 0, 0
+    while marker := _MARKER.search(content, at):
+        at, kind = marker.end(), content[marker.end() - 1]
+        if kind == 0xD9:  # the end
+            break
+        scans += kind == 0xDA
+        if kind not in (0x01, 0xD8):  # all others have a length
+            at += int.from_bytes(content[at : at + 2])
+    return scans
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -10,7 +10,7 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path, PurePath, PureWindowsPath
 
-from pets.cells import plain, safe
+from pets.cells import read_cell, write_cell
 from pets.data.contents import digests
 from pets.data.images import SUFFIXES
 from pets.data.splits import TEST, TRAIN, VALID
@@ -73,7 +73,7 @@ class Photos:
             writer.writerow(COLUMNS)
             for photo, content in zip(self.rows, self.contents(self.rows), strict=True):
                 cells = photo.path, photo.label, photo.split, content.hex()
-                writer.writerow(map(safe, cells))
+                writer.writerow(map(write_cell, cells))
 
     @classmethod
     def load(cls, file: Path, root: Path) -> Photos:
@@ -81,7 +81,7 @@ class Photos:
         try:
             with file.open(newline="", encoding="utf-8") as stream:
                 rows = tuple(
-                    Photo(**{name: plain(row.get(name) or "") for name in COLUMNS})
+                    Photo(**{name: read_cell(row.get(name) or "") for name in COLUMNS})
                     for row in csv.DictReader(stream)
                 )
         except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pets.errors import ConfigError, some
+from pets.plain import to_json
 from pets.prediction.joining import WRITERS
 from pets.prediction.shards import Shards
 
@@ -50,7 +50,7 @@ class Out:
     @classmethod
     def default(cls, folder: Path, name: str, identity: str, settings: Mapping[str, Any]) -> Out:
         """A CSV in `folder`, of its own for each source and settings."""
-        told = json.dumps([identity, settings], sort_keys=True).encode("utf-8", "surrogateescape")
+        told = to_json([identity, settings]).encode("utf-8", "surrogateescape")
         digest = blake2b(told, digest_size=3).hexdigest()
         return cls(folder / f"{name}_{digest}.csv", folder=False, keeps=True)
 

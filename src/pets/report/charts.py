@@ -94,7 +94,7 @@ def training_views(study: Study) -> tuple[int, str]:
 
 
 def reliability_diagram(study: Study) -> Figure:
-    """Accuracy over confidence, as predicted and, where one was fitted, at the temperature; the area
+    """Accuracy over confidence, as predicted and at the temperature, if one was fitted; the area
     of a dot is its share of the photos."""
     before, after = study.calibration
     shown = [(before, BLUE, f"as predicted: ECE {100 * before.ece:.1f} %")]

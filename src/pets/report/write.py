@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pets.interpret.study import Study, study
 from pets.interpret.summary import summary
 from pets.interpret.suspects import write_suspects
 from pets.metrics_csv import read_metrics
+from pets.plain import to_json
 from pets.report.page import write_page
 from pets.report.tensorboard import add_pictures
 
@@ -77,7 +77,7 @@ def _write(
     found.all.save(folder / "predictions.parquet", **about)
     write_suspects(folder / "suspects.csv", found.suspects)
     write_atomically(
-        folder / "summary.json", (json.dumps({**about, **summary(found)}, indent=2) + "\n").encode()
+        folder / "summary.json", (to_json({**about, **summary(found)}, indent=2) + "\n").encode()
     )
     write_page(found, page, folder / "suspects.csv")
     epochs = read_metrics(run.path / "metrics.csv")
