@@ -73,6 +73,4 @@ def test_every_table_that_pets_writes(tmp_path: Path) -> None:
     for file in tmp_path.glob("*.csv"):
         cells = [cell for row in csv.reader(io.StringIO(file.read_text())) for cell in row]
         assert cells
-        assert [
-            cell for cell in cells if cell != write_cell(cell) and read_cell(cell) == cell
-        ] == []
+        assert [cell for cell in cells if cell != write_cell(read_cell(cell))] == []
