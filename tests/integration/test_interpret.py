@@ -117,6 +117,25 @@ def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) ->
     assert (pets.folder / "outputs/run/report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["precompute=true"], "photos as they are here, without augmentation."),
+        (["augment=none"], "photos as they are here, without augmentation."),
+        (["precompute=true", "precompute.views=2"], "beside it 2 augmented views. Stage head drew"),
+    ],
+)
+def test_the_report_shows_what_the_training_saw(
+    pets: Pets, drawn: Path, given: list[str], words: str
+) -> None:
+    frozen = ["plan=frozen4", "plan.stages.head.epochs=1", "callbacks=interpret"]
+    pets("train", f"data.root={drawn}", *SMALL[:-2], *frozen, "interpret.channels=0", *given)
+    (run,) = pets.runs()
+    page = (run / "report.html").read_text()
+    assert words in page
+    assert ("augmented view" in page.partition('id="config"')[0]) == ("views=2" in given[-1])
+
+
 def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, drawn: Path) -> None:
     said = pets("interpret", f"run={studied}", "split=valid", "tta=8", "neighbours=0").stdout
     assert "20 valid photos right" in said
