@@ -23,7 +23,7 @@ def test_a_moved_run_is_evaluated_and_predicts_as_before(
     config = (moved / "config.yaml").read_text().replace(str(drawn), "/gone")
     (moved / "config.yaml").write_text(config)
     assert "data.root=" in pets.one_line("eval", f"run={moved}")
-    said = pets("eval", f"run={moved}", f"data.root={photos}").stdout
+    said = pets("eval", f"run={moved}", f"data.root={photos}", "trainer.precision=32-true").stdout
     found = json.loads((moved / "eval/test_last.json").read_text())
     expected = status(trained)["results"]["test"]
     assert {k: found[k] for k in expected} == expected
@@ -164,7 +164,7 @@ def test_eval_takes_other_photos_by_folder_regex_and_table(
     shutil.copytree(trained, run)
     for root, words in {
         "folders": ["data.label_from=folder"],
-        "flat": ["data.label_regex=--(.+)[.]jpg"],
+        "flat": ["data.label_regex='--(.+)[.]jpg'"],
         "flat/": ["data.table=labels.csv", "data.path_column=photo", "data.label_column=kind"],
     }.items():
         shutil.rmtree(run / "eval", ignore_errors=True)
