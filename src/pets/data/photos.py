@@ -102,20 +102,16 @@ class Photos:
 class Found:
     """The photos of a run's `table`, looked for below a folder by their contents.
 
-    `photos` are those that are there, under the names that they have there; of the others some are
-    `missing`, and some `changed`: a file has their name, but not their bytes.
+    `photos` are those that are there, under the names that they have there, `renamed` ones with
+    others than in the table; of the others some are `missing`, and some `changed`: a file has their
+    name, but not their bytes.
     """
 
     table: Photos
     photos: Photos
     missing: tuple[Photo, ...]
     changed: tuple[Photo, ...]
-
-    @property
-    def renamed(self) -> int:
-        """How many of them have another name than in the table."""
-        paths = {photo.path for photo in self.table.rows}
-        return sum(photo.path not in paths for photo in self.photos.rows)
+    renamed: int
 
     def lost(self, *splits: str) -> str:
         """What is not there of these splits, in words; empty where all is."""
@@ -160,7 +156,7 @@ def find_again(table: Photos, fingerprint: object) -> Found:
         else:
             (changed if photo.path in now else missing).append(photo)
     photos = Photos(root, tuple(found), tuple(table.classes))
-    return Found(table, photos, tuple(missing), tuple(changed))
+    return Found(table, photos, tuple(missing), tuple(changed), len(found) - len(same))
 
 
 def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:
