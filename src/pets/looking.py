@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pets.config import DataConfig, LearnerConfig, LookConfig
+from pets.config import AugmentConfig, DataConfig, LearnerConfig, LookConfig
 from pets.data.images import open_rgb, size_of
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TEST, TRAIN, VALID
@@ -80,22 +80,30 @@ def draw_photos(photos: Photos, chosen: list[Photo], config: DataConfig) -> Figu
     )
 
 
+def is_augmented(augment: AugmentConfig) -> bool:
+    """Whether training photos are changed one by one."""
+    return augment.crop is not None or bool(augment.photo)
+
+
 def draw_augmented(
-    photos: Photos, chosen: list[Photo], config: LookConfig | LearnerConfig
+    photos: Photos, chosen: list[Photo], config: LookConfig | LearnerConfig, views: int = 5
 ) -> Figure:
-    """A row a photo: the photo, then five augmented views of it."""
+    """A row a photo: the photo, then augmented views of it. Without views, or where the config does
+    not augment, the photos alone."""
     chain = train_pixels(config.augment, config.data.height_width, _USUAL)
     crop = CentreCrop(config.data.height_width, _USUAL)
+    if not is_augmented(config.augment):
+        views = 0
     pixels, titles = [], []
     for photo in chosen[:4]:
         original = _read(photos, photo)
         pixels.append(crop(original))
         titles.append(plain(photo.label, TITLE))
-        for view in range(5):
+        for view in range(views):
             with torch_stream(derive(config.seed, "look", photo.path, view)):
                 pixels.append(chain(original))
             titles.append(f"view {view + 1}")
-    return grid(pixels, titles, columns=6)
+    return grid(pixels, titles, columns=views + 1 if views else len(pixels))
 
 
 def draw_classes(photos: Photos) -> Figure:

@@ -11,6 +11,7 @@ what that made, with fastai's verbs on it. A mistake raises PetsError: one line 
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pets import looking
-from pets.cells import plain
+from pets.cells import read_cell
 from pets.command_line import given
 from pets.config import LookConfig
 from pets.data.photos import Photos
@@ -112,8 +113,9 @@ class Learner:
     def predict(self, source: str | Path, words: str = "") -> pd.DataFrame:
         """`pets predict run=<run> source=...`: a row a photo, with every class's probability."""
         out = self.path / "predictions" / "notebook.csv"
-        self._use("predict", words, given("source", source), given("out", out))
-        return pd.read_csv(out).map(plain).rename(columns=plain)
+        with contextlib.suppress(SystemExit):  # rows with an error are in the table
+            self._use("predict", words, given("source", source), given("out", out))
+        return pd.read_csv(out).map(read_cell).rename(columns=read_cell)
 
     def _use(self, command: str, words: str, *more: str) -> JobReturn:
         return run_command(command, [given("run", self.path), *more, *shlex.split(words)])

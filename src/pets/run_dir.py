@@ -26,7 +26,7 @@ class RunDir:
 
     ```
     config.yaml       the composed config, resolved       overrides.yaml   what was typed
-    environment.json  versions, code, machine, folder     photos.csv       path, label, split
+    environment.json  versions, code, machine, folder     photos.csv   path, label, split, hash
     data.json         counts and fingerprint              metrics.csv      a row an epoch
     status.json       state, stage, times, results        train.log        the log
     checkpoints/      last.ckpt, best.ckpt                 tensorboard/     events

@@ -121,6 +121,25 @@ def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) ->
     assert (pets.folder / "outputs/run/report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["precompute=true"], "photos as they are here, without augmentation."),
+        (["augment=none"], "photos as they are here, without augmentation."),
+        (["precompute=true", "precompute.views=2"], "beside it 2 augmented views. Stage head drew"),
+    ],
+)
+def test_the_report_shows_what_the_training_saw(
+    pets: Pets, drawn: Path, given: list[str], words: str
+) -> None:
+    frozen = ["plan=frozen4", "plan.stages.head.epochs=1", "callbacks=interpret"]
+    pets("train", f"data.root={drawn}", *SMALL[:-2], *frozen, "interpret.channels=0", *given)
+    (run,) = pets.runs()
+    page = (run / "report.html").read_text()
+    assert words in page
+    assert ("augmented view" in page.partition('id="config"')[0]) == ("views=2" in given[-1])
+
+
 def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, drawn: Path) -> None:
     said = pets("interpret", f"run={studied}", "split=valid", "tta=8", "neighbours=0").stdout
     assert "20 valid photos right" in said
@@ -194,11 +213,11 @@ def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:
     assert f"{copies} of the 3 other photos are the same as training photos" in said
     assert json.loads((folder / "summary.json").read_text())["same_as_training_photos"] == copies
     assert set(pd.read_csv(folder / "suspects.csv").split) <= {"other"}
-    deep = pets.one_line("interpret", f"run={studied}", f"data.root={drawn / 'images'}")
-    assert deep.endswith(f"one folder too deep; expected data.root={drawn}")
 
 
-def test_missing_photos_are_placeholders_and_lines(studied: Path, pets: Pets, drawn: Path) -> None:
+def test_photos_of_a_split_that_are_not_there_are_an_error(
+    studied: Path, pets: Pets, drawn: Path
+) -> None:
     photos = pets.folder / "photos"
     shutil.copytree(drawn, photos)
     rows = pd.read_csv(studied / "photos.csv")
@@ -207,14 +226,17 @@ def test_missing_photos_are_placeholders_and_lines(studied: Path, pets: Pets, dr
     (photos / broken).write_bytes(b"no image")
     run = pets.folder / "run"
     shutil.copytree(studied, run)
-    said = pets("interpret", "run=run", "data.root=photos").stdout
-    assert "photos: 1 of the run's 100 photos are not there" in said
-    assert f"left out: photos/{gone}: no such photo" in said
-    assert f"left out: photos/{broken}: cannot be read as an image" in said
-    assert "18 test photos right" in said
-    assert set(Interpretation.load(table(run)).table.path) == set(rows.path) - {gone, broken}
-    page = (run / "report.html").read_text()
-    assert page.count('class="placeholder"') == 2
+    before = (run / "report.html").read_bytes()
+    line = pets.one_line("interpret", "run=run", "data.root=photos")
+    assert f"the run's 20 test photos 1 missing ({gone}) and 1 changed ({broken}); put" in line
+    assert "data.root=photos data.label_from=" in line
+    assert (run / "report.html").read_bytes() == before
+    # Beside the split it does without what is not there, and says so.
+    said = pets("interpret", "run=run", "data.root=photos", "split=valid", "channels=0").stdout
+    assert "of the run's 100 photos 1 missing" in said
+    assert (run / "report.html").read_bytes() == before
+    found = Interpretation.load(run / "interpret/valid/predictions.parquet").table
+    assert set(found.path) == set(rows[rows.split != "test"].path)
 
 
 def test_wrong_words_are_one_line(studied: Path, pets: Pets, drawn: Path) -> None:

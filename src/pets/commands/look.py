@@ -42,6 +42,8 @@ def run(cfg: DictConfig) -> Photos:
         "sizes.png": looking.draw_sizes(sizes),
     }
     log.info("")
+    if not looking.is_augmented(config.augment):
+        log.info("augmented.png shows photos as they are: this config does not augment them")
     for name, figure in pictures.items():
         (folder / name).write_bytes(png(pixels(figure)))
         log.info("picture  %s", folder / name)

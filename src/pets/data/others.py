@@ -83,9 +83,6 @@ def _labelled_as(asked: OtherDataConfig, config: DataConfig) -> DataConfig:
         typed.setdefault("label_from", "filename")
     if "table" in typed:
         typed.setdefault("label_from", "table")
-        here = Path(typed["table"])
-        if here.is_file() and not (root / here).is_file():
-            typed["table"] = str(here.resolve())
     if typed.get("label_from", config.label_from) != config.label_from:
         values |= dict.fromkeys(("label_regex", "table"))
     values |= typed
@@ -95,6 +92,8 @@ def _labelled_as(asked: OtherDataConfig, config: DataConfig) -> DataConfig:
         # A table's paths are as of the root, unless they are as of the run's folder of images.
         if "table" in typed and config.label_from != "table":
             values["images"] = "."
+        if (here := Path(values["table"] or "")).is_file() and not (root / here).is_file():
+            values["table"] = str(here.resolve())  # as seen from here, not from the root
     elif strange := {"table", "path_column", "label_column"} & set(typed):
         key = sorted(strange)[0]
         raise ConfigError(

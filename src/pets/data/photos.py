@@ -10,7 +10,7 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path, PurePath, PureWindowsPath
 
-from pets.cells import plain, safe
+from pets.cells import read_cell, write_cell
 from pets.data.contents import digests
 from pets.data.images import SUFFIXES
 from pets.data.splits import TEST, TRAIN, VALID
@@ -73,7 +73,7 @@ class Photos:
             writer.writerow(COLUMNS)
             for photo, content in zip(self.rows, self.contents(self.rows), strict=True):
                 cells = photo.path, photo.label, photo.split, content.hex()
-                writer.writerow(map(safe, cells))
+                writer.writerow(map(write_cell, cells))
 
     @classmethod
     def load(cls, file: Path, root: Path) -> Photos:
@@ -81,7 +81,7 @@ class Photos:
         try:
             with file.open(newline="", encoding="utf-8") as stream:
                 rows = tuple(
-                    Photo(**{name: plain(row.get(name) or "") for name in COLUMNS})
+                    Photo(**{name: read_cell(row.get(name) or "") for name in COLUMNS})
                     for row in csv.DictReader(stream)
                 )
         except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -102,20 +102,16 @@ class Photos:
 class Found:
     """The photos of a run's `table`, looked for below a folder by their contents.
 
-    `photos` are those that are there, under the names that they have there; of the others some are
-    `missing`, and some `changed`: a file has their name, but not their bytes.
+    `photos` are those that are there, under the names that they have there, `renamed` ones with
+    others than in the table; of the others some are `missing`, and some `changed`: a file has their
+    name, but not their bytes.
     """
 
     table: Photos
     photos: Photos
     missing: tuple[Photo, ...]
     changed: tuple[Photo, ...]
-
-    @property
-    def renamed(self) -> int:
-        """How many of them have another name than in the table."""
-        paths = {photo.path for photo in self.table.rows}
-        return sum(photo.path not in paths for photo in self.photos.rows)
+    renamed: int
 
     def lost(self, *splits: str) -> str:
         """What is not there of these splits, in words; empty where all is."""
@@ -160,7 +156,7 @@ def find_again(table: Photos, fingerprint: object) -> Found:
         else:
             (changed if photo.path in now else missing).append(photo)
     photos = Photos(root, tuple(found), tuple(table.classes))
-    return Found(table, photos, tuple(missing), tuple(changed))
+    return Found(table, photos, tuple(missing), tuple(changed), len(found) - len(same))
 
 
 def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:

@@ -18,12 +18,12 @@ from torchvision.utils import make_grid
 
 from pets import looking
 from pets.data.images import UnreadableImage
-from pets.interpret.calibration import Reliability
 from pets.interpret.confusion import Matrix, order_by_confusion
 from pets.interpret.interpretation import Interpretation
 from pets.interpret.layers import Stage
 from pets.interpret.study import Study
 from pets.pictures import TITLE, as_pixels, grid
+from pets.precompute.feed import on_activations
 from pets.report.figures import BLUE, GREY, ORANGE, RED, plain
 
 
@@ -70,26 +70,47 @@ def data_pictures(study: Study) -> dict[str, Figure]:
     """The run's data: `classes`, photos of each; `sizes` of those that were read; `augmented`, some
     training photos as the network sees them, unless these cannot be read."""
     config, photos = study.trained.config, study.data
-    found = {
-        "classes": looking.draw_classes(photos),
-        "sizes": looking.draw_sizes([*study.observed.sizes.values()]),
-    }
+    found = {"sizes": looking.draw_sizes([*study.observed.sizes.values()])}
+    if photos.rows:
+        found["classes"] = looking.draw_classes(photos)
+    chosen = looking.choose(photos, 4, config.seed)
     with contextlib.suppress(UnreadableImage):
-        chosen = looking.choose(photos, 4, config.seed)
-        found["augmented"] = looking.draw_augmented(photos, chosen, config)
+        if chosen:
+            views, _ = training_views(study)
+            found["augmented"] = looking.draw_augmented(photos, chosen, config, views)
     return found
 
 
-def reliability_diagram(before: Reliability, after: Reliability, temperature: float) -> Figure:
-    """Accuracy over confidence, as predicted and at the fitted temperature; the area of a dot is
-    its share of the photos."""
+def training_views(study: Study) -> tuple[int, str]:
+    """How many augmented views of a training photo a picture shows, and in words what the training
+    saw of it."""
+    config, model = study.trained.config, study.trained.model
+    stages, kept = config.plan.stages, config.precompute.views
+    frozen = [name for name, stage in stages.items() if on_activations(config, model, stage)]
+    if not looking.is_augmented(config.augment) or (len(frozen) == len(stages) and not kept):
+        return 0, "It was trained on photos as they are here, without augmentation."
+    views = min(kept, 5) if len(frozen) == len(stages) else 5
+    many = f"{views} augmented views" if views > 1 else "one augmented view"
+    words = f"On the left the photo, beside it {many}."
+    if frozen and kept:
+        words += f" Stage {' and '.join(frozen)} drew from {kept} such views of each photo."
+    elif frozen:
+        words += f" Stage {' and '.join(frozen)} saw the photos without augmentation."
+    return views, words
+
+
+def reliability_diagram(study: Study) -> Figure:
+    """Accuracy over confidence, as predicted and at the temperature, if one was fitted; the area
+    of a dot is its share of the photos."""
+    before, after = study.calibration
+    shown = [(before, BLUE, f"as predicted: ECE {100 * before.ece:.1f} %")]
+    if study.calibrated:
+        cooled = f"temperature {study.temperature:.2f}: ECE {100 * after.ece:.1f} %"
+        shown.append((after, ORANGE, cooled))
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as sure as right")
-    for found, colour, label in (
-        (before, BLUE, f"as predicted: ECE {100 * before.ece:.1f} %"),
-        (after, ORANGE, f"temperature {temperature:.2f}: ECE {100 * after.ece:.1f} %"),
-    ):
+    for found, colour, label in shown:
         sizes = 20 + 600 * found.photos / max(found.photos.sum(), 1)
         axes.scatter(
             found.confidence, found.accuracy, sizes, color=colour, alpha=0.45, linewidths=0

@@ -50,6 +50,7 @@ KINDS = {
     "elongated": "Most of so long a picture is cut off before the network sees it.",
     "small": "Smaller than the network's input: enlarged, and so blurred.",
     "huge": "More pixels than a training needs: slow to read.",
+    "metadata": "EXIF, profiles or texts that cannot be read; the pixels are good.",
     "CMYK": "For printing; colours are converted without their profile.",
     "alpha": "Transparent pixels become white.",
     "animation": "Only the first picture is used.",
