@@ -33,6 +33,7 @@ def other_photos(
         "photo_list": None,
         "relabel": None,
         "exclude": None,
+        "split_folders": {} if config.split_folders == {} else None,
     }
     changes["images"] = config.images if (root / config.images).is_dir() else "."
     if label_from not in (None, config.label_from):
@@ -42,6 +43,8 @@ def other_photos(
     values = config.model_dump(by_alias=True) | changes | {"split": "random", "split_column": None}
     if values["label_from"] != "table":
         values["table"] = None
+    if values["label_from"] != "folder":
+        values["class_folder"] = None
     try:
         labels = labelled(name_photos(typed_values(DataConfig, values), Remarks()))
     except DataError as error:
