@@ -87,6 +87,8 @@ class DataConfig(Strict):
             raise ValueError(
                 f"split_folders has no effect with split={self.split}; set data.split=folders"
             )
+        if self.split_folders == {} and self.split == "folders":
+            raise ValueError("split_folders={} says that there are none; expected some, or null")
         if self.class_folder is not None and self.label_from != "folder":
             raise ValueError(
                 f"class_folder has no effect with label_from={self.label_from}; "

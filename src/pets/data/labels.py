@@ -58,8 +58,13 @@ def label_from_folder(
                 folders = {
                     path: names for path, names in folders.items() if path not in set(inside)
                 }
+        strange = {path for path, names in folders.items() if names and names[0] not in splits}
         folders = {path: names[1:] for path, names in folders.items()}
-    _check_depth(folders, config, remarks)
+        _check_depth(
+            {p: names for p, names in folders.items() if p not in strange}, config, remarks
+        )
+    else:
+        _check_depth(folders, config, remarks)
     place = -1 if config.class_folder == "last" else 0
     return {path: names[place] if names else None for path, names in folders.items()}
 
@@ -95,7 +100,7 @@ def _check_depth(folders: dict[str, tuple[str, ...]], config: DataConfig, remark
         f"{place}: which folder of {deep[0]} is the class? data.class_folder=first "
         f"({some(first)}) or data.class_folder=last ({some(last)})"
     )
-    one, *others = first
+    one, *others = sorted(first, key=lambda name: TRAIN not in name.casefold())
     if not others:
         line += f"; or data.images={(PurePosixPath(config.images) / one).as_posix()}"
     elif any(inside[one] & inside[other] for other in others):

@@ -126,15 +126,14 @@ def read_list(file: Path, names: PhotoNames) -> Listed:
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from error
     lines = [line for line in lines if line and not (line[0] == "#" and not names.find(line))]
-    best: Listed | None = None
+    if not lines:
+        raise DataError(f"{file}: names no photo; expected a photo a line")
+    read = []
     for way in _ways(lines):
-        listed = _listed(map(way, lines), names)
-        if best is None or len(set(listed.photos.values())) > len(set(best.photos.values())):
-            best = listed
-        if not best.missing and not best.doubtful:
-            break
-    assert best is not None
-    return best
+        read.append(_listed(map(way, lines), names))
+        if not (read[-1].missing or read[-1].doubtful):
+            return read[-1]
+    return max(read, key=lambda found: (len(set(found.photos.values())), len(found.doubtful)))
 
 
 def _ways(lines: list[str]) -> Iterable[Callable[[str], str]]:

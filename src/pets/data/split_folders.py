@@ -91,36 +91,42 @@ def outside_splits(
         if splits.get(folder, UNUSED) == UNUSED:
             by_folder[folder].append(path)
     place = Path(config.root) / config.images
-    train = some([f"{folder}/" for folder, split in splits.items() if split == TRAIN]) or TRAIN
     found: set[str] = set()
     for folder, paths in sorted(by_folder.items()):
-        alike = folder not in splits and any(labels[path] in known for path in paths)
+        alike = any(labels[path] in known for path in paths)
         if alike and config.split == "random":
             continue
         found |= set(paths)
-        if alike or not folder:
-            remarks.error("no split", paths, partial(_no_split, config, place, folder, train))
+        if splits.get(folder) == UNUSED:
+            remarks.note("no split", paths, partial(_unused, place / folder))
+        elif alike or not folder or not known:
+            remarks.error("no split", paths, partial(_no_split, config, folder, splits))
         else:
-            remarks.warning("no split", paths, partial(_not_used, place, folder, train))
+            remarks.warning("no split", paths, partial(_not_used, place / folder))
     remarks.left_out |= found
     return found
 
 
-def _no_split(config: DataConfig, place: Path, folder: str, train: str, paths: list[str]) -> str:
+def _no_split(config: DataConfig, folder: str, splits: dict[str, str], paths: list[str]) -> str:
     line = (
         f"data.split={config.split}: {len(paths):,} photos lie in no train, valid or test folder "
-        f"of {place}: {some(paths)}; "
+        f"of {Path(config.root) / config.images}: {some(paths)}; "
     )
-    if not folder:
+    if not folder or TRAIN not in splits.values():
         return f"{line}move them or use data.split=random"
+    free = next((split for split in (VALID, TEST) if split not in splits.values()), UNUSED)
     return (
-        f"{line}{folder}/ has classes of {train}, what is it for? "
-        f'"data.split_folders={{valid: {folder}}}", or train, test, unused'
+        f"{line}{folder}/ has the classes of the training photos, what is it for? "
+        f'"data.split_folders={{{free}: {folder}}}", or train, valid, test, unused in its place'
     )
 
 
-def _not_used(place: Path, folder: str, train: str, paths: list[str]) -> str:
+def _not_used(place: Path, paths: list[str]) -> str:
     return (
-        f"left out {len(paths):,} photos of {place / folder}, which is no split and has none of "
-        f'the classes of {train}: {some(paths)}; "data.split_folders={{test: {folder}}}" uses it'
+        f"left out {len(paths):,} photos of {place}, no split by its name and without a class of "
+        f'the training photos: {some(paths)}; "data.split_folders={{test: {place.name}}}" uses it'
     )
+
+
+def _unused(place: Path, paths: list[str]) -> str:
+    return f"left out {len(paths):,} photos of {place}: data.split_folders says unused"

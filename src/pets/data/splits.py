@@ -14,6 +14,7 @@ from pets.data.names import PhotoNames, doubts, read_list
 from pets.data.remarks import Remarks
 from pets.data.split_folders import (
     SPLIT_NAMES,
+    UNUSED,
     check_split_folders,
     folders_of,
     outside_splits,
@@ -48,7 +49,10 @@ def split_photos(
             labels = {path: label for path, label in labels.items() if path not in out}
     if kind == "auto":
         kind = "folders" if {VALID, TEST} & set(folders.values()) else "random"
-        pairs = ", ".join(f"{split}: {folder}/" for folder, split in folders.items())
+        order = sorted(
+            folders.items(), key=lambda item: [TRAIN, VALID, TEST, UNUSED].index(item[1])
+        )
+        pairs = ", ".join(f"{split}: {folder}/" for folder, split in order)
         log.info("data.split=auto: %s%s", kind, f" ({pairs})" if kind == "folders" else "")
     if kind == "random":
         return _random(labels, config, remarks)

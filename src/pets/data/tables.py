@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,13 +34,20 @@ def read_csv(name: str, file: Path, *columns: str) -> pd.DataFrame:
             head = stream.readline().rstrip("\n")
         separator = next((s for s in _SEPARATORS if _has(head, s, columns)), ",")
         # A breed may be called NA or None; only an empty cell is empty.
-        frame = pd.read_csv(
-            file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-            index_col=False, skipinitialspace=not _has(head, separator, columns, exactly=True),
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of rows with more cells than the first line has
+            frame = pd.read_csv(
+                file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig",
+                index_col=False, skipinitialspace=not _has(head, separator, columns, exactly=True),
+            )  # fmt: skip
     except UnicodeDecodeError as error:
         raise DataError(
             f"{name}: cannot be read as CSV (is not UTF-8 text); save it as CSV in UTF-8"
+        ) from error
+    except pd.errors.ParserWarning as error:
+        raise DataError(
+            f"{name}: its rows have more cells than its first line; expected a name a column, and "
+            'cells with commas in "quotes"'
         ) from error
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -82,8 +90,10 @@ def read_table(root: Path, config: DataConfig, remarks: Remarks) -> pd.DataFrame
         if column not in frame.columns:
             raise DataError(
                 f"data.{key}_column={column}: {file.name} has no such column; "
-                f"it has {', '.join(map(str, frame.columns))}"
+                f"it has {', '.join(map(str, frame.columns))} (the first line names the columns)"
             )
+    if frame.empty:
+        raise DataError(f"data.table={file}: has no rows; expected one a photo")
     table = frame[list(wanted.values())].set_axis(list(wanted), axis=1)
     table = table.apply(lambda column: column.astype(object).map(_as_text))
     # As people count: the header is no row.
@@ -190,7 +200,7 @@ def _on_disk(root: Path, images: str, name: str) -> Iterator[str]:
     for folder in (images, "."):
         for spelled in dict.fromkeys((name, name.strip())):
             path = _below(root, folder, spelled)
-            if not outside(path) and (root / path).is_file():
+            if not outside(path) and os.path.isfile(f"{root}/{path}"):  # noqa: PTH113
                 yield path
 
 
