@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from pets.config import TrainConfig
 from pets.environment import environment, origin
 from pets.errors import ConfigError, RunError
+from pets.plain import to_json, to_yaml
 from pets.ranks import ranks
 from pets.validation import typed_values
 
@@ -53,8 +54,8 @@ class RunDir:
             raise RunError(f"{path}: holds a run already; go on with it by resume={path}")
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
-        (path / "config.yaml").write_text(_yaml(config), encoding="utf-8")
-        (path / "overrides.yaml").write_text(_yaml(list(overrides)), encoding="utf-8")
+        (path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+        (path / "overrides.yaml").write_text(to_yaml(list(overrides)), encoding="utf-8")
         run.write_json("environment.json", origin())
         run.update_status(state="waiting", **status)
         return run
@@ -151,7 +152,7 @@ class RunDir:
             section = section[name]
         section[last] = value
         part = self.path / ".config.yaml.part"
-        part.write_text(_yaml(values), encoding="utf-8")
+        part.write_text(to_yaml(values), encoding="utf-8")
         part.replace(self.path / "config.yaml")
 
     @property
@@ -226,7 +227,7 @@ class RunDir:
             return
         file = self.path / name
         part = file.with_name(f".{file.name}.part")
-        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        part.write_text(to_json(values, indent=2) + "\n", encoding="utf-8")
         part.replace(file)
 
 
@@ -238,7 +239,3 @@ def from_here(folder: str) -> Path:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _yaml(values: Any) -> str:
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

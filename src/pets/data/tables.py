@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pets.cells import plain
 from pets.config import DataConfig
 from pets.data.names import PhotoNames, doubts, normal, outside, twice
 from pets.data.remarks import Remarks
@@ -35,7 +36,9 @@ def read_csv(name: str, file: Path, *columns: str) -> pd.DataFrame:
         separator = next((s for s in _SEPARATORS if _has(head, s, columns)), ",")
         # A breed may be called NA or None; only an empty cell is empty.
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of rows with more cells than the first line has
+            warnings.simplefilter(
+                "error", pd.errors.ParserWarning
+            )  # of rows with more cells than the first line has
             frame = pd.read_csv(
                 file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig",
                 index_col=False, skipinitialspace=not _has(head, separator, columns, exactly=True),
@@ -54,7 +57,8 @@ def read_csv(name: str, file: Path, *columns: str) -> pd.DataFrame:
         raise DataError(f"{name}: cannot be read as CSV ({reason})") from error
     if separator != ",":
         log.info("%s: read with %s between the cells", name, _SEPARATORS[separator])
-    return frame.fillna("")  # of rows that end early
+    frame = frame.fillna("")  # of rows that end early
+    return frame.map(plain).rename(columns=plain)
 
 
 def _has(head: str, separator: str, columns: tuple[str, ...], exactly: bool = False) -> bool:

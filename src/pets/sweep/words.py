@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pets.errors import RunError
+from pets.plain import to_yaml
 
 FILE = "sweep.yaml"
 
 
 def keep_words(folder: Path, overrides: Sequence[str]) -> None:
     """Write down what makes the runs of a new sweep: not where they run."""
-    import yaml
 
     kept = [word for word in overrides if not _of_the_moment(word)]
-    text = yaml.safe_dump({"words": kept}, allow_unicode=True, width=1000)
+    text = to_yaml({"words": kept}, width=1000)
     (folder / FILE).write_text(text, encoding="utf-8")
 
 
