@@ -140,6 +140,7 @@ class OtherDataConfig(RunDataConfig):
         description="filename, folder or table, or null for the run's own"
     )
     label_regex: str | None
+    class_folder: Literal["first", "last"] | None
     table: str | None
     path_column: str | None
     label_column: str | None
@@ -147,7 +148,9 @@ class OtherDataConfig(RunDataConfig):
     @property
     def labelling(self) -> dict[str, str]:
         """What was typed of how other photos are labelled."""
-        keys = ("label_from", "label_regex", "table", "path_column", "label_column")
+        keys = (
+            "label_from", "label_regex", "class_folder", "table", "path_column", "label_column",
+        )  # fmt: skip
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 

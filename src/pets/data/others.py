@@ -76,6 +76,7 @@ def _labelled_as(asked: OtherDataConfig, config: DataConfig) -> DataConfig:
         "images": config.images if (root / config.images).is_dir() else ".",
         "split": "random",
         "on_unlabelled": "skip",
+        "split_folders": {} if config.split_folders == {} else None,
         **dict.fromkeys(("photo_list", "relabel", "exclude", "split_column")),
     }
     typed = dict(asked.labelling)
@@ -84,7 +85,7 @@ def _labelled_as(asked: OtherDataConfig, config: DataConfig) -> DataConfig:
     if "table" in typed:
         typed.setdefault("label_from", "table")
     if typed.get("label_from", config.label_from) != config.label_from:
-        values |= dict.fromkeys(("label_regex", "table"))
+        values |= dict.fromkeys(("label_regex", "table", "class_folder"))
     values |= typed
     if values["label_from"] == "table":
         values["path_column"] = values["path_column"] or "path"
