@@ -234,7 +234,10 @@ def test_a_png_with_good_pixels_is_read_whatever_else_it_says(
         ([(0xE1, b"Exif\0\0hello, no tiff here")], True),
         ([(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01")], True),
         ([(0xE1, b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\2\0\2\0\0\0" + b"6\0\0\0" + bytes(4))], True),
-        ([(0xE1, b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0" + b"\x4d\0\0\0" + bytes(4))], True),
+        (
+            [(0xE1, b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0" + b"\x4d\0\0\0" + bytes(4))],
+            True,
+        ),
         ([(0xE2, b"ICC_PROFILE\0\1\2cut short")], False),
         ([(0xE2, b"ICC_PROFILE\0")], True),
         ([(0xE2, b"MPF\0garbage")], False),
