@@ -73,7 +73,7 @@ class RunDir:
     @classmethod
     def open(cls, path: str | Path) -> RunDir:
         """A run that exists. Raises RunError where there is none."""
-        path = Path(path)
+        path = Path(path).expanduser()
         missing = [name for name in ("config.yaml", "status.json") if not (path / name).is_file()]
         if missing:
             what = f"has no {missing[0]}" if path.is_dir() else "no such folder"

@@ -43,7 +43,7 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
     Raises RunError where the sweep's words cannot be read.
     """
     resumed = [word.partition("=")[2] for word in words if word.startswith("sweep.resume=")]
-    kept = kept_words(Path(resumed[-1].strip("'\""))) if resumed else []
+    kept = kept_words(Path(resumed[-1].strip("'\"")).expanduser()) if resumed else []
     overrides = [word for word in words if re.match(r"~|[^-][^=]*=", word)]
     changes = [word for word in overrides if not _of_the_moment(word)]
     searched = "hydra/sweeper=optuna" in kept
