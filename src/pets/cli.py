@@ -217,16 +217,15 @@ def _refuse_empty(overrides: list[str]) -> None:
 
 
 def _leave_nothing(folder: Path, job: str) -> None:
-    """Remove what Hydra made for a run that never began: an empty log, and its directory if that
-    is all there was in it."""
+    """Remove what Hydra made for a run that never began: its directory with the log, if that is all
+    there is in it."""
     if not ranks().writer:
         return
     log = folder / f"{job}.log"
     with contextlib.suppress(OSError):  # the mistake itself is what has to be said
-        if log.exists() and log.stat().st_size == 0:
+        if [file.name for file in folder.iterdir()] == [log.name]:
             log.unlink()
-            if not any(folder.iterdir()):
-                folder.rmdir()
+            folder.rmdir()
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:

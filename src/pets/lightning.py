@@ -33,7 +33,9 @@ HONOURED = (
     "benchmark", "detect_anomaly", "inference_mode",
 )  # fmt: skip
 _EPOCHS = "plan.stages.<stage>.epochs says how long a stage is"
-_ALL_PHOTOS = "every photo of a split is used; a smaller data set: data.exclude, or another data.root"
+_ALL_PHOTOS = (
+    "every photo of a split is used; a smaller data set: data.exclude, or another data.root"
+)
 _VALIDATED = "every epoch ends with one validation, by which best.ckpt is chosen"
 _SHORT = "a short run: plan=frozen4 plan.stages.head.epochs=1"
 # Those that would break what a run promises, or do nothing, and what to do instead.
@@ -157,7 +159,14 @@ def build_loggers(
         given: dict[str, Any] = {"save_dir": str(folder)}
         if steps_done is not None and get_object(node.target) is TensorBoardLogger:
             given["purge_step"] = steps_done
-        loggers.append(build(f"logger.{name}", node, **given))
+        try:
+            loggers.append(build(f"logger.{name}", node, **given))
+        except ImportError as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"logger.{name}: {node.target} needs a package that is not installed ({reason}); "
+                "install it, or logger=tensorboard"
+            ) from error
     return loggers
 
 

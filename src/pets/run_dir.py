@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Mapping, Sequence
@@ -185,6 +186,16 @@ class RunDir:
     def finish(self, results: Mapping[str, Any]) -> None:
         """The run reached its end."""
         self.update_status(state="finished", ended=_now(), results=results, error=None)
+
+    def discard(self) -> None:
+        """Remove the files of a run that has read no photos; others' stay."""
+        if not self.writes or (self.path / "photos.csv").exists():
+            return
+        self._lock.release(force=True)
+        with contextlib.suppress(OSError):
+            (self.path / "checkpoints").rmdir()
+        for name in ("config.yaml", "overrides.yaml", "environment.json", "status.json", ".lock"):
+            (self.path / name).unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:

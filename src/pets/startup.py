@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO
 
 from pets.errors import ConfigError
 
@@ -36,10 +36,10 @@ class _Screen(io.FileIO):
 
     lost: OSError | None = None
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: Any, /) -> int:
         try:
             if self.lost is None:
-                return cast(int, super().write(data))
+                return super().write(data)
         except OSError as error:
             self.lost = error
         return memoryview(data).nbytes
@@ -96,7 +96,7 @@ def names_in_utf8() -> None:
     if sys.getfilesystemencoding().lower() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
         return
     os.environ["PYTHONUTF8"] = "1"
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def folders() -> None:
@@ -116,13 +116,13 @@ def _temporary() -> None:
         raise ConfigError(
             "no folder for temporary files can be written; expected one as TMPDIR=<folder>"
         ) from error
-    if asked and not os.path.samefile(folder, asked if Path(asked).is_dir() else os.devnull):
+    if asked and not (Path(asked).is_dir() and Path(folder).samefile(asked)):
         _say(f"TMPDIR={asked}: cannot be written; temporary files go to {folder}")
         os.environ["TMPDIR"] = folder
     if len(os.fsencode(folder)) <= _LONGEST:
         return
     # Sockets have short names: the folder gets one. Its files stay where they were asked for.
-    for place in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108
+    for place in ("/tmp", "/var/tmp", "/dev/shm"):
         short = f"{place}/pets-{secrets.token_hex(4)}"
         try:
             Path(short).symlink_to(Path(folder).resolve())
