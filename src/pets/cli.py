@@ -7,6 +7,7 @@ import difflib
 import functools
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -108,6 +109,7 @@ def _main() -> None:
         folders()
     except ConfigError as error:
         _stop(str(error))
+    threading.excepthook = _of_thread
     run_command(name, words)
 
 
@@ -156,6 +158,15 @@ def run_command(name: str, arguments: list[str]) -> None:
         _stop(str(error), code=2)
 
 
+def _of_thread(failed: threading.ExceptHookArgs) -> None:
+    """What ended a thread of a library, such as TensorBoard's writer; the work goes on."""
+    line = system_error(failed.exc_value) if failed.exc_value else None
+    if line is None:
+        threading.__excepthook__(failed)
+    else:
+        print(line, file=sys.stderr)
+
+
 def _of_this_rank(arguments: list[str]) -> list[str]:
     """The words for Hydra. Of several ranks rank 0 has the run directory and the log; another one
     would make its own."""
@@ -167,7 +178,7 @@ def _of_this_rank(arguments: list[str]) -> list[str]:
 
 
 def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Report a PetsError of a single job here: Hydra would print a second line about it.
+    """Report what ends a single job here: Hydra would print a second line about it.
 
     In a sweep it is left to Hydra, which goes on with the other jobs.
     """
@@ -179,10 +190,12 @@ def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictCo
 
         try:
             return tidy(task)(cfg)
-        except PetsError as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+        except Exception as error:
+            line = str(error) if isinstance(error, PetsError) else system_error(error)
+            shown_whole = os.environ.get("HYDRA_FULL_ERROR") == "full"
+            if line is None or shown_whole or HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            _stop(str(error))
+            _stop(line)
 
     return job
 

@@ -27,7 +27,7 @@ _CACHES = {
     "TORCH_HOME": "~/.cache/torch",
     "HF_HOME": "~/.cache/huggingface",
     "MPLCONFIGDIR": "~/.config/matplotlib",
-    "TRITON_HOME": "~",
+    "TRITON_CACHE_DIR": "~/.triton/cache",
 }
 
 
@@ -153,7 +153,7 @@ def _caches() -> None:
             # torch asks for the name of a user who has none.
             os.environ.setdefault("LOGNAME", os.environ.get("USER") or f"user{os.getuid()}")
     moved = {
-        name: Path(default).name.lstrip(".") or "home"
+        name: name.partition("_")[0].lower()
         for name, default in _CACHES.items()
         if name not in os.environ and not _usable(os.path.expanduser(default))  # noqa: PTH111
     }
@@ -168,8 +168,8 @@ def _caches() -> None:
         os.environ[name] = str(mine / folder)
     home = os.environ.get("HOME") or "none"
     _say(
-        f"the home folder ({home}) cannot be written; caches go to {mine}; others: "
-        f"{', '.join(f'{name}=...' for name in moved)}"
+        f"the home folder ({home}) cannot be written; caches go to {mine}; "
+        f"{', '.join(f'{name}=...' for name in moved)} choose other folders"
     )
 
 

@@ -34,7 +34,10 @@ _FIXES = {
 # What libraries make of such errors: a pattern of their words, and the line.
 _WORDS = (
     (r"bus error|shared memory|/torch_\d+|torch_shm|shm_open", _SHARED),
-    (r"no space left|disk is full|PytorchStreamWriter failed|write failed", f"disk full; {_ROOM}"),
+    (r"DataLoader worker .*(exited unexpectedly|killed by signal)",
+     "a loader's process was ended from outside, for want of memory? Fewer data.num_workers"),
+    (r"no space left|disk is full|unexpected pos \d+ vs|requested and \d+ written",
+     f"disk full; {_ROOM}"),
     (r"too many open files", f"too many open files; {_FIXES[errno.EMFILE]}"),
     (r"unable to open database file|readonly database|disk I/O error", _OTHER_FOLDER),
     (r"CUDA out of memory|can't allocate memory|Cannot allocate memory",
@@ -50,6 +53,8 @@ def system_error(error: BaseException) -> str | None:
         if error.errno is None:  # of a loader's process comes the text alone, others have no number
             return _by_words(error) or said
         return _numbered(error)
+    if isinstance(error, UnicodeEncodeError):
+        return _not_text(error)
     if isinstance(error, MemoryError):
         return f"not enough memory; {_FIXES[errno.ENOMEM]}"
     if isinstance(error, sqlite3.Error | RuntimeError) or type(error).__name__ == "SafetensorError":
@@ -63,12 +68,21 @@ def _numbered(error: OSError) -> str:
     where = f"{os.fsdecode(file)}: " if isinstance(file, str | bytes | os.PathLike) else ""
     if not where and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = "".join(f"{place}: " for place in _full()[:1])
-    # Arrow says more than the number does.
-    reason = re.sub(r"\[Errno \d+\] ", "", reason).partition(". Detail:")[0]
+    if ". Detail:" in reason:  # Arrow's own words
+        reason = os.strerror(error.errno or 0)
+    reason = re.sub(r"\[Errno \d+\] ", "", reason)
     if where.startswith("/dev/shm"):
         return f"{where}{reason}; {_SHARED}"
     fix = _FIXES.get(error.errno or 0)
     return f"{where}{reason}{f'; {fix}' if fix else ''}"
+
+
+def _not_text(error: UnicodeEncodeError) -> str:
+    """A file's name that is no text reaches a file of text."""
+    before = re.split(r"[\0\n,\"]", error.object[: error.start])[-1]
+    after = re.split(r"[\0\n,\"]", error.object[error.start :])[0]
+    name = (before + after).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return f"{name}: the name is not UTF-8; rename the file or folder, e.g. with convmv"
 
 
 def _by_words(error: BaseException) -> str | None:

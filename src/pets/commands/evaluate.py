@@ -42,11 +42,12 @@ def run(cfg: DictConfig) -> None:
     data.feed(trained.model.size)
     module = TransferModule(trained.model, trained.config.optimizer, [])
     found = measure(module, data, split, trainer(config.trainer))
+    log.info("split %s, checkpoint %s", split, config.ckpt)
+    _show(found)
+    # After the numbers are shown: where they cannot be written they are not lost.
     file = f"eval/{split}_{config.ckpt}.json"
     (run_dir.path / "eval").mkdir(exist_ok=True)
     run_dir.write_json(file, {"split": split, "ckpt": config.ckpt, **found})
-    log.info("split %s, checkpoint %s", split, config.ckpt)
-    _show(found)
     log.info("written to %s", run_dir.path / file)
 
 

@@ -44,7 +44,9 @@ def _predict(config: PredictConfig) -> None:
     # Before torch is imported: what is wrong here is said at once.
     out = Out.of(config.out) if config.out else None
     source = find_source(config.source)
-    out = out or Out.of(str(run_dir.path / "predictions" / f"{source.name}.csv"))
+    # Of a long name as much as leaves room for what is made of it.
+    name = source.name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
+    out = out or Out.of(str(run_dir.path / "predictions" / f"{name}.csv"))
 
     from pets.devices import usable_device
     from pets.distributed import begin_rank

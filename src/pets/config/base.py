@@ -11,7 +11,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 def expanded(path: str) -> str:
     """A path as it is meant: `~/x` is below the home folder. Raises ValueError without one."""
     found = os.path.expanduser(path)  # noqa: PTH111 - which is not for `~` in a name such as `~a.jpg`
-    if path == "~" or found.startswith("~/"):
+    if found == "~" or found.startswith("~/"):
         raise ValueError(f"{path}: there is no home folder that ~ could be; expected a whole path")
     return found
 

@@ -21,7 +21,7 @@ class LearnerConfig(Strict):
     optimizer: Target
     lr_finder: FinderConfig
     precompute: PrecomputeConfig
-    cache_dir: PathText = Field(min_length=1, description="a folder")
+    cache_dir: str = Field(min_length=1, description="a folder")
     label_smoothing: float = Field(ge=0, lt=1)
     trainer: dict[str, Any]
     logger: dict[str, Target]
@@ -79,7 +79,7 @@ class CacheConfig(Strict):
     """What to do with the cache."""
 
     action: Literal["list", "clear"]
-    cache_dir: PathText = Field(min_length=1, description="a folder")
+    cache_dir: str = Field(min_length=1, description="a folder")
 
 
 class SummarizeConfig(Strict):
@@ -113,7 +113,7 @@ class VerifyConfig(Strict):
     )
     shown: int = Field(ge=1)
     fail_on: Literal["error", "warning", "never"]
-    cache_dir: PathText = Field(min_length=1, description="a folder")
+    cache_dir: str = Field(min_length=1, description="a folder")
 
     @property
     def smallest(self) -> int:

@@ -31,7 +31,7 @@ class DataConfig(Strict):
     table: PathText | None
     path_column: str | None
     label_column: str | None
-    relabel: str | None
+    relabel: PathText | None
     exclude: PathText | None = None  # configs of older runs do not have it
     split: Literal["auto", "random", "official", "folders", "column"]
     split_column: str | None
