@@ -7,6 +7,8 @@ import litserve
 import torch
 from fastapi import Request
 
+from pets.data.images import decode_rgb
+from pets.data.transforms import CentreCrop, to_tensor
 from pets.evaluation import load_run
 from pets.memory import keep_freed_memory
 from pets.run_dir import RunDir
@@ -23,9 +25,11 @@ class Named(litserve.LitAPI):
         trained = load_run(RunDir.open_finished(self.run))
         self.eye = Eye(trained.model, trained.temperature or 1.0, torch.device(device))
         self.classes = trained.model.classes
+        self.crop = CentreCrop(trained.model.size, trained.model.preprocess)
 
     def decode_request(self, request: Request) -> Photo:
-        return self.eye.read(request["file"].file.read(), "photo", False, 50_000_000)
+        pixels = to_tensor(decode_rgb(request["file"].file.read(), "photo"))
+        return Photo(self.crop(pixels), False)
 
     def batch(self, inputs: list[Photo]) -> list[Photo]:
         return inputs

@@ -15,6 +15,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from pets.atomic import write_atomically
 from pets.errors import RunError
+from pets.plain import plain
 
 FORMAT = 1
 
@@ -52,7 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             storage_options.content = _copied(checkpoint)
             return
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        torch.save(plain(checkpoint, keep=torch.Tensor), buffer)
         try:
             write_atomically(Path(path), buffer.getbuffer())
         except OSError as error:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pets.command_line import completion_words, in_full
 from pets.errors import ConfigError, PetsError
+from pets.installing import checkout
 from pets.ranks import check_alone, ranks
 from pets.startup import folders, names_in_utf8, screen
 from pets.stopping import Stopped, stoppable
@@ -66,9 +67,7 @@ first steps
 
 def conf_dir() -> Path:
     """Where the configs are: inside the installed package, or at the top of the checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
+    return (checkout() or Path(__file__).resolve().parent) / "conf"
 
 
 def main() -> None:

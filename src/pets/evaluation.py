@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Trainer
 
 from pets.checkpoints import read_checkpoint
-from pets.config import TrainConfig
+from pets.config import OtherDataConfig, TrainConfig
 from pets.data.module import PetsDataModule
-from pets.data.photos import SPLITS, Photos
-from pets.data.splits import TEST, VALID
-from pets.errors import RunError
+from pets.data.others import other_photos, place_of
+from pets.data.photos import OTHER, SPLITS, Found, Photos, find_again
+from pets.data.splits import TEST, TRAIN, VALID
+from pets.errors import ConfigError, DataError, RunError, some
 from pets.models.classifier import Classifier, classifier_from
 from pets.plan.transfer import TransferModule
 from pets.run_dir import RunDir
@@ -30,30 +32,121 @@ def measure(
     return module.measured
 
 
-def photos_of_run(run: RunDir, root: str, missing: Literal["refuse", "say"] = "refuse") -> Photos:
-    """The run's own photos, where they lie now; said when they are not what they were.
-
-    Raises DataError where one is gone, or with `missing="say"` where all are.
-    """
-    folder = run.root(root)
-    photos = Photos.load(run.path / "photos.csv", folder, missing)
-    if missing == "say" and photos.missing:
-        log.warning(
-            "%s: %s of the run's %s photos are not there",
-            folder, f"{len(photos.missing):,}", f"{len(photos.rows):,}",
+def find_photos(run: RunDir, root: str) -> Found:
+    """The run's own photos as they are below `root` now. Raises DataError, RunError."""
+    table = Photos.load(run.path / "photos.csv", run.root(root))
+    found = find_again(table, run.read_json("data.json").get("fingerprint"))
+    if found.renamed:
+        log.info(
+            "%s: %s of the run's photos have other names here; they keep the run's labels",
+            table.root, f"{found.renamed:,}",
         )  # fmt: skip
-    elif photos.fingerprint != run.read_json("data.json").get("fingerprint"):
-        log.warning("%s: the photos are not the same as those the run was trained on", folder)
-    return photos
+    return found
 
 
-def split_of(photos: Photos, split: str) -> str:
-    """The split that `auto` means (test, or valid where there are no test photos), or the given
-    one. Raises RunError where the run has no photos in it."""
+def photos_of_run(run: RunDir, root: str, *needed: str) -> Photos:
+    """The run's own photos, where they lie now, all of those in the splits `needed`; what others
+    are not there as they were is said, and left out.
+
+    Raises DataError where one that is needed is missing or has changed, or none is there.
+    """
+    return _all_of(find_photos(run, root), *needed)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The photos to measure: a `split` of the run's `own`, or `others` in the split `other`."""
+
+    split: str
+    own: Photos
+    others: Photos | None = None
+
+    @property
+    def place(self) -> str:
+        """What the results are called."""
+        return self.split if self.others is None else place_of(self.others)
+
+    @property
+    def seen_in_training(self) -> int:
+        """How many of the others are training photos of the run, to the byte."""
+        if self.others is None:
+            return 0
+        seen = {photo.content for photo in self.own.of(TRAIN)}
+        return sum(c.hex() in seen for c in self.others.contents(self.others.rows))
+
+
+def photos_asked(trained: Trained, data: OtherDataConfig, split: str) -> Asked:
+    """The run's own photos, or others where `data.root` is a folder that holds none of them, or
+    where it is typed how they are labelled.
+
+    Raises ConfigError, DataError, RunError.
+    """
+    run, typed = trained.run, [f"data.{key}={value}" for key, value in data.labelling.items()]
+    if data.root is None and typed:
+        raise ConfigError(
+            f"{typed[0]}: has no effect on the run's own photos; it is for other ones, given by "
+            "data.root=<their folder>"
+        )
+    if data.root is not None and not Path(data.root).is_dir():
+        raise DataError(f"data.root={data.root}: no such folder")
+    found = None if typed else find_photos(run, data.root or trained.config.data.root)
+    if found is None or (data.root is not None and not found.photos.rows):
+        if split != "auto":
+            why = f"with {typed[0]} its photos count as others" if typed else "so it has no splits"
+            what = "" if typed else "holds none of the run's photos, "
+            raise ConfigError(
+                f"split={split}: {data.root} {what}{why}; leave split away to look at all of them"
+            )
+        others = other_photos(data, trained.config.data, trained.model.classes)
+        _say_others(others, found)
+        return Asked(OTHER, find_photos(run, trained.config.data.root).photos, others)
+    split = split_of(run, split)
+    own = _all_of(found, split)
+    if own.classes != trained.model.classes:
+        raise RunError(
+            f"{run.path / 'photos.csv'}: its classes ({some(own.classes)}) are not the model's "
+            f"({some(trained.model.classes)}); it is damaged, or of another run"
+        )
+    return Asked(split, own)
+
+
+def _say_others(others: Photos, found: Found | None) -> None:
+    count = f"{len(others.rows):,}"
+    if found is None:
+        log.info("%s: %s photos, taken as others than the run's", others.root, count)
+    elif found.changed:
+        log.warning(
+            "%s: none of the run's photos, though %s files have their names: their contents are "
+            "not the same. All %s are taken as other photos; if they are the run's, saved again, "
+            "those that it was trained on flatter the accuracy",
+            others.root, f"{len(found.changed):,}", count,
+        )  # fmt: skip
+    else:
+        log.info("%s: none of the run's photos, but %s others", others.root, count)
+
+
+def _all_of(found: Found, *needed: str) -> Photos:
+    lost = found.lost(*(needed or SPLITS))
+    if lost and (needed or not found.photos.rows):
+        root = found.table.root
+        raise DataError(
+            f"{root}: {lost}; put them back, or say where they lie now with data.root=... What is "
+            f"there now counts as other photos: data.root={root} data.label_from=folder (filename, "
+            "table), with pets eval and pets interpret"
+        )
+    if lost := found.lost(*SPLITS):
+        log.warning("%s: %s; they are left out", found.table.root, lost)
+    return found.photos
+
+
+def split_of(run: RunDir, split: str) -> str:
+    """The split that `auto` means (test, or valid where the run had no test photos), or the given
+    one. Raises RunError where the run had no photos in it."""
+    counts = {name: run.read_json("data.json").get(name) or 0 for name in SPLITS}
     if split == "auto":
-        split = TEST if photos.of(TEST) else VALID
-    if not photos.of(split):
-        has = ", ".join(f"{len(photos.of(s)):,} {s}" for s in SPLITS)
+        split = TEST if counts[TEST] else VALID
+    if not counts[split]:
+        has = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         raise RunError(f"split={split}: the run has no such photos; it has {has}")
     return split
 

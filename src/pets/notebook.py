@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pets import looking
+from pets.cells import plain
 from pets.command_line import given
 from pets.config import LookConfig
 from pets.data.photos import Photos
@@ -65,7 +66,7 @@ class Data:
     @property
     def table(self) -> pd.DataFrame:
         """A row a photo: path, label, split."""
-        return pd.DataFrame(self.photos.rows)
+        return pd.DataFrame(self.photos.rows)[["path", "label", "split"]]
 
     def show_batch(self, photos: int = 12) -> Figure:
         """Training photos as the network gets them, with their labels."""
@@ -112,7 +113,7 @@ class Learner:
         """`pets predict run=<run> source=...`: a row a photo, with every class's probability."""
         out = self.path / "predictions" / "notebook.csv"
         self._use("predict", words, given("source", source), given("out", out))
-        return pd.read_csv(out)
+        return pd.read_csv(out).map(plain).rename(columns=plain)
 
     def _use(self, command: str, words: str, *more: str) -> JobReturn:
         return run_command(command, [given("run", self.path), *more, *shlex.split(words)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 from pets.config import TrainConfig
 from pets.environment import environment, origin
 from pets.errors import ConfigError, RunError
+from pets.plain import to_json, to_yaml
 from pets.ranks import ranks
 from pets.validation import typed_values
 
@@ -54,8 +56,8 @@ class RunDir:
             raise RunError(f"{path}: holds a run already; go on with it by resume={path}")
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
-        (path / "config.yaml").write_text(_yaml(config), encoding="utf-8")
-        (path / "overrides.yaml").write_text(_yaml(list(overrides)), encoding="utf-8")
+        (path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+        (path / "overrides.yaml").write_text(to_yaml(list(overrides)), encoding="utf-8")
         run.write_json("environment.json", origin())
         run.update_status(state="waiting", **status)
         return run
@@ -74,7 +76,7 @@ class RunDir:
     @classmethod
     def open(cls, path: str | Path) -> RunDir:
         """A run that exists. Raises RunError where there is none."""
-        path = Path(path).expanduser()
+        path = Path(os.path.expanduser(path))  # noqa: PTH111 - raises nothing without a home
         missing = [name for name in ("config.yaml", "status.json") if not (path / name).is_file()]
         if missing:
             what = f"has no {missing[0]}" if path.is_dir() else "no such folder"
@@ -152,7 +154,7 @@ class RunDir:
             section = section[name]
         section[last] = value
         part = self.path / ".config.yaml.part"
-        part.write_text(_yaml(values), encoding="utf-8")
+        part.write_text(to_yaml(values), encoding="utf-8")
         part.replace(self.path / "config.yaml")
 
     @property
@@ -237,7 +239,7 @@ class RunDir:
             return
         file = self.path / name
         part = file.with_name(f".{file.name}.part")
-        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        part.write_text(to_json(values, indent=2) + "\n", encoding="utf-8")
         part.replace(file)
 
 
@@ -249,7 +251,3 @@ def from_here(folder: str) -> Path:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _yaml(values: Any) -> str:
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

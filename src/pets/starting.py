@@ -69,7 +69,7 @@ def photos_of(config: TrainConfig, run: RunDir) -> Photos:
 
 def _collected(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
     table = run.path / "photos.csv"
-    photos = Photos.load(table, Path(config.data.root)) if resumed else collect_photos(config.data)
+    photos = _of_the_run(table, config) if resumed else collect_photos(config.data)
     counts = {split: len(photos.of(split)) for split in SPLITS}
     log.info(
         "%s: %s classes; %s",
@@ -85,6 +85,16 @@ def _collected(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
         raise RunError(
             f"{photos.root}: the photos are not the ones that {run.path} began with; put them "
             "back, or start a new run"
+        )
+    return photos
+
+
+def _of_the_run(table: Path, config: TrainConfig) -> Photos:
+    photos = Photos.load(table, Path(config.data.root))
+    if gone := photos.missing:
+        raise DataError(
+            f"{photos.root}: {len(gone):,} of the run's {len(photos.rows):,} photos are not there "
+            f"({some(gone)}); say where they lie now with data.root=..."
         )
     return photos
 

@@ -11,6 +11,7 @@ from timm.layers.std_conv import StdConv2d
 from torch import Tensor, nn
 
 from pets.errors import ConfigError
+from pets.installing import install
 from pets.models.body import Body
 from pets.precompute import builders, engine
 from pets.precompute.engine import Engine, choose, make_engine
@@ -211,7 +212,7 @@ def test_auto_says_what_it_chose_and_why(
     assert made("auto", net, photos(4), seen=80).name == "eager"
     assert made("auto", net, photos(4), seen=79).name == "eager"
     refused = (
-        'no openvino: its package is not installed (pip install "pets[openvino]"); '
+        f"no openvino: its package is not installed ({install('openvino')}); "
         "no compile: the pass is too short to pay for compiling)"
     )
     assert caplog.messages == [
@@ -257,8 +258,8 @@ def test_a_missing_package_and_an_unknown_engine_are_one_line() -> None:
     with pytest.raises(ConfigError) as error:
         made("openvino", trained("resnet18"), photos(2))
     assert str(error.value) == (
-        "precompute.engine=openvino: its package is not installed (pip install "
-        '"pets[openvino]"); expected auto, or eager, which always works'
+        f"precompute.engine=openvino: its package is not installed ({install('openvino')}); "
+        "expected auto, or eager, which always works"
     )
     with pytest.raises(ConfigError, match=r"^precompute.engine=onnx: no such engine; expected"):
         made("onnx", trained("resnet18"), photos(2))

@@ -289,7 +289,7 @@ def test_where_weights_are_from(overrides: tuple[str, ...], weights: str, licenc
 def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     need_packages()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ExportError, match=r'onnxruntime is not installed; pip install "pets\[exp'):
+    with pytest.raises(ExportError, match=r"onnxruntime is not installed; .*\[export\]"):
         need_packages()
 
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pets.data.images import FORMATS, TooManyPixels, UnreadableImage, decode_rgb, open_rgb
+from tests.hostile import many_scans, plain_pnm
 
 
 def pixel(path: Path) -> tuple[int, ...]:
@@ -100,6 +101,24 @@ def test_a_needle_is_refused(tmp_path: Path) -> None:
         open_rgb(tmp_path / "needle.png")
     Image.new("L", (100, 1)).save(tmp_path / "needle.png")
     assert open_rgb(tmp_path / "needle.png").size == (100, 1)
+
+
+def test_what_takes_minutes_to_decode_is_refused() -> None:
+    with pytest.raises(UnreadableImage, match=r"^x: .*\(101 scans; expected at most 100\)"):
+        decode_rgb(many_scans(101), "x")
+    assert decode_rgb(many_scans(100), "x").size == (64, 64)
+    with pytest.raises(UnreadableImage, match=r"^x: .*\(a PNM of 600,\d+ bytes written as text "):
+        decode_rgb(plain_pnm(600_000), "x")
+    assert decode_rgb(b"P2 2 1 255 7 9", "x").getpixel((1, 0)) == (9, 9, 9)
+
+
+def test_scans_are_those_of_the_picture_itself() -> None:
+    """Not bytes like theirs in the film behind it, or in its metadata."""
+    photo = many_scans(10)
+    chance = b"\xff\xda" * 200
+    metadata = b"\xff\xe5" + (len(chance) + 2).to_bytes(2) + chance
+    for content in (photo + chance, photo[:2] + metadata + photo[2:]):
+        assert decode_rgb(content, "x").tobytes() == decode_rgb(photo, "x").tobytes()
 
 
 def test_the_same_from_bytes(tmp_path: Path) -> None:

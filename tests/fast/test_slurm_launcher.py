@@ -137,7 +137,7 @@ def test_without_slurm_or_submitit_one_line_says_so(
     for name in ("sbatch", "srun", "squeue"):
         (tmp_path / name).touch(mode=0o755)
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(PetsError, match=r'needs the package submitit; pip install "pets\[slurm\]"'):
+    with pytest.raises(PetsError, match=r"needs the package submitit; .*\[slurm\]"):
         launcher.get_ready()
 
 

@@ -6,6 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from pets import __version__
 from tests.integration.conftest import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +24,12 @@ def test_a_wheel_trains_away_from_the_checkout(tmp_path: Path, drawn: Path) -> N
         cwd=ROOT,
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+    assert wheel.name.startswith("pets_lightning-")
+    content = zipfile.ZipFile(wheel)
+    names = content.namelist()
+    about = wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"
+    assert f"Version: {__version__}\n".encode() in content.read(f"{about}/METADATA")
+    assert b"pets = pets.cli:main\n" in content.read(f"{about}/entry_points.txt")
     assert "pets/conf/train.yaml" in names
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
     site = tmp_path / "site"
@@ -35,6 +41,9 @@ def test_a_wheel_trains_away_from_the_checkout(tmp_path: Path, drawn: Path) -> N
     path = {"PYTHONPATH": str(site)}
     found = run(sys.executable, "-c", "import pets; print(pets.__file__)", cwd=elsewhere, **path)
     assert found.startswith(str(site))
+    hint = "from pets.installing import install; print(install('serve'))"
+    said = run(sys.executable, "-c", hint, cwd=elsewhere, **path)
+    assert said.endswith('install "pets-lightning[serve]"\n')
     short = ("plan=frozen4", "plan.stages.head.epochs=2", f"data.root={drawn}")
     report = ("callbacks=interpret", "interpret.neighbours=0", "interpret.channels=0")
     said = run(

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from pets.data.photos import SPLITS
 from pets.evaluation import load_run, photos_of_run
 from pets.interpret.study import study
 from pets.run_dir import RunDir
@@ -16,7 +17,7 @@ def main(out: Path, run: str) -> None:
     trained = load_run(RunDir.open_finished(run))
     two = {**trained.config.trainer, "accelerator": "cpu", "devices": 2, "strategy": "ddp"}
     trained = replace(trained, config=trained.config.model_copy(update={"trainer": two}))
-    photos = photos_of_run(trained.run, trained.config.data.root)
+    photos = photos_of_run(trained.run, trained.config.data.root, *SPLITS)
     found = study(trained, photos, "test", trained.config.interpret)
     best = [
         [(patch.place, round(patch.activation, 3)) for patch in patches]

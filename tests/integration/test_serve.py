@@ -20,8 +20,10 @@ from PIL import Image
 from pets.data.images import open_rgb
 from pets.data.transforms import eval_transform, to_tensor
 from pets.evaluation import Trained, load_run
+from pets.installing import install
 from pets.interpret.gradcam import GradCam
 from pets.run_dir import RunDir
+from tests.hostile import many_markers, many_scans, plain_pnm
 from tests.integration.conftest import Pets
 from tests.integration.serving import Served, served
 
@@ -154,10 +156,20 @@ def attacks() -> dict[str, tuple[bytes, str, int, str]]:
             "x.jpg: 20000 x 6000 pixels; expected at most 50 megapixels (limits.megapixels)",
         ),
         "bomb for Pillow": (
-            b"P6 60000 60000 255 ",
+            b"GIF89a" + (60_000).to_bytes(2, "little") * 2 + bytes(20),
             "form",
             413,
             "x.jpg: 60000 x 60000 pixels; expected at most 50 megapixels (limits.megapixels)",
+        ),
+        "scans": (many_scans(101), "form", 400, "x.jpg: cannot be read as an image (101 scans"),
+        "PNM": (plain_pnm(5_000_000), "form", 400, unknown),
+        "BMP": (encoded(noise, "BMP"), "form", 400, unknown),
+        "TIFF": (encoded(noise, "TIFF"), "form", 400, unknown),
+        "markers": (
+            many_markers(5_000_000),
+            "form",
+            413,
+            "x.jpg: takes too long to decode (limits.decode_seconds)",
         ),
         "needle": (encoded(Image.new("L", (9_000, 1)), "PNG"), "form", 413, "at most 100 to 1"),
         "heavy": (bytes(21_000_000), "form", 413, "larger than 20 MB"),
@@ -419,5 +431,5 @@ def test_what_is_not_installed_is_said(trained: Path) -> None:
     )
     assert (found.returncode, found.stderr) == (
         1,
-        "pets serve: needs fastapi; pip install 'pets[serve]'\n",
+        f"pets serve: needs fastapi; {install('serve')}\n",
     )

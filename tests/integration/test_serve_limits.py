@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -13,11 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 
+from tests.hostile import many_chunks, many_markers, plain_pnm
 from tests.integration.serving import Served, everything, served
 
+IMAGE = {"Content-Type": "image/jpeg"}
 TIGHT = (
     "limits.seconds=2", "limits.requests=3", "limits.connections=12", "limits.megabytes=0.2",
     "limits.held_megabytes=0.3", "limits.megapixels=1",
@@ -221,7 +225,7 @@ def test_a_small_photo_does_not_wait_for_large_ones(
     """Nor do large ones fill the memory: one after another is decoded."""
     content = large(30)
 
-    async def all_of_them(url: str, pid: int) -> tuple[list[str], list[int], float]:
+    async def all_of_them(url: str) -> tuple[list[str], list[int], set[int]]:
         order: list[str] = []
 
         async def ask(client: httpx.AsyncClient, name: str, sent: bytes) -> int:
@@ -230,25 +234,80 @@ def test_a_small_photo_does_not_wait_for_large_ones(
             return answer.status_code
 
         async with httpx.AsyncClient(base_url=url, timeout=60) as client:
-            await client.post("/api/predict", files={"file": content})
-            alone = peak_gigabytes(pid)
             asked = [asyncio.create_task(ask(client, "large", content)) for _ in range(6)]
             while "pets_requests_inside 6.0" not in (await client.get("/metrics")).text:
                 await asyncio.sleep(0.02)
             asked += [asyncio.create_task(ask(client, "small", photo)) for _ in range(8)]
-            statuses = await asyncio.gather(*asked)
-            return order, statuses, peak_gigabytes(pid) - alone
+            at_work: set[int] = set()
+            while not all(task.done() for task in asked):
+                await asyncio.sleep(0.01)
+                at_work.add(sum(memory(pid) > before + 0.08 for pid in pids))
+            return order, [task.result() for task in asked], at_work
 
     with served(trained, tmp_path, "examples=0") as server:
-        order, statuses, grown = asyncio.run(all_of_them(server.url, server.running.pid))
+        pids = decoding(server)
+        before = max(memory(pid) for pid in pids)
+        order, statuses, at_work = asyncio.run(all_of_them(server.url))
     assert statuses == [200] * 14
     assert order[-3:] == ["large"] * 3
-    assert grown < 0.1  # gigabytes; a second photo takes 0.18
+    assert at_work == {0, 1}  # the pixels of a large photo take 0.09 GB
 
 
-def peak_gigabytes(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
+def decoding(server: Served) -> list[int]:
+    """The processes of a server that decode."""
+    return [
+        process.pid
+        for process in psutil.Process(server.running.pid).children(recursive=True)
+        if "forkserver" in " ".join(process.parent().cmdline())
+    ]
+
+
+def memory(pid: int) -> float:
+    """Gigabytes of a process; 0 where it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).memory_info().rss / 1e9
+    return 0.0
+
+
+def test_ordinary_photos_are_answered_beside_those_that_take_for_ever(
+    trained: Path, tmp_path: Path, photo: bytes
+) -> None:
+    """As long as attackers keep coming; afterwards nothing of theirs is held."""
+    bombs = [many_markers(3_000_000), many_chunks(1_000_000), plain_pnm(5_000_000)]
+
+    async def attack(client: httpx.AsyncClient, bomb: bytes, ended: asyncio.Event) -> set[int]:
+        found = set()
+        while not ended.is_set():
+            answer = await client.post("/api/predict", content=bomb, headers=IMAGE)
+            found.add(answer.status_code)
+        return found
+
+    async def all_of_them(url: str) -> tuple[list[int], set[int]]:
+        ended = asyncio.Event()
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            attackers = [asyncio.create_task(attack(client, bombs[i % 3], ended)) for i in range(8)]
+            while "pets_requests_inside 0.0" in (await client.get("/metrics")).text:
+                await asyncio.sleep(0.05)
+            answers = [
+                (await client.post("/api/predict", content=photo, headers=IMAGE)).status_code
+                for _ in range(3)
+            ]
+            ended.set()
+            return answers, set().union(*await asyncio.gather(*attackers))
+
+    with served(trained, tmp_path, "examples=0") as server:
+        answers, refused = asyncio.run(all_of_them(server.url))
+        assert answers == [200] * 3
+        assert refused <= {400, 413, 503}
+        assert 413 in refused
+        metrics = server.client.get("/metrics").text
+        assert "pets_requests_inside 0.0" in metrics
+        assert "pets_held_bytes 0.0" in metrics
+        below = psutil.Process(server.running.pid).children(recursive=True)
+        assert below
+        server.stop(signal.SIGKILL)
+        _, left = psutil.wait_procs(below, timeout=60)
+        assert left == []
 
 
 def test_who_waits_at_the_end_is_told_so(trained: Path, tmp_path: Path) -> None:

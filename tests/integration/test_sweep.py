@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import yaml
 from tests.conftest import need
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights
+from tests.processes import alive, kill, until
 
 # Half a second a run: the head alone, on what the body gave.
 SHORT = (
@@ -127,7 +127,7 @@ def test_a_stopped_sweep_goes_on(
     else:
         launcher.send_signal(how)
     said, _ = launcher.communicate(timeout=60)
-    until(lambda: "running" not in states(pets).values())
+    until(lambda: not alive(launcher.pid))
     assert states(pets) == {
         "0_seed0": "interrupted", "1_seed1": "interrupted", "2_seed2": "waiting",
     }  # fmt: skip
@@ -138,6 +138,19 @@ def test_a_stopped_sweep_goes_on(
     (folder / "planted").unlink()
     pets("train", "-m", f"sweep.resume={sweep}")
     assert set(states(pets).values()) == {"finished"}
+
+
+def test_a_sweep_that_is_killed_early_leaves_no_process(
+    pets: Pets, drawn: Path, folder: Path
+) -> None:
+    """While a process that its fork server has forked checks signatures."""
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "pets", "train", "-m", f"data.root={drawn}", *SHORT, "seed=0,1"],
+        cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    until(lambda: len(alive(launcher.pid)) >= 4)
+    kill(launcher)
+    assert "running" not in states(pets).values()
 
 
 def test_a_job_of_two_ranks(pets: Pets, drawn: Path, folder: Path) -> None:
@@ -203,13 +216,6 @@ def test_optuna_searches_and_goes_on(pets: Pets, drawn: Path, folder: Path) -> N
     assert line.startswith("hydra/sweeper=optuna: nothing to search; give a key as ")
     line = pets.one_line(*words, "hydra.sweeper.n_trials=0")
     assert line == "hydra.sweeper.n_trials=0: expected a whole number of at least 1"
-
-
-def until(true: object, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_mistakes_are_said_before_anything_runs(pets: Pets, drawn: Path, tmp_path: Path) -> None:

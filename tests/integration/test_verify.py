@@ -20,6 +20,7 @@ from PIL import Image, ImageEnhance
 from pets.config import VerifyConfig
 from pets.data.demo import draw_pets
 from pets.errors import PetsError
+from pets.installing import install
 from pets.validation import typed
 from pets.verify.findings import Verified, verify
 from tests.conftest import composed
@@ -292,7 +293,7 @@ def test_a_missing_library_is_one_line(
     drawn: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    line = f'pets verify needs the package {library}: pip install "pets[verify]"'
+    line = f"pets verify needs the package {library}: {install('verify')}"
     with pytest.raises(PetsError, match=re.escape(line)):
         verified(drawn, "data=demo")
 

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from pets.cache.answers import cache_folder
 from pets.cache.files import CannotWrite, existing, megabytes, sums, to_disk
 from pets.errors import CacheError
+from pets.plain import to_json
 
 log = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
@@ -191,7 +192,7 @@ class Store:
                     "files": dict(zip((f.name for f in files), sums(files), strict=True)),
                     "key": _plain(key),
                 }
-                (part / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+                (part / ABOUT).write_text(to_json(about, indent=1) + "\n", encoding="utf-8")
                 for path in (*part.iterdir(), part):
                     to_disk(path)
                 part.rename(self.folder / name)
@@ -256,10 +257,10 @@ class Store:
 
 
 def _name(kind: str, key: Mapping[str, Any]) -> str:
-    text = json.dumps(_plain(key), sort_keys=True)
+    text = to_json(key, sort_keys=True)
     return f"{kind}-{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
 def _plain(value: Any) -> Any:
     """As it is after a trip through JSON: tuples are lists."""
-    return json.loads(json.dumps(value))
+    return json.loads(to_json(value))

@@ -1,4 +1,4 @@
-"""`pets eval`: measure a trained run on one of its splits."""
+"""`pets eval`: measure a trained run on one of its splits, or on other photos with labels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
-    """Rebuild the run's network and data, measure, show, and write `eval/<split>_<ckpt>.json`."""
+    """Rebuild the run's network and data, measure, show, and write `eval/<split>_<ckpt>.json`; what
+    is about other photos has a name of its own."""
     config = typed(EvalConfig, cfg)
     from pets.run_dir import RunDir
 
     run_dir = RunDir.open_finished(config.run)
 
     from pets.data.module import PetsDataModule
-    from pets.evaluation import load_run, measure, photos_of_run, split_of
+    from pets.data.others import readable
+    from pets.evaluation import load_run, measure, photos_asked
     from pets.lightning import check_trainer, quiet, trainer
     from pets.memory import keep_freed_memory
     from pets.plan.transfer import TransferModule
@@ -31,8 +33,13 @@ def run(cfg: DictConfig) -> None:
     keep_freed_memory()
     check_trainer(config.trainer)
     trained = load_run(run_dir, config.ckpt)
-    photos = photos_of_run(run_dir, config.data.root or trained.config.data.root)
-    split = split_of(photos, config.split)
+    asked = photos_asked(trained, config.data, config.split)
+    photos = asked.own if asked.others is None else readable(asked.others)
+    if asked.seen_in_training:
+        log.warning(
+            "%s of the %s photos are the run's training photos: the accuracy is flattered",
+            f"{asked.seen_in_training:,}", f"{len(photos.rows):,}",
+        )  # fmt: skip
     changes = {"num_workers": config.data.num_workers}
     if config.data.batch_size is not None:
         changes["batch_size"] = config.data.batch_size
@@ -41,13 +48,16 @@ def run(cfg: DictConfig) -> None:
     data = PetsDataModule(fed, trained.config.augment, preprocess, photos, trained.config.seed)
     data.feed(trained.model.size)
     module = TransferModule(trained.model, trained.config.optimizer, [])
-    found = measure(module, data, split, trainer(config.trainer))
-    log.info("split %s, checkpoint %s", split, config.ckpt)
+    found = measure(module, data, asked.split, trainer(config.trainer))
+    log.info("split %s, checkpoint %s", asked.split, config.ckpt)
     _show(found)
-    # After the numbers are shown: where they cannot be written they are not lost.
-    file = f"eval/{split}_{config.ckpt}.json"
+    # Shown before it is written: a full disk does not take it away.
+    about = {"split": asked.split, "ckpt": config.ckpt}
+    if asked.others is not None:
+        about["root"] = str(photos.root.resolve())
+    file = f"eval/{asked.place}_{config.ckpt}.json"
     (run_dir.path / "eval").mkdir(exist_ok=True)
-    run_dir.write_json(file, {"split": split, "ckpt": config.ckpt, **found})
+    run_dir.write_json(file, {**about, **found})
     log.info("written to %s", run_dir.path / file)
 
 

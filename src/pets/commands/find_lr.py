@@ -133,12 +133,13 @@ def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[TransferModule, Pe
 def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[TransferModule, PetsDataModule, str]:
     """The run's network and photos, and what to call this."""
     from pets.data.module import PetsDataModule
+    from pets.data.splits import TRAIN
     from pets.data.transforms import batch_transforms
     from pets.evaluation import load_run, photos_of_run
     from pets.plan.transfer import TransferModule
 
     trained = load_run(run_dir, config.ckpt)
-    photos = photos_of_run(run_dir, config.data.root)
+    photos = photos_of_run(run_dir, config.data.root, TRAIN)
     mixes = batch_transforms(config.augment, len(photos.classes))
     module = TransferModule(trained.model, config.optimizer, mixes, config.label_smoothing)
     preprocess = trained.model.preprocess

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def _predict(config: PredictConfig) -> None:
     out = Out.of(config.out) if config.out else None
     source = find_source(config.source)
     # Of a long name as much as leaves room for what is made of it.
-    name = source.name.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
+    name = source.name if len(os.fsencode(source.name)) <= 200 else source.name[:50]
     out = out or Out.of(str(run_dir.path / "predictions" / f"{name}.csv"))
 
     from pets.devices import usable_device

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from pets.config import ServeConfig
 from pets.errors import ConfigError
+from pets.installing import install
 from pets.validation import typed
 
 SCHEMA = ServeConfig
@@ -22,7 +23,7 @@ def run(cfg: DictConfig) -> None:
     config = typed(ServeConfig, cfg)
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        raise ConfigError(f"pets serve: needs {', '.join(missing)}; pip install 'pets[serve]'")
+        raise ConfigError(f"pets serve: needs {', '.join(missing)}; {install('serve')}")
     from pets.run_dir import RunDir
 
     run_dir = RunDir.open_finished(config.run)
@@ -36,8 +37,10 @@ def run(cfg: DictConfig) -> None:
         from pets.evaluation import load_run
         from pets.lightning import quiet
         from pets.memory import keep_freed_memory
+        from pets.serving.decoding import get_ready
         from pets.serving.server import serve
 
+        get_ready()
         quiet()
         keep_freed_memory()
         device = usable_device(config.device)

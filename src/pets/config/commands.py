@@ -133,16 +133,6 @@ class RunDataConfig(Strict):
     )
 
 
-class EvalConfig(Strict):
-    """A trained run and the split to measure it on."""
-
-    run: PathText
-    split: Literal["auto", "train", "valid", "test"]
-    ckpt: Literal["last", "best"]
-    data: RunDataConfig
-    trainer: dict[str, Any]
-
-
 class OtherDataConfig(RunDataConfig):
     """Where the photos to look at are, and the labels of photos that are not the run's."""
 
@@ -150,6 +140,25 @@ class OtherDataConfig(RunDataConfig):
         description="filename, folder or table, or null for the run's own"
     )
     label_regex: str | None
+    table: PathText | None
+    path_column: str | None
+    label_column: str | None
+
+    @property
+    def labelling(self) -> dict[str, str]:
+        """What was typed of how other photos are labelled."""
+        keys = ("label_from", "label_regex", "table", "path_column", "label_column")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
+
+
+class EvalConfig(Strict):
+    """A trained run and the split to measure it on."""
+
+    run: PathText
+    split: Literal["auto", "train", "valid", "test"]
+    ckpt: Literal["last", "best"]
+    data: OtherDataConfig
+    trainer: dict[str, Any]
 
 
 class InterpretConfig(InterpretSettings):
@@ -222,6 +231,7 @@ class ServeLimits(Strict):
     megapixels: float = Field(gt=0, le=100)
     photos: int = Field(ge=1)
     seconds: float = Field(gt=0)
+    decode_seconds: float = Field(gt=0)
     requests: int = Field(ge=1)
     connections: int = Field(ge=1)
     held_megabytes: float = Field(gt=0)

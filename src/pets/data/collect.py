@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import PIL
@@ -39,7 +40,7 @@ def collect_photos(config: DataConfig) -> Photos:
     named = name_photos(config, remarks)
     labels = labelled(named)
     if config.on_bad_image == "skip":
-        bad = _unreadable(Path(config.root), labels)
+        bad = unreadable(Path(config.root), list(labels))
         labels = without(labels, bad, remarks)
     return into_splits(named, labels, config, remarks)
 
@@ -159,12 +160,12 @@ def _relabelled(labels: dict[str, str], splits: dict[str, str], file: str) -> di
     return new
 
 
-def _unreadable(root: Path, labels: dict[str, str]) -> set[str]:
+def unreadable(root: Path, paths: Sequence[str]) -> set[str]:
     """Decode every photo once; those that cannot be read, said in the log."""
-    problems = _problems.of_all([root / path for path in labels], "checking photos")
+    problems = _problems.of_all([root / path for path in paths], "checking photos")
     for line in filter(None, problems):
         log.warning("left out: %s", line)
-    return {path for path, problem in zip(labels, problems, strict=True) if problem}
+    return {path for path, problem in zip(paths, problems, strict=True) if problem}
 
 
 def _problem(file: Path) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from pets.errors import DataError
 
@@ -16,6 +17,13 @@ from pets.errors import DataError
 MAX_PIXELS = 100_000_000
 # So is a needle, which grows to gigabytes when its shorter side is resized to a network's.
 MAX_RATIO = 100
+# A progressive JPEG has ten scans; each goes through the whole picture, whatever its bytes.
+MAX_SCANS = 100
+# Pillow reads a PNM of text in Python, comments in a time that grows with their square.
+MAX_PLAIN = 500_000
+_SCAN = b"\xff\xda"
+# Within a scan a byte of 255 is followed by 0 or by the number of a restart.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Pillow would refuse by a limit of its own, before ours is looked at.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -44,9 +52,14 @@ def open_rgb(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) 
     return _opened(lambda: opened(str(path)) if opened else path, str(path), MAX_PIXELS)
 
 
-def decode_rgb(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_rgb(
+    content: bytes,
+    name: str,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] = FORMATS,
+) -> Image.Image:
     """As `open_rgb`, from a file's content; `name` is what errors call it."""
-    return _opened(lambda: io.BytesIO(content), name, max_pixels)
+    return _opened(lambda: io.BytesIO(content), name, max_pixels, formats)
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -60,10 +73,16 @@ def size_of(path: Path) -> tuple[int, int]:
         ) from error
 
 
-def _opened(file: Callable[[], Path | str | BinaryIO], name: str, max_pixels: int) -> Image.Image:
+def _opened(
+    file: Callable[[], Path | str | BinaryIO],
+    name: str,
+    max_pixels: int,
+    formats: tuple[str, ...] = FORMATS,
+) -> Image.Image:
     try:
-        with Image.open(file(), formats=FORMATS) as image:
+        with Image.open(file(), formats=formats) as image:
             _check_size(image.size, max_pixels)
+            _check_effort(image)
             image.load()
             # The orientation is read before any conversion drops it.
             return _to_rgb(ImageOps.exif_transpose(image))
@@ -91,6 +110,40 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise TooManyPixels(
             f"{width} x {height} pixels are no photo's shape; expected at most {MAX_RATIO} to 1"
         )
+
+
+def _check_effort(image: Image.Image) -> None:
+    """Refuse what takes minutes to decode though it has few bytes and pixels."""
+    assert isinstance(image, ImageFile.ImageFile)
+    assert image.fp is not None
+    if image.format == "PPM" and image.tile[0].codec_name == "ppm_plain":
+        size = image.fp.seek(0, io.SEEK_END)
+        image.fp.seek(image.tile[0].offset)
+        if size > MAX_PLAIN:
+            raise UnreadableImage(
+                f"a PNM of {size:,} bytes written as text may take minutes to read; save it as PNG"
+            )
+    if image.format in ("JPEG", "MPO"):
+        at = image.fp.tell()
+        image.fp.seek(0)
+        content = image.fp.read()
+        image.fp.seek(at)
+        # What follows the picture, as the film of a motion photo, may have these bytes by chance.
+        if content.count(_SCAN) > MAX_SCANS and (scans := _count_scans(content)) > MAX_SCANS:
+            raise UnreadableImage(f"{scans} scans; expected at most {MAX_SCANS}")
+
+
+def _count_scans(content: bytes) -> int:
+    """The scans of a JPEG, up to its end; those of a thumbnail in its metadata are not its own."""
+    scans, at = 0, 0
+    while marker := _MARKER.search(content, at):
+        at, kind = marker.end(), content[marker.end() - 1]
+        if kind == 0xD9:  # the end
+            break
+        scans += kind == 0xDA
+        if kind not in (0x01, 0xD8):  # all others have a length
+            at += int.from_bytes(content[at : at + 2])
+    return scans
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from pets.cells import plain
 from pets.config import DataConfig
 from pets.data.images import SUFFIXES
 from pets.data.remarks import Remarks
@@ -136,6 +137,7 @@ def read_table(root: Path, config: DataConfig, remarks: Remarks | None = None) -
         else:
             # A breed may be called NA or None; only an empty cell is empty.
             frame = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""])
+            frame = frame.map(plain).rename(columns=plain)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise DataError(f"data.table={file}: cannot be read ({reason})") from error
@@ -197,6 +199,7 @@ def read_csv_of_photos(name: str, file: Path, *columns: str, more: str = "") -> 
         raise DataError(f"{name}: no such file")
     try:
         frame = pd.read_csv(file, dtype=str, keep_default_na=False)
+        frame = frame.map(plain).rename(columns=plain)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{name}: cannot be read as CSV ({reason})") from error

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from pets.orphans import end_with_maker
 from pets.stopping import SIGNALS, waiting
 
 _END = object()
@@ -38,8 +39,13 @@ def leave_signals(worker: int) -> None:
     for number in SIGNALS:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
-    if not hasattr(signal, "sigwaitinfo"):  # macOS; torch's own: any SIGTERM ends the process
-        return
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS; torch's own: any SIGTERM ends the process
+        _leave_sigterm()
+    end_with_maker()  # after that: its thread must leave SIGTERM, too
+
+
+def _leave_sigterm() -> None:
+    """Have SIGTERM end this process where the training sends it, and nobody else."""
     # Not getppid: a job of a sweep has its loaders started by a server of processes.
     training = parent_process()
     assert training is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -16,7 +15,9 @@ from torch import Tensor, nn
 
 from pets.errors import ExportError
 from pets.export.facts import Facts
+from pets.installing import install
 from pets.models.classifier import Classifier
+from pets.plain import to_json
 
 INPUT, OUTPUTS = "pictures", ("logits", "probabilities")
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -26,9 +27,7 @@ def need_packages() -> None:
     """Raises ExportError where one is missing."""
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        raise ExportError(
-            f'to=onnx: {", ".join(missing)} is not installed; pip install "pets[export]"'
-        )
+        raise ExportError(f"to=onnx: {', '.join(missing)} is not installed; {install('export')}")
 
 
 def write(folder: Path, facts: Facts) -> None:
@@ -50,7 +49,7 @@ def write(folder: Path, facts: Facts) -> None:
         "about": facts.as_dict(),
     }
     onnx.helper.set_model_props(
-        model, {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+        model, {key: to_json(value, ensure_ascii=False) for key, value in values.items()}
     )
     onnx.checker.check_model(model)
     onnx.save(model, file)

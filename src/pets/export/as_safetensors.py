@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pets.errors import ExportError
 from pets.export.facts import Facts
 from pets.models.classifier import Classifier
 from pets.models.heads import Chain
+from pets.plain import to_json
 
 # The layers that a chain may have, and what each is built with.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -37,7 +37,7 @@ def write(folder: Path, facts: Facts) -> None:
         "preprocessing": facts.preprocessing,
         **facts.as_dict(),
     }
-    text = json.dumps(config, indent=2, ensure_ascii=False)
+    text = to_json(config, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     save_file(_tensors(model), folder / "model.safetensors")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pets.errors import ExportError
 from pets.export.reference import Reference
+from pets.orphans import END_WITH_MAKER, lifeline
 
 # Of two logits on the same picture; where logits are large, their float noise is so, too.
 TOLERANCE = 1e-4
@@ -28,7 +29,9 @@ SHIFT = 0.03
 SCRIPT = "predict.py"
 
 # A process of its own in which there is no pets: what the export's script says of photo files.
-_RUN = """
+_RUN = (
+    END_WITH_MAKER
+    + """
 import runpy, sys
 sys.modules["pets"] = None
 import numpy
@@ -42,6 +45,7 @@ for start in range(0, len(files), 16):
     found.append(numpy.asarray(classifier.logits(photos)))
 numpy.save(out, numpy.concatenate(found))
 """
+)
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,10 @@ def _in_a_process_of_its_own(folder: Path, name: str, reference: Reference) -> T
         names, out = Path(place, "names"), Path(place, "logits.npy")
         names.write_text("\0".join(str(file.resolve()) for file in reference.files), "utf-8")
         words = [sys.executable, "-I", "-c", _RUN, str(folder.resolve()), str(names), str(out)]
-        ended = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+        with lifeline() as end:
+            ended = subprocess.run(
+                words, cwd=place, stdin=end, capture_output=True, text=True, check=False
+            )
         if ended.returncode:
             last = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise ExportError(

@@ -107,7 +107,7 @@ def _measured(whole: Path, small: Path, reference: Reference) -> Quantised:
             _logits(session, example)
             seconds.append(time.perf_counter() - started)
     float_seconds, int8_seconds = map(median, took)
-    accuracy_float, accuracy = right / len(reference.rows)
+    accuracy_float, accuracy = (right / len(reference.rows)).tolist()
     return Quantised(
         len(reference.rows), accuracy, accuracy_float, float_seconds / int8_seconds, len(example)
     )

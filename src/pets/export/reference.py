@@ -18,7 +18,7 @@ from pets.data.module import worker_options
 from pets.data.photos import Photo
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import CentreCrop, normalize
-from pets.errors import DataError, RunError, some
+from pets.errors import RunError
 from pets.evaluation import Trained, photos_of_run
 from pets.interpret.interpretation import Interpretation
 
@@ -79,26 +79,22 @@ class Reference:
 def reference_of(trained: Trained, data: RunDataConfig, calibration: int = 0) -> Reference:
     """The photos as they lie now, and as many training photos for `calibration`, of all classes.
 
-    Raises DataError where photos are gone, RunError where the run held none out.
+    Raises DataError where photos are gone or changed, RunError where the run held none out.
     """
-    config = trained.config.data
-    photos = photos_of_run(trained.run, data.root or config.root, missing="say")
-    split = VALID if photos.of(VALID) else TEST
+    run, config = trained.run, trained.config.data
+    held_out = run.read_json("data.json")
+    split = VALID if held_out.get(VALID) else TEST
+    if not held_out.get(split):
+        raise RunError(
+            f"{run.path}: held no photos out, so that no export can be checked; expected "
+            "a run with validation or test photos (data.valid_pct)"
+        )
+    needed = (split, TRAIN) if calibration else (split,)
+    photos = photos_of_run(run, data.root or config.root, *needed)
     rows, training = photos.of(split), photos.of(TRAIN)
     if calibration:
         # The table is in the order of paths: an even stride takes from all of it.
         training = training[:: max(len(training) // calibration, 1)]
     training = training[:calibration]
-    if not rows:
-        raise RunError(
-            f"{trained.run.path}: held no photos out, so that no export can be checked; expected "
-            "a run with validation or test photos (data.valid_pct)"
-        )
-    gone = set(photos.missing) & {row.path for row in [*rows, *training]}
-    if gone:
-        raise DataError(
-            f"{photos.root}: {len(gone):,} of the photos that check the export are not there "
-            f"({some(sorted(gone))}); say where they lie now with data.root=..."
-        )
     size = data.batch_size or config.batch_size
     return Reference(trained, photos.root, split, rows, training, size, data.num_workers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pets.export.place import check_free, list_files, listed
 from pets.export.reference import Reference
 from pets.export.scripts import whole
 from pets.models.classifier import Classifier
+from pets.plain import to_json
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def _whole(
         values = {"format": name, **found.as_dict(), "int8": small and small.as_dict()}
         for file in folder.iterdir():
             shutil.copymode(folder / "README.md", file)  # safetensors are made for the owner alone
-        (folder / _CHECKED).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        (folder / _CHECKED).write_text(to_json(values, indent=2) + "\n", encoding="utf-8")
         list_files(folder)
         check_free(place, place.parent)  # again: writing took its time
     return found, small

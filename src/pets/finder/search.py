@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pets.finder.mock_training import record
 from pets.finder.picture import draw
 from pets.finder.suggestions import NoSuggestion
 from pets.pictures import pixels, png
+from pets.plain import to_json
 from pets.plan.freezing import frozen_groups
 from pets.plan.rates import spread
 from pets.plan.transfer import TransferModule
@@ -128,7 +128,7 @@ class LrSearch:
             "factors": dict(zip(groups, factors, strict=True)),
             **curve.as_json(),
         }
-        self.file("json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        self.file("json").write_text(to_json(numbers, indent=1) + "\n", encoding="utf-8")
         array = pixels(draw(curve, self.title))
         self.file("png").write_bytes(png(array))
         for logger in self.loggers:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pets.errors import RunError
+from pets.plain import to_json
 
 _ABOUT = b"pets"
 _COLUMNS = ("path", "split", "label", "prediction", "loss", "margin", "entropy")
@@ -36,7 +37,7 @@ def write_predictions(
     for name, values in (("log_probabilities", logs), ("probabilities", np.exp(logs))):
         flat = pa.array(values.reshape(-1))
         arrays[name] = pa.FixedSizeListArray.from_arrays(flat, len(classes))
-    meta = json.dumps({"classes": classes, **about})
+    meta = to_json({"classes": classes, **about})
     whole = pa.table(arrays).replace_schema_metadata({_ABOUT: meta})
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")

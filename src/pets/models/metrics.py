@@ -48,7 +48,7 @@ class Temperature(Metric):
     def update(self, logits: Tensor, targets: Tensor) -> None:
         temperatures = self.logs.exp().to(logits.device)
         scaled = logits.float() / temperatures[:, None, None]
-        right = scaled[:, torch.arange(len(targets)), targets]
+        right = scaled[:, torch.arange(len(targets), device=targets.device), targets]
         self.losses += (scaled.logsumexp(2) - right).sum(1)
 
     def compute(self) -> Tensor:

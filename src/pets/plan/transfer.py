@@ -49,7 +49,8 @@ class TransferModule(LightningModule):
         self.model = model
         self.optimizer = optimizer
         self.batch_transforms, self.label_smoothing = batch_transforms, label_smoothing
-        self.train_loss = MeanMetric()
+        # Looking for NaN after every step would wait for the GPU; the recorder looks at an epoch's.
+        self.train_loss = MeanMetric(nan_strategy="disable")
         self.metrics = SplitMetrics(model.classes)
         self.stage: StageConfig | None = None
         self.progress: dict[str, Any] = {}
@@ -198,9 +199,9 @@ class TransferModule(LightningModule):
             )
         total, count = loss[self.global_rank].tolist()
         self.train_loss.reset()
-        # Bit for bit: the sum comes in with weight 1, what is missing of the number with loss 0.
-        parts = torch.tensor([[total, 0.0], [1.0, count - 1]], device=self.device)
-        self.train_loss.update(parts[0], parts[1])
+        # Bit for bit: the sum comes in as one loss, then the number of losses is put right.
+        self.train_loss.update(torch.tensor(total, device=self.device))
+        self.train_loss.weight += count - 1
 
 
 def new_module(

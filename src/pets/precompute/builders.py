@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pets.errors import ConfigError
+from pets.installing import install
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -38,7 +39,7 @@ def _need_openvino(device: str) -> None:
     if device != "cpu":
         raise Refused(f"it computes on CPUs, the body is on {device}")
     if find_spec("openvino") is None:
-        raise Refused('its package is not installed (pip install "pets[openvino]")')
+        raise Refused(f"its package is not installed ({install('openvino')})")
 
 
 def as_it_is(network: nn.Module, example: Tensor) -> Forward:

@@ -119,9 +119,11 @@ def run_pass(
     where the disk is full."""
     per_photo = len(views.seeds[0])
     photos_a_batch = max(config.data.batch_size // per_photo, 1)
-    loader = DataLoader(views, photos_a_batch, **worker_options(config.data.num_workers))
     values = {**alone(config.trainer), **_LIMITS}
     passing = trainer(values, callbacks=[ProgressBar()] if ranks().writer else [])
+    on_gpu = passing.strategy.root_device.type == "cuda"
+    options = {**worker_options(config.data.num_workers), "pin_memory": on_gpu}
+    loader = DataLoader(views, photos_a_batch, **options)
     through = FeaturePass(model, config.precompute.engine, len(views) * per_photo, rows)
     try:
         model.eval()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pets.atomic import replacing
+from pets.cells import safe
+from pets.plain import to_json
 from pets.prediction.shards import Shards
 
 Write = Callable[[pa.Table], None]
@@ -31,11 +32,12 @@ def join(shards: Shards, count: int, out: Path, schema: pa.Schema) -> None:
 def _csv(part: Path, schema: pa.Schema) -> Iterator[Write]:
     with part.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(schema.names)
+        writer.writerow(map(safe, schema.names))
 
         def write(table: pa.Table) -> None:
             for rows in table.to_batches(_AT_ONCE):
-                writer.writerows(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+                columns = (map(safe, column.to_pylist()) for column in rows.columns)
+                writer.writerows(zip(*columns, strict=True))
 
         yield write
 
@@ -55,7 +57,7 @@ def _json(part: Path, schema: pa.Schema) -> Iterator[Write]:
             nonlocal separator
             for rows in table.to_batches(_AT_ONCE):
                 for row in rows.to_pylist():
-                    stream.write(separator + json.dumps(row))
+                    stream.write(separator + to_json(row))
                     separator = ",\n"
 
         yield write

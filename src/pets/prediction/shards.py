@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pets.atomic import write_atomically
+from pets.plain import to_json
 from pets.prediction.blocks import Block
 from pets.stopping import When, end_when
 
@@ -46,7 +47,7 @@ class Shards:
         """Put a block in place in one step. Raises OSError where it cannot be written."""
         unreadable = len(table) - table["error"].null_count
         about = About(block.fingerprint, len(table), unreadable, self.settings)
-        meta = {_ABOUT: json.dumps(vars(about))}
+        meta = {_ABOUT: to_json(vars(about))}
         content = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(meta), content)
         end_when(When.HERE)

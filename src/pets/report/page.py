@@ -6,13 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pets.atomic import write_atomically
 from pets.finder.search import FOLDER as LR_FINDER
 from pets.interpret.study import Study
 from pets.metrics_csv import read_metrics
 from pets.pictures import jpeg_uri, pixels, png_uri
+from pets.plain import to_yaml
 from pets.report import charts
 from pets.report.album import Album
 from pets.report.figures import as_svg
@@ -59,7 +58,7 @@ def write_page(study: Study, file: Path, suspects: Path) -> None:
         },
         "study": study,
         "config": config,
-        "config_yaml": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
+        "config_yaml": to_yaml(run.config),
         "suspects_file": suspects,
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         "style": own(_PACKAGE, "page.css"),

@@ -9,6 +9,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pets.plain import to_json
+
 
 def template(package: str, name: str, **filters: Callable[..., Any]) -> Any:
     """A page of a package, with `head.html` at hand. A name that it uses and is not given is an
@@ -24,6 +26,7 @@ def template(package: str, name: str, **filters: Callable[..., Any]) -> Any:
     # A long name may break after an underscore.
     environment.filters["soft"] = lambda name: Markup("_<wbr>").join(name.split("_"))
     environment.filters["count"] = lambda n: f"{n:,}"
+    environment.policies["json.dumps_function"] = to_json  # of the filter `tojson`
     environment.filters |= filters
     return environment.get_template(name)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
@@ -14,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from pets.atomic import write_atomically
 from pets.config import InterpretSettings
+from pets.data.others import place_of
 from pets.data.photos import OTHER, Photos
 from pets.errors import RunError
 from pets.evaluation import Trained, split_of
@@ -21,6 +20,7 @@ from pets.interpret.study import Study, study
 from pets.interpret.summary import summary
 from pets.interpret.suspects import write_suspects
 from pets.metrics_csv import read_metrics
+from pets.plain import to_json
 from pets.report.page import write_page
 from pets.report.tensorboard import add_pictures
 
@@ -43,9 +43,9 @@ def write_report(
     Raises PetsError.
     """
     began = time.perf_counter()
-    main = split_of(photos, "auto")
-    split = OTHER if others is not None else split_of(photos, split)
-    name = _name_of(others) if others is not None else split
+    main = split_of(trained.run, "auto")
+    split = OTHER if others is not None else split_of(trained.run, split)
+    name = place_of(others) if others is not None else split
     name += "_best" if ckpt == "best" else ""
     name += f"_tta{settings.tta}" if settings.tta > 1 else ""
     run = trained.run.path
@@ -67,12 +67,6 @@ def write_report(
     return found
 
 
-def _name_of(others: Photos) -> str:
-    """Two folders of the same name are not the same."""
-    where = others.root.resolve()
-    return f"other_{where.name}_{blake2b(str(where).encode(), digest_size=3).hexdigest()}"
-
-
 @rank_zero_only
 def _write(
     found: Study, folder: Path, page: Path, ckpt: str, loggers: Sequence[Logger], name: str
@@ -83,7 +77,7 @@ def _write(
     found.all.save(folder / "predictions.parquet", **about)
     write_suspects(folder / "suspects.csv", found.suspects)
     write_atomically(
-        folder / "summary.json", (json.dumps({**about, **summary(found)}, indent=2) + "\n").encode()
+        folder / "summary.json", (to_json({**about, **summary(found)}, indent=2) + "\n").encode()
     )
     write_page(found, page, folder / "suspects.csv")
     epochs = read_metrics(run.path / "metrics.csv")

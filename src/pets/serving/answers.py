@@ -1,38 +1,29 @@
-"""From uploads to answers: decoded in a few threads, named in one."""
+"""From uploads to answers: decoded in a few processes, named in one thread."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 from pets.config import ServeConfig
 from pets.cores import available_cores
-from pets.data.images import FORMATS, TooManyPixels, UnreadableImage
+from pets.data.images import TooManyPixels, UnreadableImage
+from pets.data.transforms import CentreCrop
 from pets.serving.batching import Batcher
-from pets.serving.limits import Refusal
+from pets.serving.decoding import Decoded, Decoders, TooSlow
+from pets.serving.limits import Held, Refusal
 from pets.serving.look import Eye, Found, Photo
 from pets.serving.meters import Meters
 from pets.serving.schema import Answer, Box, Looked, Named, PhotoAnswer, PhotoProblem, Query
 from pets.serving.upload import Upload
+from pets.serving.worker import SERVED
 
-_DECODERS = (
-    4  # threads at most; each may hold 15 bytes for every pixel of a photo, 25 of a 16-bit one
-)
-_LARGE = 16_000_000  # pixels; larger photos are decoded one after another, beside the others
-
-
-class _Lane:
-    """Threads that decode photos of up to `max_pixels`; `room` for what waits for the network."""
-
-    def __init__(self, threads: int, room: int, max_pixels: int) -> None:
-        # The network's thread computes on all cores; these on one.
-        self.threads = ThreadPoolExecutor(threads, "decode", lambda: torch.set_num_threads(1))
-        # More decoded photos would only fill the memory.
-        self.room, self.max_pixels = asyncio.Semaphore(room), max_pixels
+_PROCESSES = 4  # that decode, at most
+_LARGE = 16_000_000  # pixels; larger photos are decoded one after another
+_FIRST = 0.2  # of the time that a photo may take; who takes longer waits with the large ones
 
 
 class Answers:
@@ -48,11 +39,11 @@ class Answers:
         )
         # Before the other threads are made, so that it computes on all cores.
         self._network.submit(eye.blank).result()
-        most = int(config.limits.megapixels * 1e6)
-        threads = min(_DECODERS, available_cores())
-        self._lane = _Lane(threads, 4 * config.max_batch, min(_LARGE, most))
-        # Of their own, so that a few large photos neither fill the memory nor hold up small ones.
-        self._large = _Lane(1, 2, most)
+        self._crop = CentreCrop(eye.model.size, eye.model.preprocess)
+        # One more than heavy photos can take.
+        self._processes = min(_PROCESSES, max(available_cores(), 2))
+        self._decode = Decoders(self._processes, self._crop)
+        self._heavy = asyncio.Semaphore(1)
 
     @property
     def alive(self) -> bool:
@@ -66,19 +57,26 @@ class Answers:
             if not waiting.expired():
                 waiting.reschedule(0)
 
+    async def start(self) -> None:
+        """What has to be there before the first request."""
+        await self._decode.start()
+
     def close(self) -> None:
-        """End the threads after what they are doing."""
-        for lane in (self._lane, self._large):
-            lane.threads.shutdown(cancel_futures=True)
+        """End the processes at once, the thread after what it is doing."""
+        self._decode.close()
         self._network.close()
 
-    async def answer(self, uploads: list[Upload], query: Query) -> Answer:
+    async def answer(self, uploads: list[Upload], held: Held, query: Query) -> Answer:
         """A result a photo. Raises Refusal where the only one cannot be read, or all take too
         long."""
+        height, width = self._crop.size
+        held.add(3 * height * width * len(uploads))
+        # Who sends many photos at once does not go before all others with all of them.
+        turns = asyncio.Semaphore(self._processes)
         seconds = self._config.limits.seconds
         try:
             async with self._within(seconds):
-                results = await asyncio.gather(*(self._result(u, query) for u in uploads))
+                results = await asyncio.gather(*(self._result(u, query, turns) for u in uploads))
         except TimeoutError as error:
             if self._refusing:
                 raise Refusal(503, "the server is stopping") from error
@@ -96,33 +94,39 @@ class Answers:
             finally:
                 self._waiting.discard(waiting)
 
-    async def _result(self, upload: Upload, query: Query) -> PhotoAnswer | PhotoProblem:
+    async def _result(
+        self, upload: Upload, query: Query, turns: asyncio.Semaphore
+    ) -> PhotoAnswer | PhotoProblem:
         try:
-            try:
-                photo, found = await self._named(upload, query, self._lane)
-            except TooManyPixels:
-                photo, found = await self._named(upload, query, self._large)
+            async with turns:
+                decoded = await self._decoded(upload)
         except UnreadableImage as error:
             self._meters.photos.labels("unreadable").inc()
             return _problem(upload, error)
+        found = await self._network(Photo(decoded.pixels, query.gradcam))
         self._meters.photos.labels("named").inc()
-        return self._as_answer(upload, photo, found, query.top_k)
+        return self._as_answer(upload, decoded, found, query.top_k)
 
-    async def _named(self, upload: Upload, query: Query, lane: _Lane) -> tuple[Photo, Found]:
-        async with lane.room:
-            photo = await asyncio.get_running_loop().run_in_executor(
-                lane.threads, self._eye.read,
-                upload.content, upload.name, query.gradcam, lane.max_pixels,
-            )  # fmt: skip
-            return photo, await self._network(photo)
+    async def _decoded(self, upload: Upload) -> Decoded:
+        """What is large, or takes long, is tried again, one after another, so that it neither fills
+        the memory nor holds up the others."""
+        limits = self._config.limits
+        most = int(limits.megapixels * 1e6)
+        try:
+            return await self._decode(
+                upload.content, upload.name, min(_LARGE, most), limits.decode_seconds * _FIRST
+            )
+        except (TooManyPixels, TooSlow):
+            async with self._heavy:
+                return await self._decode(upload.content, upload.name, most, limits.decode_seconds)
 
     def _look(self, photos: list[Photo]) -> list[Found]:
         self._meters.batches.observe(len(photos))
         return self._eye.look(photos)
 
-    def _as_answer(self, upload: Upload, photo: Photo, found: Found, top_k: int) -> PhotoAnswer:
+    def _as_answer(self, upload: Upload, photo: Decoded, found: Found, top_k: int) -> PhotoAnswer:
         pairs = sorted(zip(found.probabilities, self._classes, strict=True), reverse=True)
-        height, width = photo.seen
+        height, width = self._crop.part_of(photo.height, photo.width)
         return PhotoAnswer(
             file=upload.name,
             width=photo.width,
@@ -142,10 +146,10 @@ def _looked(cam: torch.Tensor, name: str) -> Looked:
 
 def _problem(upload: Upload, error: UnreadableImage) -> PhotoProblem:
     line, status = str(error), 400
-    if isinstance(error, TooManyPixels):
+    if isinstance(error, TooManyPixels | TooSlow):
         status = 413
         if line.endswith("megapixels"):
             line += " (limits.megapixels)"
     elif "not a known format" in line:
-        line += f"; expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        line += f"; expected {', '.join(SERVED[:-1])} or {SERVED[-1]}"
     return PhotoProblem(file=upload.name, error=line, status=status)

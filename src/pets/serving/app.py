@@ -40,7 +40,7 @@ _BODY = {
 _PROBLEMS = {
     400: "no image that can be read",
     408: "the upload took too long",
-    413: "too many bytes, pixels or photos",
+    413: "too many bytes, pixels or photos, or too long to decode",
     415: "no form and no image",
     422: "a parameter is wrong, or the form has no file",
     503: "too busy; come again",
@@ -73,7 +73,7 @@ def build_app(
     async def predict(request: Request, query: Annotated[Query, fastapi.Query()]) -> Answer:
         """A form with one or more files (any field name), or one photo as the body."""
         with gate.enter() as held:
-            return await answers.answer(await read_uploads(request, held), query)
+            return await answers.answer(await read_uploads(request, held), held, query)
 
     @app.get("/api/info", summary="The model, and what the server takes")
     async def get_info() -> Info:

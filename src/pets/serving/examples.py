@@ -13,7 +13,8 @@ from PIL import Image
 from pets.data.images import FORMATS, UnreadableImage, open_rgb
 from pets.data.photos import Photo, Photos
 from pets.data.splits import VALID
-from pets.errors import DataError
+from pets.errors import DataError, RunError
+from pets.evaluation import find_photos
 from pets.run_dir import RunDir
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,8 @@ def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
     if not count:
         return []
     try:
-        photos = Photos.load(run.path / "photos.csv", run.root(root), missing="say")
-    except DataError as error:
+        photos = find_photos(run, root).photos
+    except (DataError, RunError) as error:
         log.info("no examples on the page: %s", error)
         return []
     found: list[ExamplePhoto] = []

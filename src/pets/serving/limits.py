@@ -37,7 +37,8 @@ class Held:
 
     def add(self, count: int) -> None:
         """Raises Refusal where all requests together would hold too much."""
-        if self.gate.bytes + count > self.gate.limits.held_megabytes * 1e6:
+        alone = self.gate.bytes == self.bytes  # a single request fits
+        if not alone and self.gate.bytes + count > self.gate.limits.held_megabytes * 1e6:
             raise Refusal(503, "too busy: other uploads fill the memory; try again", ends=True)
         self.bytes += count
         self.gate.bytes += count

@@ -1,4 +1,4 @@
-"""From the bytes of a photo to probabilities and to where the network looked."""
+"""From the pixels of a photo to probabilities and to where the network looked."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pets.data.images import UnreadableImage, decode_rgb
-from pets.data.transforms import CentreCrop, eval_transform, to_tensor
+from pets.data.transforms import normalize
 from pets.interpret.gradcam import GradCam
 from pets.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo as the network is given it: `pixels` (3, h, w), normalised; its own `height` and
-    `width`; the shares of them that the network sees, about the middle; whether to say where it
+    """A photo as the network is given it: `pixels` (3, h, w), uint8; whether to say where it
     looked."""
 
     pixels: Tensor
-    height: int
-    width: int
-    seen: tuple[float, float]
     gradcam: bool
 
 
@@ -41,24 +36,14 @@ class Eye:
     def __init__(self, model: Classifier, temperature: float, device: torch.device) -> None:
         self.model = model.eval().to(device)
         self._device, self._temperature = device, temperature
-        self._transform = eval_transform(model.size, model.preprocess)
-        self._crop = CentreCrop(model.size, model.preprocess)
+        self._normalize = normalize(model.preprocess)
         self._cam = GradCam(model.head)
-
-    def read(self, content: bytes, name: str, gradcam: bool, max_pixels: int) -> Photo:
-        """Decode and shrink. Raises UnreadableImage, with the name."""
-        if not content:
-            raise UnreadableImage(f"{name}: is empty")
-        pixels = to_tensor(decode_rgb(content, name, max_pixels))
-        height, width = pixels.shape[1:]
-        seen = self._crop.part_of(height, width)
-        return Photo(self._transform(pixels), height, width, seen, gradcam)
 
     def look(self, photos: list[Photo]) -> list[Found]:
         """One pass of the network for all of them; Grad-CAM needs only its head again."""
-        inputs = torch.stack([photo.pixels for photo in photos]).to(self._device)
+        pixels = torch.stack([photo.pixels for photo in photos]).to(self._device)
         with torch.no_grad():
-            maps = self.model.feature_map(inputs)
+            maps = self.model.feature_map(self._normalize(pixels))
             # Some devices have no doubles.
             logits = self.model.head(maps).cpu().double()
         probabilities = (logits / self._temperature).softmax(1)
@@ -71,6 +56,6 @@ class Eye:
 
     @property
     def blank(self) -> Photo:
-        """Grey: for a first pass, which allocates and compiles what all others use."""
+        """Black: for a first pass, which allocates and compiles what all others use."""
         height, width = self.model.size
-        return Photo(torch.zeros(3, height, width), height, width, (1.0, 1.0), True)
+        return Photo(torch.zeros(3, height, width, dtype=torch.uint8), True)

@@ -2,7 +2,7 @@
 const AT_ONCE = 4; // uploads; the server puts them together
 const AGAIN = 6; // times that a busy server is asked
 const SHOWN = 5; // classes
-const TYPES = { JPEG: "image/jpeg", PNG: "image/png", GIF: "image/gif", BMP: "image/bmp", WEBP: "image/webp", TIFF: "image/tiff", PPM: ".ppm,.pgm", AVIF: "image/avif" };
+const TYPES = { JPEG: "image/jpeg", PNG: "image/png", GIF: "image/gif", WEBP: "image/webp", AVIF: "image/avif" };
 
 const at = (id) => document.getElementById(id);
 const cards = at("cards");

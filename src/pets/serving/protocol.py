@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pets.config import ServeLimits
+from pets.plain import to_json
 from pets.serving.guard import HEADERS
 
 
@@ -87,7 +87,7 @@ class _Limited(H11Protocol):
 
     def _end(self, status: int, line: str) -> None:
         """Answer outside of the application, and close."""
-        body = json.dumps({"error": line}).encode()
+        body = to_json({"error": line}).encode()
         headers = {**HEADERS, "Content-Type": "application/json", "Content-Length": len(body)}
         head = "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items())
         start = f"HTTP/1.1 {status} \r\n{head}connection: close\r\n\r\n"

@@ -10,7 +10,6 @@ import torch
 import uvicorn
 
 from pets.config import ServeConfig
-from pets.data.images import FORMATS
 from pets.evaluation import Trained
 from pets.serving.address import OwnNames, is_local, urls
 from pets.serving.answers import Answers
@@ -22,6 +21,7 @@ from pets.serving.look import Eye
 from pets.serving.meters import Meters
 from pets.serving.protocol import protocol
 from pets.serving.schema import Info
+from pets.serving.worker import SERVED
 
 log = logging.getLogger(__name__)
 _LAST_ANSWERS = 2  # seconds that requests have to end after Ctrl-C
@@ -72,6 +72,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._answers.start()
         await super().startup(sockets)
         assert sockets is not None
         log.info("ready at %s (Ctrl-C ends it)", " and ".join(urls(sockets[0])))
@@ -97,5 +98,5 @@ def _info(trained: Trained, config: ServeConfig) -> Info:
             for split, found in results.items()
         },
         limits=config.limits.model_dump(),
-        formats=list(FORMATS),
+        formats=list(SERVED),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pets.commands.train import MAY_CHANGE
 from pets.config import TrainConfig
 from pets.errors import ConfigError
+from pets.plain import to_json
 from pets.ranks import ranks_of
 from pets.run_dir import RunDir
 from pets.validation import typed
@@ -53,7 +53,7 @@ def identity(config: TrainConfig) -> str:
             section = section[name]
         section.pop(last, None)
     del values["sweep"]
-    return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return blake2b(to_json(values, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def check_swept(swept: Sequence[Sequence[str]]) -> None:

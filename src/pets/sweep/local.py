@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import multiprocessing
 import os
@@ -21,6 +20,8 @@ from typing import Any, Literal, TypeVar
 from pets.config import TrainConfig
 from pets.cores import available_cores
 from pets.errors import ConfigError
+from pets.orphans import end_with_maker
+from pets.plain import to_json
 from pets.ranks import as_rank, ranks_of
 from pets.sweep.ending import again, reached
 from pets.sweep.jobs import Job
@@ -75,7 +76,7 @@ class ProcessLauncher(SweepLauncher):
         for config in configs:
             values = config.model_dump(by_alias=True, mode="json")
             if ranks_of(config.trainer) == 1:  # several need their ranks
-                kinds[json.dumps({k: v for k, v in values.items() if k not in _NUMBERS})] = values
+                kinds[to_json({k: v for k, v in values.items() if k not in _NUMBERS})] = values
         if kinds:
             self._with_torch(check_config, [(values,) for values in kinds.values()])
 
@@ -129,7 +130,7 @@ class ProcessLauncher(SweepLauncher):
         self, ask: Callable[..., Answer], questions: Sequence[tuple[Any, ...]]
     ) -> list[Answer]:
         """What a function answers in a process that has torch: this one never imports it."""
-        with ProcessPoolExecutor(1, mp_context=self.context) as pool:
+        with ProcessPoolExecutor(1, self.context, end_with_maker) as pool:
             return [future.result() for future in [pool.submit(ask, *q) for q in questions]]
 
     @contextlib.contextmanager

@@ -6,18 +6,19 @@ import logging.config
 import os
 import signal
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
 from pets.config import TrainConfig
 from pets.errors import PetsError
+from pets.orphans import end_with_maker
 from pets.ranks import ranks
 from pets.run_dir import RunDir
 from pets.validation import typed_values
+
+_PATIENCE = 60.0  # seconds for a job to come to the end of its step and write its checkpoint
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,4 @@ def _end_with_the_launcher() -> None:
     takes them along."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    launcher = parent_process()
-    assert launcher is not None
-
-    def watch() -> None:
-        connection.wait([launcher.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True, name="launcher watch").start()
+    end_with_maker(signal.SIGTERM, _PATIENCE)

@@ -20,9 +20,11 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pets.errors import ConfigError
+from pets.installing import install
+from pets.plain import to_yaml
 
 if TYPE_CHECKING:
     import optuna
@@ -91,7 +93,7 @@ class SmartSweeper(Sweeper):
             import optuna
         except ImportError as error:
             raise ConfigError(
-                "hydra/sweeper=optuna: optuna is not installed; pip install 'pets[optuna]'"
+                f"hydra/sweeper=optuna: optuna is not installed; {install('optuna')}"
             ) from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +147,7 @@ class SmartSweeper(Sweeper):
         for key, value in best.params.items():
             log.info("  %s=%s", key, value)
         found = {"best_value": best.value, "best_params": dict(best.params)}
-        OmegaConf.save(OmegaConf.create(found), self.folder / "optimization_results.yaml")
+        (self.folder / "optimization_results.yaml").write_text(to_yaml(found), encoding="utf-8")
 
 
 def tell(study: optuna.Study, number: int, error: float) -> None:

@@ -17,6 +17,7 @@ from pets.config import TrainConfig
 from pets.config.base import Strict
 from pets.config.slurm import SlurmSettings
 from pets.errors import PetsError
+from pets.installing import install
 from pets.stopping import When, end_when
 from pets.sweep.ending import again
 from pets.sweep.jobs import Job
@@ -119,7 +120,7 @@ def _executor() -> type[SlurmExecutor]:
         from submitit import SlurmExecutor
     except ImportError as error:
         raise PetsError(
-            'hydra/launcher=slurm: needs the package submitit; pip install "pets[slurm]"'
+            f"hydra/launcher=slurm: needs the package submitit; {install('slurm')}"
         ) from error
     return SlurmExecutor
 

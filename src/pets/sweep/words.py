@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from os.path import expanduser
 from pathlib import Path
 
 from pets.errors import RunError
+from pets.plain import to_yaml
 
 FILE = "sweep.yaml"
 
 
 def keep_words(folder: Path, overrides: Sequence[str]) -> None:
     """Write down what makes the runs of a new sweep: not where they run."""
-    import yaml
 
     kept = [word for word in overrides if not _of_the_moment(word)]
-    text = yaml.safe_dump({"words": kept}, allow_unicode=True, width=1000)
+    text = to_yaml({"words": kept}, width=1000)
     (folder / FILE).write_text(text, encoding="utf-8")
 
 
@@ -43,7 +44,8 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
     Raises RunError where the sweep's words cannot be read.
     """
     resumed = [word.partition("=")[2] for word in words if word.startswith("sweep.resume=")]
-    kept = kept_words(Path(resumed[-1].strip("'\"")).expanduser()) if resumed else []
+    folder = expanduser(resumed[-1].strip("'\"")) if resumed else ""  # noqa: PTH111
+    kept = kept_words(Path(folder)) if resumed else []
     overrides = [word for word in words if re.match(r"~|[^-][^=]*=", word)]
     changes = [word for word in overrides if not _of_the_moment(word)]
     searched = "hydra/sweeper=optuna" in kept

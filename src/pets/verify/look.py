@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 from pets.cache.once import OnceAContent
 from pets.data.images import UnreadableImage, open_rgb
 from pets.errors import PetsError
+from pets.installing import install
+from pets.plain import to_json
 
 HASH_BITS = 256
 _SIDE = 16  # of the perceptual hash: its square is HASH_BITS
@@ -52,7 +54,7 @@ def look_at(files: Sequence[Path]) -> list[Facts]:
         import simplejpeg  # noqa: F401
     except ImportError as error:
         raise PetsError(
-            f'pets verify needs the package {error.name}: pip install "pets[verify]"'
+            f"pets verify needs the package {error.name}: {install('verify')}"
         ) from error
     versions = f"pillow {PIL.__version__} imagehash {imagehash.__version__}"
     asked = OnceAContent(
@@ -63,7 +65,7 @@ def look_at(files: Sequence[Path]) -> list[Facts]:
 
 def _asked(file: Path) -> str:
     facts, plain = asdict(look(file)), asdict(Facts())
-    return json.dumps({key: value for key, value in facts.items() if value != plain[key]})
+    return to_json({key: value for key, value in facts.items() if value != plain[key]})
 
 
 def look(file: Path) -> Facts:

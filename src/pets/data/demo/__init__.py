@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from pets.data.demo.breeds import BREEDS, Breed
 from pets.data.demo.pictures import draw_pet
+from pets.orphans import end_with_maker
 
 __all__ = ["BREEDS", "Breed", "draw_pet", "draw_pets"]
 
@@ -64,7 +65,7 @@ def _draw_all(folder: Path, per_breed: int, size: int, seed: int) -> None:
         for task in bar(tasks):
             save(task)
         return
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(initializer=end_with_maker) as pool:
         for _ in bar(pool.map(save, tasks, chunksize=8)):
             pass
 

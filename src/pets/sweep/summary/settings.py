@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-import yaml
-
+from pets.plain import to_yaml
 from pets.sweep.summary.runs import Run
 
 SEED = "seed"
@@ -39,7 +38,7 @@ def value(run: Run, key: str) -> str:
         return ""
     if isinstance(found, str):
         return found
-    text = yaml.safe_dump(found, default_flow_style=True, width=math.inf, allow_unicode=True)
+    text = to_yaml(found, sort_keys=True, default_flow_style=True, width=math.inf)
     return text.removesuffix("...\n").strip()
 
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+from pets.cells import safe
 from pets.sweep.summary.groups import Group
 from pets.sweep.summary.runs import Run
 from pets.sweep.summary.settings import brief, value
@@ -48,9 +49,9 @@ def as_csv(summary: Summary) -> str:
         for run in summary.runs
     ]
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(safe, rows[0]))
+    writer.writerows(map(safe, row.values()) for row in rows)
     return text.getvalue()
 
 

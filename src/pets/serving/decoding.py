@@ -1,0 +1,140 @@
+"""Decode photos of strangers in processes that are ended when they take too long."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import signal
+import socket
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+
+import torch
+from torch import Tensor
+
+from pets.data.images import TooManyPixels, UnreadableImage
+from pets.data.transforms import CentreCrop
+from pets.serving.limits import Refusal
+from pets.serving.worker import run
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def get_ready() -> None:
+    """Begin to import, in a process of its own, what those that decode need."""
+    _CONTEXT.set_forkserver_preload(["pets.cli", "pets.serving.worker"])
+    forkserver.ensure_running()
+
+
+class TooSlow(UnreadableImage):
+    """A photo that takes too long to decode."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The `pixels` that the network is given, uint8 (3, h, w); the photo's own height and width."""
+
+    pixels: Tensor
+    height: int
+    width: int
+
+
+class Decoders:
+    """`count` processes, each with one photo at a time; who waits has its turn in order.
+
+    They are forked from one that has imported torch (`get_ready`), so that a new one is there
+    within milliseconds. They end with the server, however that ends.
+    """
+
+    def __init__(self, count: int, crop: CentreCrop) -> None:
+        self._workers = [_Worker(crop) for _ in range(count)]
+        # The last one first: the others have been swapped out, or are not started yet.
+        self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
+        for worker in self._workers:
+            self._idle.put_nowait(worker)
+
+    async def start(self) -> None:
+        """Start all of them, so that the first photos do not wait for it."""
+        await asyncio.gather(*(worker.start() for worker in self._workers))
+
+    async def __call__(self, content: bytes, name: str, max_pixels: int, seconds: float) -> Decoded:
+        """Decode and shrink a photo within `seconds` of CPU time, a fifth more for each megapixel.
+
+        Raises UnreadableImage, with the name; TooSlow and TooManyPixels are two of these. A
+        call that is cancelled ends the process.
+        """
+        worker = await self._idle.get()
+        try:
+            return await worker.decode(content, name, max_pixels, seconds)
+        finally:
+            self._idle.put_nowait(worker)
+
+    def close(self) -> None:
+        """End all of them."""
+        for worker in self._workers:
+            worker.end()
+
+
+class _Worker:
+    """One process; started again after it was ended."""
+
+    def __init__(self, crop: CentreCrop) -> None:
+        self._crop = crop
+        self._process: BaseProcess | None = None
+
+    async def start(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._reader, self._writer = await asyncio.open_connection(sock=ours)
+        with theirs:
+            process = _CONTEXT.Process(target=run, args=(theirs, self._crop), daemon=True)
+            try:
+                process.start()
+            except OSError as error:
+                self._writer.transport.abort()
+                line = f"no process to decode the photo ({error.strerror}); try again"
+                raise Refusal(503, line) from error
+        self._process = process
+        await self._reader.readuntil(b"\n")
+
+    async def decode(self, content: bytes, name: str, max_pixels: int, seconds: float) -> Decoded:
+        asked = {
+            "bytes": len(content), "name": name, "max_pixels": max_pixels, "seconds": seconds
+        }  # fmt: skip
+        try:
+            if self._process is None:
+                await self.start()
+            self._writer.write(json.dumps(asked).encode() + b"\n")
+            self._writer.write(content)
+            await self._writer.drain()
+            answer = json.loads(await self._reader.readuntil(b"\n"))
+            if "error" not in answer:
+                height, width = self._crop.size
+                pixels = bytearray(await self._reader.readexactly(3 * height * width))
+                shaped = torch.frombuffer(pixels, dtype=torch.uint8).view(3, height, width)
+                return Decoded(shaped, answer["height"], answer["width"])
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            raise self._why(name) from error
+        except BaseException:
+            self.end()
+            raise
+        raise (TooManyPixels if answer["large"] else UnreadableImage)(answer["error"])
+
+    def _why(self, name: str) -> UnreadableImage:
+        """Of the process that has ended."""
+        process = self._process
+        assert process is not None
+        process.join(5)
+        code = process.exitcode
+        self.end()
+        if code == -signal.SIGPROF:
+            return TooSlow(f"{name}: takes too long to decode (limits.decode_seconds)")
+        return UnreadableImage(f"{name}: cannot be read as an image (its decoder ended)")
+
+    def end(self) -> None:
+        if self._process is not None:
+            if self._process.is_alive():
+                self._process.kill()
+            self._writer.transport.abort()
+            self._process = None

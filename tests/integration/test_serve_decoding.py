@@ -1,0 +1,122 @@
+"""The processes in which a server decodes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import resource
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image
+
+from pets.data.images import TooManyPixels, UnreadableImage, decode_rgb
+from pets.data.transforms import CentreCrop, Preprocess, to_tensor
+from pets.serving.decoding import Decoders, TooSlow, get_ready
+from tests.hostile import many_markers
+
+CROP = CentreCrop((64, 96), Preprocess((0.5,) * 3, (0.5,) * 3, "bicubic", 0.875))
+Result = TypeVar("Result")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ready() -> None:
+    get_ready()
+
+
+def with_one(work: Callable[[Decoders], Awaitable[Result]]) -> Result:
+    """What comes of it with a single process."""
+
+    async def begin() -> Result:
+        decoders = Decoders(1, CROP)
+        try:
+            return await work(decoders)
+        finally:
+            decoders.close()
+
+    return asyncio.run(begin())
+
+
+def test_pixels_are_those_of_every_other_command(drawn: Path) -> None:
+    files = sorted((drawn / "images").glob("*.jpg"))[:3]
+    turned = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(files[0]).resize((150, 90)).save(turned, "JPEG", exif=exif)
+    contents = [*(file.read_bytes() for file in files), turned.getvalue()]
+
+    async def decode(decoders: Decoders) -> None:
+        for content in contents:
+            expected = to_tensor(decode_rgb(content, "x"))
+            found = await decoders(content, "x", 1_000_000, 5)
+            assert (found.height, found.width) == tuple(expected.shape[1:])
+            assert torch.equal(found.pixels, CROP(expected))
+
+    with_one(decode)
+
+
+def test_what_takes_too_long_ends_and_the_next_photo_is_decoded(drawn: Path) -> None:
+    photo = next((drawn / "images").glob("*.jpg")).read_bytes()
+
+    async def decode(decoders: Decoders) -> None:
+        with pytest.raises(TooSlow, match=r"^x: takes too long to decode \(limits\.decode_sec"):
+            await decoders(many_markers(4_000_000), "x", 1_000_000, 0.1)
+        assert (await decoders(photo, "y", 1_000_000, 5)).width == 96
+
+    with_one(decode)
+
+
+def test_what_a_header_says_gives_more_time() -> None:
+    """A hundredth of a second is not enough for 9 megapixels, but for each of them."""
+    noise = np.random.default_rng(0).integers(0, 255, (3000, 3000), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG", compress_level=1)
+
+    async def decode(decoders: Decoders) -> None:
+        with pytest.raises(TooSlow):
+            await decoders(file.getvalue(), "x", 10_000_000, 0.001)
+        assert (await decoders(file.getvalue(), "x", 10_000_000, 5)).width == 3000
+
+    with_one(decode)
+
+
+def test_a_call_that_is_cancelled_ends_its_process(drawn: Path) -> None:
+    """So that a client that was told to come again holds nothing."""
+    photo = next((drawn / "images").glob("*.jpg")).read_bytes()
+
+    async def decode(decoders: Decoders) -> None:
+        await decoders.start()
+        before = {p.pid for p in psutil.Process().children(recursive=True)}
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await decoders(many_markers(4_000_000), "x", 1_000_000, 60)
+        assert (await decoders(photo, "y", 1_000_000, 5)).width == 96
+        after = {p.pid for p in psutil.Process().children(recursive=True)}
+        assert len(before - after) == 1
+        assert len(after - before) == 1
+
+    with_one(decode)
+
+
+def test_memory_is_limited_by_the_pixels_that_are_allowed() -> None:
+    async def limit(decoders: Decoders, max_pixels: int) -> int:
+        with pytest.raises(UnreadableImage, match="x: is empty"):
+            await decoders(b"", "x", max_pixels, 5)
+        limits = {
+            p.rlimit(psutil.RLIMIT_DATA)[0] for p in psutil.Process().children(recursive=True)
+        } - {resource.getrlimit(resource.RLIMIT_DATA)[0]}
+        (found,) = limits
+        return found
+
+    async def decode(decoders: Decoders) -> None:
+        assert await limit(decoders, 3_000_000) - await limit(decoders, 1_000_000) == 50_000_000
+        huge = b"GIF89a" + (8_000).to_bytes(2, "little") * 2 + bytes(20)
+        with pytest.raises(TooManyPixels, match="^x: 8000 x 8000 pixels; expected at most 1 mega"):
+            await decoders(huge, "x", 1_000_000, 5)
+
+    with_one(decode)
