@@ -106,8 +106,11 @@ def trainer(
     """A Trainer for one stage, for a measurement, or for the lr finder."""
     # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    defaults = inspect.signature(Trainer).parameters
+    chosen = over_ranks(settled(values))
     made = Trainer(
-        **over_ranks(settled(values)),
+        # What is given as Lightning has it anyway may be what pets gives itself.
+        **{name: value for name, value in chosen.items() if value != defaults[name].default},
         max_epochs=max_epochs,
         callbacks=list(callbacks),
         logger=logger or False,
