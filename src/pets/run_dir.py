@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -74,7 +76,7 @@ class RunDir:
     @classmethod
     def open(cls, path: str | Path) -> RunDir:
         """A run that exists. Raises RunError where there is none."""
-        path = Path(path)
+        path = Path(os.path.expanduser(path))  # noqa: PTH111 - raises nothing without a home
         missing = [name for name in ("config.yaml", "status.json") if not (path / name).is_file()]
         if missing:
             what = f"has no {missing[0]}" if path.is_dir() else "no such folder"
@@ -186,6 +188,16 @@ class RunDir:
     def finish(self, results: Mapping[str, Any]) -> None:
         """The run reached its end."""
         self.update_status(state="finished", ended=_now(), results=results, error=None)
+
+    def discard(self) -> None:
+        """Remove the files of a run that has read no photos; others' stay."""
+        if not self.writes or (self.path / "photos.csv").exists():
+            return
+        self._lock.release(force=True)
+        with contextlib.suppress(OSError):
+            (self.path / "checkpoints").rmdir()
+        for name in ("config.yaml", "overrides.yaml", "environment.json", "status.json", ".lock"):
+            (self.path / name).unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:

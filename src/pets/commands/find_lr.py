@@ -59,15 +59,15 @@ def run(cfg: DictConfig) -> LrSearch:
     keep_freed_memory()
     answers.keep_in(config.cache_dir)
     check_signatures(config)
-    module, data, begins = _fresh(config) if run_dir is None else _trained(run_dir, config)
     stage = _stage(config, fresh=run_dir is None)
+    loggers = build_loggers(config.logger, folder)
+    module, data, begins = _fresh(config, stage) if run_dir is None else _trained(run_dir, config)
     check_feed(config, {"find-lr": stage}, module.model)
     drawn = config.lr_finder.steps * config.data.batch_size
     feed(config, stage, module.model, data, epochs=ceil(drawn / len(data.photos.of(TRAIN))))
     groups = [name for name, _ in module.model.layer_groups]
     frozen = frozen_groups(groups, stage.freeze_to)
     name = f"{begins}_{'all' if frozen == 0 else groups[frozen]}"
-    loggers = build_loggers(config.logger, folder)
     search = LrSearch(name, stage, module, data, config, folder, loggers)
     try:
         found = search.rates()
@@ -115,13 +115,15 @@ def _stage(config: FindLrConfig, fresh: bool) -> StageConfig:
     )
 
 
-def _fresh(config: FindLrConfig) -> tuple[TransferModule, PetsDataModule, str]:
+def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[TransferModule, PetsDataModule, str]:
     """A fresh head on the pretrained body, the config's photos, and what to call this."""
     from pets.data.module import PetsDataModule, prepare_photos
     from pets.models.classifier import new_body
     from pets.plan.transfer import new_module
+    from pets.training import check_network
 
     body, preprocess, _ = new_body(config.model, config.seed)
+    check_network(config, body, preprocess, {"find-lr": stage})
     photos = prepare_photos(config.data)
     module = new_module(config, body, preprocess, photos.classes)
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,9 @@ def _predict(config: PredictConfig) -> bool:
     trained = load_run(run_dir, config.ckpt)
     how = _how(config, trained)
     if out is None:
-        folder = run_dir.path / "predictions"
-        out = Out.default(folder, source.name, source.identity, how.settings)
+        # Of a long name as much as leaves room for what is made of it.
+        name = source.name if len(os.fsencode(source.name)) <= 200 else source.name[:50]
+        out = Out.default(run_dir.path / "predictions", name, source.identity, how.settings)
     done = predict(Network(trained.model, device), source, out, how, _SHOWN)
     if ranks().writer:
         _tell(done, config, trained.model.classes, out.path)

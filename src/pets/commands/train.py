@@ -17,6 +17,7 @@ from pets.config import TrainConfig
 from pets.errors import ConfigError, PetsError, RunError
 from pets.ranks import check_ranks, ranks, ranks_of
 from pets.stopping import Stopped, stoppable
+from pets.system_errors import system_error
 from pets.validation import typed, typed_values
 from pets.wire import from_writer, joined, lost, on_loss
 
@@ -56,7 +57,7 @@ def run(cfg: DictConfig) -> RunDir:
         config, new = _resumed(stopped, cfg, overrides)
         begin = partial(_begin_again, stopped, new)
     check_ranks(config.trainer, "" if cfg.resume is None else " ".join(overrides))
-    return _train(config, begin)
+    return _train(config, begin, new=cfg.resume is None)
 
 
 def go_on(run_dir: RunDir) -> None:
@@ -66,11 +67,11 @@ def go_on(run_dir: RunDir) -> None:
     _train(config, partial(_begin_again, run_dir, {}))
 
 
-def _train(config: TrainConfig, begin: Callable[[], RunDir]) -> RunDir:
+def _train(config: TrainConfig, begin: Callable[[], RunDir], new: bool = False) -> RunDir:
     """Every rank comes here; they meet before the run begins."""
     with stoppable(), joined():
         run_dir = _of_rank_0(begin)
-        with _status(run_dir):
+        with _status(run_dir, new):
             from pets.training import train
 
             train(config, run_dir)
@@ -124,7 +125,11 @@ def _begin(path: Path, config: dict[str, Any], overrides: list[str]) -> RunDir:
     from pets.run_dir import RunDir
 
     run_dir = RunDir.prepare(path, config, overrides)
-    run_dir.begin()
+    try:
+        run_dir.begin()
+    except OSError:  # no lock, no room
+        run_dir.discard()
+        raise
     return run_dir
 
 
@@ -136,15 +141,26 @@ def _begin_again(run_dir: RunDir, new: dict[str, Any]) -> RunDir:
 
 
 @contextlib.contextmanager
-def _status(run_dir: RunDir) -> Iterator[None]:
-    """Whatever ends the training is in `status.json`, and what to do then on the screen."""
+def _status(run_dir: RunDir, new: bool) -> Iterator[None]:
+    """Whatever ends the training is in `status.json`, and what to do then on the screen. A `new`
+    run whose photos were not read leaves nothing."""
     on_loss(partial(_lost, run_dir))
     try:
-        yield
+        try:
+            yield
+        except Exception as error:
+            line = system_error(error)
+            if line is None:
+                raise
+            raise RunError(line if run_dir.finished else f"{line}; {_go_on(run_dir)}") from error
     except PetsError as error:
         if lost(error):
             raise SystemExit(1) from None
+        if run_dir.finished:
+            raise RunError(f"{error}; {_go_on(run_dir)}") from error
         _note(run_dir, "failed", str(error))
+        if new:
+            run_dir.discard()
         raise
     except Exception as error:
         if lost(error):

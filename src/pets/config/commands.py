@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pets.config.base import Strict, Target
+from pets.config.base import PathText, Strict, Target
 from pets.config.data import AugmentConfig, DataConfig, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig
@@ -44,7 +44,7 @@ class LearnerConfig(Strict):
 class SweepConfig(Strict):
     """What concerns a sweep as a whole, not its runs."""
 
-    resume: str | None
+    resume: PathText | None
 
 
 class TrainConfig(LearnerConfig):
@@ -54,7 +54,7 @@ class TrainConfig(LearnerConfig):
     compile: bool
     callbacks: dict[str, Target]
     interpret: InterpretSettings
-    resume: str | None = None
+    resume: PathText | None = None
     sweep: SweepConfig
     experiment: None = None
 
@@ -62,7 +62,7 @@ class TrainConfig(LearnerConfig):
 class FindLrConfig(LearnerConfig):
     """Where the lr finder begins: at a fresh head, or at a trained run."""
 
-    run: str | None
+    run: PathText | None
     ckpt: Literal["last", "best"]
     freeze_to: int | Literal["auto"] = Field(description="a whole number, or auto")
     lr: AutoRate | Annotated[tuple[AutoRate, AutoRate], Field(strict=False)] = Field(
@@ -85,7 +85,7 @@ class CacheConfig(Strict):
 class SummarizeConfig(Strict):
     """The sweep to summarise."""
 
-    sweep: str = Field(min_length=1, description="a sweep's folder")
+    sweep: PathText = Field(min_length=1, description="a sweep's folder")
 
 
 class LookConfig(Strict):
@@ -124,7 +124,7 @@ class VerifyConfig(Strict):
 class RunDataConfig(Strict):
     """What may differ from the trained run when it is used again."""
 
-    root: str | None
+    root: PathText | None
     batch_size: Annotated[int, Field(ge=1)] | None = Field(
         description="a whole number of at least 1, or null for the run's own"
     )
@@ -141,7 +141,7 @@ class OtherDataConfig(RunDataConfig):
     )
     label_regex: str | None
     class_folder: Literal["first", "last"] | None
-    table: str | None
+    table: PathText | None
     path_column: str | None
     label_column: str | None
 
@@ -157,7 +157,7 @@ class OtherDataConfig(RunDataConfig):
 class EvalConfig(Strict):
     """A trained run and the split to measure it on."""
 
-    run: str
+    run: PathText
     split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
     data: OtherDataConfig
@@ -167,7 +167,7 @@ class EvalConfig(Strict):
 class InterpretConfig(InterpretSettings):
     """A trained run, the photos to study it on, and how."""
 
-    run: str
+    run: PathText
     split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
     data: OtherDataConfig
@@ -177,10 +177,10 @@ class InterpretConfig(InterpretSettings):
 class PredictConfig(Strict):
     """A trained run, the photos to name, and how."""
 
-    run: str
-    source: str = Field(min_length=1, description="a photo, folder, glob, URL, list or -")
+    run: PathText
+    source: PathText = Field(min_length=1, description="a photo, folder, glob, URL, list or -")
     ckpt: Literal["last", "best"]
-    out: Annotated[str, Field(min_length=1)] | None = Field(description="a file or folder")
+    out: Annotated[PathText, Field(min_length=1)] | None = Field(description="a file or folder")
     top: int = Field(ge=1)
     top_k: Annotated[int, Field(ge=1)] | None = Field(
         description="a whole number of at least 1, or null for all classes"
@@ -203,12 +203,12 @@ ExportFormat = Literal["safetensors", "onnx", "hub"]
 class ExportConfig(Strict):
     """A trained run and the forms to bring it into."""
 
-    run: str
+    run: PathText
     to: ExportFormat | Annotated[list[ExportFormat], Field(min_length=1)] = Field(
         description="safetensors, onnx or hub, or several as [safetensors,onnx]"
     )
     ckpt: Literal["last", "best"]
-    out: str | None
+    out: PathText | None
     int8: bool
     data: RunDataConfig
 
@@ -252,13 +252,13 @@ class ServeLimits(Strict):
 class ServeDataConfig(Strict):
     """Where the photos of the examples lie."""
 
-    root: str | None
+    root: PathText | None
 
 
 class ServeConfig(Strict):
     """A trained run, the address to serve it at, and the limits of requests."""
 
-    run: str
+    run: PathText
     ckpt: Literal["last", "best"]
     host: str = Field(min_length=1, description="an address of this machine")
     hosts: list[str]

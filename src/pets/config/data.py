@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pets.config.base import Strict, Target
+from pets.config.base import PathText, Strict, Target
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
@@ -23,17 +23,17 @@ class DataConfig(Strict):
 
     name: str
     licence: str | None = None  # configs of older runs do not have it
-    root: str = Field(min_length=1, description="a folder")
+    root: PathText = Field(min_length=1, description="a folder")
     prepare: Target | None
     images: str
-    photo_list: str | None
+    photo_list: PathText | None
     label_from: Literal["filename", "folder", "table"]
     label_regex: str | None
-    table: str | None
+    table: PathText | None
     path_column: str | None
     label_column: str | None
-    relabel: str | None
-    exclude: str | None = None  # configs of older runs do not have it
+    relabel: PathText | None
+    exclude: PathText | None = None  # configs of older runs do not have it
     split: Literal["auto", "random", "official", "folders", "column"]
     split_column: str | None
     # Configs of older runs do not have these two.

@@ -134,6 +134,9 @@ def _matching(glob: str) -> Iterator[str]:
     scheme, at, path = head.rpartition("://")
     names = path.split("/")
     first = next(i for i, name in enumerate(names) if any(sign in name for sign in _SIGNS))
+    # A folder may hold a glob's signs in its own name: photos [2021]/*.jpg
+    while not remote(glob) and first + 1 < len(names) and is_folder("/".join(names[: first + 1])):
+        first += 1
     start = "/".join(names[:first]) or ("/" if path.startswith("/") and not at else "")
     folder = f"{scheme}{at}{start}{inner}{rest}"
     if remote(glob) or not start or is_folder(folder):
@@ -188,6 +191,7 @@ def _from_list(file: Path) -> Source:
     def walk() -> Iterator[str]:
         with reading(str(file)), file.open("rb") as stream:
             for line in _lines(stream, f"source={file}"):
+                line = os.path.expanduser(line)  # noqa: PTH111
                 here = remote(line) or Path(line).exists()
                 yield line if here else str(file.parent / line)
 

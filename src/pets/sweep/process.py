@@ -88,8 +88,9 @@ def _screen_to(file: Path) -> None:
     with file.open("ab") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    options: Any = {"buffering": 1, "encoding": "utf-8", "errors": "backslashreplace"}
+    sys.stdout = open(1, "w", closefd=False, **options)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False, **options)  # noqa: SIM115
 
 
 def _end_with_the_launcher() -> None:

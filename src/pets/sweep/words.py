@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from os.path import expanduser
 from pathlib import Path
 
 from pets.errors import RunError
@@ -43,7 +44,8 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
     Raises RunError where the sweep's words cannot be read.
     """
     resumed = [word.partition("=")[2] for word in words if word.startswith("sweep.resume=")]
-    kept = kept_words(Path(resumed[-1].strip("'\""))) if resumed else []
+    folder = expanduser(resumed[-1].strip("'\"")) if resumed else ""  # noqa: PTH111
+    kept = kept_words(Path(folder)) if resumed else []
     overrides = [word for word in words if re.match(r"~|[^-][^=]*=", word)]
     changes = [word for word in overrides if not _of_the_moment(word)]
     searched = "hydra/sweeper=optuna" in kept
