@@ -36,6 +36,7 @@ from pets.metrics_csv import read_metrics
 from pets.models.classifier import Classifier
 from pets.report import charts
 from pets.run_dir import RunDir
+from pets.trust import refusal
 from pets.validation import typed
 
 if TYPE_CHECKING:
@@ -118,7 +119,11 @@ class Learner:
         return pd.read_csv(out).map(read_cell).rename(columns=read_cell)
 
     def _use(self, command: str, words: str, *more: str) -> JobReturn:
-        return run_command(command, [given("run", self.path), *more, *shlex.split(words)])
+        typed = [given("run", self.path), *more, *shlex.split(words)]
+        # A run that was trained here may name parts of the user's own.
+        if self.run.trusted and refusal(self.run.read_config()):
+            typed.append("trust=true")
+        return run_command(command, typed)
 
 
 @dataclass(frozen=True)

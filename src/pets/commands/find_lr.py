@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # With run=: the rest is the run's, or the rate would be one for something else.
 _MAY_CHANGE = (
-    "run", "ckpt", "freeze_to", "lr", "seed", "cache_dir", "data.root", "data.batch_size",
+    "run", "trust", "ckpt", "freeze_to", "lr", "seed", "cache_dir", "data.root", "data.batch_size",
     "data.num_workers",
 )  # fmt: skip
 _MAY_CHANGE_BELOW = ("lr_finder", "precompute", "trainer", "logger")
@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> LrSearch:
     from pets.run_dir import RunDir, from_here
 
     hydra = HydraConfig.get()
-    run_dir = None if cfg.run is None else RunDir.open_finished(cfg.run)
+    run_dir = None if cfg.run is None else RunDir.open_finished(cfg.run, cfg.trust is True)
     if run_dir is None:
         config = typed(FindLrConfig, cfg)
     else:
@@ -86,7 +86,7 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
     """The run's config where the finder needs it, with what was typed over it."""
     values = run_dir.train_config.model_dump(by_alias=True, mode="json")
     values = {key: value for key, value in values.items() if key in LearnerConfig.model_fields}
-    values |= {key: cfg[key] for key in ("run", "ckpt", "freeze_to")}
+    values |= {key: cfg[key] for key in ("run", "trust", "ckpt", "freeze_to")}
     values["lr"] = list(cfg.lr) if not isinstance(cfg.lr, str) else cfg.lr
     if cfg.freeze_to != -1:
         # The run's frozen stage had activations; with a body that trains there are none.

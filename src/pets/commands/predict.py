@@ -44,7 +44,7 @@ def _predict(config: PredictConfig) -> bool:
     """Whether there are rows with an error."""
     from pets.run_dir import RunDir
 
-    run_dir = RunDir.open_finished(config.run)
+    run_dir = RunDir.open_finished(config.run, config.trust)
 
     from pets.prediction.output import Out
     from pets.prediction.sources import find_source

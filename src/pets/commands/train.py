@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: where things lie and what they run on, not what is trained.
 MAY_CHANGE = (
-    "resume", "data.root", "data.num_workers", "cache_dir", "trainer.accelerator",
+    "resume", "trust", "data.root", "data.num_workers", "cache_dir", "trainer.accelerator",
     "trainer.devices",
 )  # fmt: skip
 
@@ -50,10 +50,10 @@ def run(cfg: DictConfig) -> RunDir:
         config = typed(TrainConfig, cfg)
         if config.sweep.resume is not None:
             raise ConfigError(f"sweep.resume={config.sweep.resume}: is for sweeps; add -m")
-        values = config.model_dump(by_alias=True, mode="json")
+        values = config.model_dump(by_alias=True, mode="json") | {"trust": False}
         begin = partial(_begin, from_here(hydra.runtime.output_dir), values, overrides)
     else:
-        stopped = RunDir.open(cfg.resume)
+        stopped = RunDir.open(cfg.resume, cfg.trust is True)
         config, new = _resumed(stopped, cfg, overrides)
         begin = partial(_begin_again, stopped, new)
     check_ranks(config.trainer, "" if cfg.resume is None else " ".join(overrides))
@@ -70,7 +70,7 @@ def go_on(run_dir: RunDir) -> None:
 def _train(config: TrainConfig, begin: Callable[[], RunDir], new: bool = False) -> RunDir:
     """Every rank comes here; they meet before the run begins."""
     with stoppable(), joined():
-        run_dir = _of_rank_0(begin)
+        run_dir = _of_rank_0(begin, trusted=new or config.trust)
         with _status(run_dir, new):
             from pets.training import train
 
@@ -78,14 +78,14 @@ def _train(config: TrainConfig, begin: Callable[[], RunDir], new: bool = False) 
         return run_dir
 
 
-def _of_rank_0(begin: Callable[[], RunDir]) -> RunDir:
+def _of_rank_0(begin: Callable[[], RunDir], trusted: bool) -> RunDir:
     """The run that rank 0 begins; for the other ranks, who do not know its name, one to read."""
     from pets.run_dir import RunDir
 
     run_dir = begin() if ranks().writer else None
     path = from_writer(lambda: None if run_dir is None else run_dir.path)
     assert path is not None
-    return run_dir or RunDir(path, writes=False)
+    return run_dir or RunDir(path, writes=False, trusted=trusted)
 
 
 def _resumed(

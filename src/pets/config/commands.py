@@ -55,6 +55,7 @@ class TrainConfig(LearnerConfig):
     callbacks: dict[str, Target]
     interpret: InterpretSettings
     resume: PathText | None = None
+    trust: bool = False
     sweep: SweepConfig
     experiment: None = None
 
@@ -63,6 +64,7 @@ class FindLrConfig(LearnerConfig):
     """Where the lr finder begins: at a fresh head, or at a trained run."""
 
     run: PathText | None
+    trust: bool
     ckpt: Literal["last", "best"]
     freeze_to: int | Literal["auto"] = Field(description="a whole number, or auto")
     lr: AutoRate | Annotated[tuple[AutoRate, AutoRate], Field(strict=False)] = Field(
@@ -158,6 +160,7 @@ class EvalConfig(Strict):
     """A trained run and the split to measure it on."""
 
     run: PathText
+    trust: bool
     split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
     data: OtherDataConfig
@@ -168,6 +171,7 @@ class InterpretConfig(InterpretSettings):
     """A trained run, the photos to study it on, and how."""
 
     run: PathText
+    trust: bool
     split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
     data: OtherDataConfig
@@ -178,6 +182,7 @@ class PredictConfig(Strict):
     """A trained run, the photos to name, and how."""
 
     run: PathText
+    trust: bool
     source: PathText = Field(min_length=1, description="a photo, folder, glob, URL, list or -")
     ckpt: Literal["last", "best"]
     out: Annotated[PathText, Field(min_length=1)] | None = Field(description="a file or folder")
@@ -204,6 +209,7 @@ class ExportConfig(Strict):
     """A trained run and the forms to bring it into."""
 
     run: PathText
+    trust: bool
     to: ExportFormat | Annotated[list[ExportFormat], Field(min_length=1)] = Field(
         description="safetensors, onnx or hub, or several as [safetensors,onnx]"
     )
@@ -259,6 +265,7 @@ class ServeConfig(Strict):
     """A trained run, the address to serve it at, and the limits of requests."""
 
     run: PathText
+    trust: bool
     ckpt: Literal["last", "best"]
     host: str = Field(min_length=1, description="an address of this machine")
     hosts: list[str]

@@ -30,7 +30,7 @@ class Place:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_job(folder: str, place: Place, log_config: Mapping[str, Any]) -> None:
+def run_job(folder: str, trusted: bool, place: Place, log_config: Mapping[str, Any]) -> None:
     """Train in a prepared or stopped run directory, with the screen in its `screen.log`.
 
     Ends the process: exit code 0 for a finished run, else as `pets train` would.
@@ -42,7 +42,7 @@ def run_job(folder: str, place: Place, log_config: Mapping[str, Any]) -> None:
     from pets.devices import share_threads
 
     share_threads(place.places)
-    train_in(RunDir.open(folder))
+    train_in(RunDir.open(folder, trusted))
 
 
 def log_as_rank(config: Mapping[str, Any]) -> None:
