@@ -133,7 +133,13 @@ def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) ->
 def test_the_report_shows_what_the_training_saw(
     pets: Pets, drawn: Path, given: list[str], words: str
 ) -> None:
-    frozen = ["plan=frozen4", "plan.stages.head.epochs=1", "callbacks=interpret"]
+    head = "plan.stages.head"
+    frozen = [
+        "plan=frozen4",
+        f"{head}.epochs=1",
+        f"{head}.schedule=constant",
+        "callbacks=interpret",
+    ]
     pets("train", f"data.root={drawn}", *SMALL[:-2], *frozen, "interpret.channels=0", *given)
     (run,) = pets.runs()
     page = (run / "report.html").read_text()
@@ -142,7 +148,8 @@ def test_the_report_shows_what_the_training_saw(
 
 
 def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, drawn: Path) -> None:
-    said = pets("interpret", f"run={studied}", "split=valid", "tta=8", "neighbours=0").stdout
+    words = [f"run={studied}", "split=valid", "tta=8", "neighbours=0", "trainer.precision=32-true"]
+    said = pets("interpret", *words).stdout
     assert "20 valid photos right" in said
     folder = studied / "interpret/valid_tta8"
     assert (folder / "report.html").exists()
@@ -196,7 +203,10 @@ def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:
             shutil.copy(drawn / f"images/{source}_{number}.jpg", other / label / f"{number}a.jpg")
     (other / "saddle_hound/cut.jpg").write_bytes((other / "Zebra/1a.jpg").read_bytes()[:400])
     line = pets.one_line("interpret", f"run={studied}", "data.root=found")
-    assert line.startswith("data.label_regex=")
+    assert line.startswith("found: of the run's 20 test photos ")
+    assert "data.root=found data.label_from=folder" in line
+    line = pets.one_line("interpret", f"run={studied}", "data.root=found", "data.label_regex=(q)")
+    assert line.startswith("data.label_regex=(q): matches none of 7 files")
     assert "data.label_from=folder" in line
     said = pets("interpret", f"run={studied}", "data.root=found", "data.label_from=folder").stdout
     assert "left out 3 photos of Zebra: the model does not know them" in said

@@ -189,7 +189,8 @@ def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
 
 def _leads_out(path: str) -> bool:
     """Whether a path may lead out of the folder that it is relative to, here or on Windows."""
-    there = PureWindowsPath(path)
-    here = PurePath(path)
-    absolute = bool(here.root or here.drive or there.root)
+    here, there = PurePath(path), PureWindowsPath(path)
+    # A name may begin with a backslash, but on Windows.
+    absolute = bool(here.root or here.drive) or path.startswith("\\\\")
+    absolute = absolute or bool(there.drive and there.root)
     return absolute or ".." in there.parts or "\0" in path
