@@ -20,8 +20,8 @@ from pets.data.images import (
     open_rgb,
     size_of,
 )
-from pets.data.labels import find_photos
 from pets.data.remarks import Remarks
+from pets.data.walk import find_photos
 from pets.errors import DataError
 from pets.prediction.sources import find_source
 from pets.validation import typed
