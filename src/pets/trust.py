@@ -149,7 +149,7 @@ def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
             yield f"model.package={package}: is not the name of a package"
     if "_target_" in value:
         target, group = value["_target_"], _group(keys)
-        if target not in ALLOWED.get(group, ()):
+        if not isinstance(target, str) or target not in ALLOWED.get(group, ()):
             yield f"{key}._target_={target}: is not called for a run from elsewhere"
         arguments = {name: inner for name, inner in value.items() if name != "_target_"}
         if group == "logger":

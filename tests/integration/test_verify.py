@@ -99,7 +99,7 @@ def test_the_table_says_what_to_leave_out(planted: Planted, said: tuple[Path, st
     assert len(by_kind["conflict"]) == len(by_kind["near conflict"]) == 2
     assert len(by_kind["unreadable"]) == 4
     assert set(by_kind) == {
-        "unreadable", "unlabelled", "no split", "blank", "tiny", "conflict", "leak", "duplicates",
+        "unreadable", "unlabelled", "blank", "tiny", "conflict", "leak", "duplicates",
         "near conflict", "near leak", "near duplicates",
     }  # fmt: skip
     whats = Counter(row["what"] for row in rows if row["kind"] == "wrong suffix")
@@ -117,7 +117,7 @@ def test_the_screen_counts_kinds_and_names_the_files(said: tuple[Path, str]) -> 
     assert re.search(r"^warning +wrong suffix +10 +10 +\S+\.jpg, \S+\.jpg and 8 more$", words, re.M)
     assert re.search(r"^error +leak +1 +2 +", words, re.M)
     assert "10 errors, 22 warnings, 8 notes" in words
-    assert f"data.exclude={folder / 'verify.csv'} leaves out 17 photos" in words
+    assert f"data.exclude={folder / 'verify.csv'} leaves out 16 photos" in words
     assert (folder / "verify.log").stat().st_size > 0
 
 
@@ -132,11 +132,11 @@ def test_a_training_without_the_excluded_photos(
     small = [*SMALL[:-2], "plan=frozen4", "plan.stages.head.epochs=1", "callbacks=none"]
     assert "no label folder around 1 of " in pets.one_line("train", *words, *small)
     told = pets("train", *words, *small, f"data.exclude={table}").stdout
-    assert f"data.exclude={table}: left out 15 photos (" in told
+    assert f"data.exclude={table}: left out 14 photos (" in told
     used = set(pd.read_csv(pets.runs()[-1] / "photos.csv").path)
     rows = rows_of(said[0])
     excluded = {row["path"] for row in rows if row["proposed"] == "exclude"}
-    assert len(excluded) == 17
+    assert len(excluded) == 16
     assert not used & excluded
     assert {row["path"] for row in rows if row["split"]} - excluded <= used
 
