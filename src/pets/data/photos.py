@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 
 from pets.cells import read_cell, write_cell
 from pets.data.contents import digests
@@ -188,6 +188,9 @@ def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
 
 
 def _leads_out(path: str) -> bool:
-    """Whether a path may lead out of the folder that it is relative to, as this system reads it."""
-    here = PurePath(path)
-    return bool(here.root or here.drive) or ".." in here.parts or "\0" in path
+    """Whether a path may lead out of the folder that it is relative to, here or on Windows."""
+    here, there = PurePath(path), PureWindowsPath(path)
+    # Elsewhere than on Windows a name may begin with one backslash.
+    absolute = bool(here.root or here.drive) or path.startswith("\\\\")
+    absolute = absolute or bool(there.drive and there.root)
+    return absolute or ".." in there.parts or "\0" in path
