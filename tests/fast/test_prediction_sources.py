@@ -207,7 +207,7 @@ def test_a_zip_file_is_a_folder_and_what_is_left_out_is_counted(tree: Path) -> N
         files = list(source)
         assert source.left_out == {"": 1, ".txt": 1, ".md": 1}
     assert "photos/b/._1.jpg" not in files
-    assert source.left_out_words == "1 without a suffix, 1 .md, 1 .txt"
+    assert source.left_out_words == "1 no suffix, 1 .md, 1 .txt"
     with zipfile.ZipFile(tree / "my.ZIP", "w") as into:
         for name in ("cats/1.jpg", "cats/1.txt", "__MACOSX/cats/._1.jpg"):
             into.writestr(name, png())
@@ -223,6 +223,24 @@ def test_a_zip_file_is_a_folder_and_what_is_left_out_is_counted(tree: Path) -> N
         pass
     with pytest.raises(DataError, match=r"^source=empty\.zip: holds no images$"):
         find_source("empty.zip")
+
+
+def test_links_to_folders_are_followed_once_and_system_folders_are_not(tree: Path) -> None:
+    """As a training does it."""
+    for name in ("away/x.jpg", "away/deep/y.jpg", "photos/@eaDir/t.jpg", "photos/run/bad.jpg"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(png())
+    for name in ("status.json", "config.yaml"):
+        (tree / "photos/run" / name).write_text("x")
+    before = found("photos")
+    assert not {"@eaDir/t.jpg", "run/bad.jpg"} & set(before)
+    (tree / "photos/linked").symlink_to(tree / "away")
+    (tree / "away/back").symlink_to(tree / "photos")
+    (tree / "away/again").symlink_to(tree / "away/deep")
+    (tree / "photos/up").symlink_to(tree)
+    now = found("photos")
+    assert [name for name in now if name not in before] == ["linked/deep/y.jpg", "linked/x.jpg"]
+    assert len(now) == len(set(now)) == len(before) + 2
 
 
 def test_sources_of_one_name_are_told_apart(tree: Path) -> None:

@@ -230,12 +230,12 @@ def test_predict_says_what_it_leaves_out(trained: Path, pets: Pets, drawn: Path)
         shutil.copy(photo, pets.folder / "phone" / name)
     said = pets("predict", f"run={trained}", "source=phone", "out=p.csv").stdout
     assert "3 of 3 photos named, written to p.csv" in said
-    assert "left out: 1 without a suffix, 2 .txt" in said
+    assert "left out: 1 no suffix, 2 .txt" in said
     shutil.make_archive(str(pets.folder / "phone"), "zip", pets.folder / "phone")
     said = pets("predict", f"run={trained}", "source=phone.zip", "out=z.csv").stdout
     assert "3 of 3 photos named, written to z.csv" in said
-    assert "left out: 1 without a suffix, 2 .txt" in said
+    assert "left out: 1 no suffix, 2 .txt" in said
     for name in ("a.jfif", "B.JPG", "c.jpe"):
         (pets.folder / "phone" / name).unlink()
     line = pets.one_line("predict", f"run={trained}", "source=phone")
-    assert line == ("source=phone: no images in this folder; left out: 1 without a suffix, 2 .txt")
+    assert line == ("source=phone: no images in this folder; left out: 1 no suffix, 2 .txt")

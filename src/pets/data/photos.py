@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,8 +11,9 @@ from pathlib import Path, PurePath
 
 from pets.cells import read_cell, write_cell
 from pets.data.contents import digests
-from pets.data.images import SUFFIXES
+from pets.data.remarks import Remarks, Severity
 from pets.data.splits import TEST, TRAIN, VALID
+from pets.data.walk import find_photos
 from pets.errors import DataError, some
 
 SPLITS = (TRAIN, VALID, TEST)
@@ -163,13 +163,18 @@ def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:
     return dict(zip(paths, digests([root / path for path in paths]), strict=True))
 
 
+class _Silent(Remarks):
+    """Of photos that are looked for nothing is told but whether they are there."""
+
+    def heard(self, severity: Severity, kind: str, paths: Sequence[str], line: str) -> None:
+        pass
+
+
 def _photos_below(root: Path) -> list[str]:
-    files = (Path(where, name) for where, _, names in os.walk(root) for name in names)
-    return sorted(
-        file.relative_to(root).as_posix()
-        for file in files
-        if file.suffix.lower() in SUFFIXES and file.is_file()
-    )
+    try:
+        return find_photos(root, ".", _Silent())
+    except DataError:  # there is none
+        return []
 
 
 def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:

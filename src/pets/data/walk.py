@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path, PurePosixPath
 
-from pets.data.images import SUFFIXES
+from pets.data.images import SUFFIXES, hint
 from pets.data.remarks import Remarks
 from pets.errors import DataError, some
 
@@ -73,6 +73,7 @@ def find_photos(root: Path, images: str, remarks: Remarks) -> list[str]:
     if not found:
         raise DataError(
             f"{folder}: no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
+            + (f"; there are {_kinds(_below(root, others))}" if others else "")
         )
     remarks.note("not a photo", _below(root, others), lambda paths: _not_photos(folder, paths))
     remarks.aside("not a photo", _below(root, hidden), _left_out(folder, "hidden", "files"))
@@ -170,6 +171,15 @@ def _below(root: Path, files: list[Path]) -> list[str]:
 
 
 def _not_photos(folder: Path, paths: list[str]) -> str:
-    suffixes = Counter(PurePosixPath(path).suffix.lower() or "no suffix" for path in paths)
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(suffixes.items()))
-    return f"{folder}: left out what is no photo by its suffix: {kinds}"
+    return f"{folder}: left out what is no photo by its suffix: {_kinds(paths)}"
+
+
+def _kinds(paths: list[str]) -> str:
+    suffixes = Counter(PurePosixPath(path).suffix.lower() for path in paths)
+    return ", ".join(counted(suffix, count) for suffix, count in sorted(suffixes.items()))
+
+
+def counted(suffix: str, count: int) -> str:
+    """`3 .heic (pip install pillow-heif)`."""
+    missing = hint(suffix)
+    return f"{count:,} {suffix or 'no suffix'}{f' ({missing})' if missing else ''}"

@@ -13,7 +13,8 @@ from hashlib import blake2b
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from pets.data.images import SUFFIXES, hint
+from pets.data.images import SUFFIXES
+from pets.data.walk import counted, left_out_folder
 from pets.errors import DataError
 from pets.prediction.addresses import Entry, entries, is_file, is_folder, joined, reading, remote
 from pets.ranks import ranks
@@ -42,11 +43,7 @@ class Source:
     @property
     def left_out_words(self) -> str:
         """`3 .heic (pip install pillow-heif), 2 .txt`."""
-        parts = []
-        for suffix, count in sorted(self.left_out.items()):
-            why = hint(suffix)
-            parts.append(f"{count:,} {suffix or 'without a suffix'}{f' ({why})' if why else ''}")
-        return ", ".join(parts)
+        return ", ".join(counted(suffix, n) for suffix, n in sorted(self.left_out.items()))
 
 
 def find_source(source: str) -> Source:
@@ -110,17 +107,38 @@ def _inside(folder: str) -> Iterator[Entry | None]:
         yield None
 
 
+class _Links:
+    """Which links to folders are followed: those that lead to what is not walked without them."""
+
+    def __init__(self, root: str) -> None:
+        self._walked = [os.path.realpath(root)]
+
+    def leads_on(self, link: str) -> bool:
+        target = os.path.realpath(link)
+        new = all(os.path.commonpath((target, one)) not in (target, one) for one in self._walked)
+        if new:
+            self._walked.append(target)
+        return new
+
+
 def _below(
-    folder: str, left_out: Counter[str], found: Iterable[Entry | None] | None = None
+    folder: str,
+    left_out: Counter[str],
+    found: Iterable[Entry | None] | None = None,
+    links: _Links | None = None,
 ) -> Iterator[str]:
+    links = links or _Links(folder)
     for entry in entries(folder) if found is None else found:
         suffix = "" if entry is None else PurePosixPath(entry.name).suffix.lower()
         if entry is None:
             yield folder
         elif entry.folder:
-            if not entry.link:
-                inner = joined(folder, entry.name)
-                yield from _below(inner, left_out, _inside(inner))
+            inner = joined(folder, entry.name)
+            if entry.link and not links.leads_on(inner):
+                continue
+            inside = list(_inside(inner))
+            if not left_out_folder(entry.name, {e.name for e in inside if e is not None}):
+                yield from _below(inner, left_out, inside, links)
         elif suffix in SUFFIXES and not entry.name.startswith("._"):  # what a Mac adds
             yield joined(folder, entry.name)
         elif not entry.name.startswith("."):
