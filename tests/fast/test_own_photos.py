@@ -103,9 +103,8 @@ def test_the_split_is_what_the_run_had(run: RunDir) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["../secret.jpg", "cat/../../secret.jpg", "{tmp}/secret.jpg", "..\\secret.jpg", "C:\\x.jpg",
-     "C:/x.jpg", "\\\\host\\x.jpg", "/etc/passwd", "a\0b.jpg"],
-)  # fmt: skip
+    ["../secret.jpg", "cat/../../secret.jpg", "{tmp}/secret.jpg", "/etc/passwd", "a\0b.jpg"],
+)
 def test_a_table_names_no_file_outside_its_root(run: RunDir, tmp_path: Path, path: str) -> None:
     photo(tmp_path / "secret.jpg", "purple")
     path = path.format(tmp=tmp_path)
