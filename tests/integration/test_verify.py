@@ -145,6 +145,7 @@ def test_a_training_without_the_excluded_photos(
     kinds = {finding.kind for finding in again.of("warning")}
     assert kinds == {
         "missing", "absent class", "tiny class", "damaged", "wrong suffix", "left out", "elongated",
+        "no split",
     }  # fmt: skip
     assert sorted(p for p in planted.root.rglob("*") if p.is_file()) == everything
 
