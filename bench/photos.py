@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from pets.cli import conf_dir
 from pets.config import ModelConfig
 from pets.data.demo import BREEDS, draw_pets
-from pets.data.splits import read_list
+from pets.data.names import PhotoNames, read_list
 from pets.models.weights import Pretrained, load_pretrained
 
 PIXELS = 288
@@ -81,8 +81,10 @@ def written(pretrained: Pretrained, file: Path) -> Path:
 
 def listed(root: Path, name: str) -> Photos:
     """The photos of an official list; the breed is the file's name up to its number."""
-    stems = read_list(root / "annotations" / name)
-    return [(str(root / "images" / f"{stem}.jpg"), stem.rpartition("_")[0]) for stem in stems]
+    images = root / "images"
+    names = PhotoNames(path.name for path in images.glob("*.jpg"))
+    found = read_list(root / "annotations" / name, names).photos.values()
+    return [(str(images / path), path.rpartition("_")[0]) for path in found]
 
 
 def in_folders(root: Path) -> Photos:

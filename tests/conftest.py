@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -60,6 +61,20 @@ def need(there: bool, reason: str) -> None:
     if os.environ.get("PETS_REQUIRE_ALL") == "1":
         pytest.fail(f"PETS_REQUIRE_ALL=1, but {reason}")
     pytest.skip(reason)
+
+
+def on_a_small_disk(
+    folder: Path, size: str, command: list[str], **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command for which `folder` is a disk of this size, in a mount namespace of its own."""
+    small = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size={size} tmpfs {shlex.quote(str(folder))}"
+    tried = subprocess.run([*small, mount], capture_output=True, text=True, check=False)
+    need(tried.returncode == 0, f"no disk can be mounted here: {tried.stderr.strip()}")
+    words = [*small, f'{mount} && cd {shlex.quote(str(folder))} && exec "$@"', "sh", *command]
+    if "cwd" in options:
+        words[5] = f'{mount} && exec "$@"'
+    return subprocess.run(words, capture_output=True, text=True, check=False, **options)
 
 
 def composed(*overrides: str, name: str = "train") -> DictConfig:

@@ -181,7 +181,7 @@ def _others(folder: Planted) -> None:
     notes, thumbs = folder.root / "notes.txt", folder.root / "train/Thumbs.db"
     notes.write_text("not a photo")
     thumbs.write_bytes(b"\xd0\xcf\x11\xe0")
-    strange = folder.root / "train/photo.jfif"
+    strange = folder.root / "train/photo.dat"
     folder.training_photo().rename(strange)
     hidden = folder.root / "train/.hidden.jpg"
     folder.training_photo().rename(hidden)

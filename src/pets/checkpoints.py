@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from pets import trust
 from pets.atomic import write_atomically
 from pets.errors import RunError
 from pets.plain import plain
@@ -66,19 +67,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
+        return read_checkpoint(Path(path), trusted=True)  # nothing is built from it
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
     """A checkpoint of `pets train` on the CPU: tensors and plain values, no code is run.
 
     Raises RunError for a file that is missing, damaged, holds anything else, or is of another
-    format.
+    format; and where it is not `trusted`, for a network of other parts than pets comes with.
     """
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise RunError(f"{path}: is packed, which pets train never does; not opened")
             damaged = archive.testzip()
         if damaged is not None:
             raise RunError(f"{path}: damaged, the check sum of {damaged} is wrong")
@@ -98,4 +101,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise RunError(
             f"{path}: has format {about.get('format')}, this version of pets reads {FORMAT}"
         )
+    if not trusted:
+        trust.check(about, path)
     return dict(found)

@@ -7,6 +7,7 @@ import difflib
 import functools
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -17,8 +18,10 @@ from pets.command_line import completion_words, in_full
 from pets.errors import ConfigError, PetsError
 from pets.installing import checkout
 from pets.ranks import check_alone, ranks
+from pets.startup import folders, names_in_utf8, screen
 from pets.stopping import Stopped, stoppable
 from pets.sweep.words import with_words_of_sweep
+from pets.system_errors import system_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -69,6 +72,12 @@ def conf_dir() -> Path:
 
 def main() -> None:
     """Run `pets COMMAND ...` with the words of the command line."""
+    names_in_utf8()
+    with screen():
+        _main()
+
+
+def _main() -> None:
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS)) + 2
@@ -95,11 +104,17 @@ def main() -> None:
         _stop("pets cache: list or clear, not both", code=2)
     if sum(word.startswith("sweep=") for word in words) > 1:
         _stop("pets summarize: one folder at a time", code=2)
+    try:
+        folders()
+    except ConfigError as error:
+        _stop(str(error))
+    threading.excepthook = _of_thread
     run_command(name, words)
 
 
 def run_command(name: str, arguments: list[str]) -> None:
-    """Run one sub-command as a Hydra application; a user's mistake ends in one line."""
+    """Run one sub-command as a Hydra application; a user's mistake, and what the operating system
+    refuses, end in one line."""
     # Hydra then hands us its errors instead of printing several lines and a traceback.
     show_all = os.environ.setdefault("HYDRA_FULL_ERROR", "1") == "full"
     import hydra
@@ -126,25 +141,29 @@ def run_command(name: str, arguments: list[str]) -> None:
         from pets.explain import explain
 
         _stop(explain(error, name, module.SCHEMA))
-    except BrokenPipeError:
-        # What read the output has seen enough: pets train --help | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        raise SystemExit(141) from None
-    except OSError as error:
-        if show_all or error.filename is None:
-            raise
-        _stop(f"{error.filename}: {error.strerror}")
-    except ValueError as error:
-        # Hydra's own, of flags that do not go together.
-        if show_all or "can be specified" not in str(error):
-            raise
-        _stop(str(error), code=2)
     except KeyboardInterrupt:
         _stop("stopped", code=130)
     except Stopped as stopped:
         if stopped.said:
             raise
         _stop("stopped", code=128 + stopped.signal)
+    except Exception as error:
+        line = system_error(error)
+        if not show_all and line is not None:
+            _stop(line)
+        # Hydra's own, of flags that do not go together.
+        if show_all or not isinstance(error, ValueError) or "can be specified" not in str(error):
+            raise
+        _stop(str(error), code=2)
+
+
+def _of_thread(failed: threading.ExceptHookArgs) -> None:
+    """What ended a thread of a library, such as TensorBoard's writer; the work goes on."""
+    line = system_error(failed.exc_value) if failed.exc_value else None
+    if line is None:
+        threading.__excepthook__(failed)
+    else:
+        print(line, file=sys.stderr)
 
 
 def _of_this_rank(arguments: list[str]) -> list[str]:
@@ -158,7 +177,7 @@ def _of_this_rank(arguments: list[str]) -> list[str]:
 
 
 def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Report a PetsError of a single job here: Hydra would print a second line about it.
+    """Report what ends a single job here: Hydra would print a second line about it.
 
     In a sweep it is left to Hydra, which goes on with the other jobs.
     """
@@ -170,10 +189,12 @@ def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictCo
 
         try:
             return tidy(task)(cfg)
-        except PetsError as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+        except Exception as error:
+            line = str(error) if isinstance(error, PetsError) else system_error(error)
+            shown_whole = os.environ.get("HYDRA_FULL_ERROR") == "full"
+            if line is None or shown_whole or HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            _stop(str(error))
+            _stop(line)
 
     return job
 
@@ -190,7 +211,7 @@ def tidy(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         try:
             _refuse_empty(hydra.overrides.task)
             return task(cfg)
-        except PetsError:
+        except BaseException:
             _leave_nothing(Path(hydra.runtime.output_dir), hydra.job.name)
             raise
 
@@ -208,14 +229,14 @@ def _refuse_empty(overrides: list[str]) -> None:
 
 
 def _leave_nothing(folder: Path, job: str) -> None:
-    """Remove what Hydra made for a run that never began: an empty log, and its directory if that
-    is all there was in it."""
+    """Remove what Hydra made for a run that never began: its directory with the log, if that is all
+    there is in it."""
     if not ranks().writer:
         return
     log = folder / f"{job}.log"
-    if log.exists() and log.stat().st_size == 0:
-        log.unlink()
-        if not any(folder.iterdir()):
+    with contextlib.suppress(OSError):  # the mistake itself is what has to be said
+        if [file.name for file in folder.iterdir()] == [log.name]:
+            log.unlink()
             folder.rmdir()
 
 

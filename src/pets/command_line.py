@@ -36,6 +36,10 @@ def _in_full(command: str, word: str, before: str) -> str:
     path = re.fullmatch(r"(source|out)=((?!null$|['\"]|.*\$\{).+)", word, re.DOTALL)
     if command == "predict" and path:
         return f"{path[1]}={_quoted(path[2])}"
+    # Hydra takes no bare `~`, and would make a folder of that name for its own keys.
+    if home := re.fullmatch(r"(\+{0,2}[\w.@/]+)=(~(?:/.*)?)", word, re.DOTALL):
+        paths = re.split(r",(?=~/)", home[2])  # choices of a sweep
+        return f"{home[1]}={','.join(_quoted(os.path.expanduser(p)) for p in paths)}"  # noqa: PTH111
     return re.sub("^precompute=", "precompute.enabled=", word)
 
 

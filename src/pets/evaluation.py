@@ -169,9 +169,8 @@ def load_run(run: RunDir, ckpt: str = "last") -> Trained:
 
     Raises RunError when a file of the run is missing, damaged or does not fit.
     """
-    checkpoint = read_checkpoint(run.checkpoint(ckpt))
+    checkpoint = read_checkpoint(run.checkpoint(ckpt), run.trusted)
     config = run.train_config
-    model = classifier_from(checkpoint["pets"])
     prefix = "model."
     weights = {
         name.removeprefix(prefix): value
@@ -179,8 +178,9 @@ def load_run(run: RunDir, ckpt: str = "last") -> Trained:
         if name.startswith(prefix)
     }
     try:
+        model = classifier_from(checkpoint["pets"])
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(
             f"{run.checkpoint(ckpt)}: does not fit its own description ({reason})"

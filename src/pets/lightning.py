@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,17 +26,60 @@ from pets.errors import ConfigError
 from pets.ranks import check_ranks, ranks
 from pets.targets import build, check_arguments
 
-# What pets gives the Trainer itself.
-_OWN = (
-    "max_epochs", "callbacks", "logger", "plugins", "num_sanity_val_steps", "enable_progress_bar",
-    "enable_model_summary", "use_distributed_sampler", "default_root_dir", "enable_checkpointing",
+# The Trainer's arguments that do here what Lightning says of them.
+HONOURED = (
+    "accelerator", "devices", "num_nodes", "strategy", "precision", "sync_batchnorm",
+    "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic",
+    "benchmark", "detect_anomaly", "inference_mode",
 )  # fmt: skip
+_EPOCHS = "plan.stages.<stage>.epochs says how long a stage is"
+_ALL_PHOTOS = (
+    "every photo of a split is used; a smaller data set: data.exclude, or another data.root"
+)
+_VALIDATED = "every epoch ends with one validation, by which best.ckpt is chosen"
+_SHORT = "a short run: plan=frozen4 plan.stages.head.epochs=1"
+# Those that would break what a run promises, or do nothing, and what to do instead.
+REFUSED = {
+    "max_epochs": _EPOCHS,
+    "min_epochs": _EPOCHS,
+    "max_steps": _EPOCHS,
+    "min_steps": _EPOCHS,
+    "max_time": f"{_EPOCHS}; SIGTERM stops a run so that it can go on: timeout 1h pets train ...",
+    "fast_dev_run": _SHORT,
+    "barebones": _SHORT,
+    "overfit_batches": _ALL_PHOTOS,
+    "limit_train_batches": _ALL_PHOTOS,
+    "limit_val_batches": _ALL_PHOTOS,
+    "limit_test_batches": _ALL_PHOTOS,
+    "limit_predict_batches": _ALL_PHOTOS,
+    "val_check_interval": _VALIDATED,
+    "check_val_every_n_epoch": _VALIDATED,
+    "num_sanity_val_steps": _VALIDATED,
+    "log_every_n_steps": "the loggers get every step",
+    "reload_dataloaders_every_n_epochs": "a stage keeps its loaders",
+    "use_distributed_sampler": "the order of photos derives from seed",
+    "callbacks": "callbacks=<name> chooses them, callbacks.<name>._target_=... adds one",
+    "logger": "logger=<name> chooses them, logger.<name>._target_=... adds one",
+    "enable_progress_bar": "it is one of callbacks: ~callbacks.progress_bar leaves it out",
+    "enable_model_summary": "a summary is one of callbacks",
+    "enable_checkpointing": "every run writes last.ckpt and best.ckpt, to go on and to be used",
+    "enable_autolog_hparams": "hyper-parameters are logged with the results",
+    "default_root_dir": "hydra.run.dir=<folder> is the run directory",
+    "plugins": "checkpoints and processes are pets' own",
+    "profiler": "profile the whole command: python -m cProfile -m pets train ...",
+    "model_registry": "pets export writes what a registry takes",
+}
 
 
 def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
-    """The `trainer` group fits Lightning's Trainer; only what trains a run may have several
-    devices. Raises ConfigError."""
-    check_arguments("trainer", Trainer.__init__, values, given=(*_OWN, "self"))
+    """The `trainer` group is what Lightning's Trainer takes and pets can honour; only what trains
+    a run may have several devices. Raises ConfigError."""
+    check_arguments("trainer", Trainer.__init__, values, given=("self",))
+    defaults = inspect.signature(Trainer).parameters
+    for name, value in values.items():
+        if name not in HONOURED and value != defaults[name].default:
+            fix = REFUSED.get(name, "pets knows no such argument of this version of Lightning")
+            raise ConfigError(f"trainer.{name}={value}: cannot be had here, remove it; {fix}")
     devices = values.get("devices", 1)
     if not trains and devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
         raise ConfigError(
@@ -62,8 +106,11 @@ def trainer(
     """A Trainer for one stage, for a measurement, or for the lr finder."""
     # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    defaults = inspect.signature(Trainer).parameters
+    chosen = over_ranks(settled(values))
     made = Trainer(
-        **over_ranks(settled(values)),
+        # What is given as Lightning has it anyway may be what pets gives itself.
+        **{name: value for name, value in chosen.items() if value != defaults[name].default},
         max_epochs=max_epochs,
         callbacks=list(callbacks),
         logger=logger or False,
@@ -115,7 +162,14 @@ def build_loggers(
         given: dict[str, Any] = {"save_dir": str(folder)}
         if steps_done is not None and get_object(node.target) is TensorBoardLogger:
             given["purge_step"] = steps_done
-        loggers.append(build(f"logger.{name}", node, **given))
+        try:
+            loggers.append(build(f"logger.{name}", node, **given))
+        except ImportError as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"logger.{name}: {node.target} needs a package that is not installed ({reason}); "
+                "install it, or logger=tensorboard"
+            ) from error
     return loggers
 
 

@@ -10,15 +10,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pets.config import DataConfig, LearnerConfig, LookConfig
+from pets.config import AugmentConfig, DataConfig, LearnerConfig, LookConfig
 from pets.data.images import open_rgb, size_of
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, to_tensor, train_pixels
-from pets.pictures import grid
+from pets.pictures import TITLE, grid
+from pets.report.figures import one_line, plain
 from pets.seeding import derive, torch_stream
 
 _NAMED = 120  # classes that a picture can name
+_LONG = 40  # characters of a class's name
 _COLOURS = {TRAIN: "#4477aa", VALID: "#ddaa33", TEST: "#bb5566"}
 # No weights are chosen yet: what most of them expect.
 _USUAL = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", 0.875)
@@ -36,10 +38,11 @@ def describe(photos: Photos, sizes: list[tuple[int, int]]) -> Iterator[str]:
     counts = {split: Counter(photo.label for photo in photos.of(split)) for split in SPLITS}
     yield f"{photos.root}: {len(photos.rows):,} photos of {len(photos.classes)} classes"
     yield ""
-    width = max(map(len, photos.classes))
+    names = {label: one_line(label, _LONG) for label in photos.classes}
+    width = max(map(len, names.values()))
     yield f"{'class':<{width}}" + "".join(f"  {split:>6}" for split in SPLITS)
     for label in photos.classes:
-        yield f"{label:<{width}}" + "".join(f"  {counts[s][label]:>6,}" for s in SPLITS)
+        yield f"{names[label]:<{width}}" + "".join(f"  {counts[s][label]:>6,}" for s in SPLITS)
     yield f"{'all':<{width}}" + "".join(f"  {counts[s].total():>6,}" for s in SPLITS)
     yield ""
     widths, heights = np.array(sizes).T
@@ -72,25 +75,35 @@ def draw_photos(photos: Photos, chosen: list[Photo], config: DataConfig) -> Figu
     """The photos as a network sees them in validation, with their labels."""
     crop = CentreCrop(config.height_width, _USUAL)
     pixels = [crop(_read(photos, photo)) for photo in chosen]
-    return grid(pixels, [photo.label for photo in chosen], columns=min(4, len(chosen)))
+    return grid(
+        pixels, [plain(photo.label, TITLE) for photo in chosen], columns=min(4, len(chosen))
+    )
+
+
+def is_augmented(augment: AugmentConfig) -> bool:
+    """Whether training photos are changed one by one."""
+    return augment.crop is not None or bool(augment.photo)
 
 
 def draw_augmented(
-    photos: Photos, chosen: list[Photo], config: LookConfig | LearnerConfig
+    photos: Photos, chosen: list[Photo], config: LookConfig | LearnerConfig, views: int = 5
 ) -> Figure:
-    """A row a photo: the photo, then five augmented views of it."""
+    """A row a photo: the photo, then augmented views of it. Without views, or where the config does
+    not augment, the photos alone."""
     chain = train_pixels(config.augment, config.data.height_width, _USUAL)
     crop = CentreCrop(config.data.height_width, _USUAL)
+    if not is_augmented(config.augment):
+        views = 0
     pixels, titles = [], []
     for photo in chosen[:4]:
         original = _read(photos, photo)
         pixels.append(crop(original))
-        titles.append(photo.label)
-        for view in range(5):
+        titles.append(plain(photo.label, TITLE))
+        for view in range(views):
             with torch_stream(derive(config.seed, "look", photo.path, view)):
                 pixels.append(chain(original))
             titles.append(f"view {view + 1}")
-    return grid(pixels, titles, columns=6)
+    return grid(pixels, titles, columns=views + 1 if views else len(pixels))
 
 
 def draw_classes(photos: Photos) -> Figure:
@@ -104,11 +117,13 @@ def draw_classes(photos: Photos) -> Figure:
         counts = Counter(photo.label for photo in photos.of(split))
         widths = np.array([counts[label] for label in photos.classes])
         if widths.any():
-            axes.barh(photos.classes, widths, left=left, color=_COLOURS[split], label=split)
+            axes.barh(np.arange(classes), widths, left=left, color=_COLOURS[split], label=split)
         left += widths
     if classes > _NAMED:
         axes.set_yticks([])
         axes.set_ylabel(f"{classes:,} classes by name")
+    else:
+        axes.set_yticks(range(classes), [plain(label, _LONG) for label in photos.classes])
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.set_xlabel("photos")

@@ -7,6 +7,7 @@ import pickle
 import secrets
 import socket
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any
 
 from pets.errors import RankError
@@ -52,9 +53,7 @@ def receive(peer: socket.socket) -> Any:
 def _accept(here: Ranks, store: Any) -> dict[int, socket.socket]:
     found: dict[int, socket.socket] = {}
     key = secrets.token_bytes(_KEY)
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
-    with socket.create_server(("", 0), family=family, dualstack_ipv6=both) as server:
+    with _server(here) as server:
         store.set("pets", server.getsockname()[1].to_bytes(2, "big") + key)
         server.settimeout(_TOGETHER)
         while len(found) < here.world - 1:
@@ -66,6 +65,16 @@ def _accept(here: Ranks, store: Any) -> dict[int, socket.socket]:
             found[int.from_bytes(_exactly(peer, 4), "big")] = peer
             peer.settimeout(None)
     return found
+
+
+def _server(here: Ranks) -> socket.socket:
+    """Where the others come: at the address of the meeting alone. Of several machines, one whose
+    name means itself alone (127.0.1.1 in Debian's /etc/hosts) listens at all of its addresses."""
+    family, *_, address = socket.getaddrinfo(here.address, 0, type=socket.SOCK_STREAM)[0]
+    host = str(address[0])
+    if here.local_world < here.world and ip_address(host).is_loopback:
+        host = ""
+    return socket.create_server((host, 0), family=family)
 
 
 def _connect(here: Ranks, store: Any) -> socket.socket:

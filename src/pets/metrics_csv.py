@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pets.cells import plain, safe
+from pets.cells import read_cell, write_cell
 from pets.errors import RunError
 
 COLUMNS = (
@@ -22,7 +22,7 @@ def write_metrics(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: safe(cell) for name, cell in row.items()} for row in rows)
+    writer.writerows({name: write_cell(cell) for name, cell in row.items()} for row in rows)
     part = file.with_name(f".{file.name}.part")
     part.write_text(text.getvalue(), encoding="utf-8")
     part.replace(file)
@@ -48,7 +48,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
 def _numbers(file: Path) -> list[dict[str, Any]]:
     with file.open(newline="", encoding="utf-8") as stream:
         return [
-            {k: plain(v) if k == "stage" else int(v) if k in ("epoch", "step") else float(v)
+            {k: read_cell(v) if k == "stage" else int(v) if k in ("epoch", "step") else float(v)
              for k, v in row.items()}
             for row in csv.DictReader(stream)
         ]  # fmt: skip

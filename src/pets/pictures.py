@@ -13,12 +13,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from pets.report.figures import drawn_quietly
+
+TITLE = 32  # characters of a line of a title in `grid`
+
 
 def pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
     """The figure drawn: (height, width, 3), uint8."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
+    with drawn_quietly():
+        canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
@@ -61,8 +66,8 @@ def grid(
     columns: int,
     heat: Sequence[np.ndarray] = (),
 ) -> Figure:
-    """Photos (3, h, w) side by side under their titles; `heat` (h', w') in 0..1, if given, is laid
-    over each."""
+    """Photos (3, h, w) side by side under their titles, which are `plain`; `heat` (h', w') in 0..1,
+    if given, is laid over each."""
     rows = -(-len(pixels) // columns)
     height, width = max(p.shape[-2] for p in pixels), max(p.shape[-1] for p in pixels)
     line = 0.085 * width

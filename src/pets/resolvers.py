@@ -1,5 +1,6 @@
 """The interpolations that configs may use beside OmegaConf's own."""
 
+import os
 import secrets
 
 from omegaconf import OmegaConf
@@ -27,5 +28,8 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("rank", lambda: ranks().rank, replace=True)
     OmegaConf.register_new_resolver("run_tag", lambda: _TAG, replace=True)
     OmegaConf.register_new_resolver(
-        "either", lambda first, second: second if first is None else first, replace=True
+        "either",
+        # Hydra makes the folder: `~` has to be a home before the config is typed.
+        lambda first, second: second if first is None else os.path.expanduser(first),  # noqa: PTH111
+        replace=True,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from pets import trust
 from pets.config import TrainConfig
 from pets.environment import environment, origin
 from pets.errors import ConfigError, RunError
@@ -26,7 +29,7 @@ class RunDir:
 
     ```
     config.yaml       the composed config, resolved       overrides.yaml   what was typed
-    environment.json  versions, code, machine, folder     photos.csv       path, label, split
+    environment.json  versions, code, machine, folder     photos.csv   path, label, split, hash
     data.json         counts and fingerprint              metrics.csv      a row an epoch
     status.json       state, stage, times, results        train.log        the log
     checkpoints/      last.ckpt, best.ckpt                 tensorboard/     events
@@ -35,10 +38,12 @@ class RunDir:
     ```
 
     Of several ranks one writes; on the others (`writes=False`) all that changes files does nothing.
+    A run may come from anybody: unless it is `trusted` (made by this process, or `trust=true` was
+    typed), its config may name what pets comes with, and no more.
     """
 
-    def __init__(self, path: Path, writes: bool = True) -> None:
-        self.path, self.writes = path, writes
+    def __init__(self, path: Path, writes: bool = True, trusted: bool = False) -> None:
+        self.path, self.writes, self.trusted = path, writes, trusted
         self._lock = FileLock(path / ".lock")
         self._status_lock = RLock()
 
@@ -53,7 +58,7 @@ class RunDir:
         if (path / "status.json").exists():
             raise RunError(f"{path}: holds a run already; go on with it by resume={path}")
         path.mkdir(parents=True, exist_ok=True)
-        run = cls(path)
+        run = cls(path, trusted=True)
         (path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
         (path / "overrides.yaml").write_text(to_yaml(list(overrides)), encoding="utf-8")
         run.write_json("environment.json", origin())
@@ -72,19 +77,21 @@ class RunDir:
         self.update_status(**changes)
 
     @classmethod
-    def open(cls, path: str | Path) -> RunDir:
+    def open(cls, path: str | Path, trusted: bool = False) -> RunDir:
         """A run that exists. Raises RunError where there is none."""
-        path = Path(path)
+        path = Path(os.path.expanduser(path))  # noqa: PTH111 - raises nothing without a home
         missing = [name for name in ("config.yaml", "status.json") if not (path / name).is_file()]
         if missing:
             what = f"has no {missing[0]}" if path.is_dir() else "no such folder"
             raise RunError(f"{path}: is no run directory ({what}); expected one of outputs/...")
-        return cls(path)
+        run = cls(path, trusted=trusted)
+        run.check_links()
+        return run
 
     @classmethod
-    def open_finished(cls, path: str | Path) -> RunDir:
+    def open_finished(cls, path: str | Path, trusted: bool = False) -> RunDir:
         """A run that can be used. Raises RunError for one that is unfinished."""
-        run = cls.open(path)
+        run = cls.open(path, trusted)
         state = run.status.get("state")
         if state != "finished":
             raise RunError(
@@ -117,16 +124,38 @@ class RunDir:
         except Timeout:
             return True
 
+    def check_links(self) -> None:
+        """Raises RunError where a link leads out of a run that is not trusted."""
+        if not self.trusted:
+            trust.check_links(self.path)
+
     @property
     def config(self) -> dict[str, Any]:
-        """The composed config as plain values. Raises RunError when the file is damaged."""
+        """The composed config as plain values; of a run that is not trusted, without what reaches
+        outside it.
+
+        Raises:
+            RunError: the file is damaged, or the config of an untrusted run names something that
+                pets does not come with.
+        """
+        values = self.read_config()
+        if self.trusted:
+            return values
+        values = trust.inside(values)
+        trust.check(values, self.path / "config.yaml")
+        return values
+
+    def read_config(self) -> dict[str, Any]:
+        """What `config.yaml` says, to be read and not to be built. Raises RunError where it is
+        damaged."""
+        file = self.path / "config.yaml"
         try:
-            values = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            values = yaml.load(file.read_text(encoding="utf-8"), trust.PlainLoader)
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             reason = " ".join(str(error).split())
-            raise RunError(f"{self.path / 'config.yaml'}: cannot be read ({reason})") from error
+            raise RunError(f"{file}: cannot be read ({reason})") from error
         if not isinstance(values, dict):
-            raise RunError(f"{self.path / 'config.yaml'}: is no config")
+            raise RunError(f"{file}: is no config")
         return values
 
     @property
@@ -145,7 +174,7 @@ class RunDir:
         """Change one value of `config.yaml`, by its dotted key, in one step."""
         if not self.writes:
             return
-        values = self.config
+        values = self.read_config()
         *sections, last = key.split(".")
         section = values
         for name in sections:
@@ -186,6 +215,16 @@ class RunDir:
     def finish(self, results: Mapping[str, Any]) -> None:
         """The run reached its end."""
         self.update_status(state="finished", ended=_now(), results=results, error=None)
+
+    def discard(self) -> None:
+        """Remove the files of a run that has read no photos; others' stay."""
+        if not self.writes or (self.path / "photos.csv").exists():
+            return
+        self._lock.release(force=True)
+        with contextlib.suppress(OSError):
+            (self.path / "checkpoints").rmdir()
+        for name in ("config.yaml", "overrides.yaml", "environment.json", "status.json", ".lock"):
+            (self.path / name).unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:

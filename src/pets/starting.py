@@ -37,7 +37,7 @@ def body_of(config: TrainConfig, run: RunDir) -> tuple[Body, Preprocess, str]:
     if not last.exists():
         # Weights that must be fetched are fetched once a machine.
         return in_turn(lambda: new_body(config.model, config.seed))
-    about = read_checkpoint(last)["pets"]
+    about = read_checkpoint(last, run.trusted)["pets"]
     body = Body(empty_network(config.model), config.model)
     return body, Preprocess(**about["preprocess"]), str(last)
 
@@ -118,7 +118,7 @@ def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder
     if not last.exists():
         recorder.keep_only(0)
         return StartPoint()
-    checkpoint = read_checkpoint(last)
+    checkpoint = read_checkpoint(last, recorder.run.trusted)
     about = checkpoint["pets"]
     module.load_state_dict(checkpoint["state_dict"])
     names = list(config.plan.stages)

@@ -1,4 +1,7 @@
-"""What a config names by `_target_`: its signature checked before data is read, then built."""
+"""What a config names by `_target_`: its signature checked before data is read, then built.
+
+What a run from elsewhere may name is checked where it is read (`pets.trust`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 
 from pets.config import Target
 from pets.errors import ConfigError
@@ -18,12 +21,24 @@ def build(key: str, target: Target, **given: Any) -> Any:
 
     Raises ConfigError naming `key` when it refuses their values; its other errors pass.
     """
-    # Called here and not inside `instantiate`, which would wrap every error in one of its own.
-    function = instantiate(target.model_dump(by_alias=True), _partial_=True, _convert_="all")
+    function = get_object(target.target)
     try:
-        return function(**given)
+        arguments = {name: _built(value) for name, value in target if name != "target"}
+        return function(**arguments, **given)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}: {target.target} refuses its arguments ({error})") from error
+
+
+def _built(value: Any) -> Any:
+    """A value with the nodes inside it built: a transform may hold others."""
+    if isinstance(value, list | tuple):
+        return [_built(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if "_target_" not in value:
+        return {name: _built(inner) for name, inner in value.items()}
+    arguments = {name: _built(inner) for name, inner in value.items() if name != "_target_"}
+    return get_object(value["_target_"])(**arguments)
 
 
 def check_signature(key: str, target: Target, given: tuple[str, ...] = ()) -> None:
@@ -38,8 +53,7 @@ def check_signature(key: str, target: Target, given: tuple[str, ...] = ()) -> No
         raise ConfigError(
             f"{key}._target_={target.target}: cannot be imported ({reason})"
         ) from error
-    arguments = {name: value for name, value in target if not name.startswith("_")}
-    arguments.pop("target")
+    arguments = {name: value for name, value in target if name != "target"}
     check_arguments(key, function, arguments, given)
 
 

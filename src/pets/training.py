@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning import Trainer
@@ -13,10 +14,10 @@ from pets.callbacks.interpret import Interpret
 from pets.callbacks.lr_finder import LRFinder
 from pets.callbacks.recorder import Recorder
 from pets.callbacks.stops import Stops
-from pets.config import LearnerConfig, TrainConfig
+from pets.config import LearnerConfig, StageConfig, TrainConfig
 from pets.data.module import PetsDataModule
 from pets.data.splits import TEST, VALID
-from pets.data.transforms import check_augment
+from pets.data.transforms import Preprocess, check_augment
 from pets.devices import check_compiler, device_type, settled
 from pets.distributed import begin_rank
 from pets.errors import ConfigError
@@ -32,6 +33,7 @@ from pets.lightning import (
     trainer,
 )
 from pets.memory import keep_freed_memory
+from pets.models.body import Body
 from pets.models.classifier import HEAD
 from pets.narration import say_speed, say_stage, say_what_was_reached
 from pets.plan.freezing import frozen_groups
@@ -42,7 +44,7 @@ from pets.ranks import ranks
 from pets.run_dir import RunDir
 from pets.seeding import derive
 from pets.starting import StartPoint, body_of, photos_of, resume_point
-from pets.targets import check_signature
+from pets.targets import build, check_signature
 
 log = logging.getLogger(__name__)
 
@@ -64,18 +66,17 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     body, preprocess, source = body_of(config, run)
     for stage in config.plan.stages.values():
         frozen_groups([*(name for name, _ in body.groups), HEAD], stage.freeze_to)
+    stages = {f"plan.stages.{name}": stage for name, stage in config.plan.stages.items()}
+    check_network(config, body, preprocess, stages)
+    build_callbacks(config.callbacks)
+    # A new run's: a logger without its package or its host ends the run here.
+    fresh = not run.checkpoint().exists()
+    loggers = build_loggers(config.logger, run.path, steps_done=0) if fresh else []
     photos = photos_of(config, run)
 
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
     module = new_module(config, body, preprocess, photos.classes)
-    stages = {f"plan.stages.{name}": stage for name, stage in config.plan.stages.items()}
-    check_feed(config, stages, module.model)
     if config.compile:
-        if all(on_activations(config, module.model, stage) for stage in stages.values()):
-            raise ConfigError(
-                "compile=true has no effect with precompute=true, since every stage runs on "
-                "activations; precompute.engine=compile compiles the pass"
-            )
         # In place: the names of the weights stay those of the network.
         module.model.body.compile()
     settings = settled(config.trainer)
@@ -85,7 +86,9 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
 
     recorder = Recorder(run)
     start = resume_point(config, module, recorder)
-    loggers = build_loggers(config.logger, run.path, steps_done=start.steps_before + start.steps)
+    if not fresh:
+        done = start.steps_before + start.steps
+        loggers = build_loggers(config.logger, run.path, steps_done=done)
     config = run_stages(config, start, module, data, recorder, loggers)
 
     results = {
@@ -148,6 +151,22 @@ def run_stages(
         say_speed(recorder.speed, config, on_activations=data.activations is not None)
         steps += fit.global_step
     return config
+
+
+def check_network(
+    config: LearnerConfig, body: Body, preprocess: Preprocess, stages: Mapping[str, StageConfig]
+) -> None:
+    """A head, an optimizer and what the stages are fed suit the body: built once for two classes,
+    before photos are read. Raises ConfigError."""
+    module = new_module(config, body, preprocess, ["one", "other"])
+    build("optimizer", config.optimizer, params=list(module.model.head.parameters()))
+    check_feed(config, stages, module.model)
+    fed = (on_activations(config, module.model, stage) for stage in stages.values())
+    if isinstance(config, TrainConfig) and config.compile and all(fed):
+        raise ConfigError(
+            "compile=true has no effect with precompute=true, since every stage runs on "
+            "activations; precompute.engine=compile compiles the pass"
+        )
 
 
 def check_signatures(config: LearnerConfig) -> None:

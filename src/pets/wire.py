@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from pets.errors import PetsError, RankError
 from pets.meeting import meet, receive, send
 from pets.ranks import Ranks, ranks
+from pets.system_errors import system_error
 
 Value = TypeVar("Value")
 
@@ -201,7 +202,8 @@ def joined() -> Iterator[None]:
             if here.writer:
                 raise
         elif isinstance(error, Exception):
-            said = str(error) if isinstance(error, PetsError) else traceback.format_exc()
+            line = str(error) if isinstance(error, PetsError) else system_error(error)
+            said = line or traceback.format_exc()
             wire.end("failed", said)
         else:
             wire.end("interrupted", "stopped from outside")

@@ -1,12 +1,33 @@
 """Every kind of file becomes upright RGB, or is refused by name."""
 
+import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pets.data.images import FORMATS, TooManyPixels, UnreadableImage, decode_rgb, open_rgb
+from pets.config import VerifyConfig
+from pets.data.images import (
+    FORMATS,
+    SUFFIXES,
+    TooManyPixels,
+    UnreadableImage,
+    decode_rgb,
+    hint,
+    open_rgb,
+    size_of,
+)
+from pets.data.remarks import Remarks
+from pets.data.walk import find_photos
+from pets.errors import DataError
+from pets.prediction.sources import find_source
+from pets.validation import typed
+from pets.verify.look import look
+from pets.verify.one_by_one import faults_of
+from tests.conftest import composed
 from tests.hostile import many_scans, plain_pnm
 
 
@@ -149,3 +170,139 @@ def test_other_formats_that_pillow_knows_are_not_tried(tmp_path: Path, kind: str
     Image.new("RGB", (16, 16)).save(tmp_path / "x.jpg", kind)
     with pytest.raises(UnreadableImage, match="not a known format"):
         open_rgb(tmp_path / "x.jpg")
+
+
+def png_with(*pieces: bytes, after: bool = False) -> bytes:
+    """A good PNG with more chunks before its pixels, or after them."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3), (1, 2, 3)).save(file, "PNG")
+    content = file.getvalue()
+    at = len(content) - 12 if after else 33
+    return content[:at] + b"".join(pieces) + content[at:]
+
+
+def chunk(kind: bytes, data: bytes, wrong: int = 0) -> bytes:
+    sum_ = zlib.crc32(kind + data) ^ wrong
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", sum_)
+
+
+def jpeg_with(*segments: tuple[int, bytes], tail: bytes = b"") -> bytes:
+    """A good JPEG with more segments before its pixels."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 16), (200, 30, 40)).save(file, "JPEG")
+    content = file.getvalue()
+    more = b"".join(
+        bytes([255, kind]) + struct.pack(">H", len(data) + 2) + data for kind, data in segments
+    )
+    return content[:2] + more + content[2:] + tail
+
+
+LARGE = zlib.compress(b"x" * 2_000_000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png_with(chunk(b"zTXt", b"a\0\0" + LARGE)),
+        png_with(chunk(b"zTXt", b"a\0\0" + LARGE), after=True),
+        png_with(chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + LARGE)),
+        png_with(chunk(b"iCCP", b"a\0\0" + LARGE)),
+        png_with(*[chunk(b"tEXt", b"%d\0" % n + b"x" * 900_000) for n in range(80)]),
+        png_with(chunk(b"tEXt", b"a\0b", wrong=1)),
+        png_with(chunk(b"iCCP", b"no end of the name")),
+        png_with(chunk(b"eXIf", b"no tiff here")),
+        png_with(chunk(b"acTL", b"1")),
+        png_with(chunk(b"pHYs", b"1")),
+    ],
+)
+def test_a_png_with_good_pixels_is_read_whatever_else_it_says(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "x.png").write_bytes(content)
+    assert pixel(tmp_path / "x.png") == (1, 2, 3)
+    assert decode_rgb(content, "x").getpixel((3, 2)) == (1, 2, 3)
+    assert size_of(tmp_path / "x.png") == (4, 3)
+    facts = look(tmp_path / "x.png")
+    assert facts.problem is None
+    assert facts.metadata is not None
+    assert (facts.format, facts.width) == ("PNG", 4)
+
+
+@pytest.mark.parametrize(
+    ("segments", "noted"),
+    [
+        ([(0xE1, b"Exif\0\0hello, no tiff here")], True),
+        ([(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01")], True),
+        ([(0xE1, b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\2\0\2\0\0\0" + b"6\0\0\0" + bytes(4))], True),
+        (
+            [(0xE1, b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0" + b"\x4d\0\0\0" + bytes(4))],
+            True,
+        ),
+        ([(0xE2, b"ICC_PROFILE\0\1\2cut short")], False),
+        ([(0xE2, b"ICC_PROFILE\0")], True),
+        ([(0xE2, b"MPF\0garbage")], False),
+        ([(0xE0, b"JFIF\0")], True),
+        ([(0xED, b"Photoshop 3.0\x008BIM\x03")], False),
+    ],
+)  # fmt: skip
+def test_a_jpeg_with_good_pixels_is_read_whatever_else_it_says(
+    tmp_path: Path, segments: list[tuple[int, bytes]], noted: bool
+) -> None:
+    (tmp_path / "x.jpg").write_bytes(jpeg_with(*segments, tail=b"garbage"))
+    photo = open_rgb(tmp_path / "x.jpg")
+    assert photo.size == size_of(tmp_path / "x.jpg") == (8, 16)
+    assert np.allclose(photo.getpixel((0, 0)), (200, 30, 40), atol=8)
+    facts = look(tmp_path / "x.jpg")
+    assert facts.problem is None
+    assert (facts.metadata is not None) == noted
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        # A resolution of one by nothing; the GPS block that is this block itself; twice.
+        [(0x0112, 3, 1, b"\6\0\0\0"), (0x011A, 5, 1, struct.pack("<I", 9000))],
+        [(0x0112, 3, 1, b"\6\0\0\0"), (0x8825, 4, 1, struct.pack("<I", 8))],
+        [(0x0112, 3, 2, b"\6\0\6\0")],
+    ],
+)
+def test_the_orientation_counts_beside_broken_tags(
+    tmp_path: Path, tags: list[tuple[int, int, int, bytes]]
+) -> None:
+    rows = b"".join(struct.pack("<HHI", *tag[:3]) + tag[3] for tag in tags)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + rows + bytes(4)
+    (tmp_path / "x.jpg").write_bytes(jpeg_with((0xE1, exif)))
+    assert open_rgb(tmp_path / "x.jpg").size == (16, 8)
+
+
+def test_limits_hold_for_files_with_broken_metadata(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.new("1", (20_000, 6_000)).save(file, "PNG")
+    bomb = file.getvalue()
+    (tmp_path / "x.png").write_bytes(bomb[:33] + chunk(b"tEXt", b"a\0b", wrong=1) + bomb[33:])
+    with pytest.raises(TooManyPixels, match=r"20000 x 6000 pixels; expected at most 100 mega"):
+        open_rgb(tmp_path / "x.png")
+    cut = png_with(chunk(b"tEXt", b"a\0b", wrong=1))[:-30]
+    with pytest.raises(UnreadableImage, match="cannot be read as an image"):
+        decode_rgb(cut, "x")
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".PJPEG", ".pjp", ".JPG", ".tif"])
+def test_a_photo_is_a_photo_whatever_its_suffix(tmp_path: Path, suffix: str) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / f"x{suffix}", "TIFF" if suffix == ".tif" else "JPEG")
+    assert find_photos(tmp_path, ".", Remarks()) == [f"x{suffix}"]
+    assert list(find_source(str(tmp_path))) == [str(tmp_path / f"x{suffix}")]
+    config = typed(VerifyConfig, composed("data.root=x", name="verify"))
+    kinds = [f.kind for f in faults_of(f"x{suffix}", look(tmp_path / f"x{suffix}"), config)]
+    assert "wrong suffix" not in kinds
+
+
+def test_what_reads_a_phones_photos_is_said(tmp_path: Path) -> None:
+    (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
+    if ".heic" in SUFFIXES:
+        assert hint(".HEIC") == ""
+        return
+    with pytest.raises(UnreadableImage, match=r"not a known format; pip install pillow-heif\)$"):
+        open_rgb(tmp_path / "x.HEIC")
+    with pytest.raises(DataError, match=r"left out: 1 \.heic \(pip install pillow-heif\)$"):
+        find_source(str(tmp_path))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pets.data.labels import relabel
+from pets.data.tables import relabel
 from pets.errors import DataError
 from pets.interpret.neighbours import nearest, unit_length
 from pets.interpret.suspects import (

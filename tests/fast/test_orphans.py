@@ -61,9 +61,9 @@ def test_no_process_outlives_a_maker_that_is_killed(
     tmp_path: Path, code: str, processes: int
 ) -> None:
     need(Path("/proc/self/stat").exists(), "there is no /proc")
-    (tmp_path / "code.py").write_text(code)
+    (tmp_path / "maker.py").write_text(code)
     command = subprocess.Popen(
-        [sys.executable, "code.py"], cwd=tmp_path, text=True, start_new_session=True
+        [sys.executable, "maker.py"], cwd=tmp_path, text=True, start_new_session=True
     )
     until(lambda: len(alive(command.pid)) >= processes)
     kill(command, seconds=30)

@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from pets.cells import read_cell
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, DataError
-from pets.prediction.output import Out
+from pets.prediction.output import Out, earlier_kept
 from pets.prediction.sources import find_source
 from pets.prediction.stream import Network
 from pets.prediction.table import table_of
@@ -258,3 +259,49 @@ def test_a_source_that_changed_meanwhile_is_said(photos: Path) -> None:
 def test_equal_probabilities_take_the_first_class() -> None:
     table = table_of(["x"], np.array([[0.25, 0.5, 0.5, 0.25]]), [""], list("abcd"), 3).to_pylist()
     assert [table[0][c] for c in ("prediction", "prediction_2", "prediction_3")] == ["b", "c", "a"]
+
+
+def test_photos_of_the_same_names_are_not_taken_for_those_of_a_stopped_prediction(
+    photos: Path,
+) -> None:
+    named("out/")
+    assert named("out/")[1] == 0
+    before = pd.read_parquet("out")
+    # The next card of the camera: the same names, sizes and addresses.
+    for number in range(3):
+        Image.open(f"photos/{7 - number}.png").convert("RGB").save(f"photos/{number}.png")
+    done, seen = named("out/")
+    assert (done.before, seen) == (5, 3)
+    after = pd.read_parquet("out")
+    assert after["red"][:3].tolist() == before["red"][:4:-1].tolist()
+    assert after[3:].equals(before[3:])
+
+
+def test_a_csv_has_no_formula_and_reads_back(photos: Path) -> None:
+    (photos / "0.png").rename("=1+1.png")
+    (photos / "1.png").rename("'-x.png")
+    Path("list.txt").write_text("=1+1.png\n'-x.png\n@gone.png\n")
+    named("out.csv", source="list.txt")
+    files = ["=1+1.png", "'-x.png", "@gone.png"]
+    assert [row["file"] for row in rows("out.csv")] == ["'=1+1.png", "''-x.png", "'@gone.png"]
+    frame = pd.read_csv("out.csv").map(read_cell)
+    assert frame["file"].tolist() == files
+    assert frame["error"][2] == "@gone.png: no such photo"
+    named("out.json", source="list.txt")
+    assert [row["file"] for row in json.loads(Path("out.json").read_text())] == files
+
+
+def test_a_place_that_nobody_chose_is_one_of_its_own(tmp_path: Path) -> None:
+    settings = {"checkpoint": "c", "tta": ["centre"]}
+    place = Out.default(tmp_path, "photos", "/monday/photos", settings).path
+    assert place == Out.default(tmp_path, "photos", "/monday/photos", dict(settings)).path
+    assert place != Out.default(tmp_path, "photos", "/tuesday/photos", settings).path
+    assert place != Out.default(tmp_path, "photos", "/monday/photos", settings | {"tta": []}).path
+    out = Out.default(tmp_path, "photos", "/monday/photos", settings)
+    for words in ("first", "second", "second"):
+        with earlier_kept(out):
+            place.write_text(words)
+    with pytest.raises(OSError, match="no room"), earlier_kept(out):
+        raise OSError("no room")
+    kept = {file.name.removeprefix(place.stem): file.read_text() for file in tmp_path.iterdir()}
+    assert kept == {".csv": "second", "_1.csv": "first"}

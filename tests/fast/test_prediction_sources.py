@@ -197,3 +197,59 @@ def test_a_protocol_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(DataError, match=r"gs://\.\.\.: the package that reads it .*gcsfs"):
         find_source("gs://bucket/photos")
+
+
+def test_a_zip_file_is_a_folder_and_what_is_left_out_is_counted(tree: Path) -> None:
+    for name in ("photos/notes.TXT", "photos/b/plain", "photos/b/._1.jpg", "photos/.DS_Store"):
+        (tree / name).write_bytes(b"x")
+    source = find_source("photos")
+    for _ in range(2):  # each walk counts anew
+        files = list(source)
+        assert source.left_out == {"": 1, ".txt": 1, ".md": 1}
+    assert "photos/b/._1.jpg" not in files
+    assert source.left_out_words == "1 no suffix, 1 .md, 1 .txt"
+    with zipfile.ZipFile(tree / "my.ZIP", "w") as into:
+        for name in ("cats/1.jpg", "cats/1.txt", "__MACOSX/cats/._1.jpg"):
+            into.writestr(name, png())
+    source = find_source("my.ZIP")
+    assert (list(source), source.name) == (["zip://cats/1.jpg::my.ZIP"], "my")
+    assert source.left_out_words == "1 .txt"
+    assert source.identity == str(tree / "my.ZIP")
+    assert open_rgb(next(iter(source)), opened).size == (2, 3)
+    (tree / "bad.zip").write_bytes(b"PK no zip")
+    with pytest.raises(DataError, match=r"bad\.zip: cannot be read \(BadZipFile"):
+        find_source("bad.zip")
+    with zipfile.ZipFile(tree / "empty.zip", "w"):
+        pass
+    with pytest.raises(DataError, match=r"^source=empty\.zip: holds no images$"):
+        find_source("empty.zip")
+
+
+def test_links_to_folders_are_followed_once_and_system_folders_are_not(tree: Path) -> None:
+    """As a training does it."""
+    for name in ("away/x.jpg", "away/deep/y.jpg", "photos/@eaDir/t.jpg", "photos/run/bad.jpg"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(png())
+    for name in ("status.json", "config.yaml"):
+        (tree / "photos/run" / name).write_text("x")
+    before = found("photos")
+    assert not {"@eaDir/t.jpg", "run/bad.jpg"} & set(before)
+    (tree / "photos/linked").symlink_to(tree / "away")
+    (tree / "away/back").symlink_to(tree / "photos")
+    (tree / "away/again").symlink_to(tree / "away/deep")
+    (tree / "photos/up").symlink_to(tree)
+    now = found("photos")
+    assert [name for name in now if name not in before] == ["linked/deep/y.jpg", "linked/x.jpg"]
+    assert len(now) == len(set(now)) == len(before) + 2
+
+
+def test_sources_of_one_name_are_told_apart(tree: Path) -> None:
+    (tree / "b").symlink_to(tree / "photos/b")
+    (tree / "list.txt").write_text("a.jpg\n")
+    first = find_source("list.txt").identity
+    (tree / "list.txt").write_text("b.jpg\n")
+    found = [find_source(s) for s in ("b", "photos/b", "photos/*.jpg", "photos/a.jpg")]
+    identities = {first, find_source("list.txt").identity, *(s.identity for s in found)}
+    assert len(identities) == 6
+    assert found[0].name == found[1].name == "b"
+    assert find_source("photos").identity == find_source(str(tree / "photos/")).identity

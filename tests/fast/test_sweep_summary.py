@@ -407,3 +407,22 @@ def test_what_is_no_folder_stays_as_it_is() -> None:
     assert in_full("summarize", ["--cfg", "job"]) == ["--cfg", "job"]
     assert in_full("cache", ["--cfg", "job"]) == ["--cfg", "job"]
     assert in_full("cache", ["list"]) == ["action=list"]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("test", [True, False])
+def test_no_sentence_without_its_number(tmp_path: Path, seeds: int, test: bool) -> None:
+    """Without test photos nothing is said of a test error, but that there is none."""
+    errors = {(lr, seed): 0.1 * lr + 0.01 * seed for lr in (1, 2, 3) for seed in range(seeds)}
+    more = {} if test else {"test": None}
+    summary = summarize(made_up_sweep(tmp_path / "sweep", errors, ["lr", "seed"], **more))
+    write_summary(summary)
+    page = (tmp_path / "sweep/summary.html").read_text()
+    text = (tmp_path / "sweep/summary.md").read_text()
+    none = "The chosen setting was not measured on test photos."
+    for told in (page, text):
+        assert (none in told) == (not test)
+        assert ("the test error is the fair figure" in told) == test
+        assert ("flattered: measure it anew" in told) == (not test)
+    assert ("its test error is told above" in page) == test
+    assert ("Test error of the chosen setting" in text) == test

@@ -19,13 +19,15 @@ from tests.integration.conftest import SMALL, Pets
 from tests.integration.ranks import on_two_ranks
 from tests.integration.runs import metrics, same, status, weights
 
+FLOAT = "trainer.precision=32-true"  # as the run measured, whatever is fast here
+
 
 @pytest.fixture(scope="module")
 def studied(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the trained run, interpreted."""
     pets = Pets(tmp_path_factory.mktemp("studied"))
     shutil.copytree(trained, pets.folder / "run")
-    said = pets("interpret", "run=run").stdout
+    said = pets("interpret", "run=run", FLOAT).stdout
     assert "20 test photos right" in said
     assert said.strip().endswith("report run/report.html")
     return pets.folder / "run"
@@ -121,8 +123,27 @@ def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) ->
     assert (pets.folder / "outputs/run/report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["precompute=true"], "photos as they are here, without augmentation."),
+        (["augment=none"], "photos as they are here, without augmentation."),
+        (["precompute=true", "precompute.views=2"], "beside it 2 augmented views. Stage head drew"),
+    ],
+)
+def test_the_report_shows_what_the_training_saw(
+    pets: Pets, drawn: Path, given: list[str], words: str
+) -> None:
+    frozen = ["plan=frozen4", "plan.stages.head.epochs=2", "callbacks=interpret"]
+    pets("train", f"data.root={drawn}", *SMALL[:-2], *frozen, "interpret.channels=0", *given)
+    (run,) = pets.runs()
+    page = (run / "report.html").read_text()
+    assert words in page
+    assert ("augmented view" in page.partition('id="config"')[0]) == ("views=2" in given[-1])
+
+
 def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, drawn: Path) -> None:
-    said = pets("interpret", f"run={studied}", "split=valid", "tta=8", "neighbours=0").stdout
+    said = pets("interpret", f"run={studied}", "split=valid", "tta=8", "neighbours=0", FLOAT).stdout
     assert "20 valid photos right" in said
     folder = studied / "interpret/valid_tta8"
     assert (folder / "report.html").exists()
@@ -176,8 +197,9 @@ def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:
             shutil.copy(drawn / f"images/{source}_{number}.jpg", other / label / f"{number}a.jpg")
     (other / "saddle_hound/cut.jpg").write_bytes((other / "Zebra/1a.jpg").read_bytes()[:400])
     line = pets.one_line("interpret", f"run={studied}", "data.root=found")
-    assert line.startswith("data.label_regex=")
-    assert "data.label_from=folder" in line
+    # Copies of a few of its photos: not all of a split, and not other photos.
+    assert line.startswith("found: of the run's 20 test photos 19 missing (")
+    assert "data.root=found data.label_from=folder" in line
     said = pets("interpret", f"run={studied}", "data.root=found", "data.label_from=folder").stdout
     assert "left out 3 photos of Zebra: the model does not know them" in said
     assert "left out: found/saddle_hound/cut.jpg: cannot be read as an image" in said
@@ -194,11 +216,11 @@ def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:
     assert f"{copies} of the 3 other photos are the same as training photos" in said
     assert json.loads((folder / "summary.json").read_text())["same_as_training_photos"] == copies
     assert set(pd.read_csv(folder / "suspects.csv").split) <= {"other"}
-    deep = pets.one_line("interpret", f"run={studied}", f"data.root={drawn / 'images'}")
-    assert deep.endswith(f"one folder too deep; expected data.root={drawn}")
 
 
-def test_missing_photos_are_placeholders_and_lines(studied: Path, pets: Pets, drawn: Path) -> None:
+def test_photos_of_a_split_that_are_not_there_are_an_error(
+    studied: Path, pets: Pets, drawn: Path
+) -> None:
     photos = pets.folder / "photos"
     shutil.copytree(drawn, photos)
     rows = pd.read_csv(studied / "photos.csv")
@@ -207,14 +229,17 @@ def test_missing_photos_are_placeholders_and_lines(studied: Path, pets: Pets, dr
     (photos / broken).write_bytes(b"no image")
     run = pets.folder / "run"
     shutil.copytree(studied, run)
-    said = pets("interpret", "run=run", "data.root=photos").stdout
-    assert "photos: 1 of the run's 100 photos are not there" in said
-    assert f"left out: photos/{gone}: no such photo" in said
-    assert f"left out: photos/{broken}: cannot be read as an image" in said
-    assert "18 test photos right" in said
-    assert set(Interpretation.load(table(run)).table.path) == set(rows.path) - {gone, broken}
-    page = (run / "report.html").read_text()
-    assert page.count('class="placeholder"') == 2
+    before = (run / "report.html").read_bytes()
+    line = pets.one_line("interpret", "run=run", "data.root=photos")
+    assert f"the run's 20 test photos 1 missing ({gone}) and 1 changed ({broken}); put" in line
+    assert "data.root=photos data.label_from=" in line
+    assert (run / "report.html").read_bytes() == before
+    # Beside the split it does without what is not there, and says so.
+    said = pets("interpret", "run=run", "data.root=photos", "split=valid", "channels=0").stdout
+    assert "of the run's 100 photos 1 missing" in said
+    assert (run / "report.html").read_bytes() == before
+    found = Interpretation.load(run / "interpret/valid/predictions.parquet").table
+    assert set(found.path) == set(rows[rows.split != "test"].path)
 
 
 def test_wrong_words_are_one_line(studied: Path, pets: Pets, drawn: Path) -> None:
@@ -273,3 +298,33 @@ def test_planted_wrong_labels_are_proposed_and_put_right(pets: Pets) -> None:
     again = pd.read_csv(pets.runs()[-1] / "photos.csv")
     assert {Path(p).name: label for p, label in zip(again.path, again.label, strict=True)} == labels
     assert (root / "labels.csv").read_bytes() == before
+
+
+def test_names_that_mean_something_elsewhere(pets: Pets, drawn: Path) -> None:
+    """Formulas, HTML, other alphabets, control signs: a whole run with its pictures and report."""
+    names = [
+        "$", "$$", "a$_{$", r"\frac{", "100%#", "<b>&amp;", "日本🐈", "\u202eابجد", "new\nline",
+        "x" * 200,
+    ]  # fmt: skip
+    files = ["$x^{{{}.jpg", "new\nline{}.jpg", "<i>{}.jpg", "日本{}.jpg", "_{}%.jpg"]
+    photos = iter(sorted((drawn / "images").glob("*.jpg")))
+    for name in names:
+        for number in range(5):
+            file = pets.folder / "photos" / name / files[number].format(number)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(next(photos), file)
+    given = ("data=folder", "data.root=photos", "data.size=64", "data.num_workers=0")
+    looked = pets("look", *given, "photos=10")
+    assert looked.stderr == ""
+    trained = pets(
+        "train", *given, "model=efficientnet_lite0", "plan=frozen4", "plan.stages.head.epochs=1",
+        "precompute=true", "trainer.precision=32-true", "callbacks=interpret",
+        "interpret.channels=1", "data.batch_size=8",
+    )  # fmt: skip
+    assert trained.stderr == ""
+    assert len(list(pets.folder.rglob("outputs/*_look_*/*.png"))) == 4
+    (run,) = pets.runs()
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"
+    report = (run / "report.html").read_text()
+    assert "&lt;b&gt;&amp;amp;" in report
+    assert "<b>&amp;" not in report

@@ -241,25 +241,16 @@ def test_a_small_photo_does_not_wait_for_large_ones(
             at_work: set[int] = set()
             while not all(task.done() for task in asked):
                 await asyncio.sleep(0.01)
-                at_work.add(sum(memory(pid) > before + 0.08 for pid in pids))
+                at_work.add(sum(memory(pid) > usual + 0.08 for pid, usual in before.items()))
             return order, [task.result() for task in asked], at_work
 
     with served(trained, tmp_path, "examples=0") as server:
-        pids = decoding(server)
-        before = max(memory(pid) for pid in pids)
+        below = psutil.Process(server.running.pid).children(recursive=True)
+        before = {process.pid: memory(process.pid) for process in below}
         order, statuses, at_work = asyncio.run(all_of_them(server.url))
     assert statuses == [200] * 14
     assert order[-3:] == ["large"] * 3
     assert at_work == {0, 1}  # the pixels of a large photo take 0.09 GB
-
-
-def decoding(server: Served) -> list[int]:
-    """The processes of a server that decode."""
-    return [
-        process.pid
-        for process in psutil.Process(server.running.pid).children(recursive=True)
-        if "forkserver" in " ".join(process.parent().cmdline())
-    ]
 
 
 def memory(pid: int) -> float:

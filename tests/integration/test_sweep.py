@@ -81,7 +81,10 @@ def test_a_failed_run_takes_no_other_along_and_is_run_again(
     # Only what failed runs again, to the end; what was finished is not touched.
     (folder / "planted").unlink()
     before = {run: status(run)["updated"] for run in (whole, pets.runs()[3])}
-    said = pets("train", "-m", f"sweep.resume={sweep}").stdout
+    line = pets.one_line("train", "-m", f"sweep.resume={sweep}")
+    assert "callbacks.accident._target_=accidents.Accident: " in line
+    assert line.endswith("trust=true")
+    said = pets("train", "-m", f"sweep.resume={sweep}", "trust=true").stdout
     assert f"{sweep}: 2 runs to train" in said
     assert set(states(pets).values()) == {"finished"}
     assert {run: status(run)["updated"] for run in before} == before
@@ -89,16 +92,18 @@ def test_a_failed_run_takes_no_other_along_and_is_run_again(
 
     # A wider sweep adds its runs, numbered on; the same words typed again add nothing. What is not
     # typed again is as it was.
-    said = pets("train", "-m", "seed=1,2,4,4", f"sweep.resume={sweep}").stdout
+    said = pets("train", "-m", "seed=1,2,4,4", f"sweep.resume={sweep}", "trust=true").stdout
     assert f"{sweep}: 1 run to train, 2 finished already; 1 given twice, trained once" in said
     assert [run.name for run in pets.runs()] == [
         "0_seed0", "1_seed1", "2_seed2", "3_seed3", "4_seed4",
     ]  # fmt: skip
     given = [yaml.safe_load((run / "overrides.yaml").read_text()) for run in pets.runs()]
     assert {*given[4]} - {"seed=4"} == {*given[0]} - {"seed=0"}
-    pets("train", "-m", *words, "seed=4", f"sweep.resume={sweep}", "data.num_workers=1")
+    pets(
+        "train", "-m", *words, "seed=4", f"sweep.resume={sweep}", "trust=true", "data.num_workers=1"
+    )
     assert len(pets.runs()) == 5
-    pets("train", "-m", "seed=5", f"sweep.resume={sweep}")
+    pets("train", "-m", "seed=5", f"sweep.resume={sweep}", "trust=true")
     assert pets.runs()[5].name == "5_seed5"
 
     # Each is the run that it would have been alone on the same number of threads.
@@ -137,7 +142,7 @@ def test_a_stopped_sweep_goes_on(
         assert launcher.returncode == 128 + how
         assert f"go on with pets train -m sweep.resume={sweep}" in said
     (folder / "planted").unlink()
-    pets("train", "-m", f"sweep.resume={sweep}")
+    pets("train", "-m", f"sweep.resume={sweep}", "trust=true")
     assert set(states(pets).values()) == {"finished"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,17 @@ NAME = "answers.sqlite"
 _folder: Path | None = None
 
 
+def cache_folder(named: str | Path) -> Path:
+    """Where a cache lies. `~` is settled here and not in a run's config, which other users may go
+    on with; for one without a home folder it is what PETS_CACHE says (`startup.folders`)."""
+    folder = os.path.expanduser(named)  # noqa: PTH111 - which raises nothing without a home
+    return Path(os.environ.get("PETS_CACHE", folder) if folder.startswith("~") else folder)
+
+
 def keep_in(folder: str | Path) -> None:
     """Where this process keeps answers for others, and finds theirs."""
     global _folder
-    _folder = Path(folder).expanduser()
+    _folder = cache_folder(folder)
 
 
 def kept(question: str, files: Sequence[File]) -> dict[File, Any]:
@@ -49,7 +57,7 @@ def keep(question: str, answers: Mapping[File, Any]) -> None:
 
 def forget(folder: str | Path) -> int:
     """Remove all; returns the freed bytes. Raises OSError."""
-    file = Path(folder).expanduser() / NAME
+    file = cache_folder(folder) / NAME
     freed = file.stat().st_size if file.exists() else 0
     file.unlink(missing_ok=True)
     return freed

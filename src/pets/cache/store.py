@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from pets.cache.answers import cache_folder
 from pets.cache.files import CannotWrite, existing, megabytes, sums, to_disk
 from pets.errors import CacheError
 from pets.plain import to_json
@@ -58,7 +59,7 @@ class Store:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.named, self.folder = folder, Path(folder).expanduser()
+        self.named, self.folder = folder, cache_folder(folder)
 
     def get(
         self,

@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> None:
     config = typed(EvalConfig, cfg)
     from pets.run_dir import RunDir
 
-    run_dir = RunDir.open_finished(config.run)
+    run_dir = RunDir.open_finished(config.run, config.trust)
 
     from pets.data.module import PetsDataModule
     from pets.data.others import readable

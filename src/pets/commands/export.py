@@ -17,7 +17,7 @@ def run(cfg: DictConfig) -> None:
     config = typed(ExportConfig, cfg)
     from pets.run_dir import RunDir
 
-    run_dir = RunDir.open_finished(config.run)
+    run_dir = RunDir.open_finished(config.run, config.trust)
 
     from pets.evaluation import load_run
     from pets.export.as_onnx import need_packages

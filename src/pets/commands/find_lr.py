@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # With run=: the rest is the run's, or the rate would be one for something else.
 _MAY_CHANGE = (
-    "run", "ckpt", "freeze_to", "lr", "seed", "cache_dir", "data.root", "data.batch_size",
+    "run", "trust", "ckpt", "freeze_to", "lr", "seed", "cache_dir", "data.root", "data.batch_size",
     "data.num_workers",
 )  # fmt: skip
 _MAY_CHANGE_BELOW = ("lr_finder", "precompute", "trainer", "logger")
@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> LrSearch:
     from pets.run_dir import RunDir, from_here
 
     hydra = HydraConfig.get()
-    run_dir = None if cfg.run is None else RunDir.open_finished(cfg.run)
+    run_dir = None if cfg.run is None else RunDir.open_finished(cfg.run, cfg.trust is True)
     if run_dir is None:
         config = typed(FindLrConfig, cfg)
     else:
@@ -59,15 +59,15 @@ def run(cfg: DictConfig) -> LrSearch:
     keep_freed_memory()
     answers.keep_in(config.cache_dir)
     check_signatures(config)
-    module, data, begins = _fresh(config) if run_dir is None else _trained(run_dir, config)
     stage = _stage(config, fresh=run_dir is None)
+    loggers = build_loggers(config.logger, folder)
+    module, data, begins = _fresh(config, stage) if run_dir is None else _trained(run_dir, config)
     check_feed(config, {"find-lr": stage}, module.model)
     drawn = config.lr_finder.steps * config.data.batch_size
     feed(config, stage, module.model, data, epochs=ceil(drawn / len(data.photos.of(TRAIN))))
     groups = [name for name, _ in module.model.layer_groups]
     frozen = frozen_groups(groups, stage.freeze_to)
     name = f"{begins}_{'all' if frozen == 0 else groups[frozen]}"
-    loggers = build_loggers(config.logger, folder)
     search = LrSearch(name, stage, module, data, config, folder, loggers)
     try:
         found = search.rates()
@@ -86,7 +86,7 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
     """The run's config where the finder needs it, with what was typed over it."""
     values = run_dir.train_config.model_dump(by_alias=True, mode="json")
     values = {key: value for key, value in values.items() if key in LearnerConfig.model_fields}
-    values |= {key: cfg[key] for key in ("run", "ckpt", "freeze_to")}
+    values |= {key: cfg[key] for key in ("run", "trust", "ckpt", "freeze_to")}
     values["lr"] = list(cfg.lr) if not isinstance(cfg.lr, str) else cfg.lr
     if cfg.freeze_to != -1:
         # The run's frozen stage had activations; with a body that trains there are none.
@@ -115,13 +115,15 @@ def _stage(config: FindLrConfig, fresh: bool) -> StageConfig:
     )
 
 
-def _fresh(config: FindLrConfig) -> tuple[TransferModule, PetsDataModule, str]:
+def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[TransferModule, PetsDataModule, str]:
     """A fresh head on the pretrained body, the config's photos, and what to call this."""
     from pets.data.module import PetsDataModule, prepare_photos
     from pets.models.classifier import new_body
     from pets.plan.transfer import new_module
+    from pets.training import check_network
 
     body, preprocess, _ = new_body(config.model, config.seed)
+    check_network(config, body, preprocess, {"find-lr": stage})
     photos = prepare_photos(config.data)
     module = new_module(config, body, preprocess, photos.classes)
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)

@@ -22,7 +22,7 @@ def run(cfg: DictConfig) -> Study:
     config = typed(InterpretConfig, cfg)
     from pets.run_dir import RunDir
 
-    run_dir = RunDir.open_finished(config.run)
+    run_dir = RunDir.open_finished(config.run, config.trust)
 
     from pets.evaluation import load_run, photos_asked
     from pets.lightning import build_loggers, check_trainer, quiet

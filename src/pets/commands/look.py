@@ -25,6 +25,7 @@ def run(cfg: DictConfig) -> Photos:
     from pets import looking
     from pets.data.module import prepare_photos
     from pets.data.transforms import check_augment
+    from pets.pictures import pixels, png
     from pets.run_dir import from_here
 
     check_augment(config.augment)
@@ -41,7 +42,9 @@ def run(cfg: DictConfig) -> Photos:
         "sizes.png": looking.draw_sizes(sizes),
     }
     log.info("")
+    if not looking.is_augmented(config.augment):
+        log.info("augmented.png shows photos as they are: this config does not augment them")
     for name, figure in pictures.items():
-        figure.savefig(folder / name, dpi=110)
+        (folder / name).write_bytes(png(pixels(figure)))
         log.info("picture  %s", folder / name)
     return photos

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,21 +23,28 @@ if TYPE_CHECKING:
 SCHEMA = PredictConfig
 log = logging.getLogger(__name__)
 
+FAILED = 3  # the exit code where some rows have an error; 1 is a mistake in what was typed
 _SHOWN = 40  # rows on screen; the file has them all
 
 
 def run(cfg: DictConfig) -> None:
-    """Predict, show the first rows, and write them all. Of several ranks each comes here."""
+    """Predict, show the first rows, and write them all. Of several ranks each comes here.
+
+    Raises SystemExit where some photos could not be read.
+    """
     config = typed(PredictConfig, cfg)
     with joined():
         on_loss(_lost)
-        _predict(config)
+        failed = _predict(config)
+    if failed:
+        raise SystemExit(FAILED)
 
 
-def _predict(config: PredictConfig) -> None:
+def _predict(config: PredictConfig) -> bool:
+    """Whether there are rows with an error."""
     from pets.run_dir import RunDir
 
-    run_dir = RunDir.open_finished(config.run)
+    run_dir = RunDir.open_finished(config.run, config.trust)
 
     from pets.prediction.output import Out
     from pets.prediction.sources import find_source
@@ -44,7 +52,6 @@ def _predict(config: PredictConfig) -> None:
     # Before torch is imported: what is wrong here is said at once.
     out = Out.of(config.out) if config.out else None
     source = find_source(config.source)
-    out = out or Out.of(str(run_dir.path / "predictions" / f"{source.name}.csv"))
 
     from pets.devices import usable_device
     from pets.distributed import begin_rank
@@ -60,9 +67,16 @@ def _predict(config: PredictConfig) -> None:
     device = usable_device(config.device)
     trained = load_run(run_dir, config.ckpt)
     how = _how(config, trained)
+    if out is None:
+        # Of a long name as much as leaves room for what is made of it.
+        name = source.name if len(os.fsencode(source.name)) <= 200 else source.name[:50]
+        out = Out.default(run_dir.path / "predictions", name, source.identity, how.settings)
     done = predict(Network(trained.model, device), source, out, how, _SHOWN)
     if ranks().writer:
         _tell(done, config, trained.model.classes, out.path)
+        if source.left_out:
+            log.info("left out: %s", source.left_out_words)
+    return done.unreadable > 0
 
 
 def _how(config: PredictConfig, trained: Trained) -> How:

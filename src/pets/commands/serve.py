@@ -26,7 +26,7 @@ def run(cfg: DictConfig) -> None:
         raise ConfigError(f"pets serve: needs {', '.join(missing)}; {install('serve')}")
     from pets.run_dir import RunDir
 
-    run_dir = RunDir.open_finished(config.run)
+    run_dir = RunDir.open_finished(config.run, config.trust)
 
     from pets.serving.address import bind
 

@@ -17,6 +17,7 @@ from pets.config import TrainConfig
 from pets.errors import ConfigError, PetsError, RunError
 from pets.ranks import check_ranks, ranks, ranks_of
 from pets.stopping import Stopped, stoppable
+from pets.system_errors import system_error
 from pets.validation import typed, typed_values
 from pets.wire import from_writer, joined, lost, on_loss
 
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: where things lie and what they run on, not what is trained.
 MAY_CHANGE = (
-    "resume", "data.root", "data.num_workers", "cache_dir", "trainer.accelerator",
+    "resume", "trust", "data.root", "data.num_workers", "cache_dir", "trainer.accelerator",
     "trainer.devices",
 )  # fmt: skip
 
@@ -49,14 +50,14 @@ def run(cfg: DictConfig) -> RunDir:
         config = typed(TrainConfig, cfg)
         if config.sweep.resume is not None:
             raise ConfigError(f"sweep.resume={config.sweep.resume}: is for sweeps; add -m")
-        values = config.model_dump(by_alias=True, mode="json")
+        values = config.model_dump(by_alias=True, mode="json") | {"trust": False}
         begin = partial(_begin, from_here(hydra.runtime.output_dir), values, overrides)
     else:
-        stopped = RunDir.open(cfg.resume)
+        stopped = RunDir.open(cfg.resume, cfg.trust is True)
         config, new = _resumed(stopped, cfg, overrides)
         begin = partial(_begin_again, stopped, new)
     check_ranks(config.trainer, "" if cfg.resume is None else " ".join(overrides))
-    return _train(config, begin)
+    return _train(config, begin, new=cfg.resume is None)
 
 
 def go_on(run_dir: RunDir) -> None:
@@ -66,25 +67,25 @@ def go_on(run_dir: RunDir) -> None:
     _train(config, partial(_begin_again, run_dir, {}))
 
 
-def _train(config: TrainConfig, begin: Callable[[], RunDir]) -> RunDir:
+def _train(config: TrainConfig, begin: Callable[[], RunDir], new: bool = False) -> RunDir:
     """Every rank comes here; they meet before the run begins."""
     with stoppable(), joined():
-        run_dir = _of_rank_0(begin)
-        with _status(run_dir):
+        run_dir = _of_rank_0(begin, trusted=new or config.trust)
+        with _status(run_dir, new):
             from pets.training import train
 
             train(config, run_dir)
         return run_dir
 
 
-def _of_rank_0(begin: Callable[[], RunDir]) -> RunDir:
+def _of_rank_0(begin: Callable[[], RunDir], trusted: bool) -> RunDir:
     """The run that rank 0 begins; for the other ranks, who do not know its name, one to read."""
     from pets.run_dir import RunDir
 
     run_dir = begin() if ranks().writer else None
     path = from_writer(lambda: None if run_dir is None else run_dir.path)
     assert path is not None
-    return run_dir or RunDir(path, writes=False)
+    return run_dir or RunDir(path, writes=False, trusted=trusted)
 
 
 def _resumed(
@@ -124,7 +125,11 @@ def _begin(path: Path, config: dict[str, Any], overrides: list[str]) -> RunDir:
     from pets.run_dir import RunDir
 
     run_dir = RunDir.prepare(path, config, overrides)
-    run_dir.begin()
+    try:
+        run_dir.begin()
+    except OSError:  # no lock, no room
+        run_dir.discard()
+        raise
     return run_dir
 
 
@@ -136,15 +141,26 @@ def _begin_again(run_dir: RunDir, new: dict[str, Any]) -> RunDir:
 
 
 @contextlib.contextmanager
-def _status(run_dir: RunDir) -> Iterator[None]:
-    """Whatever ends the training is in `status.json`, and what to do then on the screen."""
+def _status(run_dir: RunDir, new: bool) -> Iterator[None]:
+    """Whatever ends the training is in `status.json`, and what to do then on the screen. A `new`
+    run whose photos were not read leaves nothing."""
     on_loss(partial(_lost, run_dir))
     try:
-        yield
+        try:
+            yield
+        except Exception as error:
+            line = system_error(error)
+            if line is None:
+                raise
+            raise RunError(line if run_dir.finished else f"{line}; {_go_on(run_dir)}") from error
     except PetsError as error:
         if lost(error):
             raise SystemExit(1) from None
+        if run_dir.finished:
+            raise RunError(f"{error}; {_go_on(run_dir)}") from error
         _note(run_dir, "failed", str(error))
+        if new:
+            run_dir.discard()
         raise
     except Exception as error:
         if lost(error):

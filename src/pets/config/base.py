@@ -1,10 +1,23 @@
 """What all parts of a config are made of."""
 
+import os
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def expanded(path: str) -> str:
+    """A path as it is meant: `~/x` is below the home folder. Raises ValueError without one."""
+    found = os.path.expanduser(path)  # noqa: PTH111 - which is not for `~` in a name such as `~a.jpg`
+    if found == "~" or found.startswith("~/"):
+        raise ValueError(f"{path}: there is no home folder that ~ could be; expected a whole path")
+    return found
+
+
+# A path that a user types: a file or folder of this machine, or an address of another one.
+PathText = Annotated[str, AfterValidator(expanded)]
 
 
 class Strict(BaseModel):

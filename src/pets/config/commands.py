@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pets.config.base import Strict, Target
+from pets.config.base import PathText, Strict, Target
 from pets.config.data import AugmentConfig, DataConfig, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig
@@ -44,7 +44,7 @@ class LearnerConfig(Strict):
 class SweepConfig(Strict):
     """What concerns a sweep as a whole, not its runs."""
 
-    resume: str | None
+    resume: PathText | None
 
 
 class TrainConfig(LearnerConfig):
@@ -54,7 +54,8 @@ class TrainConfig(LearnerConfig):
     compile: bool
     callbacks: dict[str, Target]
     interpret: InterpretSettings
-    resume: str | None = None
+    resume: PathText | None = None
+    trust: bool = False
     sweep: SweepConfig
     experiment: None = None
 
@@ -62,7 +63,8 @@ class TrainConfig(LearnerConfig):
 class FindLrConfig(LearnerConfig):
     """Where the lr finder begins: at a fresh head, or at a trained run."""
 
-    run: str | None
+    run: PathText | None
+    trust: bool
     ckpt: Literal["last", "best"]
     freeze_to: int | Literal["auto"] = Field(description="a whole number, or auto")
     lr: AutoRate | Annotated[tuple[AutoRate, AutoRate], Field(strict=False)] = Field(
@@ -85,7 +87,7 @@ class CacheConfig(Strict):
 class SummarizeConfig(Strict):
     """The sweep to summarise."""
 
-    sweep: str = Field(min_length=1, description="a sweep's folder")
+    sweep: PathText = Field(min_length=1, description="a sweep's folder")
 
 
 class LookConfig(Strict):
@@ -124,7 +126,7 @@ class VerifyConfig(Strict):
 class RunDataConfig(Strict):
     """What may differ from the trained run when it is used again."""
 
-    root: str | None
+    root: PathText | None
     batch_size: Annotated[int, Field(ge=1)] | None = Field(
         description="a whole number of at least 1, or null for the run's own"
     )
@@ -140,21 +142,25 @@ class OtherDataConfig(RunDataConfig):
         description="filename, folder or table, or null for the run's own"
     )
     label_regex: str | None
-    table: str | None
+    class_folder: Literal["first", "last"] | None
+    table: PathText | None
     path_column: str | None
     label_column: str | None
 
     @property
     def labelling(self) -> dict[str, str]:
         """What was typed of how other photos are labelled."""
-        keys = ("label_from", "label_regex", "table", "path_column", "label_column")
+        keys = (
+            "label_from", "label_regex", "class_folder", "table", "path_column", "label_column",
+        )  # fmt: skip
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
 class EvalConfig(Strict):
     """A trained run and the split to measure it on."""
 
-    run: str
+    run: PathText
+    trust: bool
     split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
     data: OtherDataConfig
@@ -164,7 +170,8 @@ class EvalConfig(Strict):
 class InterpretConfig(InterpretSettings):
     """A trained run, the photos to study it on, and how."""
 
-    run: str
+    run: PathText
+    trust: bool
     split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
     data: OtherDataConfig
@@ -174,10 +181,11 @@ class InterpretConfig(InterpretSettings):
 class PredictConfig(Strict):
     """A trained run, the photos to name, and how."""
 
-    run: str
-    source: str = Field(min_length=1, description="a photo, folder, glob, URL, list or -")
+    run: PathText
+    trust: bool
+    source: PathText = Field(min_length=1, description="a photo, folder, glob, URL, list or -")
     ckpt: Literal["last", "best"]
-    out: Annotated[str, Field(min_length=1)] | None = Field(description="a file or folder")
+    out: Annotated[PathText, Field(min_length=1)] | None = Field(description="a file or folder")
     top: int = Field(ge=1)
     top_k: Annotated[int, Field(ge=1)] | None = Field(
         description="a whole number of at least 1, or null for all classes"
@@ -200,12 +208,13 @@ ExportFormat = Literal["safetensors", "onnx", "hub"]
 class ExportConfig(Strict):
     """A trained run and the forms to bring it into."""
 
-    run: str
+    run: PathText
+    trust: bool
     to: ExportFormat | Annotated[list[ExportFormat], Field(min_length=1)] = Field(
         description="safetensors, onnx or hub, or several as [safetensors,onnx]"
     )
     ckpt: Literal["last", "best"]
-    out: str | None
+    out: PathText | None
     int8: bool
     data: RunDataConfig
 
@@ -249,13 +258,14 @@ class ServeLimits(Strict):
 class ServeDataConfig(Strict):
     """Where the photos of the examples lie."""
 
-    root: str | None
+    root: PathText | None
 
 
 class ServeConfig(Strict):
     """A trained run, the address to serve it at, and the limits of requests."""
 
-    run: str
+    run: PathText
+    trust: bool
     ckpt: Literal["last", "best"]
     host: str = Field(min_length=1, description="an address of this machine")
     hosts: list[str]

@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pets.config.base import Strict, Target
+from pets.config.base import PathText, Strict, Target
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
+SplitFolders = dict[Literal["train", "valid", "test", "unused"], str | list[str]]
 Size = Side | Annotated[tuple[Side, Side], Field(strict=False)]
 SIZE = "pixels: one number from 8 to 4096, or [height, width]"
 
@@ -22,19 +23,24 @@ class DataConfig(Strict):
 
     name: str
     licence: str | None = None  # configs of older runs do not have it
-    root: str = Field(min_length=1, description="a folder")
+    root: PathText = Field(min_length=1, description="a folder")
     prepare: Target | None
     images: str
-    photo_list: str | None
+    photo_list: PathText | None
     label_from: Literal["filename", "folder", "table"]
     label_regex: str | None
-    table: str | None
+    table: PathText | None
     path_column: str | None
     label_column: str | None
-    relabel: str | None
-    exclude: str | None = None  # configs of older runs do not have it
+    relabel: PathText | None
+    exclude: PathText | None = None  # configs of older runs do not have it
     split: Literal["auto", "random", "official", "folders", "column"]
     split_column: str | None
+    # Configs of older runs do not have these two.
+    split_folders: SplitFolders | None = Field(
+        default=None, description="{train: <folder>, valid: <folder>}, a list for several, or null"
+    )
+    class_folder: Literal["first", "last"] | None = None
     valid_pct: Fraction
     test_pct: Fraction
     carve_pct: Fraction
@@ -53,6 +59,42 @@ class DataConfig(Strict):
     def height_width(self) -> tuple[int, int]:
         """`size` as (height, width) in pixels."""
         return height_width(self.size)
+
+    @property
+    def named_splits(self) -> dict[str, str]:
+        """The split of each folder that `split_folders` names."""
+        named = (self.split_folders or {}).items()
+        return {
+            folder: split
+            for split, folders in named
+            for folder in ([folders] if isinstance(folders, str) else folders)
+        }
+
+    @model_validator(mode="after")
+    def _splits_from_folders(self) -> "DataConfig":
+        named = list((self.split_folders or {}).values())
+        folders = [f for names in named for f in ([names] if isinstance(names, str) else names)]
+        twice = [folder for folder in folders if folders.count(folder) > 1]
+        if twice:
+            raise ValueError(f"split_folders: names {twice[0]} twice; expected one split a folder")
+        wrong = [folder for folder in folders if not folder or "/" in folder or "\\" in folder]
+        if wrong:
+            raise ValueError(
+                f"split_folders: {wrong[0] or 'an empty name'} is no folder's name; expected "
+                "folders directly in data.images"
+            )
+        if self.split_folders and self.split not in ("auto", "folders"):
+            raise ValueError(
+                f"split_folders has no effect with split={self.split}; set data.split=folders"
+            )
+        if self.split_folders == {} and self.split == "folders":
+            raise ValueError("split_folders={} says that there are none; expected some, or null")
+        if self.class_folder is not None and self.label_from != "folder":
+            raise ValueError(
+                f"class_folder has no effect with label_from={self.label_from}; "
+                "set data.label_from=folder"
+            )
+        return self
 
     @model_validator(mode="after")
     def _no_key_without_effect(self) -> "DataConfig":

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pets.config.base import Strict, Target
+from pets.config.base import PathText, Strict, Target
 
 
 class ModelConfig(Strict):
@@ -10,7 +10,7 @@ class ModelConfig(Strict):
 
     library: Literal["torchvision", "timm"]
     name: str
-    weights: str
+    weights: PathText
     package: str | None
     groups: list[list[str]] | None
     head: Target

@@ -14,16 +14,13 @@ from pets.cache.once import OnceAContent
 from pets.config import DataConfig
 from pets.data.exclude import read_excluded, without_excluded
 from pets.data.images import UnreadableImage, open_rgb
-from pets.data.labels import (
-    find_photos,
-    label_from_filename,
-    label_from_folder,
-    label_from_table,
-    relabel,
-)
+from pets.data.labels import alike, label_from_filename, label_from_folder
+from pets.data.names import PhotoNames, doubts, read_list
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.remarks import Remarks
-from pets.data.splits import TEST, TRAIN, VALID, read_list, split_photos
+from pets.data.splits import TEST, TRAIN, VALID, split_photos
+from pets.data.tables import label_from_table, relabel
+from pets.data.walk import find_photos
 from pets.errors import DataError, some
 
 log = logging.getLogger(__name__)
@@ -36,7 +33,7 @@ def collect_photos(config: DataConfig) -> Photos:
     What is left out (photos in no list, unreadable, unlabelled and excluded ones) is said in the
     log. Raises DataError.
     """
-    remarks = Remarks(read_excluded(config.exclude))
+    remarks = Remarks(read_excluded(config.exclude, Path(config.root)))
     named = name_photos(config, remarks)
     labels = labelled(named)
     if config.on_bad_image == "skip":
@@ -58,7 +55,7 @@ def name_photos(config: DataConfig, remarks: Remarks) -> Named:
             assert config.label_regex is not None
             named = label_from_filename(paths, config.label_regex)
         else:
-            named = label_from_folder(paths)
+            named = label_from_folder(paths, config, remarks)
     _tell_unlabelled(named, config, remarks)
     return named
 
@@ -85,7 +82,7 @@ def into_splits(
     splits = split_photos(labels, root, config, remarks)
     # Both after the split, so that every photo stays where it was: runs before and after compare.
     if config.relabel is not None:
-        labels = _relabelled(labels, splits, config.relabel)
+        labels = _relabelled(labels, splits, config.relabel, root)
     if config.exclude is not None:
         splits = without_excluded(config.exclude, named, splits, remarks)
     remarks.note(
@@ -130,24 +127,26 @@ def _listed(paths: list[str], root: Path, config: DataConfig, remarks: Remarks) 
     file = root / config.photo_list
     if not file.is_file():
         raise DataError(f"data.photo_list={config.photo_list}: no such file {file}")
-    by_stem = {PurePosixPath(path).stem: path for path in paths}
-    stems = read_list(file)
+    listed = read_list(file, PhotoNames(paths, config.images))
+    remarks.error("ambiguous", list(listed.doubtful), f"{file}: {doubts(listed.doubtful)}")
     remarks.error(
         "missing",
-        [stem for stem in stems if stem not in by_stem],
+        listed.missing,
         lambda left: f"{file}: names {len(left):,} photos that are not there: {some(left)}",
     )
-    listed = {by_stem[stem] for stem in stems if stem in by_stem}
-    remarks.aside(
+    kept = set(listed.photos.values())
+    remarks.note(
         "unused",
-        [path for path in paths if path not in listed],
+        [path for path in paths if path not in kept],
         lambda left: f"{file}: does not name {len(left):,} photos: {some(left)}",
     )
-    return sorted(listed)
+    return sorted(kept)
 
 
-def _relabelled(labels: dict[str, str], splits: dict[str, str], file: str) -> dict[str, str]:
-    new = relabel(labels, Path(file))
+def _relabelled(
+    labels: dict[str, str], splits: dict[str, str], file: str, root: Path
+) -> dict[str, str]:
+    new = relabel(labels, Path(file), root)
     changed = Counter(splits[path] for path in new if new[path] != labels[path] and path in splits)
     counts = ", ".join(f"{changed[split]:,} {split}" for split in SPLITS if changed[split])
     log.info("data.relabel=%s: changed %s labels (%s)", file, f"{changed.total():,}", counts)
@@ -191,6 +190,12 @@ def _check(photos: Photos, remarks: Remarks) -> None:
             f"data.root={photos.root}: {labels} on {len(photos.rows):,} photos; a classifier needs "
             "at least two",
         )
+    whole = counts[TRAIN] + counts[VALID] + counts[TEST]
+    for group in alike(photos.classes):
+        # Accents in two encodings, and blanks at an end, are seen only where they are spelled out.
+        named = " and ".join(f"{label!a} ({whole[label]:,} photos)" for label in group)
+        line = f"classes that look the same: {named}; if they are one, give it one spelling"
+        remarks.warning("same class", None, line)
     untrained = [label for label in photos.classes if not counts[TRAIN][label]]
     if untrained:
         remarks.error(

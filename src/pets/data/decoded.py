@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pets.cache.answers import cache_folder
 from pets.cache.files import existing, megabytes, writing
 from pets.cache.store import Store
 from pets.config import DataConfig
@@ -156,7 +157,7 @@ class Decoder:
         """
         room = self.room(photos)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        free = shutil.disk_usage(existing(Path(self.cache_dir).expanduser())).free
+        free = shutil.disk_usage(existing(cache_folder(self.cache_dir))).free
         against = ""
         if Store(self.cache_dir).has(KIND, self._key(photos)):
             pass

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 import shutil
+import stat
 import tarfile
+import urllib.request
 import zipfile
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlparse
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 from tqdm import tqdm
 
@@ -20,18 +25,25 @@ from pets.errors import DataError
 log = logging.getLogger(__name__)
 _TIMEOUT = 15  # seconds without a byte
 _CHUNK = 1 << 18
+# What an archive may grow to: photos hardly do, tables and masks do.
+_TIMES, _ROOM = 20, 50_000_000
+_MOST_FILES = 1_000_000
+_SUMS = ("md5", "sha256")
 
 
 def fetch_archives(root: Path, archives: Sequence[Mapping[str, str]]) -> None:
-    """Download archives (`url`, `md5`) and unpack them all into the new folder `root`.
+    """Download archives (`url`, `md5` or `sha256` or both) and unpack them all into the new folder
+    `root`.
 
     An interrupted download goes on where it stopped when called again; `root` appears only when
     everything is there. Raises DataError without a network (saying where to put the files), for
-    a wrong checksum, and for an archive that would write outside its folder.
+    a wrong checksum, and for an archive that holds more than plain files inside its folder, or
+    too much.
     """
     downloads = root.with_name(f"{root.name}.download")
     downloads.mkdir(parents=True, exist_ok=True)
-    files = [_download(a["url"], a["md5"], downloads, root) for a in archives]
+    names = _names([a["url"] for a in archives])
+    files = [_download(a, downloads / n, root) for a, n in zip(archives, names, strict=True)]
     unpacked = downloads / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     for file in files:
@@ -41,37 +53,74 @@ def fetch_archives(root: Path, archives: Sequence[Mapping[str, str]]) -> None:
     shutil.rmtree(downloads)
 
 
-def _download(url: str, md5: str, folder: Path, root: Path) -> Path:
-    name = Path(urlparse(url).path).name
-    file, part = folder / name, folder / f"{name}.part"
-    if not file.exists():
-        try:
-            _fetch(url, part)
-        except (URLError, TimeoutError, ConnectionError) as error:
-            reason = getattr(error, "reason", None) or error
-            if isinstance(error, HTTPError):
-                reason = f"the server answers {error.code}"
-            raise DataError(
-                f"cannot download {url} ({reason}); try again to go on where it stopped, "
-                f"or unpack the archive into {root} yourself"
-            ) from error
+def _names(urls: Sequence[str]) -> list[str]:
+    """A file name for each: the one in its URL, where that is one and no other has it."""
+    names: list[str] = []
+    for number, url in enumerate(urls):
+        name = Path(urlparse(url).path).name[-100:]
+        odd = name in ("", "..", "unpacked", *names) or name.endswith(".part")
+        names.append(f"{number}-archive" if odd else name)
+    return names
+
+
+def _download(archive: Mapping[str, str], file: Path, root: Path) -> Path:
+    url, sums = archive["url"], {kind: archive[kind] for kind in _SUMS if kind in archive}
+    if not sums:
+        raise DataError(f"{url}: has no checksum in the config; expected md5 or sha256")
+    part = file.with_name(f"{file.name}.part")
+    if file.exists():
+        return file
+    try:
+        _fetch(url, part)
+    except (OSError, HTTPException, ValueError) as error:
+        raise DataError(
+            f"cannot download {url} ({_reason(error, part)}); try again to go on where it stopped, "
+            f"or unpack the archive into {root} yourself"
+        ) from error
+    for kind, expected in sums.items():
         with part.open("rb") as stream:
-            found = hashlib.file_digest(stream, "md5").hexdigest()
-        if found != md5:
+            found = hashlib.file_digest(stream, kind).hexdigest()
+        if found != expected.lower():
             part.unlink()
             raise DataError(
-                f"{url}: has md5 {found}, expected {md5}; the download was removed, try again"
+                f"{url}: has {kind} {found}, expected {expected}; the download was removed, "
+                "try again"
             )
-        part.replace(file)
+    part.replace(file)
     return file
+
+
+def _reason(error: Exception, part: Path) -> str:
+    if isinstance(error, HTTPError):
+        return f"the server answers {error.code}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left for {part}"
+    found = getattr(error, "reason", None) or error
+    return " ".join(str(found).split())[:200] or type(error).__name__
+
+
+def _open(request: Request) -> HTTPResponse:
+    """As urlopen, but over http and https alone, also where the server sends one elsewhere."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    found: HTTPResponse = opener.open(request, timeout=_TIMEOUT)
+    return found
 
 
 def _fetch(url: str, part: Path) -> None:
     """Append to `part` what is still missing of it; start again where a server cannot go on."""
     have = part.stat().st_size if part.exists() else 0
-    request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urlopen(request, timeout=_TIMEOUT)
+        response = _open(Request(url, headers={"Range": f"bytes={have}-"} if have else {}))
     except HTTPError as error:
         if error.code == 416:  # the part is whole already
             return
@@ -79,7 +128,14 @@ def _fetch(url: str, part: Path) -> None:
     with response:
         if response.status != 206:
             have = 0
-        left = int(response.headers.get("Content-Length") or 0)
+        elif not response.headers.get("Content-Range", f"bytes {have}-").startswith(
+            f"bytes {have}-"
+        ):
+            part.unlink(missing_ok=True)
+            raise ConnectionError("the server sent another part than was asked for")
+        left = response.length or 0  # what the server says, where that is a length
+        if left > shutil.disk_usage(part.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         bar = tqdm(
             desc=part.stem, initial=have, total=have + left or None,
             unit="B", unit_scale=True, disable=None,
@@ -94,33 +150,63 @@ def _fetch(url: str, part: Path) -> None:
         raise ConnectionError(f"the connection broke after {have + got:,} of {have + left:,} bytes")
 
 
-def _extract_plain(archive: tarfile.TarFile, folder: Path) -> None:
-    """What the `data` filter allows of an archive of photos, for Python before 3.11.4: plain files
-    and folders inside the folder."""
-    members = archive.getmembers()
-    for member in members:
-        inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
-        if not inside or not (member.isfile() or member.isdir()):
-            raise tarfile.TarError(f"{member.name} is no file or folder inside it")
-        member.mode = 0o755 if member.isdir() else 0o644
-    archive.extractall(folder, members)
-
-
 def _unpack(file: Path, folder: Path) -> None:
-    """Unpack with the `data` filter: no absolute paths, no links out, no devices."""
+    """Unpack plain files and folders; after an error nothing is left."""
     folder.mkdir(exist_ok=True)
     try:
         if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                for name in archive.namelist():
-                    if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                        raise DataError(f"{file}: refused, {name} would leave its folder")
-                archive.extractall(folder)
+            _unpack_zip(file, folder)
         else:
-            with tarfile.open(file) as archive:
-                if hasattr(tarfile, "data_filter"):
-                    archive.extractall(folder, filter="data")
-                else:
-                    _extract_plain(archive, folder)
-    except (tarfile.TarError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: refused while unpacking ({error})") from error
+            _unpack_tar(file, folder)
+    except Exception as error:  # of archives made to harm the readers raise every kind
+        shutil.rmtree(folder, ignore_errors=True)
+        reason = _reason(error, folder)
+        raise DataError(f"{file}: refused while unpacking ({reason})") from error
+
+
+class _Bounds:
+    """What an archive may unpack: plain files and folders, none twice, and not too much."""
+
+    def __init__(self, file: Path, folder: Path) -> None:
+        self.folder, self.files = folder, _MOST_FILES
+        self.bytes = file.stat().st_size * _TIMES + _ROOM
+
+    def check(self, name: str, size: int, is_file: bool, is_folder: bool) -> None:
+        """Before a member is unpacked. Raises ValueError."""
+        self.files -= 1
+        self.bytes -= size
+        if self.files < 0:
+            raise ValueError(f"it has more than {_MOST_FILES:,} files")
+        if self.bytes < 0:
+            raise ValueError(f"it grows to more than {_TIMES} times its size")
+        if not (is_file or is_folder):
+            raise ValueError(f"{name[:80]!r} is no file and no folder, but a link or a device")
+        target = self.folder / name
+        if not target.resolve().is_relative_to(self.folder.resolve()):
+            raise ValueError(f"{name[:80]!r} would leave its folder")
+        # Also where two names differ in what the disk does not tell apart, as in capitals.
+        if os.path.lexists(target) and not (is_folder and target.is_dir()):
+            raise ValueError(f"{name[:80]!r} is there twice")
+
+
+def _unpack_tar(file: Path, folder: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise ValueError("Python 3.11.4 or newer is needed")
+    bounds = _Bounds(file, folder)
+
+    def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+        bounds.check(member.name, member.size, member.isfile(), member.isdir())
+        return tarfile.data_filter(member, path)
+
+    with tarfile.open(file) as archive:
+        archive.extractall(folder, filter=checked)
+
+
+def _unpack_zip(file: Path, folder: Path) -> None:
+    bounds = _Bounds(file, folder)
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            is_file = kind in (0, stat.S_IFREG) and not member.is_dir()
+            bounds.check(member.filename, member.file_size, is_file, member.is_dir())
+            archive.extract(member, folder)

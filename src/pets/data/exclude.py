@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Container
 from pathlib import Path
 
-from pets.data.labels import read_csv_of_photos
+from pets.data.names import normal
 from pets.data.remarks import Remarks
+from pets.data.tables import read_csv_of_photos
 from pets.errors import DataError, some
 
 log = logging.getLogger(__name__)
 PROPOSED = ("keep", "exclude")
 
 
-def read_excluded(file: str | None) -> frozenset[str]:
+def read_excluded(file: str | None, root: Path = Path()) -> frozenset[str]:
     """The paths (relative to the data's root) of the rows whose `proposed` is `exclude`; of all
     rows where there is no such column. One row of a photo is enough. Raises DataError."""
     if file is None:
@@ -28,7 +29,7 @@ def read_excluded(file: str | None) -> frozenset[str]:
             shown = some([word or "an empty cell" for word in strange])
             raise DataError(f"{name}: column proposed has {shown}; expected keep or exclude")
         frame = frame[frame["proposed"] == "exclude"]
-    return frozenset(frame["path"]) - {""}
+    return frozenset(normal(path, root) for path in frame["path"] if path)
 
 
 def without_excluded(

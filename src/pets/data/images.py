@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable
-from pathlib import Path
+from importlib.util import find_spec
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from pets.data.metadata import DAMAGED, JPEG, PNG, upright, without_metadata
 from pets.errors import DataError
 
 # A decompression bomb is refused: 100 megapixels is above any camera's photo.
@@ -21,6 +24,7 @@ MAX_RATIO = 100
 MAX_SCANS = 100
 # Pillow reads a PNM of text in Python, comments in a time that grows with their square.
 MAX_PLAIN = 500_000
+_LOOKED = 100_000_000  # bytes of a JPEG in which scans are counted; others may follow it
 _SCAN = b"\xff\xda"
 # Within a scan a byte of 255 is followed by 0 or by the number of a restart.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -28,10 +32,22 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 Image.MAX_IMAGE_PIXELS = None
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
-)
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".gif",
+        ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
+    }
+)  # fmt: skip
 # What these may contain. Pillow knows forty more formats, some of which start other programs.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
+HEIC = frozenset({".heic", ".heif", ".hif"})  # a phone's photos
+if find_spec("pillow_heif"):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    SUFFIXES |= HEIC
+    FORMATS += ("HEIF",)
+# Broken metadata is no matter here: pets verify speaks of it once, Pillow would each time.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class UnreadableImage(DataError):
@@ -65,8 +81,12 @@ def decode_rgb(
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height in pixels from the file's header. Raises UnreadableImage."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            return image.size
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                return image.size
+        except DAMAGED:
+            with Image.open(_lean(path), formats=FORMATS) as image:
+                return image.size
     except (OSError, ValueError, SyntaxError) as error:
         raise UnreadableImage(
             f"{path}: cannot be read as an image; data.on_bad_image=skip leaves it out"
@@ -80,16 +100,18 @@ def _opened(
     formats: tuple[str, ...] = FORMATS,
 ) -> Image.Image:
     try:
-        with Image.open(file(), formats=formats) as image:
-            _check_size(image.size, max_pixels)
-            _check_effort(image)
-            image.load()
-            # The orientation is read before any conversion drops it.
-            return _to_rgb(ImageOps.exif_transpose(image))
+        try:
+            return _decoded(file(), max_pixels, formats)
+        except DAMAGED:
+            return _decoded(_lean(file()), max_pixels, formats)
     except FileNotFoundError as error:
         raise UnreadableImage(f"{name}: no such photo") from error
     except UnidentifiedImageError as error:
-        raise UnreadableImage(f"{name}: cannot be read as an image (not a known format)") from error
+        missing = hint(PurePath(name).suffix)
+        why = f"; {missing}" if missing else ""
+        raise UnreadableImage(
+            f"{name}: cannot be read as an image (not a known format{why})"
+        ) from error
     except TooManyPixels as error:
         raise TooManyPixels(f"{name}: {error}") from error
     except (IsADirectoryError, PermissionError) as error:
@@ -98,6 +120,30 @@ def _opened(
         reason = " ".join(str(error).split()).replace(repr(name), "it")
         reason = reason or type(error).__name__
         raise UnreadableImage(f"{name}: cannot be read as an image ({reason})") from error
+
+
+def _decoded(file: Path | str | BinaryIO, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
+    with Image.open(file, formats=formats) as image:
+        _check_size(image.size, max_pixels)
+        _check_effort(image)
+        image.load()
+        # The orientation is read before any conversion drops it.
+        return _to_rgb(upright(image))
+
+
+def _lean(file: Path | str | BinaryIO) -> BinaryIO:
+    """The file without metadata. Raises the error that is being handled where it can have none."""
+    with open(file, "rb") if isinstance(file, Path | str) else file as stream:  # noqa: PTH123
+        start = stream.read(len(PNG))
+        if not start.startswith((PNG, JPEG)):
+            raise
+        return io.BytesIO(without_metadata(start + stream.read()))
+
+
+def hint(suffix: str) -> str:
+    """What would read files that end like this; empty where nothing is missing for them."""
+    missing = suffix.lower() in HEIC - SUFFIXES
+    return "pip install pillow-heif" if missing else ""
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -126,7 +172,7 @@ def _check_effort(image: Image.Image) -> None:
     if image.format in ("JPEG", "MPO"):
         at = image.fp.tell()
         image.fp.seek(0)
-        content = image.fp.read()
+        content = image.fp.read(_LOOKED)
         image.fp.seek(at)
         # What follows the picture, as the film of a motion photo, may have these bytes by chance.
         if content.count(_SCAN) > MAX_SCANS and (scans := _count_scans(content)) > MAX_SCANS:

@@ -1,97 +1,17 @@
-"""Which photos there are, and the label of each: from the file name, the folder or a table."""
+"""The label of each photo from its file name or its folder."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections import Counter
-from collections.abc import Iterator
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
-from pets.cells import plain
 from pets.config import DataConfig
-from pets.data.images import SUFFIXES
 from pets.data.remarks import Remarks
+from pets.data.split_folders import TRAIN, VALID, folders_of, split_folders
 from pets.errors import DataError, some
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-def find_photos(root: Path, images: str, remarks: Remarks) -> list[str]:
-    """Every image file below `root/images` by its suffix, as sorted paths relative to root.
-
-    Paths have forward slashes on every system; hidden files and folders are left alone, links to
-    folders not followed. Raises DataError where there is none.
-    """
-    folder = root / images
-    if not folder.is_dir():
-        raise DataError(f"data.root={root}: no folder {folder}; give data.root=<your photos>")
-    photos: list[Path] = []
-    others: list[Path] = []
-    hidden: list[Path] = []
-    broken: list[Path] = []
-    misnamed: list[str] = []
-    for path in _everything(folder, remarks):
-        if not _is_text(path.name):
-            misnamed.append(ascii(path.relative_to(root).as_posix()))
-        elif path.is_symlink() and not path.exists():
-            broken.append(path)
-        elif not path.is_file():
-            if path.suffix.lower() in SUFFIXES:
-                others.append(path)
-        elif any(part.startswith(".") for part in path.relative_to(folder).parts):
-            hidden.append(path)
-        else:
-            (photos if path.suffix.lower() in SUFFIXES else others).append(path)
-    found = _below(root, photos)
-    if misnamed:
-        words = "names in another encoding than UTF-8, rename them"
-        remarks.error("bad name", None, f"{folder}: {words}: {some(misnamed)}")
-    if not found:
-        raise DataError(
-            f"{folder}: no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
-        )
-    remarks.note("not a photo", _below(root, others), lambda paths: _not_photos(folder, paths))
-    remarks.aside("not a photo", _below(root, hidden), lambda paths: f"hidden: {some(paths)}")
-    remarks.warning(
-        "missing",
-        _below(root, broken),
-        lambda paths: f"left out links that lead nowhere, {len(paths):,}: {some(paths)}",
-    )
-    return found
-
-
-def _everything(folder: Path, remarks: Remarks) -> Iterator[Path]:
-    """All files below a folder, and folders that are named like photos; of those that cannot be
-    read it is said."""
-
-    def closed(error: OSError) -> None:
-        line = f"{error.filename}: the folder cannot be read ({error.strerror})"
-        remarks.error("unreadable", None, line)
-
-    for where, folders, files in os.walk(folder, onerror=closed):
-        named = (name for name in folders if PurePosixPath(name).suffix.lower() in SUFFIXES)
-        yield from (Path(where, name) for name in (*named, *files))
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # bytes of another encoding, as Python keeps them
-        return False
-    return True
-
-
-def _below(root: Path, files: list[Path]) -> list[str]:
-    return sorted(file.relative_to(root).as_posix() for file in files)
-
-
-def _not_photos(folder: Path, paths: list[str]) -> str:
-    suffixes = Counter(PurePosixPath(path).suffix.lower() or "no suffix" for path in paths)
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(suffixes.items()))
-    return f"{folder}: left out what is no photo by its suffix: {kinds}"
 
 
 def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | None]:
@@ -114,131 +34,88 @@ def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | N
     return {path: (match[group] or None) if match else None for path, match in matches.items()}
 
 
-def label_from_folder(paths: list[str]) -> dict[str, str | None]:
-    """The name of the folder that a photo lies in; None for photos in no folder."""
-    return {path: PurePosixPath(path).parent.name or None for path in paths}
+def label_from_folder(
+    paths: list[str], config: DataConfig, remarks: Remarks
+) -> dict[str, str | None]:
+    """The first folder below the photos' folder, or below a split's, as torchvision's ImageFolder
+    has it; None for photos in no such folder.
 
-
-def read_table(root: Path, config: DataConfig, remarks: Remarks | None = None) -> pd.DataFrame:
-    """The CSV or Parquet table with columns `path`, `label` and, where asked for, `split`.
-
-    Rows without a path, and all but the first of a path, are told to `remarks` and left out.
-    Raises DataError for a missing file or column.
+    Folders beside the training photos' without folders inside have no labels: they are left out and
+    told. Where photos lie deeper everywhere, which folder is the class must be said by
+    `data.class_folder`. Raises DataError.
     """
-    import pandas as pd
-
-    assert config.table is not None
-    file = root / config.table
-    if not file.is_file():
-        raise DataError(f"data.table={config.table}: no such file {file}")
-    try:
-        if file.suffix.lower() == ".parquet":
-            frame = pd.read_parquet(file)
-        else:
-            # A breed may be called NA or None; only an empty cell is empty.
-            frame = pd.read_csv(file, dtype=str, keep_default_na=False, na_values=[""])
-            frame = frame.map(plain).rename(columns=plain)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"data.table={file}: cannot be read ({reason})") from error
-    wanted = {"path": config.path_column, "label": config.label_column}
-    if config.split_column is not None:
-        wanted["split"] = config.split_column
-    for key, column in wanted.items():
-        if column not in frame.columns:
-            raise DataError(
-                f"data.{key}_column={column}: {file.name} has no such column; "
-                f"it has {', '.join(map(str, frame.columns))}"
-            )
-    table = pd.DataFrame({key: frame[column] for key, column in wanted.items()})
-    empty = table["path"].isna().to_numpy()
-    table["path"] = table["path"].astype(str).str.replace("\\", "/")
-    twice = table["path"].duplicated().to_numpy() & ~empty
-    if remarks is not None:
-        rows = [f"row {row + 1}" for row in empty.nonzero()[0]]
-        remarks.error(
-            "bad row",
-            rows,
-            lambda rows: f"{file}: {rows[0]} has no path ({len(rows):,} such rows)",
+    splits = split_folders(paths, config)
+    folders = {path: folders_of(path, config.images) for path in paths}
+    if splits:
+        flat = defaultdict(list)
+        for path, names in folders.items():
+            if names and splits.get(names[0]) not in (TRAIN, VALID):
+                flat[names[0]].append(path)
+        for folder, inside in sorted(flat.items()):
+            if all(len(folders[path]) == 1 for path in inside):
+                remarks.left_out |= set(inside)
+                remarks.warning("unlabelled", inside, _flat(folder, config))
+                folders = {
+                    path: names for path, names in folders.items() if path not in set(inside)
+                }
+        strange = {path for path, names in folders.items() if names and names[0] not in splits}
+        folders = {path: names[1:] for path, names in folders.items()}
+        _check_depth(
+            {p: names for p, names in folders.items() if p not in strange}, config, remarks
         )
-        prefix = PurePosixPath(config.images)
-        doubled = [(prefix / path).as_posix() for path in table.loc[twice, "path"]]
-        remarks.error(
-            "bad row", doubled, lambda paths: f"{file}: names photos twice: {some(paths)}"
-        )
-    return table[~(empty | twice)]
+    else:
+        _check_depth(folders, config, remarks)
+    place = -1 if config.class_folder == "last" else 0
+    return {path: names[place] if names else None for path, names in folders.items()}
 
 
-def label_from_table(root: Path, config: DataConfig, remarks: Remarks) -> dict[str, str | None]:
-    """The photos and labels that a table names; those that are not there are told to `remarks`."""
-    table = read_table(root, config, remarks)
-    prefix = PurePosixPath(config.images)
-    paths = [(prefix / path).as_posix() for path in table["path"]]
-    missing = {path for path in paths if not (root / path).is_file()}
-    remarks.error(
-        "missing",
-        sorted(missing),
-        lambda paths: (
-            f"{root / str(config.table)}: names {len(paths):,} files that are not below "
-            f"{root}: {some(paths)}"
-        ),
+def _flat(folder: str, config: DataConfig) -> Callable[[list[str]], str]:
+    place = Path(config.root) / config.images / folder
+    return lambda paths: (
+        f"left out {len(paths):,} photos of {place}: no class folders are in it, so they have no "
+        f"labels: {some(paths)}; pets predict source={place} names them"
     )
-    return {
-        path: None if label is None or label != label else str(label)
-        for path, label in zip(paths, table["label"], strict=True)
-        if path not in missing
-    }
 
 
-def read_csv_of_photos(name: str, file: Path, *columns: str, more: str = "") -> pd.DataFrame:
-    """A CSV of texts with these columns, and perhaps `more`. Raises DataError, which begins with
-    the `name`."""
-    import pandas as pd
+def _check_depth(folders: dict[str, tuple[str, ...]], config: DataConfig, remarks: Remarks) -> None:
+    deep = [path for path, names in folders.items() if len(names) > 1]
+    if config.class_folder is not None or not deep:
+        return
+    place = Path(config.root) / config.images
+    if any(len(names) == 1 for names in folders.values()):
+        remarks.note(
+            "nested",
+            deep,
+            lambda paths: (
+                f"{place}: {len(paths):,} photos lie in folders inside a class's and count as its "
+                f"own: {some(paths)}; data.class_folder=last makes classes of those folders"
+            ),
+        )
+        return
+    inside = defaultdict(set)
+    for path in deep:
+        inside[folders[path][0]].add(folders[path][1])
+    first, last = (sorted({folders[path][which] for path in deep}) for which in (0, -1))
+    line = (
+        f"{place}: which folder of {deep[0]} is the class? data.class_folder=first "
+        f"({some(first)}) or data.class_folder=last ({some(last)})"
+    )
+    one, *others = sorted(first, key=lambda name: TRAIN not in name.casefold())
+    if not others:
+        line += f"; or data.images={(PurePosixPath(config.images) / one).as_posix()}"
+    elif any(inside[one] & inside[other] for other in others):
+        line += f'; are they splits? "data.split_folders={{train: {one}, test: {others[0]}}}"'
+    remarks.error("unlabelled", None, line)
 
-    if not file.is_file():
-        raise DataError(f"{name}: no such file")
-    try:
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False)
-        frame = frame.map(plain).rename(columns=plain)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{name}: cannot be read as CSV ({reason})") from error
-    absent = [column for column in columns if column not in frame.columns]
-    if absent:
-        expected, has = ",".join((*columns, *more.split())), ", ".join(map(str, frame.columns))
-        raise DataError(f"{name}: has no column {absent[0]}; expected {expected}, found {has}")
-    return frame
 
-
-def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
-    """Put the labels of a CSV with the columns `path` and `label` in the place of those found.
-
-    Paths are relative to the data's root, as in a run's photos.csv. A column `given`, as in a table
-    of suspects, is what the label was: it must be so. Raises DataError for a table that is damaged
-    or meant for other photos, and for a label that no photo has: a new class would be a slip of the
-    pen.
-    """
-    name = f"data.relabel={file}"
-    frame = read_csv_of_photos(name, file, "path", "label")
-    new = dict(zip(frame["path"], frame["label"], strict=True))
-    if len(new) < len(frame):
-        twice = frame.loc[frame["path"].duplicated(), "path"].tolist()
-        raise DataError(f"{name}: names photos twice: {some(twice)}")
-    unknown = [path for path in new if path not in labels]
-    if unknown:
-        raise DataError(f"{name}: {len(unknown):,} paths are none of the photos: {some(unknown)}")
-    known = set(labels.values())
-    strange = sorted({label for label in new.values() if label not in known})
-    if strange:
-        shown = some([label or "an empty one" for label in strange])
-        raise DataError(f"{name}: no photo has such a label: {shown}; expected one of the data's")
-    if "given" in frame.columns:
-        before = dict(zip(frame["path"], frame["given"], strict=True))
-        other = [path for path, label in before.items() if label != labels[path]]
-        if other:
-            path = other[0]
-            raise DataError(
-                f"{name}: was made for other labels: {path} is {labels[path]}, not {before[path]} "
-                f"({len(other):,} such rows); are they changed already?"
-            )
-    return labels | new
+def alike(labels: Iterable[str]) -> list[list[str]]:
+    """Groups of labels that look the same: they differ in the case of letters, in how accents are
+    encoded, in blanks, underscores or points at an end, in signs that cannot be seen, or in a
+    number's leading zeros."""
+    groups = defaultdict(list)
+    for label in sorted(set(labels)):
+        spelled = unicodedata.normalize("NFKC", label).casefold()
+        seen = "".join(sign for sign in spelled if unicodedata.category(sign) != "Cf")
+        key = " ".join(re.sub(r"[\s_-]+", " ", seen).split()).strip(" .")
+        groups[str(int(key)) if key.isdecimal() else key].append(label)
+    return [group for group in groups.values() if len(group) > 1]

@@ -76,6 +76,7 @@ def _labelled_as(asked: OtherDataConfig, config: DataConfig) -> DataConfig:
         "images": config.images if (root / config.images).is_dir() else ".",
         "split": "random",
         "on_unlabelled": "skip",
+        "split_folders": {} if config.split_folders == {} else None,
         **dict.fromkeys(("photo_list", "relabel", "exclude", "split_column")),
     }
     typed = dict(asked.labelling)
@@ -83,11 +84,8 @@ def _labelled_as(asked: OtherDataConfig, config: DataConfig) -> DataConfig:
         typed.setdefault("label_from", "filename")
     if "table" in typed:
         typed.setdefault("label_from", "table")
-        here = Path(typed["table"])
-        if here.is_file() and not (root / here).is_file():
-            typed["table"] = str(here.resolve())
     if typed.get("label_from", config.label_from) != config.label_from:
-        values |= dict.fromkeys(("label_regex", "table"))
+        values |= dict.fromkeys(("label_regex", "table", "class_folder"))
     values |= typed
     if values["label_from"] == "table":
         values["path_column"] = values["path_column"] or "path"
@@ -95,6 +93,8 @@ def _labelled_as(asked: OtherDataConfig, config: DataConfig) -> DataConfig:
         # A table's paths are as of the root, unless they are as of the run's folder of images.
         if "table" in typed and config.label_from != "table":
             values["images"] = "."
+        if (here := Path(values["table"] or "")).is_file() and not (root / here).is_file():
+            values["table"] = str(here.resolve())  # as seen from here, not from the root
     elif strange := {"table", "path_column", "label_column"} & set(typed):
         key = sorted(strange)[0]
         raise ConfigError(

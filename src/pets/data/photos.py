@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path, PurePath, PureWindowsPath
 
-from pets.cells import plain, safe
+from pets.cells import read_cell, write_cell
 from pets.data.contents import digests
-from pets.data.images import SUFFIXES
+from pets.data.remarks import Remarks, Severity
 from pets.data.splits import TEST, TRAIN, VALID
+from pets.data.walk import find_photos
 from pets.errors import DataError, some
 
 SPLITS = (TRAIN, VALID, TEST)
@@ -73,7 +73,7 @@ class Photos:
             writer.writerow(COLUMNS)
             for photo, content in zip(self.rows, self.contents(self.rows), strict=True):
                 cells = photo.path, photo.label, photo.split, content.hex()
-                writer.writerow(map(safe, cells))
+                writer.writerow(map(write_cell, cells))
 
     @classmethod
     def load(cls, file: Path, root: Path) -> Photos:
@@ -81,7 +81,7 @@ class Photos:
         try:
             with file.open(newline="", encoding="utf-8") as stream:
                 rows = tuple(
-                    Photo(**{name: plain(row.get(name) or "") for name in COLUMNS})
+                    Photo(**{name: read_cell(row.get(name) or "") for name in COLUMNS})
                     for row in csv.DictReader(stream)
                 )
         except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -102,20 +102,16 @@ class Photos:
 class Found:
     """The photos of a run's `table`, looked for below a folder by their contents.
 
-    `photos` are those that are there, under the names that they have there; of the others some are
-    `missing`, and some `changed`: a file has their name, but not their bytes.
+    `photos` are those that are there, under the names that they have there, `renamed` ones with
+    others than in the table; of the others some are `missing`, and some `changed`: a file has their
+    name, but not their bytes.
     """
 
     table: Photos
     photos: Photos
     missing: tuple[Photo, ...]
     changed: tuple[Photo, ...]
-
-    @property
-    def renamed(self) -> int:
-        """How many of them have another name than in the table."""
-        paths = {photo.path for photo in self.table.rows}
-        return sum(photo.path not in paths for photo in self.photos.rows)
+    renamed: int
 
     def lost(self, *splits: str) -> str:
         """What is not there of these splits, in words; empty where all is."""
@@ -160,20 +156,25 @@ def find_again(table: Photos, fingerprint: object) -> Found:
         else:
             (changed if photo.path in now else missing).append(photo)
     photos = Photos(root, tuple(found), tuple(table.classes))
-    return Found(table, photos, tuple(missing), tuple(changed))
+    return Found(table, photos, tuple(missing), tuple(changed), len(found) - len(same))
 
 
 def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:
     return dict(zip(paths, digests([root / path for path in paths]), strict=True))
 
 
+class _Silent(Remarks):
+    """Of photos that are looked for nothing is told but whether they are there."""
+
+    def heard(self, severity: Severity, kind: str, paths: Sequence[str], line: str) -> None:
+        pass
+
+
 def _photos_below(root: Path) -> list[str]:
-    files = (Path(where, name) for where, _, names in os.walk(root) for name in names)
-    return sorted(
-        file.relative_to(root).as_posix()
-        for file in files
-        if file.suffix.lower() in SUFFIXES and file.is_file()
-    )
+    try:
+        return find_photos(root, ".", _Silent())
+    except DataError:  # there is none
+        return []
 
 
 def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
@@ -188,7 +189,8 @@ def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
 
 def _leads_out(path: str) -> bool:
     """Whether a path may lead out of the folder that it is relative to, here or on Windows."""
-    there = PureWindowsPath(path)
-    here = PurePath(path)
-    absolute = bool(here.root or here.drive or there.root)
+    here, there = PurePath(path), PureWindowsPath(path)
+    # Elsewhere than on Windows a name may begin with one backslash.
+    absolute = bool(here.root or here.drive) or path.startswith("\\\\")
+    absolute = absolute or bool(there.drive and there.root)
     return absolute or ".." in there.parts or "\0" in path

@@ -5,24 +5,29 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from pets.config import DataConfig
-from pets.data.labels import read_table
+from pets.data.names import PhotoNames, doubts, read_list
 from pets.data.remarks import Remarks
+from pets.data.split_folders import (
+    SPLIT_NAMES,
+    UNUSED,
+    check_split_folders,
+    folders_of,
+    outside_splits,
+    split_folders,
+)
+from pets.data.split_folders import TEST as TEST
+from pets.data.split_folders import TRAIN as TRAIN
+from pets.data.split_folders import VALID as VALID
+from pets.data.tables import read_table
 from pets.errors import DataError, some
 from pets.seeding import derive
 
 log = logging.getLogger(__name__)
-TRAIN, VALID, TEST = "train", "valid", "test"
-# What people call their folders and mark their rows with.
-_NAMES = {
-    "train": TRAIN, "training": TRAIN, "trainval": TRAIN,
-    "valid": VALID, "val": VALID, "validation": VALID,
-    "test": TEST, "testing": TEST,
-}  # fmt: skip
 
 
 def split_photos(
@@ -34,16 +39,29 @@ def split_photos(
     Photos that cannot be put into a split are told to `remarks`. Raises DataError.
     """
     kind = config.split
+    folders: dict[str, str] = {}
+    if kind in ("auto", "folders") or (kind == "random" and config.label_from == "folder"):
+        folders = split_folders(labels, config)
+        if kind != "random":
+            check_split_folders(folders, config)
+        if folders or kind == "folders":
+            out = outside_splits(labels, folders, config, remarks)
+            labels = {path: label for path, label in labels.items() if path not in out}
     if kind == "auto":
-        kind = "folders" if _has_split_folders(root / config.images) else "random"
-        log.info("data.split=auto: %s", kind)
+        kind = "folders" if {VALID, TEST} & set(folders.values()) else "random"
+        order = sorted(
+            folders.items(), key=lambda item: [TRAIN, VALID, TEST, UNUSED].index(item[1])
+        )
+        pairs = ", ".join(f"{split}: {folder}/" for folder, split in order)
+        log.info("data.split=auto: %s%s", kind, f" ({pairs})" if kind == "folders" else "")
     if kind == "random":
         return _random(labels, config, remarks)
-    named = {
-        "official": _official,
-        "folders": _folders,
-        "column": _column,
-    }[kind](labels, root, config, remarks)
+    if kind == "folders":
+        named = {path: folders[folders_of(path, config.images)[0]] for path in labels}
+    elif kind == "official":
+        named = _official(labels, root, config, remarks)
+    else:
+        named = _column(labels, root, config, remarks)
     if VALID not in named.values():
         rest = {path: labels[path] for path, split in named.items() if split == TRAIN}
         named |= carve(rest, VALID, config.carve_pct, config.split_seed, remarks)
@@ -87,9 +105,8 @@ def _random(labels: dict[str, str], config: DataConfig, remarks: Remarks) -> dic
 def _official(
     labels: dict[str, str], root: Path, config: DataConfig, remarks: Remarks
 ) -> dict[str, str]:
-    """The lists of the Oxford layout: a photo's name without suffix is the first word of a line."""
-    by_stem = {PurePosixPath(path).stem: path for path in labels}
-    left_out = {PurePosixPath(path).stem for path in remarks.left_out}
+    """The lists of the Oxford layout: a line begins with a photo's path or name."""
+    names = PhotoNames([*labels, *remarks.left_out], config.images)
     splits: dict[str, str] = {}
     for name, split in (("trainval.txt", TRAIN), ("test.txt", TEST)):
         file = root / "annotations" / name
@@ -98,81 +115,45 @@ def _official(
                 f"data.split=official: no {file}; use data.split=random, "
                 "with data.photo_list=annotations/list.txt to keep to the listed photos"
             )
-        stems = read_list(file)
-        missing = [stem for stem in stems if stem not in by_stem and stem not in left_out]
-        remarks.error("missing", missing, partial(_missing, file, len(stems), root / config.images))
-        there = [stem for stem in stems if stem in by_stem]
-        both = [by_stem[stem] for stem in there if by_stem[stem] in splits]
+        listed = read_list(file, names)
+        remarks.error("ambiguous", list(listed.doubtful), f"{file}: {doubts(listed.doubtful)}")
+        total = len(listed.photos) + len(listed.missing)
+        remarks.error(
+            "missing", listed.missing, partial(_missing, file, total, root / config.images)
+        )
+        there = dict.fromkeys(path for path in listed.photos.values() if path in labels)
+        both = [path for path in there if path in splits]
         remarks.error("two splits", both, partial(_in_both, file))
-        splits |= {by_stem[stem]: split for stem in there}
+        splits |= dict.fromkeys(there, split)
     return splits
 
 
-def _missing(file: Path, listed: int, folder: Path, stems: list[str]) -> str:
+def _missing(file: Path, listed: int, folder: Path, names: list[str]) -> str:
     return (
-        f"{file}: names {len(stems):,} of {listed:,} photos that are not below {folder}: "
-        f"{some(stems)}"
+        f"{file}: names {len(names):,} of {listed:,} photos that are not below {folder}: "
+        f"{some(names)}"
     )
 
 
 def _in_both(file: Path, paths: list[str]) -> str:
-    stems = [PurePosixPath(path).stem for path in paths]
-    return f"{file}: photos that trainval.txt has too: {some(stems)}"
-
-
-def read_list(file: Path) -> list[str]:
-    """The first words of a list in the Oxford layout, without suffix; `#` starts a comment."""
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
-    words = [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
-    return [PurePosixPath(word).stem if "." in word else word for word in words]
-
-
-def _folders(
-    labels: dict[str, str], root: Path, config: DataConfig, remarks: Remarks
-) -> dict[str, str]:
-    depth = len(PurePosixPath(config.images).parts)
-    splits, outside = {}, []
-    for path in labels:
-        split = _NAMES.get(PurePosixPath(path).parts[depth].lower())
-        if split is None:
-            outside.append(path)
-        else:
-            splits[path] = split
-    remarks.left_out |= set(outside)
-    remarks.error(
-        "no split",
-        outside,
-        lambda paths: (
-            f"data.split=folders: {len(paths):,} photos lie in no train, valid or test folder "
-            f"of {root / config.images}: {some(paths)}; move them or use data.split=random"
-        ),
-    )
-    return splits
-
-
-def _has_split_folders(folder: Path) -> bool:
-    found = {_NAMES.get(path.name.lower()) for path in folder.iterdir() if path.is_dir()}
-    return TRAIN in found and len(found & {VALID, TEST}) > 0
+    return f"{file}: photos that trainval.txt has too: {some(paths)}"
 
 
 def _column(
     labels: dict[str, str], root: Path, config: DataConfig, remarks: Remarks
 ) -> dict[str, str]:
-    table = read_table(root, config)
-    prefix = PurePosixPath(config.images)
-    values = {
-        (prefix / path).as_posix(): value
-        for path, value in zip(table["path"], table["split"], strict=True)
-    }
-    splits = {path: _NAMES.get(str(value).strip().lower()) for path, value in values.items()}
+    table = read_table(root, config, remarks)
+    values = dict(zip(table["path"], table["split"], strict=True))
+    splits = {path: SPLIT_NAMES.get(value.strip().casefold()) for path, value in values.items()}
     strange = [path for path, split in splits.items() if split is None]
     remarks.left_out |= set(strange)
     remarks.error(
         "no split",
         strange,
         lambda paths: (
-            f"data.split_column={config.split_column}: {paths[0]} has {values[paths[0]]!r}; "
-            f"expected train, valid or test ({len(paths):,} such rows)"
+            f"data.split_column={config.split_column}: {paths[0]} has "
+            f"{repr(values[paths[0]]) if values[paths[0]] else 'an empty cell'}; expected train, "
+            f"valid or test ({len(paths):,} such rows)"
         ),
     )
     return {path: split for path, split in splits.items() if split and path in labels}

@@ -27,11 +27,8 @@ from pets.seeding import derive
 
 # fastai's weight of the past in the running loss, and how far that may rise above its lowest.
 MEMORY, EXPLOSION = 0.98, 4.0
-# Of the Trainer's arguments those that would end it early, or take an exploding loss for an error.
-_LIMITS: dict[str, Any] = {
-    "min_steps": None, "min_epochs": None, "max_time": None, "fast_dev_run": False,
-    "detect_anomaly": False, "limit_val_batches": 0,
-}  # fmt: skip
+# An exploding loss is no error here, and nothing is validated.
+_LIMITS: dict[str, Any] = {"detect_anomaly": False, "limit_val_batches": 0}
 
 
 def record(

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pets.finder.curve import Curve
+from pets.report.figures import plain
 
 _COLOURS = {"valley": "#bb5566", "slide": "#ddaa33", "minimum": "#4477aa", "steep": "#228833"}
 _MARKERS = {"valley": "o", "slide": "s", "minimum": "v", "steep": "D"}
@@ -41,7 +42,7 @@ def draw(curve: Curve, title: str) -> Figure:
     axes.set_xscale("log")
     axes.set_ylim(*_heights(curve))
     axes.set(xlabel="learning rate (of the head)", ylabel="training loss")
-    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(plain(title, 100), loc="left", fontsize=11)
     axes.legend(loc="best", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

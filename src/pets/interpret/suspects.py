@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pets.cells import safe
+from pets.cells import write_cell
 from pets.interpret.neighbours import unit_length
 from pets.interpret.rows import Floats, Rows
 
@@ -94,4 +94,4 @@ def suspects_table(
 
 def write_suspects(file: Path, suspects: pd.DataFrame) -> None:
     """Write the table as CSV: delete the rows you disagree with, then give it to data.relabel."""
-    suspects.map(safe).to_csv(file, index=False, float_format="%.4f")
+    suspects.map(write_cell).to_csv(file, index=False, float_format="%.4f")

@@ -8,22 +8,27 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MeanMetric
 from torchvision.transforms import v2
 
 from pets.config import LearnerConfig, StageConfig, Target
 from pets.data.transforms import Preprocess, batch_transforms
 from pets.distributed import share_statistics
-from pets.errors import RunError
+from pets.errors import ConfigError, DataError, RunError
 from pets.models.body import Body
 from pets.models.classifier import Classifier, new_classifier
 from pets.models.metrics import SplitMetrics
 from pets.plan.freezing import freeze_to, train_mode
 from pets.plan.rates import param_groups, schedule, spread
+from pets.ranks import ranks
 from pets.seeding import derive_for_rank
 from pets.targets import build
 
 Batch = tuple[Tensor, Tensor]
+_NO_NORM = (
+    "expected data.batch_size and training photos of at least 2 a process, or model/head=linear"
+)
 
 
 class TransferModule(LightningModule):
@@ -111,7 +116,15 @@ class TransferModule(LightningModule):
         inputs, targets = batch
         for transform in () if self.on_activations else self.batch_transforms:
             inputs, targets = transform(inputs, targets)
-        loss = F.cross_entropy(self(inputs), targets, label_smoothing=self.label_smoothing)
+        try:
+            logits = self(inputs)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise DataError(
+                f"a training batch of {len(inputs)} photo: batch norms need two; {_NO_NORM}"
+            ) from error
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         self.train_loss.update(loss.detach())
         return loss
 
@@ -194,8 +207,17 @@ class TransferModule(LightningModule):
 def new_module(
     config: LearnerConfig, body: Body, preprocess: Preprocess, classes: list[str]
 ) -> TransferModule:
-    """A module with a fresh head on the body."""
+    """A module with a fresh head on the body. Raises ConfigError for batches of one photo under a
+    head with batch norms."""
     size = config.data.height_width
     model = new_classifier(body, config.model, classes, preprocess, size, config.seed)
+    together = config.data.batch_size * (
+        ranks().world if config.trainer.get("sync_batchnorm") else 1
+    )
+    if together == 1 and any(isinstance(layer, _BatchNorm) for layer in model.head.modules()):
+        raise ConfigError(
+            f"data.batch_size=1: {type(model.head).__name__} has batch norms, which need two "
+            f"photos in a training batch; {_NO_NORM}"
+        )
     mixes = batch_transforms(config.augment, len(classes))
     return TransferModule(model, config.optimizer, mixes, config.label_smoothing)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, islice
+
+from pets.prediction.addresses import remote
 
 
 @dataclass(frozen=True)
@@ -15,12 +20,17 @@ class Block:
     index: int
     files: list[str]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Of the addresses in their order."""
+        """Of the addresses in their order, with size and time of local files: cameras number from
+        IMG_0001 again on every card."""
         found = hashlib.sha256()
         for file in self.files:
             found.update(file.encode("utf-8", "surrogateescape") + b"\0")
+            if not remote(file):
+                with contextlib.suppress(OSError):
+                    about = os.stat(file)  # noqa: PTH116 - a name need not be text
+                    found.update(f"{about.st_size} {about.st_mtime_ns}\0".encode())
         return found.hexdigest()
 
 

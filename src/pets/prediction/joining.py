@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pets.atomic import replacing
-from pets.cells import safe
+from pets.cells import write_cell
 from pets.plain import to_json
 from pets.prediction.shards import Shards
 
@@ -32,11 +32,11 @@ def join(shards: Shards, count: int, out: Path, schema: pa.Schema) -> None:
 def _csv(part: Path, schema: pa.Schema) -> Iterator[Write]:
     with part.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(map(safe, schema.names))
+        writer.writerow(map(write_cell, schema.names))
 
         def write(table: pa.Table) -> None:
             for rows in table.to_batches(_AT_ONCE):
-                columns = (map(safe, column.to_pylist()) for column in rows.columns)
+                columns = (map(write_cell, column.to_pylist()) for column in rows.columns)
                 writer.writerows(zip(*columns, strict=True))
 
         yield write

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import filecmp
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from pets.errors import ConfigError, some
+from pets.plain import to_json
 from pets.prediction.joining import WRITERS
 from pets.prediction.shards import Shards
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Out:
-    """One file, or with `folder` a folder of shards that stay."""
+    """One file, or with `folder` a folder of shards that stay. Where nobody has chosen the place,
+    it `keeps` what was there: the same source may have other photos today."""
 
     path: Path
     folder: bool
+    keeps: bool = False
 
     @classmethod
     def of(cls, words: str) -> Out:
@@ -36,6 +46,13 @@ class Out:
         if path.is_dir():
             raise ConfigError(f"out={words}: is a folder; for shards in it: out={words}/")
         return cls(path, False)
+
+    @classmethod
+    def default(cls, folder: Path, name: str, identity: str, settings: Mapping[str, Any]) -> Out:
+        """A CSV in `folder`, of its own for each source and settings."""
+        told = to_json([identity, settings]).encode("utf-8", "surrogateescape")
+        digest = blake2b(told, digest_size=3).hexdigest()
+        return cls(folder / f"{name}_{digest}.csv", folder=False, keeps=True)
 
     @property
     def shards(self) -> Path:
@@ -54,6 +71,26 @@ def hold(out: Out, held: contextlib.ExitStack) -> None:
         held.callback((folder / ".lock").unlink, missing_ok=True)
     except Timeout as error:
         raise ConfigError(f"out={out.path}: another process is writing to {folder}") from error
+
+
+@contextlib.contextmanager
+def earlier_kept(out: Out) -> Iterator[None]:
+    """Give an earlier table another name where the block writes a different one."""
+    if not (out.keeps and out.path.exists()):
+        yield
+        return
+    names = (out.path.with_name(f"{out.path.stem}_{n}.csv") for n in count(1))
+    earlier = next(name for name in names if not name.exists())
+    out.path.rename(earlier)
+    try:
+        yield
+    finally:
+        if not out.path.exists():
+            earlier.rename(out.path)
+    if filecmp.cmp(earlier, out.path, shallow=False):
+        earlier.unlink()
+    else:
+        log.warning("%s: the earlier one is kept as %s", out.path, earlier.name)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from hashlib import blake2b
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from pets.data.images import SUFFIXES
+from pets.data.walk import counted, left_out_folder
 from pets.errors import DataError
 from pets.prediction.addresses import Entry, entries, is_file, is_folder, joined, reading, remote
 from pets.ranks import ranks
@@ -23,20 +26,29 @@ _ANY_DEPTH = "**"
 
 @dataclass(frozen=True)
 class Source:
-    """The addresses of photos, walked once; `total` where it is known without a walk, and a `name`
-    for what is made of them."""
+    """The addresses of photos, walked once; `total` where it is known without a walk, a `name` for
+    what is made of them, and what tells it from others of that name. `left_out` counts the files of
+    the last walk that are no photos, by suffix."""
 
     name: str
     walk: Callable[[], Iterator[str]]
     total: int | None = None
+    identity: str = ""
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def __iter__(self) -> Iterator[str]:
+        self.left_out.clear()
         return self.walk()
+
+    @property
+    def left_out_words(self) -> str:
+        """`3 .heic (pip install pillow-heif), 2 .txt`."""
+        return ", ".join(counted(suffix, n) for suffix, n in sorted(self.left_out.items()))
 
 
 def find_source(source: str) -> Source:
-    """A photo; a folder with its sub-folders; a glob; a text file with a path or URL a line
-    (relative ones from the current folder, or from the text file's); `-` for such a list on
+    """A photo; a folder or zip file with its sub-folders; a glob; a text file with a path or URL a
+    line (relative ones from the current folder, or from the text file's); `-` for such a list on
     standard input. A line is a path as it stands. Folders are sorted one at a time, so that a
     million photos are never in memory.
 
@@ -47,22 +59,36 @@ def find_source(source: str) -> Source:
     # A path may hold a glob's signs itself.
     if is_folder(source):
         folder = source if remote(source) else str(Path(source))
-        found = Source(_name(source), lambda: _below(folder))
+        left_out: Counter[str] = Counter()
+        found = Source(
+            _name(source), lambda: _below(folder, left_out), None, _whole(source), left_out
+        )
         return _not_empty(found, f"source={source}: no images in this folder")
     if is_file(source):
         if source.lower().endswith(".txt") and not remote(source):
             return _from_list(Path(source))
-        return Source(_name(source), lambda: iter([source]), 1)
+        if source.lower().endswith(".zip") and not remote(source):
+            inside = f"zip://::{source}"
+            if not is_folder(inside):
+                raise DataError(f"source={source}: holds no images")
+            return replace(find_source(inside), identity=_whole(source))
+        return Source(_name(source), lambda: iter([source]), 1, _whole(source))
     if any(sign in source.partition("::")[0] for sign in _SIGNS):
-        found = Source("photos", lambda: _matching(source))
+        found = Source("photos", lambda: _matching(source), None, _whole(source))
         return _not_empty(found, f"source={source}: no file matches")
     raise DataError(f"source={source}: no such photo, folder or list")
 
 
 def _not_empty(source: Source, words: str) -> Source:
     if next(iter(source), None) is None:
-        raise DataError(words)
+        left_out = source.left_out_words
+        raise DataError(f"{words}; left out: {left_out}" if left_out else words)
     return source
+
+
+def _whole(source: str) -> str:
+    """A source as it is called from any folder."""
+    return source if remote(source) else os.path.abspath(source)  # noqa: PTH100 - may be a glob
 
 
 def _name(source: str) -> str:
@@ -81,15 +107,42 @@ def _inside(folder: str) -> Iterator[Entry | None]:
         yield None
 
 
-def _below(folder: str, found: Iterable[Entry | None] | None = None) -> Iterator[str]:
+class _Links:
+    """Which links to folders are followed: those that lead to what is not walked without them."""
+
+    def __init__(self, root: str) -> None:
+        self._walked = [os.path.realpath(root)]
+
+    def leads_on(self, link: str) -> bool:
+        target = os.path.realpath(link)
+        new = all(os.path.commonpath((target, one)) not in (target, one) for one in self._walked)
+        if new:
+            self._walked.append(target)
+        return new
+
+
+def _below(
+    folder: str,
+    left_out: Counter[str],
+    found: Iterable[Entry | None] | None = None,
+    links: _Links | None = None,
+) -> Iterator[str]:
+    links = links or _Links(folder)
     for entry in entries(folder) if found is None else found:
+        suffix = "" if entry is None else PurePosixPath(entry.name).suffix.lower()
         if entry is None:
             yield folder
-        elif entry.folder and not entry.link:
+        elif entry.folder:
             inner = joined(folder, entry.name)
-            yield from _below(inner, _inside(inner))
-        elif PurePosixPath(entry.name).suffix.lower() in SUFFIXES and not entry.folder:
+            if entry.link and not links.leads_on(inner):
+                continue
+            inside = list(_inside(inner))
+            if not left_out_folder(entry.name, {e.name for e in inside if e is not None}):
+                yield from _below(inner, left_out, inside, links)
+        elif suffix in SUFFIXES and not entry.name.startswith("._"):  # what a Mac adds
             yield joined(folder, entry.name)
+        elif not entry.name.startswith("."):
+            left_out[suffix] += 1
 
 
 def _matching(glob: str) -> Iterator[str]:
@@ -99,6 +152,9 @@ def _matching(glob: str) -> Iterator[str]:
     scheme, at, path = head.rpartition("://")
     names = path.split("/")
     first = next(i for i, name in enumerate(names) if any(sign in name for sign in _SIGNS))
+    # A folder may hold a glob's signs in its own name: photos [2021]/*.jpg
+    while not remote(glob) and first + 1 < len(names) and is_folder("/".join(names[: first + 1])):
+        first += 1
     start = "/".join(names[:first]) or ("/" if path.startswith("/") and not at else "")
     folder = f"{scheme}{at}{start}{inner}{rest}"
     if remote(glob) or not start or is_folder(folder):
@@ -153,6 +209,7 @@ def _from_list(file: Path) -> Source:
     def walk() -> Iterator[str]:
         with reading(str(file)), file.open("rb") as stream:
             for line in _lines(stream, f"source={file}"):
+                line = os.path.expanduser(line)  # noqa: PTH111
                 here = remote(line) or Path(line).exists()
                 yield line if here else str(file.parent / line)
 
@@ -160,7 +217,9 @@ def _from_list(file: Path) -> Source:
         total = sum(1 for _ in _lines(stream, f"source={file}"))
     if not total:
         raise DataError(f"source={file}: the list is empty; expected a path a line")
-    return Source(file.stem, walk, total)
+    # Another list in the same file is about other photos.
+    identity = f"{_whole(str(file))} {blake2b(file.read_bytes(), digest_size=16).hexdigest()}"
+    return Source(file.stem, walk, total, identity)
 
 
 def _from_stdin() -> Source:

@@ -17,7 +17,7 @@ from pets.cores import available_cores
 from pets.errors import DataError
 from pets.prediction.blocks import Block, blocks
 from pets.prediction.joining import join
-from pets.prediction.output import Out, hold, refuse_strangers, writing
+from pets.prediction.output import Out, earlier_kept, hold, refuse_strangers, writing
 from pets.prediction.shards import Shards
 from pets.prediction.sources import Source
 from pets.prediction.stream import Named, Network, name_photos
@@ -83,7 +83,8 @@ def predict(network: Network, source: Source, out: Out, how: How, shown: int) ->
             # A table of reasons alone does not take the place of an earlier one.
             if done.unreadable < done.photos or not out.path.exists():
                 form = schema(network.model.classes, how.top_k)
-                join(shards, len(fingerprints), out.path, form)
+                with earlier_kept(out):
+                    join(shards, len(fingerprints), out.path, form)
             shutil.rmtree(out.shards)
         whole = Speed()
         for _, one in everywhere:

@@ -18,13 +18,13 @@ from torchvision.utils import make_grid
 
 from pets import looking
 from pets.data.images import UnreadableImage
-from pets.interpret.calibration import Reliability
 from pets.interpret.confusion import Matrix, order_by_confusion
 from pets.interpret.interpretation import Interpretation
 from pets.interpret.layers import Stage
 from pets.interpret.study import Study
-from pets.pictures import as_pixels, grid
-from pets.report.figures import BLUE, GREY, ORANGE, RED
+from pets.pictures import TITLE, as_pixels, grid
+from pets.precompute.feed import on_activations
+from pets.report.figures import BLUE, GREY, ORANGE, RED, plain
 
 
 def learning_curves(rows: list[dict[str, Any]]) -> Figure:
@@ -49,7 +49,13 @@ def learning_curves(rows: list[dict[str, Any]]) -> Figure:
         axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
         start = 0.5
         for name, of_stage in groupby(rows, key=lambda row: row["stage"]):
-            axes.text(start + 0.05, 1.01, name, transform=axes.get_xaxis_transform(), color=GREY)
+            axes.text(
+                start + 0.05,
+                1.01,
+                plain(name, 20),
+                transform=axes.get_xaxis_transform(),
+                color=GREY,
+            )
             start += len(list(of_stage))
             if start < len(rows):
                 axes.axvline(start, color=GREY, lw=0.8, ls=":")
@@ -64,26 +70,47 @@ def data_pictures(study: Study) -> dict[str, Figure]:
     """The run's data: `classes`, photos of each; `sizes` of those that were read; `augmented`, some
     training photos as the network sees them, unless these cannot be read."""
     config, photos = study.trained.config, study.data
-    found = {
-        "classes": looking.draw_classes(photos),
-        "sizes": looking.draw_sizes([*study.observed.sizes.values()]),
-    }
+    found = {"sizes": looking.draw_sizes([*study.observed.sizes.values()])}
+    if photos.rows:
+        found["classes"] = looking.draw_classes(photos)
+    chosen = looking.choose(photos, 4, config.seed)
     with contextlib.suppress(UnreadableImage):
-        chosen = looking.choose(photos, 4, config.seed)
-        found["augmented"] = looking.draw_augmented(photos, chosen, config)
+        if chosen:
+            views, _ = training_views(study)
+            found["augmented"] = looking.draw_augmented(photos, chosen, config, views)
     return found
 
 
-def reliability_diagram(before: Reliability, after: Reliability, temperature: float) -> Figure:
-    """Accuracy over confidence, as predicted and at the fitted temperature; the area of a dot is
-    its share of the photos."""
+def training_views(study: Study) -> tuple[int, str]:
+    """How many augmented views of a training photo a picture shows, and in words what the training
+    saw of it."""
+    config, model = study.trained.config, study.trained.model
+    stages, kept = config.plan.stages, config.precompute.views
+    frozen = [name for name, stage in stages.items() if on_activations(config, model, stage)]
+    if not looking.is_augmented(config.augment) or (len(frozen) == len(stages) and not kept):
+        return 0, "It was trained on photos as they are here, without augmentation."
+    views = min(kept, 5) if len(frozen) == len(stages) else 5
+    many = f"{views} augmented views" if views > 1 else "one augmented view"
+    words = f"On the left the photo, beside it {many}."
+    if frozen and kept:
+        words += f" Stage {' and '.join(frozen)} drew from {kept} such views of each photo."
+    elif frozen:
+        words += f" Stage {' and '.join(frozen)} saw the photos without augmentation."
+    return views, words
+
+
+def reliability_diagram(study: Study) -> Figure:
+    """Accuracy over confidence, as predicted and at the temperature, if one was fitted; the area
+    of a dot is its share of the photos."""
+    before, after = study.calibration
+    shown = [(before, BLUE, f"as predicted: ECE {100 * before.ece:.1f} %")]
+    if study.calibrated:
+        cooled = f"temperature {study.temperature:.2f}: ECE {100 * after.ece:.1f} %"
+        shown.append((after, ORANGE, cooled))
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as sure as right")
-    for found, colour, label in (
-        (before, BLUE, f"as predicted: ECE {100 * before.ece:.1f} %"),
-        (after, ORANGE, f"temperature {temperature:.2f}: ECE {100 * after.ece:.1f} %"),
-    ):
+    for found, colour, label in shown:
         sizes = 20 + 600 * found.photos / max(found.photos.sum(), 1)
         axes.scatter(
             found.confidence, found.accuracy, sizes, color=colour, alpha=0.45, linewidths=0
@@ -108,8 +135,9 @@ def confusion_chart(matrix: Matrix, names: list[str]) -> Figure:
             predicted, actual, f"{int(matrix[actual, predicted])}", ha="center", va="center",
             color="white" if dark else "black" if actual == predicted else RED, fontsize=9,
         )  # fmt: skip
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
+    shown = [plain(name, 40) for name in names]
+    axes.set_xticks(range(len(names)), shown, rotation=90)
+    axes.set_yticks(range(len(names)), shown)
     axes.set(xlabel="predicted", ylabel="actual")
     return figure
 
@@ -152,7 +180,8 @@ def photo_grid(study: Study, rows: pd.DataFrame, cams: bool = False) -> Figure:
     numbers = rows.index.tolist()
     places = [study.places[row] for row in numbers]
     titles = [
-        f"{photo.prediction}\nis {photo.label}\n{photo.loss:.2f} / {100 * photo.p_label:.0f} %"
+        f"{plain(photo.prediction, TITLE)}\n{plain(f'is {photo.label}', TITLE)}\n"
+        f"{photo.loss:.2f} / {100 * photo.p_label:.0f} %"
         for photo in map(study.found.__getitem__, numbers)
     ]
     shown = [as_pixels(study.observed.thumbnails[place]) for place in places]

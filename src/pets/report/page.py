@@ -39,17 +39,16 @@ def write_page(study: Study, file: Path, suspects: Path) -> None:
         "layers": sections.layers(),
     }
     epochs = read_metrics(run.path / "metrics.csv")
-    before, after = study.calibration
-    diagram = charts.reliability_diagram(before, after, study.temperature)
     context |= {
         "curves": as_svg(charts.learning_curves(epochs)) if epochs else None,
         "finder": {p.stem: png_uri(p.read_bytes()) for p in _finder_pictures(study)},
-        "reliability": as_svg(diagram),
+        "reliability": as_svg(charts.reliability_diagram(study)),
         "data_pictures": {
             # Photos would be large as PNG, lines and bars blurred as JPEG.
             tag: jpeg_uri(pixels(figure)) if tag == "augmented" else as_svg(figure)
             for tag, figure in charts.data_pictures(study).items()
         },
+        "training_views": charts.training_views(study)[1],
         "kernels": png_uri(charts.kernels_png(study.kernels)) if study.kernels is not None else "",
         "album": {
             "photos": album.photos,

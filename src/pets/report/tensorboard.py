@@ -34,10 +34,9 @@ def figures(study: Study) -> Iterator[tuple[str, Figure]]:
     """Tag and figure of each picture; those without photos are left out."""
     found, settings, seed = study.found, study.settings, study.trained.config.seed
     yield "confusion_matrix", charts.confusions(found, CLASSES)
-    before, after = study.calibration
     for tag, figure in charts.data_pictures(study).items():
         yield f"data/{tag}", figure
-    yield "calibration", charts.reliability_diagram(before, after, study.temperature)
+    yield "calibration", charts.reliability_diagram(study)
     worst = found.top_losses(min(settings.top_losses, 16))
     yield "top_losses", charts.photo_grid(study, worst, cams=True)
     galleries = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import signal
@@ -137,5 +138,6 @@ class _Worker:
         if self._process is not None:
             if self._process.is_alive():
                 self._process.kill()
-            self._writer.transport.abort()
+            with contextlib.suppress(RuntimeError):  # when the server ends, its loop has ended
+                self._writer.transport.abort()
             self._process = None

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pets.data.contents import digests
 from pets.data.images import FORMATS, UnreadableImage, open_rgb
 from pets.data.photos import Photo, Photos
 from pets.data.splits import VALID
@@ -41,7 +42,10 @@ def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
     if not count:
         return []
     try:
-        photos = find_photos(run, root).photos
+        photos = Photos.load(run.path / "photos.csv", run.root(root))
+        known = any(photo.content for photo in photos.rows)
+        if not known:  # an older run's are known as a whole
+            photos = find_photos(run, root).photos
     except (DataError, RunError) as error:
         log.info("no examples on the page: %s", error)
         return []
@@ -51,8 +55,11 @@ def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
             break
         file = photos.root / photo.path
         try:
+            # A stranger's table may name any file of this machine, but not know what is in it.
+            if known and digests([file])[0].hex() != photo.content:
+                continue
             image = open_rgb(file)
-        except UnreadableImage:
+        except (OSError, UnreadableImage):
             continue
         found.append(ExamplePhoto(file, photo.label, _thumbnail(image)))
     if not found:

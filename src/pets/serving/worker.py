@@ -21,6 +21,7 @@ from PIL import AvifImagePlugin, Image
 
 from pets.data.images import TooManyPixels, UnreadableImage, decode_rgb
 from pets.data.transforms import CentreCrop, to_tensor
+from pets.orphans import end_with_maker
 from pets.plain import to_json
 
 # What cameras, phones and browsers write. Pillow reads BMP and PPM in Python, and of what TIFF
@@ -38,6 +39,7 @@ def run(connection: socket.socket, crop: CentreCrop) -> None:
     A photo has the `seconds` of CPU time that the server says, and a fifth more for each megapixel
     that its header says; then the system ends the process (SIGPROF).
     """
+    end_with_maker()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which closes its end
     torch.set_num_threads(1)  # the network has all cores
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -67,20 +69,20 @@ def _decoded(
     try:
         if not content:
             raise UnreadableImage(f"{name}: is empty")
-        _more_time(content, seconds)
+        _more_time(content, max_pixels, seconds)
         pixels = to_tensor(decode_rgb(content, name, max_pixels, SERVED))
         height, width = pixels.shape[1:]
         return {"height": height, "width": width}, crop(pixels).contiguous().numpy().tobytes()
-    except UnreadableImage as error:
-        return {"error": str(error), "large": isinstance(error, TooManyPixels)}, b""
-    except (MemoryError, RuntimeError):  # torch says the latter
+    except (UnreadableImage, MemoryError, RuntimeError) as error:  # torch's is the last one
+        if isinstance(error, UnreadableImage) and not isinstance(error.__cause__, MemoryError):
+            return {"error": str(error), "large": isinstance(error, TooManyPixels)}, b""
         return {"error": f"{name}: takes too much memory to decode", "large": True}, b""
 
 
-def _more_time(content: bytes, seconds: float) -> None:
+def _more_time(content: bytes, max_pixels: int, seconds: float) -> None:
     # What is no image says so when it is decoded.
     with contextlib.suppress(Exception), Image.open(io.BytesIO(content), formats=SERVED) as image:
-        share = math.prod(image.size) / 1e6 * _PER_MEGAPIXEL
+        share = min(math.prod(image.size), max_pixels) / 1e6 * _PER_MEGAPIXEL
         left, _ = signal.getitimer(signal.ITIMER_PROF)
         signal.setitimer(signal.ITIMER_PROF, left + seconds * share)
 

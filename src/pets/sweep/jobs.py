@@ -68,30 +68,35 @@ def check_swept(swept: Sequence[Sequence[str]]) -> None:
             )
 
 
-def runs_of(folder: Path) -> list[RunDir]:
-    """The runs of a sweep by their number. Raises RunError where one is damaged."""
+def runs_of(folder: Path, trusted: bool = False) -> list[RunDir]:
+    """The runs of a sweep by their number. Raises RunError where one is damaged, or has a link out
+    of its folder and is not trusted."""
     if not folder.is_dir():
         return []
     numbered = [path for path in folder.iterdir() if _number(path) is not None]
-    return [
-        RunDir(path)
+    found = [
+        RunDir(path, trusted=trusted)
         for path in sorted(numbered, key=lambda path: (_number(path), path.name))
         if (path / "status.json").exists()
     ]
+    for run in found:
+        run.check_links()
+    return found
 
 
 def prepare(
     folder: Path,
     configs: Sequence[tuple[TrainConfig, Sequence[str]]],
     swept: Sequence[Sequence[str]],
+    trusted: bool = False,
 ) -> list[Job]:
     """A job for each of the configs with their overrides; its run is in the sweep's folder.
 
     Where the folder has a run of the same identity, that is the job's: finished, begun or waiting.
     New ones are numbered after all that are there, and named after `swept`, the overrides in which
-    the jobs differ.
+    the jobs differ. Those that are there are `trusted` or not; the new ones are.
     """
-    there = {run.status.get("identity"): run for run in runs_of(folder)}
+    there = {run.status.get("identity"): run for run in runs_of(folder, trusted)}
     number = max((_number(run.path) or 0 for run in there.values()), default=-1) + 1
     width = len(str(number + len(configs) - 1))
     jobs = []
@@ -99,17 +104,17 @@ def prepare(
         known = identity(config)
         if known not in there:
             path = folder / _directory(f"{number:0{width}}", words)
-            values = config.model_dump(by_alias=True, mode="json")
+            values = config.model_dump(by_alias=True, mode="json") | {"trust": False}
             there[known] = RunDir.prepare(path, values, overrides, identity=known)
             number += 1
         jobs.append(Job(there[known], config))
     return jobs
 
 
-def unfinished(folder: Path) -> list[Job]:
+def unfinished(folder: Path, trusted: bool = False) -> list[Job]:
     """Every run of a sweep that is not finished."""
-    jobs = [Job(run, run.train_config) for run in runs_of(folder)]
-    return [job for job in jobs if not job.run.finished]
+    runs = [run for run in runs_of(folder, trusted) if not run.finished]
+    return [Job(run, run.train_config) for run in runs]
 
 
 def _directory(number: str, overrides: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from pets.sweep.ending import valid_error
 from pets.sweep.jobs import Job, check_swept, composed, prepare, runs_of, unfinished
 from pets.sweep.slurm_queue import in_slurm
 from pets.sweep.words import FILE, keep_words, kept_words
+from pets.trust import TRUST, check
 
 log = logging.getLogger(__name__)
 
@@ -113,16 +114,19 @@ class SweepLauncher(Launcher):
 
     def _jobs(self, folder: Path, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
         resumed = OmegaConf.select(self.config, "sweep.resume")
+        trusted = OmegaConf.select(self.config, "trust") is True
         if resumed is not None and not runs_of(folder):
             raise RunError(
                 f"sweep.resume={resumed}: holds no runs; expected a folder of outputs/sweeps"
             )
         if resumed is not None and not any(map(_swept, job_overrides[0])):
-            return unfinished(folder)
+            return unfinished(folder, trusted)
         same = self._same_in_all(kept_words(folder) if resumed is not None else None)
         configs, swept = [], []
         for words in job_overrides:
             config, overrides = self._composed(words)
+            if resumed is not None and not trusted:
+                _check_foreign(config, folder / FILE)
             configs.append((config, overrides))
             swept.append([word for word in overrides if word.partition("=")[0] not in same])
         check_swept(swept)
@@ -131,7 +135,7 @@ class SweepLauncher(Launcher):
             folder.mkdir(parents=True, exist_ok=True)
             words = self.config.hydra.overrides
             keep_words(folder, [*words.hydra, *words.task])
-        return prepare(folder, configs, swept)
+        return prepare(folder, configs, swept, trusted)
 
     def _same_in_all(self, began: Sequence[str] | None) -> set[str]:
         """The keys that were typed with one value. Of a resumed sweep, which `began` with these
@@ -160,6 +164,18 @@ class SweepLauncher(Launcher):
             )
         self.check(config)
         return config, overrides
+
+
+def _check_foreign(config: TrainConfig, file: Path) -> None:
+    """Some of the words are those of a sweep's folder, which may be a stranger's."""
+    values = config.model_dump(by_alias=True, mode="json", exclude={"data": {"prepare"}})
+    check(values, file)
+    root = config.data.root
+    if config.data.prepare is not None and not Path(root).exists():
+        raise RunError(
+            f"data.root={root}: is not there, and is not made for a resumed sweep; expected the "
+            f"photos; give data.root=<their folder>, or {TRUST}"
+        )
 
 
 def _leave_nothing(folder: Path) -> None:

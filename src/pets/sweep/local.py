@@ -111,7 +111,7 @@ class ProcessLauncher(SweepLauncher):
         return job
 
     def _process(self, job: Job, place: Place) -> BaseProcess:
-        arguments = (str(job.run.path), place, self.log_config(job))
+        arguments = (str(job.run.path), job.run.trusted, place, self.log_config(job))
         return self.context.Process(target=run_job, args=arguments, name=job.name)
 
     def _places(self, jobs: Sequence[Job]) -> list[Place]:

@@ -30,7 +30,7 @@ class Place:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_job(folder: str, place: Place, log_config: Mapping[str, Any]) -> None:
+def run_job(folder: str, trusted: bool, place: Place, log_config: Mapping[str, Any]) -> None:
     """Train in a prepared or stopped run directory, with the screen in its `screen.log`.
 
     Ends the process: exit code 0 for a finished run, else as `pets train` would.
@@ -42,7 +42,7 @@ def run_job(folder: str, place: Place, log_config: Mapping[str, Any]) -> None:
     from pets.devices import share_threads
 
     share_threads(place.places)
-    train_in(RunDir.open(folder))
+    train_in(RunDir.open(folder, trusted))
 
 
 def log_as_rank(config: Mapping[str, Any]) -> None:
@@ -88,8 +88,9 @@ def _screen_to(file: Path) -> None:
     with file.open("ab") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    options: Any = {"buffering": 1, "encoding": "utf-8", "errors": "backslashreplace"}
+    sys.stdout = open(1, "w", closefd=False, **options)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False, **options)  # noqa: SIM115
 
 
 def _end_with_the_launcher() -> None:

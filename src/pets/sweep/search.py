@@ -19,12 +19,13 @@ from hydra.core.override_parser.types import (
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from pets.config import Target
 from pets.errors import ConfigError
 from pets.installing import install
 from pets.plain import to_yaml
+from pets.targets import build
 
 if TYPE_CHECKING:
     import optuna
@@ -106,7 +107,8 @@ class SmartSweeper(Sweeper):
         # A sampler that begins again with its seed would choose the same runs again.
         seed = self.sampler.get("seed")
         again = {} if seed is None else {"seed": seed + len(study.trials)}
-        study.sampler = instantiate(self.sampler, **again)
+        sampler = {str(key): value for key, value in self.sampler.items()}
+        study.sampler = build("hydra.sweeper.sampler", Target.model_validate(sampler | again))
         return study
 
     def _check_same(self, study: optuna.Study, searched: Mapping[str, BaseDistribution]) -> None:

@@ -104,7 +104,9 @@ class SlurmJobsLauncher(SweepLauncher):
             said = contextlib.redirect_stderr(io.StringIO())
             with said, _outside_of_any_job(), executor.batch():
                 given = [
-                    executor.submit(run_task, str(job.run.path.resolve()), self.log_config(job))
+                    executor.submit(
+                        run_task, str(job.run.path.resolve()), job.run.trusted, self.log_config(job)
+                    )
                     for job in jobs
                 ]
         except RuntimeError as error:  # submitit's, with all that sbatch said

@@ -19,7 +19,7 @@ from pets.sweep.process import log_as_rank, train_in
 log = logging.getLogger(__name__)
 
 
-def run_task(folder: str, log_config: Mapping[str, Any]) -> None:
+def run_task(folder: str, trusted: bool, log_config: Mapping[str, Any]) -> None:
     """Train in a prepared or stopped run directory, on this task's device.
 
     Raises SystemExit as `pets train` would; returns where the run is finished or goes on later.
@@ -30,7 +30,7 @@ def run_task(folder: str, log_config: Mapping[str, Any]) -> None:
         log_as_rank(log_config)
         # Before torch is imported: the cores that Slurm has given to this task.
         os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
-        run = RunDir.open(folder)
+        run = RunDir.open(folder, trusted)
         before = _newest_checkpoint(run)
         try:
             train_in(run)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from os.path import expanduser
 from pathlib import Path
 
+from pets.config import TrainConfig
 from pets.errors import RunError
 from pets.plain import to_yaml
+from pets.trust import PlainLoader, check_words
 
 FILE = "sweep.yaml"
+# What a training is made of; the others are about this moment.
+_MOMENT = ("cache_dir", "resume", "sweep", "trust")
+_KEYS = [key for key in TrainConfig.model_fields if key not in _MOMENT]
 
 
 def keep_words(folder: Path, overrides: Sequence[str]) -> None:
@@ -31,7 +37,9 @@ def kept_words(folder: Path) -> list[str]:
     if not file.exists():
         return []
     try:
-        return [str(word) for word in yaml.safe_load(file.read_text(encoding="utf-8"))["words"]]
+        return [
+            str(word) for word in yaml.load(file.read_text(encoding="utf-8"), PlainLoader)["words"]
+        ]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         raise RunError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
 
@@ -43,12 +51,15 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
     Raises RunError where the sweep's words cannot be read.
     """
     resumed = [word.partition("=")[2] for word in words if word.startswith("sweep.resume=")]
-    kept = kept_words(Path(resumed[-1].strip("'\""))) if resumed else []
+    folder = expanduser(resumed[-1].strip("'\"")) if resumed else ""  # noqa: PTH111
+    kept = kept_words(Path(folder)) if resumed else []
     overrides = [word for word in words if re.match(r"~|[^-][^=]*=", word)]
     changes = [word for word in overrides if not _of_the_moment(word)]
     searched = "hydra/sweeper=optuna" in kept
     if not kept or (not changes and not searched):
         return list(words)  # what is unfinished, whatever was added since
+    if "trust=true" not in words:
+        check_words(kept, Path(folder) / FILE, _KEYS)
     typed = {_key(word) for word in words}
     # Beside the others: between two groups of words Hydra takes no flag.
     place = next(at for at, word in enumerate(words) if word.startswith("sweep.resume="))
@@ -57,7 +68,10 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
 
 def _of_the_moment(word: str) -> bool:
     """What says where the runs of a sweep are trained, not which."""
-    return re.match(r"\+*(sweep\.|hydra/(?!sweeper)|hydra\.(?!sweeper))", word) is not None
+    return (
+        re.match(r"\+*(sweep\.|trust=|cache_dir=|hydra/(?!sweeper)|hydra\.(?!sweeper))", word)
+        is not None
+    )
 
 
 def _key(word: str) -> str:

@@ -13,9 +13,9 @@ from pets.config import DataConfig, VerifyConfig
 from pets.data.collect import Named, into_splits, labelled, name_photos, without
 from pets.data.exclude import read_excluded
 from pets.data.images import FORMATS, SUFFIXES
-from pets.data.labels import find_photos
 from pets.data.photos import Photo, Photos
 from pets.data.remarks import Line, Remarks, Severity
+from pets.data.walk import find_photos
 from pets.errors import some
 from pets.verify.finding import KINDS, SEVERITIES, Finding
 from pets.verify.look import look_at
@@ -23,7 +23,7 @@ from pets.verify.one_by_one import faults_of
 from pets.verify.together import duplicates, tiny_classes
 
 # What a row of the table can leave out; the others are put right in a table, a list or by photos.
-_EXCLUDABLE = ("unlabelled", "no split", "tiny class")
+_EXCLUDABLE = ("unlabelled", "tiny class")
 
 
 class Kept(Remarks):
@@ -81,7 +81,7 @@ def verify(config: VerifyConfig) -> Verified:
     Raises DataError where the config names what is not there.
     """
     root, data = Path(config.data.root), config.data
-    remarks = Kept(read_excluded(data.exclude))
+    remarks = Kept(read_excluded(data.exclude, root))
     named = name_photos(data, remarks)
     if data.label_from == "table":
         _tell_unnamed(root, data, named, remarks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pets.cache.once import OnceAContent
-from pets.data.images import UnreadableImage, open_rgb
+from pets.data.images import FORMATS, UnreadableImage, open_rgb
+from pets.data.metadata import exif_problem, without_metadata
 from pets.errors import PetsError
 from pets.installing import install
 from pets.plain import to_json
@@ -33,6 +35,7 @@ class Facts:
 
     problem: str | None = None  # why it cannot be read
     damage: str | None = None  # what its decoder put up with
+    metadata: str | None = None  # what of its metadata cannot be read
     format: str = ""  # of the content, in Pillow's words: JPEG, PNG, ...
     width: int = 0  # pixels, upright
     height: int = 0
@@ -58,7 +61,7 @@ def look_at(files: Sequence[Path]) -> list[Facts]:
         ) from error
     versions = f"pillow {PIL.__version__} imagehash {imagehash.__version__}"
     asked = OnceAContent(
-        f"verify 1 {versions}", _asked, sure=lambda answer: '"problem"' not in answer
+        f"verify 2 {versions}", _asked, sure=lambda answer: '"problem"' not in answer
     )
     return [Facts(**json.loads(answer)) for answer in asked.of_all(files, "looking at photos")]
 
@@ -80,8 +83,11 @@ def look(file: Path) -> Facts:
         photo = open_rgb(file)
     except UnreadableImage as error:
         return Facts(problem=str(error).removeprefix(f"{file}: "))
-    with Image.open(file) as image:
+    metadata = _metadata(content)
+    readable = content if metadata is None else without_metadata(content)
+    with Image.open(io.BytesIO(readable), formats=FORMATS) as image:
         kind = str(image.format)
+        metadata = metadata or exif_problem(image)
         # A camera's JPEG may hold previews beside the photo (MPO): no animation.
         frames = kind != "MPO" and bool(getattr(image, "is_animated", False))
         cmyk = image.mode == "CMYK"
@@ -91,6 +97,7 @@ def look(file: Path) -> Facts:
     blank = int(np.ptp(pixels.reshape(-1, 3), axis=0).max()) <= _FLAT
     return Facts(
         damage=_damage(content) if kind in ("JPEG", "MPO") else None,
+        metadata=metadata,
         format=kind,
         width=photo.width,
         height=photo.height,
@@ -103,6 +110,19 @@ def look(file: Path) -> Facts:
         hash="" if blank else _hash(seen),
         mirrored="" if blank else _hash(ImageOps.mirror(seen)),
     )
+
+
+def _metadata(content: bytes) -> str | None:
+    """What Pillow makes of texts and profiles, after the pixels, too."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.format == "PNG":
+                image.load()
+    except UnidentifiedImageError:
+        return "its metadata is damaged"
+    except (ValueError, SyntaxError) as error:
+        return f"its metadata cannot be read ({' '.join(str(error).split())[:80]})"
+    return None
 
 
 def _transparent(image: Image.Image) -> bool:

@@ -15,7 +15,7 @@ from pets.verify.look import Facts
 ONE_BY_ONE = frozenset(
     {
         "unreadable", "damaged", "wrong suffix", "left out", "blank", "tiny", "elongated", "small",
-        "huge", "CMYK", "alpha", "animation", "grey",
+        "huge", "metadata", "CMYK", "alpha", "animation", "grey",
     }
 )  # fmt: skip
 
@@ -37,6 +37,8 @@ def faults_of(path: str, facts: Facts, config: VerifyConfig) -> Iterator[Finding
     if facts.blank:
         yield Finding("blank", "warning", "all pixels are alike", photo, frozenset(photo))
     yield from _sizes(photo, facts, config)
+    if facts.metadata is not None:
+        yield Finding("metadata", "note", facts.metadata, photo)
     if facts.cmyk:
         yield Finding("CMYK", "note", "CMYK", photo)
     if facts.alpha:
@@ -62,6 +64,7 @@ def _sizes(photo: tuple[str], facts: Facts, config: VerifyConfig) -> Iterator[Fi
 
 
 def _fits(suffix: str, kind: str) -> bool:
-    expected = Image.registered_extensions().get(suffix.lower())
+    jpeg = suffix.lower() in (".pjpeg", ".pjp")  # as some browsers save them
+    expected = "JPEG" if jpeg else Image.registered_extensions().get(suffix.lower())
     # Cameras name their JPEGs with previews .jpg, too.
     return expected == kind or {expected, kind} == {"JPEG", "MPO"}

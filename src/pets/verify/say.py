@@ -11,7 +11,12 @@ from pets.verify.findings import Verified
 
 _COLUMNS = ("", "kind", "found", "photos", "the first")
 
-_SENTENCES = ("tiny class",)  # kinds that say more than the names of their photos
+_SENTENCES = (
+    "tiny class",
+    "bad row",
+    "ambiguous",
+    "no split",
+)  # kinds that say more than the names of their photos
 
 
 def table(found: Verified, seconds: float) -> Iterator[str]:

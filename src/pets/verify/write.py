@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from pets.atomic import write_atomically
-from pets.cells import safe
+from pets.cells import write_cell
 from pets.verify.findings import Verified
 from pets.verify.page import as_page
 
@@ -39,5 +39,5 @@ def as_csv(found: Verified) -> str:
             photo = found.by_path.get(path)
             proposed = "exclude" if path in finding.exclude else "keep"
             known = (photo.label, photo.split) if photo else (found.named.get(path) or "", "")
-            writer.writerow(map(safe, [path, *about, proposed, *known]))
+            writer.writerow(map(write_cell, [path, *about, proposed, *known]))
     return text.getvalue()

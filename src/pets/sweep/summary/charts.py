@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from pets.report.figures import BLUE, GREY, ORANGE
+from pets.report.figures import BLUE, GREY, ORANGE, plain
 from pets.sweep.summary.effects import Effect, Matrix
 from pets.sweep.summary.settings import SEED, brief
 from pets.sweep.summary.summary import Summary
@@ -185,10 +185,3 @@ def _spaced(ticks: list[float], share: float, width: float) -> list[float]:
         if not kept or math.log(tick / kept[-1]) >= share * width:
             kept.append(tick)
     return kept
-
-
-def plain(text: str, width: int) -> str:
-    """A text that matplotlib shows as it is: on one line, not too long, no formulas."""
-    words = " ".join(text.split())
-    words = words if len(words) <= width else f"{words[: width - 1]}…"
-    return words.replace("$", r"\$")

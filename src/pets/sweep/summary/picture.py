@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import io
 import textwrap
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from pets.report.figures import as_svg
+from pets.report.figures import as_svg, drawn_quietly, plain
 from pets.sweep.summary.charts import (
     MOST_SETTINGS,
     draw_effect,
     draw_matrix,
     draw_settings,
-    plain,
 )
 from pets.sweep.summary.effects import Effect
 from pets.sweep.summary.summary import Summary
@@ -41,7 +37,7 @@ def as_png(summary: Summary) -> bytes:
     found = verdict(summary)
     lines = [found.headline, f"{state_words(summary)}. {found.comparison}"]
     title = "\n".join(textwrap.fill(plain(line, 600), 140 if panels else 85) for line in lines)
-    with _quietly():
+    with drawn_quietly():
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         left, *right = figure.subfigures(1, 2 if panels else 1, squeeze=False, wspace=0.03)[0]
         draw_settings(left.subplots(), summary)
@@ -63,14 +59,5 @@ def effect_svg(summary: Summary, effect: Effect) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-    with _quietly():
-        draw_effect(figure.subplots(), effect, summary)
-        return as_svg(figure)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without a word about signs that the font does not have."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        yield
+    draw_effect(figure.subplots(), effect, summary)
+    return as_svg(figure)

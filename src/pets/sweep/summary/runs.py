@@ -116,7 +116,7 @@ def _read(path: Path) -> Run:
     given: dict[str, str] = {}
     try:
         given = _given(run.overrides)
-        return _of_status(run, given, run.config, run.status)
+        return _of_status(run, given, run.read_config(), run.status)
     except (PetsError, OSError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split()).replace(f"{path}/", "")
         return Run(path, UNREADABLE, error=reason, given=given)

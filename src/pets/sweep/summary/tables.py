@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from pets.cells import safe
+from pets.cells import write_cell
 from pets.sweep.summary.groups import Group
 from pets.sweep.summary.runs import Run
 from pets.sweep.summary.settings import brief, value
@@ -50,8 +50,8 @@ def as_csv(summary: Summary) -> str:
     ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(safe, rows[0]))
-    writer.writerows(map(safe, row.values()) for row in rows)
+    writer.writerow(map(write_cell, rows[0]))
+    writer.writerows(map(write_cell, row.values()) for row in rows)
     return text.getvalue()
 
 

@@ -1,0 +1,78 @@
+"""What files of photos say beside their pixels: left away where it is damaged."""
+
+from __future__ import annotations
+
+import zlib
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8"
+# What Pillow raises of metadata; of pixels it raises OSError.
+DAMAGED = (ValueError, SyntaxError, UnidentifiedImageError)
+_ORIENTATION = ExifTags.Base.Orientation
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def without_metadata(content: bytes) -> bytes:
+    """A PNG or JPEG without what says nothing of its pixels: texts, profiles, damaged pieces. Any
+    other file as it is."""
+    if content.startswith(PNG):
+        return _png_without(content)
+    return _jpeg_without(content) if content.startswith(JPEG) else content
+
+
+def _png_without(content: bytes) -> bytes:
+    kept, at = [PNG], len(PNG)
+    while at < len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4])
+        kind, chunk = content[at + 4 : at + 8], content[at:end]
+        turned = kind == b"eXIf" and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+        if kind[:1].isupper() or kind == b"tRNS" or turned:
+            kept.append(chunk)
+        at = end
+    return b"".join(kept)
+
+
+def _jpeg_without(content: bytes) -> bytes:
+    kept, at = [content[:2]], 2
+    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] not in (b"", b"\xda"):
+        kind, end = content[at + 1], at + 2 + int.from_bytes(content[at + 2 : at + 4])
+        # JFIF and Adobe say what the colours are, where they are whole.
+        colours = kind in (0xE0, 0xEE) and end - at >= 16
+        turned = kind == 0xE1 and content[at + 4 : at + 8] == b"Exif"
+        if colours or turned or not (0xE0 <= kind <= 0xEF or kind == 0xFE):
+            kept.append(content[at:end])
+        at = end
+    return b"".join([*kept, content[at:]])
+
+
+def exif_problem(image: Image.Image) -> str | None:
+    """What is wrong with the EXIF of an image; None where there is none, or it can be read."""
+    try:
+        exif = image.getexif()
+    except Exception as error:
+        return f"its EXIF cannot be read ({' '.join(str(error).split())[:80]})"
+    turned = exif.get(_ORIENTATION, 1)
+    if image.info.get("exif") and not len(exif):
+        return "its EXIF cannot be read"
+    if turned != 1 and turned not in _TURNS:
+        return f"the orientation in its EXIF is {turned!r}; expected 1 to 8"
+    return None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says; as it is where that says nothing that makes sense."""
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # of broken EXIF Pillow's readers raise every kind
+        return image
+    return image if turn is None else image.transpose(turn)

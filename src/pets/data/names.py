@@ -1,0 +1,170 @@
+"""Which photo a list or a table means by a name."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pets.errors import DataError
+
+_COLUMNS = 6  # behind a name in a list, at most
+
+
+def normal(name: str, root: Path) -> str:
+    """A path relative to `root`, in one spelling: forward slashes, no `.`, `..` or `//`.
+
+    Absolute paths below `root` become relative ones. The spelling of letters is the one on the
+    disk, where the file is there in another (composed or decomposed accents).
+    """
+    if "\\" in name and not os.path.lexists(root / name):
+        name = name.replace("\\", "/")
+    if posixpath.isabs(name):
+        for whole in (os.path.abspath(root), os.path.realpath(root)):  # noqa: PTH100
+            if name.startswith(whole.rstrip("/") + "/"):
+                name = name.removeprefix(whole).lstrip("/")
+                break
+    name = posixpath.normpath(name)
+    if not name.isascii() and not os.path.lexists(root / name):
+        for form in ("NFC", "NFD"):
+            other = unicodedata.normalize(form, name)
+            if os.path.lexists(root / other):
+                return other
+    return name
+
+
+def outside(path: str) -> bool:
+    """Whether a path as `normal` spells it leads out of the root."""
+    return path.startswith(("/", "../")) or path == ".."
+
+
+def twice(paths: Iterable[str], root: Path) -> list[tuple[int, int]]:
+    """Places (first, later) at which the same file is named, by paths as `normal` spells them.
+
+    Where the disk does not tell letters' case apart, paths may differ in it.
+    """
+    first: dict[str, int] = {}
+    by_letters: dict[str, tuple[int, str]] = {}
+    found = []
+    for place, path in enumerate(paths):
+        known = first.setdefault(path, place)
+        if known == place:
+            known, other = by_letters.setdefault(path.casefold(), (place, path))
+            if other != path and not _same_file(root / other, root / path):
+                continue
+        if known != place:
+            found.append((known, place))
+    return found
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+class PhotoNames:
+    """Photos (paths relative to root) by all names that a list may have for them.
+
+    A path comes first, relative to the photos' folder `images` or to the root; then a path without
+    its suffix; a bare name, with suffix or without, means the photo of that name in any folder.
+    """
+
+    def __init__(self, paths: Iterable[str], images: str = ".") -> None:
+        self._whole: dict[str, list[str]] = defaultdict(list)
+        self._without_suffix: dict[str, list[str]] = defaultdict(list)
+        self._bare: dict[str, list[str]] = defaultdict(list)
+        self._stems: dict[str, list[str]] = defaultdict(list)
+        prefix = "" if images == "." else f"{posixpath.normpath(images)}/"
+        for path in paths:
+            spelled = unicodedata.normalize("NFC", path)
+            for known in {spelled, spelled.removeprefix(prefix)}:
+                self._whole[known].append(path)
+                self._without_suffix[known.rpartition(".")[0] or known].append(path)
+            name = spelled.rpartition("/")[2]
+            self._bare[name].append(path)
+            self._stems[name.rpartition(".")[0] or name].append(path)
+
+    def find(self, name: str) -> list[str]:
+        """The photos that a name may mean: one; none; or several, which is for the user to say."""
+        name = posixpath.normpath(name.replace("\\", "/"))
+        spelled = unicodedata.normalize("NFC", name)
+        levels = [self._whole, self._without_suffix]
+        if "/" not in spelled:
+            levels += [self._bare, self._stems]
+        for level in levels:
+            if found := level.get(spelled, []):
+                return [path for path in found if path == name] or found
+        return []
+
+
+@dataclass
+class Listed:
+    """What a list of photos names: a photo for each name, none, or one of several."""
+
+    photos: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    doubtful: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read_list(file: Path, names: PhotoNames) -> Listed:
+    """A name a line, perhaps with further columns behind it; `#` starts a comment.
+
+    A name may hold blanks. Of all ways to tell the columns from the name the one is taken that
+    finds most photos. Raises DataError for what is no text in UTF-8.
+    """
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            lines = [line.strip() for line in stream]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: is not UTF-8 text; save it as UTF-8, a photo a line") from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+    lines = [line for line in lines if line and not (line[0] == "#" and not names.find(line))]
+    if not lines:
+        raise DataError(f"{file}: names no photo; expected a photo a line")
+    read = []
+    for way in _ways(lines):
+        read.append(_listed(map(way, lines), names))
+        if not (read[-1].missing or read[-1].doubtful):
+            return read[-1]
+    return max(read, key=lambda found: (len(set(found.photos.values())), len(found.doubtful)))
+
+
+def _ways(lines: list[str]) -> Iterable[Callable[[str], str]]:
+    """How a line's name may be found: all of it, what comes before a number of columns, its first
+    word or field."""
+    most = max((len(line.split()) for line in lines), default=1)
+    yield str
+    for columns in range(1, min(most, _COLUMNS + 1)):
+        yield lambda line, columns=columns: line.rsplit(None, columns)[0]  # type: ignore[misc]
+    yield lambda line: line.split()[0]
+    for separator in "\t,;":
+        yield lambda line, separator=separator: line.split(separator)[0].strip()  # type: ignore[misc]
+
+
+def _listed(named: Iterable[str], names: PhotoNames) -> Listed:
+    listed = Listed()
+    for name in dict.fromkeys(named):
+        found = names.find(name)
+        if len(found) == 1:
+            listed.photos[name] = found[0]
+        elif found:
+            listed.doubtful[name] = found
+        else:
+            listed.missing.append(name)
+    return listed
+
+
+def doubts(doubtful: Mapping[str, list[str]]) -> str:
+    """The first name that fits several photos, and these; "" where there is none."""
+    if not doubtful:
+        return ""
+    name, photos = next(iter(doubtful.items()))
+    more = f" ({len(doubtful):,} such names)" if len(doubtful) > 1 else ""
+    return f"{name} may be {' or '.join(photos[:4])}{more}; name the whole path"

@@ -1,0 +1,105 @@
+"""What the operating system refuses, as one line: which file, why, and what helps."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+
+_ROOM = "make room, what is written is kept; then give the command again"
+_SHARED = (
+    "processes hand over photos in /dev/shm, and it is full or too small: data.num_workers=0 does "
+    "without, or give it room (docker run --shm-size=2g)"
+)
+_OTHER_FOLDER = "expected a file or folder that this user may use, on a disk that can be written"
+_FIXES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "expected a disk that takes files of that size (ulimit -f)",
+    errno.EACCES: _OTHER_FOLDER,
+    errno.EPERM: _OTHER_FOLDER,
+    errno.EROFS: _OTHER_FOLDER,
+    errno.ENAMETOOLONG: "expected a shorter name",
+    errno.EMFILE: "raise the limit (ulimit -n 4096), or fewer data.num_workers",
+    errno.ENFILE: "the machine has too many open files; fewer data.num_workers",
+    errno.ENOMEM: "a smaller data.batch_size, or fewer data.num_workers",
+    errno.EAGAIN: "the machine gives no more processes (ulimit -u); fewer data.num_workers",
+    errno.EIO: "the disk or its connection failed",
+    errno.ESTALE: "the disk or its connection failed",
+}
+# What libraries make of such errors: a pattern of their words, and the line.
+_WORDS = (
+    (r"bus error|shared memory|/torch_\d+|torch_shm|shm_open", _SHARED),
+    (r"DataLoader worker .*(exited unexpectedly|killed by signal)",
+     "a loader's process was ended from outside, for want of memory? Fewer data.num_workers"),
+    (r"no space left|disk is full|unexpected pos \d+ vs|requested and \d+ written",
+     f"disk full; {_ROOM}"),
+    (r"too many open files", f"too many open files; {_FIXES[errno.EMFILE]}"),
+    (r"unable to open database file|readonly database|disk I/O error", _OTHER_FOLDER),
+    (r"CUDA out of memory|can't allocate memory|Cannot allocate memory",
+     f"not enough memory; {_FIXES[errno.ENOMEM]}"),
+)  # fmt: skip
+
+
+def system_error(error: BaseException) -> str | None:
+    """The line for an error of the operating system, whichever library tells of it; None for any
+    other one."""
+    said = _last_line(str(error))
+    if isinstance(error, OSError):
+        if error.errno is None:  # of a loader's process comes the text alone, others have no number
+            return _by_words(error) or said
+        return _numbered(error)
+    if isinstance(error, UnicodeEncodeError):
+        return _not_text(error)
+    if isinstance(error, MemoryError):
+        return f"not enough memory; {_FIXES[errno.ENOMEM]}"
+    if isinstance(error, sqlite3.Error | RuntimeError) or type(error).__name__ == "SafetensorError":
+        return _by_words(error)
+    return None
+
+
+def _numbered(error: OSError) -> str:
+    reason = error.strerror or _last_line(str(error))
+    file = error.filename
+    where = f"{os.fsdecode(file)}: " if isinstance(file, str | bytes | os.PathLike) else ""
+    if not where and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = "".join(f"{place}: " for place in _full()[:1])
+    if ". Detail:" in reason:  # Arrow's own words
+        reason = os.strerror(error.errno or 0)
+    reason = re.sub(r"\[Errno \d+\] ", "", reason)
+    if where.startswith("/dev/shm"):
+        return f"{where}{reason}; {_SHARED}"
+    fix = _FIXES.get(error.errno or 0)
+    return f"{where}{reason}{f'; {fix}' if fix else ''}"
+
+
+def _not_text(error: UnicodeEncodeError) -> str:
+    """A file's name that is no text reaches a file of text."""
+    before = re.split(r"[\0\n,\"]", error.object[: error.start])[-1]
+    after = re.split(r"[\0\n,\"]", error.object[error.start :])[0]
+    name = (before + after).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return f"{name}: the name is not UTF-8; rename the file or folder, e.g. with convmv"
+
+
+def _by_words(error: BaseException) -> str | None:
+    text = " ".join(str(error).split())
+    for pattern, line in _WORDS:
+        if re.search(pattern, text, re.IGNORECASE):
+            where = "".join(f"{place}: " for place in _full()[:1]) if "disk full" in line else ""
+            return f"{where}{line}"
+    return None
+
+
+def _full() -> list[str]:
+    """Folders that this process writes to whose disk has no room."""
+    places = [str(Path.cwd()), tempfile.gettempdir(), os.environ.get("PETS_CACHE", "")]
+    return [p for p in places if Path(p).is_dir() and shutil.disk_usage(p).free < 1 << 20]
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return re.sub(r"^\w+: ", "", lines[-1].strip()) if lines else "the system refused"

@@ -1,0 +1,174 @@
+"""What a run, a checkpoint or a sweep that somebody was handed may say: values, and names from a
+short list. Nothing else of it is imported or called, and nothing is written outside its folder.
+
+`trust=true`, typed with a command, accepts whatever it says. SECURITY.md states the promise.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pets.errors import RunError
+
+TRUST = "if you trust who made it: trust=true"
+
+_V2 = "torchvision.transforms.v2"
+_TRANSFORMS = (
+    "AugMix", "CenterCrop", "ColorJitter", "CutMix", "ElasticTransform", "GaussianBlur",
+    "GaussianNoise", "Grayscale", "JPEG", "MixUp", "Pad", "RandAugment", "RandomAdjustSharpness",
+    "RandomAffine", "RandomApply", "RandomAutocontrast", "RandomChannelPermutation", "RandomChoice",
+    "RandomCrop", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomHorizontalFlip",
+    "RandomInvert", "RandomOrder", "RandomPerspective", "RandomPhotometricDistort",
+    "RandomPosterize", "RandomResize", "RandomResizedCrop", "RandomRotation", "RandomShortestSize",
+    "RandomSolarize", "RandomVerticalFlip", "RandomZoomOut", "Resize", "TrivialAugmentWide",
+)  # fmt: skip
+_OPTIMIZERS = (
+    "ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop",
+    "SGD",
+)  # fmt: skip
+
+# By the key of a node, the dotted paths that it may name. None of these takes the path of a file or
+# an address.
+ALLOWED: dict[str, frozenset[str]] = {
+    "model.head": frozenset(
+        f"pets.models.heads.{name}" for name in ("BatchNormHead", "ConcatPoolHead", "LinearHead")
+    ),
+    "optimizer": frozenset(f"torch.optim.{name}" for name in _OPTIMIZERS),
+    "augment": frozenset(
+        {"pets.data.augment.LessonCrop", *(f"{_V2}.{name}" for name in _TRANSFORMS)}
+    ),
+    "callbacks": frozenset(
+        {
+            "pets.callbacks.epoch_table.EpochTable",
+            "pets.callbacks.interpret.Interpret",
+            "pets.callbacks.lr_finder.LRFinder",
+            "pets.callbacks.progress.ProgressBar",
+            "pytorch_lightning.callbacks.EMAWeightAveraging",
+            "pytorch_lightning.callbacks.EarlyStopping",
+            "pytorch_lightning.callbacks.LearningRateMonitor",
+        }
+    ),
+    "logger": frozenset(
+        f"pytorch_lightning.loggers.{name}" for name in ("CSVLogger", "TensorBoardLogger")
+    ),
+}
+_LOGGER_ARGUMENTS = {"name", "version", "prefix", "sub_dir", "default_hp_metric", "log_graph"}
+_NAME = re.compile(r"(?!\.)[\w.+ -]*")  # of a file or folder, never a path
+
+
+def check(values: Mapping[str, Any], source: Path) -> None:
+    """Refuse a config, or a checkpoint's description of its network, that names anything else.
+
+    Args:
+        values: plain values, with the keys of a training's config.
+        source: the file that they were read from, for the message.
+
+    Raises:
+        RunError: in one line, with the key and what it names.
+    """
+    if reason := refusal(values):
+        raise RunError(f"{source}: {reason}; expected what pets comes with; {TRUST}")
+
+
+def refusal(values: Mapping[str, Any]) -> str | None:
+    """The first key that a config from elsewhere may not have, and what it names; None where all is
+    allowed."""
+    return next(_refused(values, ()), None)
+
+
+def inside(values: dict[str, Any]) -> dict[str, Any]:
+    """The same config without what reaches outside the run: its cache is this user's own, and it
+    makes or fetches no data."""
+    values = {**values, "cache_dir": os.environ.get("PETS_CACHE", "~/.cache/pets")}
+    if isinstance(values.get("data"), dict):
+        values["data"] = {**values["data"], "prepare": None}
+    return values
+
+
+def check_links(folder: Path) -> None:
+    """Refuse links in a folder that lead out of it: what is written there would follow them.
+
+    Raises:
+        RunError: with the link.
+    """
+    whole = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(whole):
+            raise RunError(
+                f"{path}: leads out of the folder, to {path.resolve()}; expected a file; {TRUST}"
+            )
+
+
+def check_words(words: Sequence[str], source: Path, keys: Sequence[str]) -> None:
+    """Refuse words of a sweep that are more than values of a training's `keys` and the choice of
+    pets' own options; the file that keeps them may be a stranger's.
+
+    Raises:
+        RunError: with the word.
+    """
+    known = "|".join(map(re.escape, keys))
+    allowed = re.compile(
+        rf"(\+\+?)?({known})([./][\w./-]+)?=[^$\\]*|~({known})([./][\w./-]+)?(=[^$\\]*)?"
+        r"|hydra/sweeper=(grid|optuna)|hydra\.sweeper\.(n_trials|n_jobs)=\d+"
+    )
+    for word in words:
+        outside = any(part in word for part in ("_target_", "data.prepare", "data/prepare", ".."))
+        if outside or not allowed.fullmatch(word):
+            raise RunError(
+                f"{source}: {word}: is more than a value for a training; expected <key>=<value>; "
+                f"{TRUST}"
+            )
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML of plain values in which no value stands for another: some lines of those can grow
+    beyond any memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases (*name), which pets never writes")
+        return super().compose_node(parent, index)
+
+
+def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _refused(item, keys)
+    if not isinstance(value, Mapping):
+        return
+    key = ".".join(keys)
+    if keys == ("model",):
+        package = value.get("package")
+        if isinstance(package, str) and not package.isidentifier():
+            yield f"model.package={package}: is not the name of a package"
+    if "_target_" in value:
+        target, group = value["_target_"], _group(keys)
+        if not isinstance(target, str) or target not in ALLOWED.get(group, ()):
+            yield f"{key}._target_={target}: is not called for a run from elsewhere"
+        arguments = {name: inner for name, inner in value.items() if name != "_target_"}
+        if group == "logger":
+            for name, inner in arguments.items():
+                if name not in _LOGGER_ARGUMENTS or not _NAME.fullmatch(str(inner)):
+                    yield f"{key}.{name}={inner}: may lead out of the run's folder"
+    for name, inner in value.items():
+        if str(name).startswith("_") and name != "_target_":
+            yield f"{key}.{name}={inner}: is no argument"
+        yield from _refused(inner, (*keys, str(name)))
+
+
+def _group(keys: tuple[str, ...]) -> str:
+    """The group of `ALLOWED` that a node belongs to by its place; "" where there can be none.
+
+    Transforms may hold others, which are checked like themselves; nothing else may hold a node.
+    """
+    if keys[:1] == ("augment",):
+        return "augment"
+    if keys in (("model", "head"), ("optimizer",)):
+        return ".".join(keys)
+    return keys[0] if len(keys) == 2 and keys[0] in ("callbacks", "logger") else ""
