@@ -201,7 +201,14 @@ def test_usual_words_of_a_sweep_are_allowed(tmp_path: Path) -> None:
     check_words(words, tmp_path / "sweep.yaml", KEYS)
 
 
-@pytest.mark.parametrize("word", ["trust=true", "cache_dir=/x", "resume=/x"])
+def test_the_cache_of_a_resumed_sweep_is_this_users_own(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"words": ["seed=0,1", "cache_dir=/x"]}))
+    typed = ["-m", f"sweep.resume={tmp_path}", "label_smoothing=0.1"]
+    assert with_words_of_sweep(typed) == ["-m", "seed=0,1", *typed[1:]]
+    assert "cache_dir=/x" in with_words_of_sweep([*typed, "trust=true"])
+
+
+@pytest.mark.parametrize("word", ["trust=true", "resume=/x"])
 def test_a_sweep_cannot_trust_itself(word: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"words": ["seed=0,1", word]}))
     typed = ["-m", f"sweep.resume={tmp_path}", "seed=3"]

@@ -189,7 +189,7 @@ def _leave_nothing(folder: Path) -> None:
 
 def _swept(word: str) -> bool:
     """Whether an override is about a run, not about the sweep as a whole."""
-    return not word.lstrip("+").startswith("sweep.")
+    return not word.lstrip("+").startswith(("sweep.", "trust="))
 
 
 def _returned(job: Job) -> JobReturn:

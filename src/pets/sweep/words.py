@@ -59,6 +59,7 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
     if not kept or (not changes and not searched):
         return list(words)  # what is unfinished, whatever was added since
     if "trust=true" not in words:
+        kept = [word for word in kept if _key(word) != "cache_dir"]  # this user's own is used
         check_words(kept, Path(folder) / FILE, _KEYS)
     typed = {_key(word) for word in words}
     # Beside the others: between two groups of words Hydra takes no flag.
@@ -68,10 +69,7 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
 
 def _of_the_moment(word: str) -> bool:
     """What says where the runs of a sweep are trained, not which."""
-    return (
-        re.match(r"\+*(sweep\.|trust=|cache_dir=|hydra/(?!sweeper)|hydra\.(?!sweeper))", word)
-        is not None
-    )
+    return re.match(r"\+*(sweep\.|trust=|hydra/(?!sweeper)|hydra\.(?!sweeper))", word) is not None
 
 
 def _key(word: str) -> str:
