@@ -203,12 +203,18 @@ def test_optuna_searches_and_goes_on(pets: Pets, drawn: Path, folder: Path) -> N
     # A failed trial teaches nothing; two more are chosen, and none is repeated.
     (folder / "planted").unlink()
     line = pets.one_line(
-        "train", "-m", f"sweep.resume={sweep}", "optimizer.weight_decay=interval(0,0.1)"
+        "train",
+        "-m",
+        f"sweep.resume={sweep}",
+        "trust=true",
+        "optimizer.weight_decay=interval(0,0.1)",
     )
     assert line.startswith(
         f"sweep.resume={sweep}: was searched over plan.stages.head.lr, seed, not"
     )
-    said = pets("train", "-m", "hydra.sweeper.n_trials=6", f"sweep.resume={sweep}", code=1).stdout
+    said = pets(
+        "train", "-m", "hydra.sweeper.n_trials=6", f"sweep.resume={sweep}", "trust=true", code=1
+    ).stdout
     assert len(pets.runs()) == 6
     errors = {
         run: status(run)["results"]["valid"]["error_rate"]
