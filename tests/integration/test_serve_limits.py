@@ -168,7 +168,9 @@ def test_the_limits_given_are_those_that_hold(server: Served, photo: bytes) -> N
 
 def test_without_the_photos_there_are_no_examples(server: Served) -> None:
     assert server.client.get("/api/examples").json() == {"examples": []}
-    assert "\nno examples on the page: nothing: " in server.running.out.read_text()
+    assert "\nno examples on the page: the run has no validation photos at nothing\n" in (
+        server.running.out.read_text()
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
