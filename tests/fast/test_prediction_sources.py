@@ -14,7 +14,7 @@ from PIL import Image
 from pets.command_line import in_full
 from pets.data.images import UnreadableImage, open_rgb
 from pets.errors import DataError
-from pets.prediction.addresses import opened
+from pets.prediction.addresses import opened, remote
 from pets.prediction.sources import find_source
 from tests.conftest import composed
 
@@ -253,3 +253,28 @@ def test_sources_of_one_name_are_told_apart(tree: Path) -> None:
     assert len(identities) == 6
     assert found[0].name == found[1].name == "b"
     assert find_source("photos").identity == find_source(str(tree / "photos/")).identity
+
+
+def test_local_names_with_the_signs_of_addresses(tree: Path) -> None:
+    """`::` chains addresses for fsspec; where such a file or folder is there, it is a name."""
+    names = [
+        "C++::std/a.jpg",
+        "a:b/c.jpg",
+        "s3:/bucket/d.jpg",
+        "shots/10::22::31.jpg",
+        "zip::x.jpg",
+    ]
+    for name in names:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(png())
+        assert list(find_source(name)) == [name]
+        assert open_rgb(name, opened if remote(name) else None).size == (2, 3)
+    assert list(find_source("C++::std")) == list(find_source("C++::std/*.jpg")) == [names[0]]
+    assert list(find_source("shots")) == list(find_source("shots/10::*.jpg")) == [names[3]]
+    (tree / "shots/list.txt").write_text("10::22::31.jpg\nshots/10::22::31.jpg\n")
+    assert list(find_source("shots/list.txt")) == [names[3]] * 2
+    assert remote("s3://bucket/e.jpg")
+    assert remote("zip://*/*.jpg::photos.zip")
+    assert remote("simplecache::memory://x.jpg")
+    with pytest.raises(DataError, match=r"source=shots/9::1\.jpg: no such photo, folder or list"):
+        find_source("shots/9::1.jpg")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple
 
 from pets.errors import DataError
 
+_SIGN = re.compile(r"[*?[]")  # of a glob
 MOST_BYTES = 1 << 30  # of a photo: enough for the most pixels, at any depth
 
 
@@ -27,8 +29,22 @@ class Entry(NamedTuple):
 
 
 def remote(address: str) -> bool:
-    """Whether fsspec reads it."""
-    return "://" in address or "::" in address
+    """Whether fsspec reads it. A local file or folder of this very name comes first, and so does a
+    glob in a local folder."""
+    if "://" not in address and "::" not in address:
+        return False
+    start = _SIGN.split(address, maxsplit=1)[0]
+    folder = address if start == address else os.path.dirname(start)  # noqa: PTH120
+    if os.path.lexists(address) or os.path.lexists(folder):
+        return False
+    return "://" in address or address.partition("::")[0] in _protocols()
+
+
+@lru_cache(maxsize=1)
+def _protocols() -> frozenset[str]:
+    import fsspec
+
+    return frozenset(fsspec.available_protocols())
 
 
 def joined(folder: str, name: str) -> str:

@@ -73,7 +73,7 @@ def find_source(source: str) -> Source:
                 raise DataError(f"source={source}: holds no images")
             return replace(find_source(inside), identity=_whole(source))
         return Source(_name(source), lambda: iter([source]), 1, _whole(source))
-    if any(sign in source.partition("::")[0] for sign in _SIGNS):
+    if any(sign in _split(source)[0] for sign in _SIGNS):
         found = Source("photos", lambda: _matching(source), None, _whole(source))
         return _not_empty(found, f"source={source}: no file matches")
     raise DataError(f"source={source}: no such photo, folder or list")
@@ -86,13 +86,18 @@ def _not_empty(source: Source, words: str) -> Source:
     return source
 
 
+def _split(address: str) -> tuple[str, str, str]:
+    """What fsspec reads, `::`, and what that lies in; a local name may have such signs itself."""
+    return address.partition("::") if remote(address) else (address, "", "")
+
+
 def _whole(source: str) -> str:
     """A source as it is called from any folder."""
     return source if remote(source) else os.path.abspath(source)  # noqa: PTH100 - may be a glob
 
 
 def _name(source: str) -> str:
-    inside, inner, outside = source.partition("::")
+    inside, inner, outside = _split(source)
     path = PurePosixPath(inside.partition("://")[2]) if remote(source) else Path(source).resolve()
     name = path.name if is_folder(source) else path.stem
     return name or (Path(outside).stem if inner else "") or "predictions"
@@ -148,8 +153,8 @@ def _below(
 def _matching(glob: str) -> Iterator[str]:
     """Files that match, each once; `**` stands for any number of folders, hidden ones and links
     left out. A name that begins with a point is matched by patterns alone that do, too."""
-    head, inner, rest = glob.partition("::")
-    scheme, at, path = head.rpartition("://")
+    head, inner, rest = _split(glob)
+    scheme, at, path = head.rpartition("://") if remote(glob) else ("", "", glob)
     names = path.split("/")
     first = next(i for i, name in enumerate(names) if any(sign in name for sign in _SIGNS))
     # A folder may hold a glob's signs in its own name: photos [2021]/*.jpg
@@ -210,8 +215,9 @@ def _from_list(file: Path) -> Source:
         with reading(str(file)), file.open("rb") as stream:
             for line in _lines(stream, f"source={file}"):
                 line = os.path.expanduser(line)  # noqa: PTH111
-                here = remote(line) or Path(line).exists()
-                yield line if here else str(file.parent / line)
+                beside = str(file.parent / line)
+                here = Path(line).exists() or (remote(line) and not os.path.lexists(beside))
+                yield line if here else beside
 
     with reading(str(file)), file.open("rb") as stream:
         total = sum(1 for _ in _lines(stream, f"source={file}"))

@@ -42,7 +42,8 @@ class Kept(Remarks):
             severity,
             line,
             tuple(paths),
-            frozenset(paths if kind in _EXCLUDABLE else ()),
+            # What is left out anyway needs no row.
+            frozenset(paths if kind in _EXCLUDABLE and severity == "error" else ()),
         )
         if finding not in self.findings:
             self.findings.append(finding)
