@@ -16,7 +16,8 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as stream:
+        part.unlink(missing_ok=True)  # what lies there may be a link to a file elsewhere
+        with part.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -33,6 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     where the block fails."""
     part = path.with_name(f".{path.name}.part")
     try:
+        part.unlink(missing_ok=True)  # as above
         yield part
         with part.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -86,13 +86,15 @@ def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
         if damaged is not None:
             raise RunError(f"{path}: damaged, the check sum of {damaged} is wrong")
         found = torch.load(path, map_location="cpu", weights_only=True)
+    except RunError:
+        raise
     except pickle.UnpicklingError as error:
         raise RunError(
             f"{path}: refused, it holds more than tensors and plain values: it was not written by "
             "pets train"
         ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0][:120]
+    except Exception as error:  # of a damaged pickle torch raises whatever comes about
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise RunError(f"{path}: damaged, cannot be read ({reason})") from error
     about = found.get("pets") if isinstance(found, Mapping) else None
     if not isinstance(about, Mapping) or "state_dict" not in found:

@@ -178,12 +178,13 @@ def load_run(run: RunDir, ckpt: str = "last") -> Trained:
         if name.startswith(prefix)
     }
     try:
-        model = classifier_from(checkpoint["pets"])
+        about = checkpoint["pets"]
+        stage, temperature = about["stage"], about.get("temperature")
+        model = classifier_from(about)
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(
             f"{run.checkpoint(ckpt)}: does not fit its own description ({reason})"
         ) from (error)
-    about = checkpoint["pets"]
-    return Trained(run, config, model.eval(), about["stage"], about.get("temperature"))
+    return Trained(run, config, model.eval(), stage, temperature)

@@ -188,10 +188,13 @@ class RunDir:
     def overrides(self) -> list[str]:
         """What was typed, beside what the run's configs say. Raises RunError for a damaged file."""
         try:
-            words = yaml.safe_load((self.path / "overrides.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            text = (self.path / "overrides.yaml").read_text(encoding="utf-8")
+            words = yaml.load(text, trust.PlainLoader) or []
+        except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise RunError(f"{self.path / 'overrides.yaml'}: cannot be read ({error})") from error
-        return [str(word) for word in words or ()]
+        if not isinstance(words, list):
+            raise RunError(f"{self.path / 'overrides.yaml'}: is no list")
+        return [str(word) for word in words]
 
     @property
     def status(self) -> dict[str, Any]:
@@ -236,7 +239,8 @@ class RunDir:
         status = self.status
         if not status.get("stage"):
             return "before its first epoch"
-        return f"stage {status['stage']}, {status['epoch']} of {status['epochs']} epochs"
+        done, epochs = status.get("epoch", "?"), status.get("epochs", "?")
+        return f"stage {status['stage']}, {done} of {epochs} epochs"
 
     def checkpoint(self, name: str = "last") -> Path:
         """`last`: where the run goes on; `best`: the one with the lowest validation error."""
@@ -254,7 +258,7 @@ class RunDir:
         """One of the JSON files. Raises RunError when it is missing or damaged."""
         try:
             values = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path / name}: cannot be read ({error})") from error
         if not isinstance(values, dict):
             raise RunError(f"{self.path / name}: cannot be read (no JSON object)")

@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, Field
+
 from pets.callbacks.recorder import Recorder
 from pets.checkpoints import read_checkpoint
 from pets.config import TrainConfig
@@ -111,6 +113,16 @@ class StartPoint:
     batches: int = 0
 
 
+class _Reached(BaseModel):
+    """How far a checkpoint says that its run was."""
+
+    stage: str
+    steps_before: int = Field(ge=0)
+    steps: int = Field(ge=0)
+    epochs: int = Field(ge=0)
+    batches: int = Field(0, ge=0)
+
+
 def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder) -> StartPoint:
     """Where to start: the beginning, or after the last checkpoint, whose weights are put into the
     module."""
@@ -119,13 +131,17 @@ def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder
         recorder.keep_only(0)
         return StartPoint()
     checkpoint = read_checkpoint(last, recorder.run.trusted)
-    about = checkpoint["pets"]
-    module.load_state_dict(checkpoint["state_dict"])
     names = list(config.plan.stages)
-    place = names.index(about["stage"])
+    try:
+        about = _Reached.model_validate(checkpoint["pets"]).model_dump()
+        place = names.index(about["stage"])
+        module.load_state_dict(checkpoint["state_dict"])
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(f"{last}: does not fit the run's config.yaml ({reason})") from error
     before = sum(config.plan.stages[name].epochs for name in names[:place])
     recorder.keep_only(before + about["epochs"])
-    batches = about.get("batches", 0)
+    batches = about["batches"]
     same_on_all(str(last), {key: about[key] for key in ("stage", "epochs", "steps")})
     within = f" and {batches} batches" if batches else ""
     log.info("going on after %s epochs%s of stage %s", about["epochs"], within, about["stage"])

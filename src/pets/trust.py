@@ -83,9 +83,10 @@ def refusal(values: Mapping[str, Any]) -> str | None:
 
 
 def inside(values: dict[str, Any]) -> dict[str, Any]:
-    """The same config without what reaches outside the run: its cache is this user's own, and it
-    makes or fetches no data."""
-    values = {**values, "cache_dir": os.environ.get("PETS_CACHE", "~/.cache/pets")}
+    """The same config without what reaches outside the run: its cache is this user's own, it makes
+    or fetches no data, and does not trust itself."""
+    cache = os.environ.get("PETS_CACHE", "~/.cache/pets")
+    values = {**values, "cache_dir": cache, "trust": False}
     if isinstance(values.get("data"), dict):
         values["data"] = {**values["data"], "prepare": None}
     return values

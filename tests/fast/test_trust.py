@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 
+from pets.atomic import replacing, write_atomically
 from pets.checkpoints import FORMAT, read_checkpoint
 from pets.cli import conf_dir
 from pets.config import TrainConfig
-from pets.errors import RunError
+from pets.errors import ConfigError, RunError, WeightsError
+from pets.models.classifier import classifier_from
+from pets.models.weights import empty_network, read_state_dict
 from pets.plain import to_yaml
 from pets.run_dir import RunDir
 from pets.sweep.words import with_words_of_sweep
@@ -220,6 +225,101 @@ def test_a_sweep_cannot_trust_itself(word: str, tmp_path: Path) -> None:
 def test_values_that_are_no_config_are_refused_or_plain(tmp_path: Path) -> None:
     for values in ({"model": 3}, {"model": {"head": "x"}}, {"optimizer": [1, [2]]}, {1: {2: 3}}):
         check(values, tmp_path)
+
+
+def test_nothing_is_written_through_a_link_in_a_stranger_s_sweep(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    (tmp_path / "sweep").mkdir()
+    for write in (lambda file: write_atomically(file, b"x"), through_replacing):
+        (tmp_path / "sweep" / ".summary.csv.part").symlink_to(mine)
+        write(tmp_path / "sweep" / "summary.csv")
+        assert (tmp_path / "sweep" / "summary.csv").read_text() == "x"
+        assert mine.read_text() == "precious"
+
+
+def through_replacing(file: Path) -> None:
+    with replacing(file) as part:
+        part.write_text("x")
+
+
+@pytest.mark.parametrize("name", ["multirun.yaml", "optuna.sqlite", "0_seed0", "0_a/.lock"])
+def test_links_out_of_a_sweep_are_refused_before_hydra_writes(name: str, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    (sweep / name).parent.mkdir(parents=True)
+    (sweep / name).symlink_to(tmp_path / "mine")
+    for resume in (f"sweep.resume={sweep}", f"++sweep.resume='{sweep}'"):
+        with pytest.raises(RunError, match=f"{name}: leads out of the folder"):
+            with_words_of_sweep(["-m", resume])
+        assert with_words_of_sweep(["-m", resume, "trust=true"]) == ["-m", resume, "trust=true"]
+
+
+def test_a_run_cannot_trust_itself(run: RunDir) -> None:
+    """The ranks beside the first one ask the config."""
+    file = run.path / "config.yaml"
+    file.write_text(to_yaml(run.read_config() | {"trust": True}), encoding="utf-8")
+    assert run.train_config.trust is False
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("status.json", "[" * 100_000),
+        ("status.json", '{"a":' * 100_000),
+        ("overrides.yaml", "- &a [x]\n- [*a, *a]\n"),
+        ("overrides.yaml", "[" * 5000),
+        ("overrides.yaml", "3"),
+    ],
+)
+def test_files_of_a_run_that_are_no_plain_values_are_one_line(
+    run: RunDir, name: str, text: str
+) -> None:
+    (run.path / name).write_text(text)
+    with pytest.raises(RunError, match=f"{name}: "):
+        _ = (run.status, run.overrides)
+
+
+def test_a_status_without_its_epochs_is_no_traceback(run: RunDir) -> None:
+    run.write_json("status.json", {"state": "failed", "stage": "head"})
+    with pytest.raises(RunError, match=r"state failed, stage head, \? of \? epochs"):
+        RunDir.open_finished(run.path)
+
+
+@pytest.mark.parametrize("pickled", [b"", b".", b"\x80\x09.", b"(" * 200_000 + b"t."])
+def test_a_damaged_pickle_is_one_line(tmp_path: Path, pickled: bytes) -> None:
+    file = tmp_path / "last.ckpt"
+    torch.save({"pets": {"format": FORMAT}, "state_dict": {}}, file)
+    with zipfile.ZipFile(file) as archive:
+        whole = {entry: archive.read(entry) for entry in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in whole.items():
+            archive.writestr(name, pickled if name.endswith("data.pkl") else content)
+    with pytest.raises(RunError, match=r"last\.ckpt: "):
+        read_checkpoint(file)
+    with pytest.raises(WeightsError, match=r"last\.ckpt: "):
+        read_state_dict(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("classes", 3), ("classes", [["a"]]), ("size", "ab"), ("size", [8]), ("preprocess", {}),
+     ("preprocess", {"mean": "x", "std": "y", "interpolation": "z", "crop_pct": "q"})],
+)  # fmt: skip
+def test_a_description_of_other_types_is_refused(key: str, value: Any) -> None:
+    preprocess = {"mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear", "crop_pct": 1}
+    about = {"classes": ["a"], "size": [8, 8], "preprocess": preprocess, "model": CONFIG["model"]}
+    with pytest.raises(ValidationError):
+        classifier_from(about | {key: value})
+
+
+@pytest.mark.parametrize("name", ["hf-hub:x/y", "local-dir:/tmp", "resnet18.hf-hub:x/y"])
+def test_a_network_of_a_checkpoint_asks_no_host(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("a host was asked for"))
+    model = train_config().model
+    assert model.library == "timm"
+    empty_network(model)
+    with pytest.raises((ConfigError, ValueError, RuntimeError)):
+        empty_network(model.model_copy(update={"name": name}))
 
 
 def test_nothing_is_instantiated_through_hydra() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from pets.config import ModelConfig
@@ -102,10 +103,7 @@ def new_classifier(
 def classifier_from(description: dict[str, Any]) -> Classifier:
     """The network that `Classifier.describe` described, without its weights."""
     config = ModelConfig.model_validate(description["model"])
-    return Classifier(
-        Body(empty_network(config), config),
-        config,
-        description["classes"],
-        Preprocess(**description["preprocess"]),
-        tuple(description["size"]),
-    )
+    classes = TypeAdapter(list[str]).validate_python(description["classes"])
+    preprocess = TypeAdapter(Preprocess).validate_python(description["preprocess"])
+    size = TypeAdapter(tuple[int, int]).validate_python(description["size"])
+    return Classifier(Body(empty_network(config), config), config, classes, preprocess, size)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,8 +86,9 @@ def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
 def _timm(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
     if not timm.is_model(config.name):
         raise ConfigError(_unknown(config, timm.list_models()))
-    with _says_the_ways_out(config), _cache_alone_when_offline():
-        network: Any = timm.create_model(config.name, pretrained=config.weights == "default")
+    fetched = config.weights == "default"
+    with _says_the_ways_out(config), _cache_alone_when_offline() if fetched else nullcontext():
+        network: Any = timm.create_model(config.name, pretrained=fetched)
     values: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     preprocess = Preprocess(
         mean=tuple(values["mean"]),
@@ -157,11 +157,9 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
 
             return load_file(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0][:120]
+    except Exception as error:  # of a damaged file torch and safetensors raise whatever comes about
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise WeightsError(f"{file}: cannot be read as weights ({reason})") from error
-    except Exception as error:  # safetensors has an exception of its own
-        raise WeightsError(f"{file}: cannot be read as weights ({error})") from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):

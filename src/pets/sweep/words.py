@@ -10,9 +10,10 @@ from pathlib import Path
 from pets.config import TrainConfig
 from pets.errors import RunError
 from pets.plain import to_yaml
-from pets.trust import PlainLoader, check_words
+from pets.trust import PlainLoader, check_links, check_words
 
 FILE = "sweep.yaml"
+_RESUME = r"\+*sweep\.resume=(.*)"
 # What a training is made of; the others are about this moment.
 _MOMENT = ("cache_dir", "resume", "sweep", "trust")
 _KEYS = [key for key in TrainConfig.model_fields if key not in _MOMENT]
@@ -40,7 +41,14 @@ def kept_words(folder: Path) -> list[str]:
         return [
             str(word) for word in yaml.load(file.read_text(encoding="utf-8"), PlainLoader)["words"]
         ]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        UnicodeDecodeError,
+        yaml.YAMLError,
+        LookupError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise RunError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
 
 
@@ -50,8 +58,10 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
 
     Raises RunError where the sweep's words cannot be read.
     """
-    resumed = [word.partition("=")[2] for word in words if word.startswith("sweep.resume=")]
+    resumed = [match[1] for word in words if (match := re.fullmatch(_RESUME, word, re.DOTALL))]
     folder = expanduser(resumed[-1].strip("'\"")) if resumed else ""  # noqa: PTH111
+    if folder and "trust=true" not in words:
+        check_links(Path(folder))  # before Hydra writes there
     kept = kept_words(Path(folder)) if resumed else []
     overrides = [word for word in words if re.match(r"~|[^-][^=]*=", word)]
     changes = [word for word in overrides if not _of_the_moment(word)]
@@ -63,7 +73,7 @@ def with_words_of_sweep(words: Sequence[str]) -> list[str]:
         check_words(kept, Path(folder) / FILE, _KEYS)
     typed = {_key(word) for word in words}
     # Beside the others: between two groups of words Hydra takes no flag.
-    place = next(at for at, word in enumerate(words) if word.startswith("sweep.resume="))
+    place = next(at for at, word in enumerate(words) if re.match(_RESUME, word, re.DOTALL))
     return [*words[:place], *(w for w in kept if _key(w) not in typed), *words[place:]]
 
 
