@@ -275,6 +275,22 @@ def test_the_orientation_counts_beside_broken_tags(
     assert open_rgb(tmp_path / "x.jpg").size == (16, 8)
 
 
+@pytest.mark.parametrize(
+    ("exif", "problem"),
+    [
+        (b"II*\0\x08\0\0\0" + bytes(6), None),  # whole, and empty
+        (b"MM\0*\0\0\0\x08" + bytes(6), None),
+        (b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0" + bytes(8), None),  # orientation 0
+        (b"II*\0\x99\0\0\0" + bytes(6), "its EXIF cannot be read"),
+        (b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\x09" + bytes(7), "is 9; expected 1 to 8"),
+    ],
+)
+def test_what_cameras_write_is_no_problem(tmp_path: Path, exif: bytes, problem: str | None) -> None:
+    (tmp_path / "x.jpg").write_bytes(jpeg_with((0xE1, b"Exif\0\0" + exif)))
+    found = look(tmp_path / "x.jpg").metadata
+    assert found is None if problem is None else str(found).endswith(problem)
+
+
 def test_limits_hold_for_files_with_broken_metadata(tmp_path: Path) -> None:
     file = io.BytesIO()
     Image.new("1", (20_000, 6_000)).save(file, "PNG")

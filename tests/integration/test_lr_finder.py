@@ -195,7 +195,8 @@ def test_find_lr_from_a_trained_run(trained: Path, pets: Pets) -> None:
     assert len(sweep) == 2
     assert sweep[0]["points"] != sweep[1]["points"]
     line = pets.one_line("find-lr", f"run={run}", "model=resnet18")
-    assert line.startswith("model=resnet18: with run= the run's own is used; only ckpt, freeze_to,")
+    kept = "model=resnet18: with run= the run's own is used; only trust, ckpt, freeze_to,"
+    assert line.startswith(kept)
     assert "9 layer groups" in pets.one_line("find-lr", f"run={run}", "freeze_to=9")
     assert "is no run directory" in pets.one_line("find-lr", "run=nowhere")
     assert not (pets.folder / "nowhere").exists()

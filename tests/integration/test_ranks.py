@@ -86,7 +86,7 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
 ) -> None:
     words = ["train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run"]
     started, run = start_two_ranks(pets.folder, ["pets", *words]), pets.folder / "run"
-    while len(metrics_or_none(run)) < 3:
+    while len(metrics_or_none(run)) < 2:
         assert started.processes[0].is_alive(), started.said(0)
         time.sleep(0.05)
     started.send(1, signal.SIGKILL)
@@ -101,10 +101,11 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
     assert line.endswith("--nproc-per-node 2 -m pets train resume=run")
     line = pets.one_line("train", "resume=run", "trainer.devices=1")
     assert line.startswith("trainer.devices=1: the run was begun on 2 devices")
-    # One of them is asked to stop, in the middle of an epoch: all do, and nothing is lost.
+    # One of them is asked to stop while both train: all do, and nothing is lost.
     words = ["pets", "train", "resume=run", "data.num_workers=0"]
+    before = len(metrics(run))
     started = start_two_ranks(pets.folder, words)
-    while "time" not in started.said(0):  # the last word of the table's head
+    while len(metrics_or_none(run)) <= before:
         assert started.processes[0].is_alive(), started.said(0)
         time.sleep(0.02)
     started.send(1, signal.SIGTERM)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from pets.cache import answers
-from pets.commands.given import put_over
+from pets.commands.given import put_over, say_whose_cache
 from pets.config import FindLrConfig, LearnerConfig, StageConfig
 from pets.errors import RunError
 from pets.validation import typed, typed_values
@@ -99,7 +99,9 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
         "with run= the run's own is used; only "
         f"{', '.join(_MAY_CHANGE[1:])} and the keys of {', '.join(_MAY_CHANGE_BELOW)} may be given",
     )
-    return typed_values(FindLrConfig, values)
+    config = typed_values(FindLrConfig, values)
+    say_whose_cache(run_dir, config, overrides)
+    return config
 
 
 def _stage(config: FindLrConfig, fresh: bool) -> StageConfig:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from pets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pets.config import LearnerConfig
+    from pets.run_dir import RunDir
+
+log = logging.getLogger(__name__)
 
 
 def put_over(
@@ -37,3 +44,15 @@ def put_over(
         section[last] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         given[key] = section[last]
     return given
+
+
+def say_whose_cache(run_dir: RunDir, config: LearnerConfig, overrides: Sequence[str]) -> None:
+    """Where a run that is not trusted has a cache of its own, say that another one is used."""
+    own = run_dir.read_config().get("cache_dir")
+    typed = any(word.startswith("cache_dir=") for word in overrides)
+    used = config.precompute.enabled or config.data.cache != "none"
+    if used and not (typed or run_dir.trusted or own == config.cache_dir):
+        log.warning(
+            "cache_dir=%s is used, not the run's own %s: a run may come from anybody; type "
+            "cache_dir=... or trust=true for another one", config.cache_dir, own,
+        )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from pets.commands.given import put_over
+from pets.commands.given import put_over, say_whose_cache
 from pets.config import TrainConfig
 from pets.errors import ConfigError, PetsError, RunError
 from pets.ranks import check_ranks, ranks, ranks_of
@@ -118,7 +118,9 @@ def _resumed(
             f"devices, and a step on another number takes other photos; expected {ranks_before}"
         )
     new = {k: v for k, v in given.items() if k in awaited or k.startswith("lr_finder")}
-    return typed_values(TrainConfig, values), new
+    config = typed_values(TrainConfig, values)
+    say_whose_cache(run_dir, config, overrides)
+    return config, new
 
 
 def _begin(path: Path, config: dict[str, Any], overrides: list[str]) -> RunDir:

@@ -62,11 +62,19 @@ def exif_problem(image: Image.Image) -> str | None:
     except Exception as error:
         return f"its EXIF cannot be read ({' '.join(str(error).split())[:80]})"
     turned = exif.get(_ORIENTATION, 1)
-    if image.info.get("exif") and not len(exif):
+    if not len(exif) and not _without_entries(image.info.get("exif", b"")):
         return "its EXIF cannot be read"
-    if turned != 1 and turned not in _TURNS:
+    # 0 is what many cameras write that do not know how they were held.
+    if turned not in (0, 1, *_TURNS):
         return f"the orientation in its EXIF is {turned!r}; expected 1 to 8"
     return None
+
+
+def _without_entries(exif: bytes) -> bool:
+    """Whether EXIF is none, or whole and empty."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    first = int.from_bytes(tiff[4:8], "little" if tiff.startswith(b"II") else "big")
+    return not exif or tiff[first : first + 2] == b"\0\0"
 
 
 def upright(image: Image.Image) -> Image.Image:

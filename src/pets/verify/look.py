@@ -61,7 +61,7 @@ def look_at(files: Sequence[Path]) -> list[Facts]:
         ) from error
     versions = f"pillow {PIL.__version__} imagehash {imagehash.__version__}"
     asked = OnceAContent(
-        f"verify 2 {versions}", _asked, sure=lambda answer: '"problem"' not in answer
+        f"verify 3 {versions}", _asked, sure=lambda answer: '"problem"' not in answer
     )
     return [Facts(**json.loads(answer)) for answer in asked.of_all(files, "looking at photos")]
 
