@@ -109,7 +109,7 @@ def compare(rows: Rows, what: str, mine: Path | None, other: Path | None, allowe
 
 def check_train(rows: Rows) -> None:
     """Frozen and unfrozen; and with augmentation on the device."""
-    from pets.data.demo import draw_pets
+    from pets.demo import draw_pets
 
     draw_pets(DATA, per_breed=8 if SMALL else 16, size=96 if SMALL else 192)
     float32 = "trainer.precision=32-true"
@@ -141,9 +141,9 @@ def check_device(rows: Rows) -> None:
     from pets.data.device_augment import device_augment
     from pets.data.images import open_rgb
     from pets.data.transforms import CentreCrop, normalize, to_tensor
-    from pets.evaluation import load_run
     from pets.run_dir import RunDir
     from pets.serving.look import Eye, Photo
+    from pets.training.evaluation import load_run
 
     files = sorted((DATA / "images").iterdir())[:16]
     trained = load_run(RunDir.open_finished(RUNS / "gpu"))
@@ -241,7 +241,7 @@ def check_interpret(rows: Rows) -> None:
     """The report, with Grad-CAM, patches, neighbours and suspects."""
     import numpy as np
 
-    from pets.interpret.table import read_predictions
+    from pets.interpretation.table import read_predictions
 
     found = []
     for name, where in (("cpu", ON_CPU), ("gpu", (ON_DEVICE,))):
@@ -256,8 +256,8 @@ def check_interpret(rows: Rows) -> None:
 
 def check_serve(rows: Rows) -> None:
     """A server that many ask at once, beside `pets predict` on the CPU."""
-    from pets.evaluation import load_run
     from pets.run_dir import RunDir
+    from pets.training.evaluation import load_run
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -291,8 +291,8 @@ def check_serve(rows: Rows) -> None:
         code = server.wait(20)
     from pets.data.images import open_rgb
     from pets.data.transforms import CentreCrop, to_tensor
-    from pets.devices import usable_device
     from pets.serving.look import Eye, Photo
+    from pets.system.devices import usable_device
 
     trained = load_run(RunDir.open_finished(RUNS / "gpu"))
     eye = Eye(trained.model, trained.temperature or 1.0, usable_device("cpu"))

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 
-import pets.lightning
-from pets.cli import main
-from pets.distributed import over_ranks
-from pets.ranks import ranks_of
+import pets.training.trainer
+from pets.cli.main import main
+from pets.distributed.lightning import over_ranks
+from pets.distributed.ranks import ranks_of
 
 DEVICE = sys.argv.pop(1)
 
@@ -32,5 +32,5 @@ def on_one_device(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    pets.lightning.over_ranks = on_one_device
+    pets.training.trainer.over_ranks = on_one_device
     main()

@@ -30,30 +30,30 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn import functional as F
 
-from pets.callbacks.recorder import Recorder
-from pets.callbacks.speed import Speed
-from pets.cli import conf_dir
 from pets.config import TrainConfig
-from pets.data.activations import Activations
+from pets.config.instantiate import build
+from pets.config.resolvers import register_resolvers
+from pets.config.validation import typed
 from pets.data.collect import collect_photos
+from pets.data.datamodule import PetsDataModule
 from pets.data.dataset import PhotoFiles
 from pets.data.decoded import Decoder
-from pets.data.module import PetsDataModule
 from pets.data.photos import Photos
 from pets.data.transforms import CentreCrop, normalize
-from pets.lightning import build_loggers, quiet, trainer
+from pets.features.dataset import Activations
+from pets.features.extract import RowWriter, ViewsDataset, run_pass
 from pets.models.classifier import new_body
-from pets.plan.freezing import train_mode
-from pets.plan.rates import param_groups, spread
-from pets.plan.transfer import new_module
-from pets.precompute.feature_pass import RowWriter, ViewsDataset, run_pass
 from pets.prediction.blocks import blocks
+from pets.prediction.job import threads_for
 from pets.prediction.stream import Network, name_photos
-from pets.prediction.work import threads_for
-from pets.resolvers import register_resolvers
 from pets.run_dir import RunDir
-from pets.targets import build
-from pets.validation import typed
+from pets.system.installation import conf_dir
+from pets.training.freezing import train_mode
+from pets.training.module import new_module
+from pets.training.rates import param_groups, spread
+from pets.training.recorder import Recorder
+from pets.training.speed import Speed
+from pets.training.trainer import build_loggers, quiet, trainer
 
 PART, WORK, DEVICE = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 SMALL, GPU = "--small" in sys.argv, DEVICE == "cuda"

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sides import fastai_environment
 
 from pets.config import FinderConfig
-from pets.finder.curve import SKIPPED_AT_START, Curve
-from pets.finder.mock_training import EXPLOSION, RunningMean
-from pets.finder.suggestions import METHODS
+from pets.lr_finder.curve import SKIPPED_AT_START, Curve
+from pets.lr_finder.range_test import EXPLOSION, RunningMean
+from pets.lr_finder.suggestions import METHODS
 
 Array = NDArray[np.float64]
 HERE = Path(__file__).resolve().parent

@@ -11,11 +11,11 @@ from hydra import compose, initialize_config_dir
 from job import Job, Photos
 from omegaconf import OmegaConf
 
-from pets.cli import conf_dir
 from pets.config import ModelConfig
-from pets.data.demo import BREEDS, draw_pets
-from pets.data.names import PhotoNames, read_list
+from pets.data.name_matching import PhotoNames, read_list
+from pets.demo import BREEDS, draw_pets
 from pets.models.weights import Pretrained, load_pretrained
+from pets.system.installation import conf_dir
 
 PIXELS = 288
 VALID_SHARE = 8  # a validation photo for as many training photos

@@ -9,10 +9,10 @@ from fastapi import Request
 
 from pets.data.images import decode_rgb
 from pets.data.transforms import CentreCrop, to_tensor
-from pets.evaluation import load_run
-from pets.memory import keep_freed_memory
 from pets.run_dir import RunDir
 from pets.serving.look import Eye, Found, Photo
+from pets.system.memory import keep_freed_memory
+from pets.training.evaluation import load_run
 
 
 class Named(litserve.LitAPI):

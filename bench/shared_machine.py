@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from pets.cores import available_cores
+from pets.system.cpu import available_cores
 
 SETTINGS = {
     "libgomp's own": {"GOMP_SPINCOUNT": "300000"},

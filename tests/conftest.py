@@ -16,10 +16,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from pets.cli import conf_dir
 from pets.config import TrainConfig
-from pets.resolvers import register_resolvers
-from pets.validation import typed
+from pets.config.resolvers import register_resolvers
+from pets.config.validation import typed
+from pets.system.installation import conf_dir
 
 
 def pytest_configure() -> None:
@@ -92,7 +92,7 @@ def train_config(*overrides: str) -> TrainConfig:
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten drawn breeds of ten small photos each."""
-    from pets.data.demo import draw_pets
+    from pets.demo import draw_pets
 
     root = tmp_path_factory.mktemp("drawn") / "pets"
     draw_pets(root, per_breed=10, size=96)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pets.metrics_csv import COLUMNS
+from pets.training.metrics_csv import COLUMNS
 
 
 def made_up_run(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance, ImageOps
 
-from pets.data.demo import draw_pets
+from pets.demo import draw_pets
 
 PER_BREED = 16
 SPLITS = (["train"] * 12) + ["valid"] * 2 + ["test"] * 2

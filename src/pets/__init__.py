@@ -1,6 +1,6 @@
 """Photo classifiers by transfer learning, as experiments you can understand."""
 
-from pets.cores import spin_briefly
+from pets.system.cpu import spin_briefly
 
 __version__ = "0.1.0"
 

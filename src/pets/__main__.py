@@ -1,5 +1,5 @@
 """`python -m pets` is `pets`."""
 
-from pets.cli import main
+from pets.cli.main import main
 
 main()

@@ -20,24 +20,24 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pets import looking
-from pets.cells import read_cell
-from pets.command_line import given
+from pets.cli.arguments import given
+from pets.cli.in_process import run_command
 from pets.config import LookConfig
+from pets.config.validation import typed
+from pets.data import preview
 from pets.data.photos import Photos
 from pets.errors import PetsError
-from pets.evaluation import load_run
-from pets.finder.search import LrSearch
-from pets.in_process import run_command
-from pets.interpret.interpretation import Interpretation
-from pets.interpret.layers import Stage
-from pets.interpret.study import Study
-from pets.metrics_csv import read_metrics
+from pets.interpretation.analysis import Study
+from pets.interpretation.interpretation import Interpretation
+from pets.interpretation.layers import Stage
+from pets.io.csv_cells import read_cell
+from pets.lr_finder.search import LrSearch
 from pets.models.classifier import Classifier
 from pets.report import charts
 from pets.run_dir import RunDir
+from pets.training.evaluation import load_run
+from pets.training.metrics_csv import read_metrics
 from pets.trust import refusal
-from pets.validation import typed
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -72,14 +72,14 @@ class Data:
 
     def show_batch(self, photos: int = 12) -> Figure:
         """Training photos as the network gets them, with their labels."""
-        return looking.draw_photos(self.photos, self._some(photos), self.config.data)
+        return preview.draw_photos(self.photos, self._some(photos), self.config.data)
 
     def show_augmented(self, photos: int = 2) -> Figure:
         """A row a photo: the photo, then five augmented views of it."""
-        return looking.draw_augmented(self.photos, self._some(photos), self.config)
+        return preview.draw_augmented(self.photos, self._some(photos), self.config)
 
     def _some(self, count: int) -> list[Any]:
-        return looking.choose(self.photos, count, self.config.seed)
+        return preview.choose(self.photos, count, self.config.seed)
 
 
 class Learner:

@@ -17,11 +17,11 @@ from filelock import FileLock, Timeout
 
 from pets import trust
 from pets.config import TrainConfig
-from pets.environment import environment, origin
+from pets.config.validation import typed_values
+from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, RunError
-from pets.plain import to_json, to_yaml
-from pets.ranks import ranks
-from pets.validation import typed_values
+from pets.io.serialize import to_json, to_yaml
+from pets.system.environment import environment, origin
 
 
 class RunDir:

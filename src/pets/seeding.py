@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
-from pets.ranks import ranks
+from pets.distributed.ranks import ranks
 
 
 def derive(seed: int, *path: str | int) -> int:

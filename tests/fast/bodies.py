@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from pets.config import ModelConfig
-from pets.interpret.receptive import Span
-from pets.models.body import Body
+from pets.interpretation.receptive import Span
+from pets.models.backbone import Body
 from pets.models.weights import empty_network
 from tests.conftest import train_config
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from pets.config.instantiate import build
 from pets.data.augment import LessonCrop, resize_to_cover, warp_grid
 from pets.data.transforms import (
     CentreCrop,
@@ -12,7 +13,6 @@ from pets.data.transforms import (
     eval_transform,
 )
 from pets.seeding import torch_stream
-from pets.targets import build
 from tests.conftest import train_config
 from tests.photo_by_photo import train_transform
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pets.interpret.calibration import at_temperature, fit_temperature, reliability
-from pets.models.metrics import Temperature
+from pets.interpretation.calibration import at_temperature, fit_temperature, reliability
+from pets.training.metrics import Temperature
 
 
 def true_odds(photos: int, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:

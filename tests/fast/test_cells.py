@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pets.cells import read_cell, write_cell
 from pets.config import VerifyConfig
+from pets.config.validation import typed
 from pets.data.exclude import read_excluded
 from pets.data.photos import Photo, Photos
-from pets.interpret.suspects import COLUMNS, write_suspects
-from pets.metrics_csv import read_metrics, write_metrics
-from pets.validation import typed
+from pets.interpretation.suspects import COLUMNS, write_suspects
+from pets.io.csv_cells import read_cell, write_cell
+from pets.training.metrics_csv import read_metrics, write_metrics
 from pets.verify.findings import verify
 from pets.verify.write import as_csv
 from tests.conftest import composed

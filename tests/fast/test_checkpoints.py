@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from pets.checkpoints import AtomicCheckpointIO, read_checkpoint
 from pets.errors import RunError
+from pets.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 
 
 def checkpoint(value: float = 1.0, size: int = 1000) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from pets.config import EvalConfig, Target, TrainConfig
+from pets.config.instantiate import build, check_signature
+from pets.config.validation import typed, typed_values
 from pets.errors import ConfigError
-from pets.targets import build, check_signature
-from pets.validation import typed, typed_values
 from tests.conftest import composed, train_config
 
 
@@ -109,7 +109,7 @@ def test_two_mistakes_are_two_lines() -> None:
 
 
 def test_every_group_option_composes_and_is_valid() -> None:
-    from pets.cli import conf_dir
+    from pets.system.installation import conf_dir
 
     needs = {
         "data=folder": ["data.root=x"],

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.data.dataset import EpochSampler
-from pets.data.module import PetsDataModule, prepare_photos
 from pets.data.transforms import Preprocess
 from pets.seeding import derive
 from tests.conftest import train_config

@@ -11,11 +11,11 @@ from timm.layers.std_conv import StdConv2d
 from torch import Tensor, nn
 
 from pets.errors import ConfigError
-from pets.installing import install
-from pets.models.body import Body
-from pets.precompute import builders, engine
-from pets.precompute.engine import Engine, choose, make_engine
-from pets.precompute.folding import fold
+from pets.features import builders, engine
+from pets.features.engine import Engine, choose, make_engine
+from pets.features.folding import fold
+from pets.models.backbone import Body
+from pets.system.installation import install
 from tests.conftest import need
 from tests.fast.bodies import body, handmade
 

@@ -15,27 +15,27 @@ import yaml
 from PIL import Image
 from torch import Tensor, nn
 
-from pets.atomic import folder_atomically
 from pets.config import DataConfig, ExportConfig, ExportFormat
+from pets.config.validation import typed
 from pets.data.images import open_rgb
 from pets.data.transforms import CentreCrop, normalize, to_tensor
 from pets.errors import ConfigError, ExportError
-from pets.evaluation import Trained
-from pets.export import as_hub, as_safetensors
-from pets.export.as_onnx import need_packages
+from pets.export import hub, safetensors
 from pets.export.card import card
 from pets.export.check import Agreement, Check, agreement
+from pets.export.destination import check_free, list_files, listed
 from pets.export.facts import Facts, Measured
 from pets.export.int8 import Quantised
 from pets.export.licences import Origin, origin_of
-from pets.export.place import check_free, list_files, listed
+from pets.export.onnx import need_packages
 from pets.export.scripts import whole
+from pets.io.atomic import folder_atomically
 from pets.models.classifier import Classifier, new_body, new_classifier
 from pets.models.heads import BatchNormHead, Chain, ConcatPoolHead, LinearHead
-from pets.validation import typed
+from pets.training.evaluation import Trained
 from tests.conftest import composed, train_config
 
-SCRIPTS = Path(as_hub.__file__).parent / "scripts"
+SCRIPTS = Path(hub.__file__).parent / "scripts"
 SIZE = (64, 80)
 FORMATS = ("safetensors", "onnx", "hub")
 
@@ -93,7 +93,7 @@ def test_a_network_is_rebuilt_from_weights_and_json(
     overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     model = classifier(*overrides)
-    as_safetensors.write(tmp_path, facts(model))
+    safetensors.write(tmp_path, facts(model))
     found = script("safetensors", tmp_path)
     assert torch.allclose(found.logits_of(PICTURES), logits(model, PICTURES), atol=1e-4, rtol=1e-5)
     assert found.classes == model.classes
@@ -103,7 +103,7 @@ def test_a_network_is_rebuilt_from_weights_and_json(
 
 def test_a_photo_is_prepared_as_in_training(tmp_path: Path) -> None:
     model = classifier("model=timm", "model.name=test_efficientnet")
-    as_safetensors.write(tmp_path, facts(model))
+    safetensors.write(tmp_path, facts(model))
     noise = np.random.default_rng(0).integers(0, 256, (150, 211, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
     ours = CentreCrop(SIZE, model.preprocess)(to_tensor(image))
@@ -155,7 +155,7 @@ def test_a_script_stands_alone(name: str, tmp_path: Path) -> None:
 
 def test_the_script_of_the_hub_takes_a_transparent_photo_as_pets_does(tmp_path: Path) -> None:
     model = classifier("model=timm", "model.name=test_efficientnet", "model/head=batch_norm")
-    as_hub.write(tmp_path, facts(model))
+    hub.write(tmp_path, facts(model))
     found = script("hub", tmp_path)
     clear = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
     white = Image.new("RGB", (100, 100), "white")
@@ -172,7 +172,7 @@ def test_the_script_of_the_hub_takes_a_transparent_photo_as_pets_does(tmp_path: 
 )
 def test_timm_loads_a_folded_head(overrides: tuple[str, ...], tmp_path: Path) -> None:
     model = classifier(*overrides, "model/head=batch_norm")
-    as_hub.write(tmp_path, facts(model))
+    hub.write(tmp_path, facts(model))
     found = script("hub", tmp_path)
     ours = logits(model, PICTURES)
     assert torch.allclose(found.logits_of(PICTURES), ours, atol=1e-4 * float(ours.abs().max()))
@@ -208,18 +208,18 @@ def test_timm_loads_a_folded_head(overrides: tuple[str, ...], tmp_path: Path) ->
 )
 def test_what_timm_does_not_have_is_refused(overrides: tuple[str, ...], line: str) -> None:
     with pytest.raises(ExportError, match=f"to=hub: .*{line}.*to=safetensors"):
-        as_hub.check(classifier(*overrides))
+        hub.check(classifier(*overrides))
 
 
 def test_a_head_that_says_nothing_of_itself_is_for_onnx_alone() -> None:
     model = classifier("model=timm", "model.name=test_efficientnet")
     model.head = nn.Identity()
     with pytest.raises(ExportError, match=r"has no method chain.*to=onnx takes any head"):
-        as_safetensors.check(model)
+        safetensors.check(model)
     model.head = LinearHead(256, 3)
     model.head.norm = nn.GroupNorm(1, 256)
     with pytest.raises(ExportError, match="has GroupNorm; expected Linear, LayerNorm"):
-        as_safetensors.check(model)
+        safetensors.check(model)
 
 
 def test_batch_norms_are_folded_and_other_heads_are_not() -> None:
@@ -231,17 +231,17 @@ def test_batch_norms_are_folded_and_other_heads_are_not() -> None:
     nn.init.normal_(head.linear.bias)
     nn.init.normal_(cast(nn.BatchNorm1d, head.norm).weight)
     maps = torch.randn(4, 6, 2, 2)
-    folded = as_hub.as_linear(head.eval().chain())
+    folded = hub.as_linear(head.eval().chain())
     assert folded is not None
     assert torch.allclose(folded(maps.mean((2, 3))), head(maps), atol=1e-5)
     pooled = torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], dim=1)
     assert torch.allclose(head.classify(pooled), head(maps), atol=1e-5)
-    bare = as_hub.as_linear(Chain("average", nn.Sequential(head.linear)))
+    bare = hub.as_linear(Chain("average", nn.Sequential(head.linear)))
     assert bare is not None
     assert torch.equal(bare.weight, head.linear.weight)
-    assert as_hub.as_linear(LinearHead(6, 5).chain()) is None
-    assert as_hub.as_linear(ConcatPoolHead(6, 5).chain()) is None
-    assert as_hub.as_linear(Chain("maximum_average", nn.Sequential(head.linear))) is None
+    assert hub.as_linear(LinearHead(6, 5).chain()) is None
+    assert hub.as_linear(ConcatPoolHead(6, 5).chain()) is None
+    assert hub.as_linear(Chain("maximum_average", nn.Sequential(head.linear))) is None
 
 
 def test_agreement_counts_classes_and_measures_logits() -> None:

@@ -12,8 +12,8 @@ import torch
 from matplotlib.figure import Figure
 
 from pets.data.photos import Photo, Photos
-from pets.looking import describe, draw_classes
-from pets.pictures import TITLE, grid, pixels
+from pets.data.preview import describe, draw_classes
+from pets.io.pictures import TITLE, grid, pixels
 from pets.report.charts import confusion_chart, learning_curves
 from pets.report.figures import as_svg, one_line, plain
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from pets.data.transforms import CentreCrop, Preprocess
 from pets.data.views import NAMES, Views
-from pets.interpret.gradcam import GradCam
-from pets.models.body import Body
+from pets.interpretation.gradcam import GradCam
+from pets.models.backbone import Body
 from pets.models.heads import ConcatPoolHead, LinearHead
 from pets.models.weights import empty_network
 from tests.conftest import train_config

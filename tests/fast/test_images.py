@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from pets.config import VerifyConfig
+from pets.config.validation import typed
+from pets.data.diagnostics import Remarks
+from pets.data.discovery import find_photos
 from pets.data.images import (
     FORMATS,
     SUFFIXES,
@@ -20,13 +23,10 @@ from pets.data.images import (
     open_rgb,
     size_of,
 )
-from pets.data.remarks import Remarks
-from pets.data.walk import find_photos
 from pets.errors import DataError
 from pets.prediction.sources import find_source
-from pets.validation import typed
 from pets.verify.look import look
-from pets.verify.one_by_one import faults_of
+from pets.verify.photo_checks import faults_of
 from tests.conftest import composed
 from tests.hostile import many_scans, plain_pnm
 

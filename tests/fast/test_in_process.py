@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from pets.cli.in_process import run_command
 from pets.errors import ConfigError, PetsError
-from pets.in_process import run_command
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from pets.errors import RunError
-from pets.interpret import Interpretation, rows
-from pets.interpret.confusion import confusion_matrix, most_confused, order_by_confusion
-from pets.interpret.table import read_about, read_predictions
+from pets.interpretation import Interpretation, rows
+from pets.interpretation.confusion import confusion_matrix, most_confused, order_by_confusion
+from pets.interpretation.table import read_about, read_predictions
 
 CATS_AND_DOGS = ["cat", "dog"]
 CLASSES = ["dog", "Cat", "bird", "newt", "ant"]  # in no order

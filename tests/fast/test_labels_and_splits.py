@@ -11,11 +11,11 @@ from PIL import Image
 
 from pets.config import DataConfig
 from pets.data.collect import collect_photos
+from pets.data.diagnostics import Remarks
+from pets.data.discovery import find_photos
 from pets.data.labels import label_from_filename
 from pets.data.photos import Photos
-from pets.data.remarks import Remarks
 from pets.data.splits import carve
-from pets.data.walk import find_photos
 from pets.errors import DataError
 from tests.conftest import train_config
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from pets.errors import ConfigError
-from pets.interpret.layers import Patch, TopPatches, first_kernels, stages_of
-from pets.interpret.receptive import ReceptiveField
-from pets.models.body import Body
+from pets.interpretation.layers import Patch, TopPatches, first_kernels, stages_of
+from pets.interpretation.receptive import ReceptiveField
+from pets.models.backbone import Body
 from pets.models.weights import empty_network
 from tests.conftest import train_config
 from tests.fast.bodies import body, handmade, resnet18, spans

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 
 from pets.config import ModelConfig
 from pets.errors import ConfigError, WeightsError
-from pets.models.body import Body
+from pets.models.backbone import Body
 from pets.models.classifier import Classifier, classifier_from, new_body, new_classifier
 from pets.models.heads import ConcatPoolHead, LinearHead
 from pets.models.weights import load_pretrained
-from pets.plan.freezing import freeze_to, train_mode
-from pets.plan.rates import param_groups
+from pets.training.freezing import freeze_to, train_mode
+from pets.training.rates import param_groups
 from tests.conftest import train_config
 
 CLASSES = ["Bengal", "beagle", "pug"]

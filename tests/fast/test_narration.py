@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pets.narration import say_what_was_reached
 from pets.run_dir import RunDir
+from pets.training.console import say_what_was_reached
 
 
 def test_what_to_type_next_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

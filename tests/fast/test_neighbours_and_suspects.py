@@ -8,8 +8,8 @@ import pytest
 
 from pets.data.tables import relabel
 from pets.errors import DataError
-from pets.interpret.neighbours import nearest, unit_length
-from pets.interpret.suspects import (
+from pets.interpretation.neighbours import nearest, unit_length
+from pets.interpretation.suspects import (
     COLUMNS,
     find_suspects,
     held_out_probabilities,

@@ -11,7 +11,7 @@ from tests.processes import alive, kill, until
 
 DRAWS = """
 from pathlib import Path
-from pets.data.demo import draw_pets
+from pets.demo import draw_pets
 draw_pets(Path("drawn"), per_breed=10_000)
 """
 LOADS = """
@@ -30,7 +30,7 @@ next(iter(Loader(Slow(), num_workers=2, worker_init_fn=leave_signals)))
 FORKS = """
 import multiprocessing, time
 from concurrent.futures import ProcessPoolExecutor
-from pets.orphans import end_with_maker
+from pets.system.orphans import end_with_maker
 
 if __name__ == "__main__":
     multiprocessing.set_start_method("{method}")
@@ -39,7 +39,7 @@ if __name__ == "__main__":
 """
 STARTS = """
 import subprocess, sys
-from pets.orphans import END_WITH_MAKER, lifeline
+from pets.system.orphans import END_WITH_MAKER, lifeline
 
 code = END_WITH_MAKER + "import time; time.sleep(600)"
 with lifeline() as end:
@@ -72,7 +72,7 @@ def test_no_process_outlives_a_maker_that_is_killed(
 def test_a_command_ends_as_always_on_a_lifeline() -> None:
     code = """
 import subprocess, sys
-from pets.orphans import END_WITH_MAKER, lifeline
+from pets.system.orphans import END_WITH_MAKER, lifeline
 with lifeline() as end:
     code = END_WITH_MAKER + "print(7); raise SystemExit(5)"
     found = subprocess.run([sys.executable, "-c", code], stdin=end, capture_output=True, text=True)

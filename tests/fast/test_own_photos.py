@@ -8,9 +8,9 @@ import pytest
 
 from pets.data.photos import SPLITS, Photo, Photos, find_again
 from pets.errors import DataError, RunError
-from pets.evaluation import photos_of_run, split_of
 from pets.run_dir import RunDir
 from pets.serving.examples import find_examples
+from pets.training.evaluation import photos_of_run, split_of
 from tests.fast.test_labels_and_splits import photo
 
 ROWS = [(f"cat/{n}.jpg", "cat", SPLITS[n % 3]) for n in range(6)]

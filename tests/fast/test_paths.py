@@ -8,14 +8,14 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pets.cache.answers import cache_folder
-from pets.command_line import in_full
+from pets.cache.memo_store import cache_folder
+from pets.cli.arguments import in_full
 from pets.config import base, commands
 from pets.config.base import PathText
 from pets.config.model import ModelConfig
-from pets.resolvers import register_resolvers
+from pets.config.resolvers import register_resolvers
+from pets.config.validation import known_keys
 from pets.run_dir import RunDir
-from pets.validation import known_keys
 from tests.conftest import composed, train_config
 
 # Every key of a config whose value is a path; one that is added belongs here.

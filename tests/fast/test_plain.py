@@ -11,11 +11,11 @@ import torch
 import yaml
 
 from pets.cache.store import Store
-from pets.checkpoints import AtomicCheckpointIO, HeldCheckpoint, read_checkpoint
 from pets.export.int8 import Quantised
-from pets.plain import plain, to_json, to_yaml
+from pets.io.serialize import plain, to_json, to_yaml
 from pets.report.template import template
 from pets.run_dir import RunDir
+from pets.training.checkpoints import AtomicCheckpointIO, HeldCheckpoint, read_checkpoint
 
 NUMPY = {
     "bool": np.bool_(True), "int": np.int64(3), "half": np.float16(0.5), "double": np.float64(0.25),

@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pets.cells import read_cell
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, DataError
+from pets.io.csv_cells import read_cell
+from pets.prediction.job import Done, How, predict
 from pets.prediction.output import Out, earlier_kept
 from pets.prediction.sources import find_source
 from pets.prediction.stream import Network
 from pets.prediction.table import table_of
-from pets.prediction.work import Done, How, predict
 
 CLASSES = ["red", "green", "error"]
 HOW = How(

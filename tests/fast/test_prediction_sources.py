@@ -11,10 +11,10 @@ import fsspec
 import pytest
 from PIL import Image
 
-from pets.command_line import in_full
+from pets.cli.arguments import in_full
 from pets.data.images import UnreadableImage, open_rgb
 from pets.errors import DataError
-from pets.prediction.addresses import opened, remote
+from pets.prediction.filesystems import opened, remote
 from pets.prediction.sources import find_source
 from tests.conftest import composed
 

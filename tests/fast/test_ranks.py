@@ -2,8 +2,8 @@
 
 import pytest
 
+from pets.distributed.ranks import Ranks, as_rank, check_alone, check_ranks, ranks, ranks_of
 from pets.errors import ConfigError
-from pets.ranks import Ranks, as_rank, check_alone, check_ranks, ranks, ranks_of
 from pets.seeding import derive, derive_for_rank
 from tests.conftest import train_config
 

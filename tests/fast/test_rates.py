@@ -7,7 +7,7 @@ import torch
 
 from pets.config import StageConfig
 from pets.errors import ConfigError
-from pets.plan.rates import schedule, spread
+from pets.training.rates import schedule, spread
 
 
 def stage(**changes: object) -> StageConfig:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pets.interpret.layers import stages_of
-from pets.interpret.receptive import ReceptiveField, receptive_fields
+from pets.interpretation.layers import stages_of
+from pets.interpretation.receptive import ReceptiveField, receptive_fields
 from tests.fast.bodies import body, handmade, resnet18, spans
 
 

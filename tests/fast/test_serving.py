@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from pets.config import ServeConfig, ServeLimits
+from pets.config.validation import typed
 from pets.data.transforms import CentreCrop, Preprocess
 from pets.errors import ConfigError
 from pets.serving.address import OwnNames, bind, urls
 from pets.serving.batching import Batcher
 from pets.serving.limits import Gate, Refusal
 from pets.serving.upload import read_uploads, shortened
-from pets.validation import typed
 from tests.conftest import composed
 
 LIMITS = typed(ServeConfig, composed("run=x", name="serve")).limits

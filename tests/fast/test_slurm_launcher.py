@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from pets.cli import conf_dir
 from pets.config.slurm import SlurmSettings
 from pets.errors import ConfigError, PetsError
 from pets.sweep.slurm import SlurmJobsLauncher
 from pets.sweep.slurm_queue import Phase
 from pets.sweep.slurm_resources import Machines, machines, sbatch_parameters
+from pets.system.installation import conf_dir
 from tests.conftest import need, train_config
 
 DEFAULTS: dict[str, Any] = yaml.safe_load(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pets import startup
+from pets.cli import startup
+from pets.cli.startup import folders
 from pets.errors import ConfigError
-from pets.startup import folders
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_a_long_temporary_folder_gets_a_short_name(
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
     code = (
-        "from pets.startup import folders; folders();"
+        "from pets.cli.startup import folders; folders();"
         "import os, tempfile, multiprocessing.connection as c;"
         "listener = c.Listener(family='AF_UNIX'); listener.close();"
         "print(tempfile.gettempdir(), tempfile.mkstemp()[1], os.environ['TMPDIR'])"

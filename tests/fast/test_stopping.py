@@ -6,7 +6,16 @@ import threading
 
 import pytest
 
-from pets.stopping import SIGNALS, Stopped, When, asked, end_here, end_when, stoppable, waiting
+from pets.system.signals import (
+    SIGNALS,
+    Stopped,
+    When,
+    asked,
+    end_here,
+    end_when,
+    stoppable,
+    waiting,
+)
 
 
 def send(number: signal.Signals) -> None:

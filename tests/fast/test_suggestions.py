@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pets.config import FinderConfig
-from pets.finder.curve import Curve
-from pets.finder.mock_training import RunningMean
-from pets.finder.suggestions import (
+from pets.lr_finder.curve import Curve
+from pets.lr_finder.range_test import RunningMean
+from pets.lr_finder.suggestions import (
     METHODS,
     Array,
     NoSuggestion,
@@ -193,7 +193,7 @@ def test_slide_reads_the_explosion_to_its_end() -> None:
 
 
 def test_the_picture_marks_what_auto_takes_and_shades_what_is_skipped() -> None:
-    from pets.finder.picture import draw
+    from pets.lr_finder.plot import draw
 
     curve = Curve(LRS, fall() + 0.1 * rise(-0.5), SETTINGS, "finished", 3200, 1.0)
     (axes,) = draw(curve, "head").axes
@@ -212,8 +212,8 @@ def test_the_picture_marks_what_auto_takes_and_shades_what_is_skipped() -> None:
 
 @pytest.mark.parametrize("points", [0, 3, 12])
 def test_a_curve_that_ended_at_once_has_no_suggestion_but_a_picture(points: int) -> None:
-    from pets.finder.picture import draw
-    from pets.pictures import pixels, png
+    from pets.io.pictures import pixels, png
+    from pets.lr_finder.plot import draw
 
     curve = Curve(LRS[:points], fall()[:points], SETTINGS, "the loss became nan", 0, 1.0)
     assert all(isinstance(found, str) for found in curve.suggestions().values())

@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from pets.errors import ConfigError, RunError
 from pets.sweep.jobs import check_swept, identity, prepare, runs_of, unfinished
 from pets.sweep.local import places
+from pets.sweep.overrides import FILE, keep_words, kept_words, with_words_of_sweep
 from pets.sweep.search import distribution
-from pets.sweep.words import FILE, keep_words, kept_words, with_words_of_sweep
 from tests.conftest import need, train_config
 
 

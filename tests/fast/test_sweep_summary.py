@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from pets.command_line import in_full
+from pets.cli.arguments import in_full
 from pets.errors import RunError
 from pets.sweep.summary import Summary, on_screen, summarize, write_summary
 from pets.sweep.summary.effects import Effect

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pets.system_errors import system_error
+from pets.system.os_errors import system_error
 from tests.conftest import on_a_small_disk
 
 FULL = "No space left on device"
@@ -24,7 +24,7 @@ import numpy as np, pyarrow as pa, pyarrow.parquet as pq, torch
 from pathlib import Path
 from PIL import Image
 from safetensors.torch import save_file
-from pets.system_errors import system_error
+from pets.system.os_errors import system_error
 
 def in_sqlite():
     with sqlite3.connect("x") as table:

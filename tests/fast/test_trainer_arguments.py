@@ -9,7 +9,7 @@ import pytest
 from pytorch_lightning import Trainer
 
 from pets.errors import ConfigError
-from pets.lightning import HONOURED, REFUSED, check_trainer
+from pets.training.trainer import HONOURED, REFUSED, check_trainer
 
 HERE: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
 

@@ -13,16 +13,16 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from pets.atomic import replacing, write_atomically
-from pets.checkpoints import FORMAT, read_checkpoint
-from pets.cli import conf_dir
 from pets.config import TrainConfig
 from pets.errors import ConfigError, RunError, WeightsError
+from pets.io.atomic import replacing, write_atomically
+from pets.io.serialize import to_yaml
 from pets.models.classifier import classifier_from
 from pets.models.weights import empty_network, read_state_dict
-from pets.plain import to_yaml
 from pets.run_dir import RunDir
-from pets.sweep.words import with_words_of_sweep
+from pets.sweep.overrides import with_words_of_sweep
+from pets.system.installation import conf_dir
+from pets.training.checkpoints import FORMAT, read_checkpoint
 from pets.trust import check, check_words, refusal
 from tests.conftest import train_config
 

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from pets.config import DataConfig, VerifyConfig
+from pets.config.validation import typed
 from pets.data.collect import collect_photos
 from pets.data.photos import Photos
 from pets.errors import ConfigError, DataError
-from pets.validation import typed
 from pets.verify.findings import verify
 from tests.conftest import composed, train_config
 

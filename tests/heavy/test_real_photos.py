@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pets.interpret import Interpretation
+from pets.interpretation import Interpretation
 from tests.integration.browser import opened
 from tests.integration.conftest import Pets
 

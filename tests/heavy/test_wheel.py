@@ -29,7 +29,7 @@ def test_a_wheel_trains_away_from_the_checkout(tmp_path: Path, drawn: Path) -> N
     names = content.namelist()
     about = wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"
     assert f"Version: {__version__}\n".encode() in content.read(f"{about}/METADATA")
-    assert b"pets = pets.cli:main\n" in content.read(f"{about}/entry_points.txt")
+    assert b"pets = pets.cli.main:main\n" in content.read(f"{about}/entry_points.txt")
     assert "pets/conf/train.yaml" in names
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
     site = tmp_path / "site"
@@ -41,7 +41,7 @@ def test_a_wheel_trains_away_from_the_checkout(tmp_path: Path, drawn: Path) -> N
     path = {"PYTHONPATH": str(site)}
     found = run(sys.executable, "-c", "import pets; print(pets.__file__)", cwd=elsewhere, **path)
     assert found.startswith(str(site))
-    hint = "from pets.installing import install; print(install('serve'))"
+    hint = "from pets.system.installation import install; print(install('serve'))"
     said = run(sys.executable, "-c", hint, cwd=elsewhere, **path)
     assert said.endswith('install "pets-lightning[serve]"\n')
     short = ("plan=frozen4", "plan.stages.head.epochs=2", f"data.root={drawn}")

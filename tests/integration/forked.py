@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["pets.sweep.warm"])
+CONTEXT.set_forkserver_preload(["pets.sweep.preload"])
 
 
 class Running:
@@ -58,6 +58,6 @@ def _main(
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.argv = ["pets", *words]
     sys.path.insert(0, str(folder))  # as -m does
-    from pets.cli import main
+    from pets.cli.main import main
 
     main()

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pets.data.photos import SPLITS
-from pets.evaluation import load_run, photos_of_run
-from pets.interpret.study import study
+from pets.interpretation.analysis import study
 from pets.run_dir import RunDir
+from pets.training.evaluation import load_run, photos_of_run
 
 
 def main(out: Path, run: str) -> None:

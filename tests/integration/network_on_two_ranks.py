@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from pets.data.module import PetsDataModule, prepare_photos
-from pets.lightning import trainer
+from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.models.classifier import new_body
-from pets.plan.transfer import new_module
 from pets.seeding import derive
+from pets.training.module import new_module
+from pets.training.trainer import trainer
 from tests.conftest import train_config
 
 

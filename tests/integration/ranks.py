@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from pets.ranks import as_rank
+from pets.distributed.ranks import as_rank
 from tests.integration.forked import CONTEXT
 
 

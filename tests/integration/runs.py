@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pets.checkpoints import read_checkpoint
+from pets.training.checkpoints import read_checkpoint
 
 TIMES = ("seconds",)
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from pets.config import TrainConfig
-from pets.data.activations import Activations
-from pets.data.module import PetsDataModule, prepare_photos
+from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.data.splits import TRAIN, VALID
+from pets.features.activations import activations
+from pets.features.dataset import Activations
+from pets.features.inputs import feed
 from pets.models.classifier import Classifier, new_body, new_classifier
-from pets.precompute.activations import activations
-from pets.precompute.feed import feed
 from tests.conftest import train_config
 from tests.integration.test_precompute import HEAD
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pets.cli import COMMANDS, conf_dir
+from pets.cli.main import COMMANDS
+from pets.system.installation import conf_dir
 from tests.integration.conftest import SMALL, Pets
 
 
@@ -124,7 +125,9 @@ def test_an_unknown_command_names_the_nearest(pets: Pets) -> None:
 @pytest.mark.core
 def test_config_errors_answer_before_torch_is_imported(pets: Pets) -> None:
     """Not a time, which shared machines cannot promise, but its cause."""
-    code = 'import sys; sys.argv = ["pets", "train", "model=nope"]; from pets.cli import main\n'
+    code = (
+        'import sys; sys.argv = ["pets", "train", "model=nope"]; from pets.cli.main import main\n'
+    )
     code += 'try: main()\nexcept SystemExit: print("torch" in sys.modules)'
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

@@ -10,9 +10,9 @@ import torch
 
 from pets.cache.store import Store
 from pets.config import TrainConfig
+from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.data.dataset import Draw
 from pets.data.decoded import DecodedPhotos, Decoder
-from pets.data.module import PetsDataModule, prepare_photos
 from pets.data.splits import TRAIN, VALID
 from pets.data.transforms import Preprocess
 from tests.conftest import train_config

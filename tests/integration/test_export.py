@@ -21,14 +21,14 @@ from pets.config import RunDataConfig
 from pets.data.images import open_rgb
 from pets.data.transforms import CentreCrop, normalize, to_tensor
 from pets.errors import ConfigError, ExportError
-from pets.evaluation import Trained, load_run
-from pets.export import as_safetensors, int8
+from pets.export import int8, safetensors
 from pets.export.check import check
+from pets.export.destination import list_files, listed
 from pets.export.facts import facts_of
-from pets.export.place import list_files, listed
 from pets.export.reference import Reference, reference_of
 from pets.export.write import export
 from pets.run_dir import RunDir
+from pets.training.evaluation import Trained, load_run
 from tests.integration.conftest import Pets
 
 # More code after a card's: the logits of photo files.
@@ -339,7 +339,7 @@ def test_an_export_that_fails_leaves_the_one_before(
     def with_an_error(tensors: dict[str, torch.Tensor], file: Path) -> None:
         save_file({name: tensor * 1.01 for name, tensor in tensors.items()}, file)
 
-    monkeypatch.setattr(as_safetensors, "save_file", with_an_error)
+    monkeypatch.setattr(safetensors, "save_file", with_an_error)
     facts = facts_of(reference, "last")
     for out in (tmp_path, tmp_path / "new"):
         with pytest.raises(ExportError, match="to=safetensors: refused"):

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pets.checkpoints import read_checkpoint
-from pets.data.demo import draw_pets
-from pets.interpret import Interpretation
-from pets.interpret.table import read_about
+from pets.demo import draw_pets
+from pets.interpretation import Interpretation
+from pets.interpretation.table import read_about
+from pets.training.checkpoints import read_checkpoint
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.ranks import on_two_ranks
 from tests.integration.runs import metrics, same, status, weights
@@ -163,8 +163,8 @@ def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, dr
     from pets.data.images import open_rgb
     from pets.data.transforms import normalize, to_tensor
     from pets.data.views import NAMES, Views
-    from pets.evaluation import load_run
     from pets.run_dir import RunDir
+    from pets.training.evaluation import load_run
 
     model = load_run(RunDir.open(studied)).model
     photo = to_tensor(open_rgb(drawn / found.table.at[0, "path"]))

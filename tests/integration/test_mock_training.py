@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from pets.config import FinderConfig, StageConfig
-from pets.data.module import PetsDataModule, prepare_photos
+from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.errors import DataError
-from pets.finder.curve import Curve
-from pets.finder.mock_training import record
+from pets.lr_finder.curve import Curve
+from pets.lr_finder.range_test import record
 from pets.models.classifier import new_body
-from pets.plan.transfer import TransferModule, new_module
+from pets.training.module import TransferModule, new_module
 from tests.conftest import train_config
 from tests.integration.ranks import on_two_ranks
 

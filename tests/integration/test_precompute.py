@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pets.cache.store import Store
-from pets.checkpoints import read_checkpoint
+from pets.training.checkpoints import read_checkpoint
 from tests.conftest import need
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights

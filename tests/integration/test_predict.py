@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pets.interpret import Interpretation
+from pets.interpretation import Interpretation
 from tests.integration import forked
 from tests.integration.conftest import Pets
 from tests.integration.ranks import start_two_ranks
@@ -179,7 +179,7 @@ def test_views_agree_with_interpret(trained: Path, pets: Pets) -> None:
 
 
 def temperature_of(run: Path) -> float:
-    from pets.checkpoints import read_checkpoint
+    from pets.training.checkpoints import read_checkpoint
 
     return float(read_checkpoint(run / "checkpoints/last.ckpt")["pets"]["temperature"])
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pets.checkpoints import AtomicCheckpointIO, read_checkpoint
 from pets.config import InterpretSettings
 from pets.data.photos import Photo, Photos
-from pets.evaluation import load_run
-from pets.interpret import Interpretation
-from pets.interpret.observe import Observed
-from pets.interpret.study import Study
+from pets.interpretation import Interpretation
+from pets.interpretation.analysis import Study
+from pets.interpretation.extraction import Observed
 from pets.report.page import write_page
 from pets.run_dir import RunDir
+from pets.training.checkpoints import AtomicCheckpointIO, read_checkpoint
+from pets.training.evaluation import load_run
 from tests.integration.browser import COLOURS, opened
 from tests.integration.conftest import Pets
 
@@ -171,7 +171,7 @@ def hand_made(
     if not picture.exists():
         import torch
 
-        from pets.pictures import jpeg
+        from pets.io.pictures import jpeg
 
         noise = torch.randint(0, 255, (3, 192, 192), dtype=torch.uint8)
         picture.write_bytes(jpeg(noise, 192))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pets.checkpoints import read_checkpoint
+from pets.training.checkpoints import read_checkpoint
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, metrics_or_none, same, scalars, status, weights
 
@@ -119,7 +119,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(pets: Pets, drawn: Path) -> Non
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000_000,) * 2);"
         f"sys.argv = ['pets', 'train', 'data.root={drawn}', *{SMALL!r}];"
-        "from pets.cli import main; main()"
+        "from pets.cli.main import main; main()"
     )
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=pets.folder, capture_output=True, text=True, check=False

@@ -19,10 +19,10 @@ from PIL import Image
 
 from pets.data.images import open_rgb
 from pets.data.transforms import eval_transform, to_tensor
-from pets.evaluation import Trained, load_run
-from pets.installing import install
-from pets.interpret.gradcam import GradCam
+from pets.interpretation.gradcam import GradCam
 from pets.run_dir import RunDir
+from pets.system.installation import install
+from pets.training.evaluation import Trained, load_run
 from tests.hostile import many_markers, many_scans, plain_pnm
 from tests.integration.conftest import Pets
 from tests.integration.serving import Served, served
@@ -430,7 +430,7 @@ def test_mistakes_are_one_line(server: Served, trained: Path, pets: Pets) -> Non
 @pytest.mark.core
 def test_what_is_not_installed_is_said(trained: Path) -> None:
     code = (
-        "import sys; sys.modules['fastapi'] = None; from pets.cli import main; "
+        "import sys; sys.modules['fastapi'] = None; from pets.cli.main import main; "
         f"sys.argv = ['pets', 'serve', 'run={trained}']; main()"
     )
     found = subprocess.run(

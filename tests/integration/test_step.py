@@ -11,12 +11,12 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch.nn import functional as F
 
-from pets.checkpoints import read_checkpoint
-from pets.data.module import PetsDataModule, prepare_photos
-from pets.devices import device_type, fast_precision, settled
-from pets.lightning import build_callbacks, trainer
+from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.models.classifier import new_body
-from pets.plan.transfer import TransferModule, new_module
+from pets.system.devices import device_type, fast_precision, settled
+from pets.training.checkpoints import read_checkpoint
+from pets.training.module import TransferModule, new_module
+from pets.training.trainer import build_callbacks, trainer
 from tests.conftest import train_config
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights

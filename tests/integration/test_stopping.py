@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from pets.checkpoints import read_checkpoint
 from pets.commands.train import go_on
 from pets.run_dir import RunDir
-from pets.stopping import Stopped
+from pets.system.signals import Stopped
+from pets.training.checkpoints import read_checkpoint
 from tests.conftest import train_config
 from tests.integration.runs import metrics, scalars, status, tags
 from tests.integration.signals import SignalAt

@@ -18,10 +18,10 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from pets.config import VerifyConfig
-from pets.data.demo import draw_pets
+from pets.config.validation import typed
+from pets.demo import draw_pets
 from pets.errors import PetsError
-from pets.installing import install
-from pets.validation import typed
+from pets.system.installation import install
 from pets.verify.findings import Verified, verify
 from tests.conftest import composed
 from tests.integration.browser import opened

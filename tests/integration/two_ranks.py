@@ -6,10 +6,10 @@ import json
 import sys
 from pathlib import Path
 
-from pets.data.module import PetsDataModule, prepare_photos
-from pets.finder.mock_training import record
+from pets.data.datamodule import PetsDataModule, prepare_photos
+from pets.lr_finder.range_test import record
 from pets.models.classifier import new_body
-from pets.plan.transfer import new_module
+from pets.training.module import new_module
 from tests.conftest import train_config
 
 

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from pets.distributed.ranks import ranks
+from pets.distributed.wire import from_writer, in_turn, joined, same_on_all
 from pets.errors import DataError, RankError
-from pets.ranks import ranks
-from pets.wire import from_writer, in_turn, joined, same_on_all
 
 
 def main(out: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from hashlib import file_digest
 from pathlib import Path
 
-from pets.cache.once import OnceAContent
+from pets.cache.memo import OnceAContent
 
 
 class CannotWrite(Exception):

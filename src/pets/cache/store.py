@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from pets.cache.answers import cache_folder
 from pets.cache.files import CannotWrite, existing, megabytes, sums, to_disk
+from pets.cache.memo_store import cache_folder
 from pets.errors import CacheError
-from pets.plain import to_json
+from pets.io.serialize import to_json
 
 log = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")

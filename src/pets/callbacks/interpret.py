@@ -10,8 +10,8 @@ from pytorch_lightning.loggers import Logger
 
 from pets.data.photos import Photos
 from pets.errors import PetsError
-from pets.evaluation import Trained
 from pets.report.write import write_report
+from pets.training.evaluation import Trained
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ class Interpret(Callback):
     """`report.html`, the predictions table and the suspected labels of a run, and its pictures in
     TensorBoard.
 
-    `pets.training` calls `after_training` when everything is trained and measured: inside a `fit`
-    the network is still in its training modes.
+    `pets.training.loop` calls `after_training` when everything is trained and measured: inside a
+    `fit` the network is still in its training modes.
     """
 
     def after_training(self, trained: Trained, photos: Photos, loggers: Sequence[Logger]) -> None:

@@ -7,7 +7,7 @@ import logging
 from pytorch_lightning import Callback
 
 from pets.errors import DataError
-from pets.finder.search import LrSearch
+from pets.lr_finder.search import LrSearch
 
 log = logging.getLogger(__name__)
 
@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 class LRFinder(Callback):
     """Picture, numbers and suggestions of every stage into the run's `lr_finder/` folder.
 
-    `pets.training` calls `before_stage` between the stages, outside any `fit`: a finder inside one
-    would have to take apart and restore what that has set up.
+    `pets.training.loop` calls `before_stage` between the stages, outside any `fit`: a finder inside
+    one would have to take apart and restore what that has set up.
     """
 
     def before_stage(self, search: LrSearch) -> None:

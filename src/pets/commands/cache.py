@@ -7,7 +7,7 @@ import logging
 from omegaconf import DictConfig
 
 from pets.config import CacheConfig
-from pets.validation import typed
+from pets.config.validation import typed
 
 SCHEMA = CacheConfig
 log = logging.getLogger(__name__)
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """Show the entries, or remove them."""
     config = typed(CacheConfig, cfg)
-    from pets.cache.answers import forget
     from pets.cache.files import megabytes
+    from pets.cache.memo_store import forget
     from pets.cache.store import Store
 
     store = Store(config.cache_dir)

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pets.config import EvalConfig
-from pets.validation import typed
+from pets.config.validation import typed
 
 SCHEMA = EvalConfig
 log = logging.getLogger(__name__)
@@ -22,12 +22,12 @@ def run(cfg: DictConfig) -> None:
 
     run_dir = RunDir.open_finished(config.run, config.trust)
 
-    from pets.data.module import PetsDataModule
-    from pets.data.others import readable
-    from pets.evaluation import load_run, measure, photos_asked
-    from pets.lightning import check_trainer, quiet, trainer
-    from pets.memory import keep_freed_memory
-    from pets.plan.transfer import TransferModule
+    from pets.data.datamodule import PetsDataModule
+    from pets.data.external import readable
+    from pets.system.memory import keep_freed_memory
+    from pets.training.evaluation import load_run, measure, photos_asked
+    from pets.training.module import TransferModule
+    from pets.training.trainer import check_trainer, quiet, trainer
 
     quiet()
     keep_freed_memory()

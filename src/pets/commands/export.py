@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pets.config import ExportConfig
-from pets.validation import typed
+from pets.config.validation import typed
 
 SCHEMA = ExportConfig
 
@@ -19,14 +19,14 @@ def run(cfg: DictConfig) -> None:
 
     run_dir = RunDir.open_finished(config.run, config.trust)
 
-    from pets.evaluation import load_run
-    from pets.export.as_onnx import need_packages
     from pets.export.facts import facts_of
     from pets.export.int8 import CALIBRATION
+    from pets.export.onnx import need_packages
     from pets.export.reference import reference_of
     from pets.export.write import check_formats, export
-    from pets.lightning import quiet
-    from pets.memory import keep_freed_memory
+    from pets.system.memory import keep_freed_memory
+    from pets.training.evaluation import load_run
+    from pets.training.trainer import quiet
 
     quiet()
     keep_freed_memory()

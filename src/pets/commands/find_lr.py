@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from pets.cache import answers
+from pets.cache import memo_store
 from pets.commands.given import put_over, say_whose_cache
 from pets.config import FindLrConfig, LearnerConfig, StageConfig
+from pets.config.validation import typed, typed_values
 from pets.errors import RunError
-from pets.validation import typed, typed_values
 
 if TYPE_CHECKING:
-    from pets.data.module import PetsDataModule
-    from pets.finder.search import LrSearch
-    from pets.plan.transfer import TransferModule
+    from pets.data.datamodule import PetsDataModule
+    from pets.lr_finder.search import LrSearch
     from pets.run_dir import RunDir
+    from pets.training.module import TransferModule
 
 SCHEMA = FindLrConfig
 log = logging.getLogger(__name__)
@@ -47,17 +47,17 @@ def run(cfg: DictConfig) -> LrSearch:
     folder = from_here(hydra.runtime.output_dir)
 
     from pets.data.splits import TRAIN
-    from pets.finder.auto import shown
-    from pets.finder.search import LrSearch
-    from pets.lightning import build_loggers, quiet
-    from pets.memory import keep_freed_memory
-    from pets.plan.freezing import frozen_groups
-    from pets.precompute.feed import check_feed, feed
-    from pets.training import check_signatures
+    from pets.features.inputs import check_feed, feed
+    from pets.lr_finder.auto import shown
+    from pets.lr_finder.search import LrSearch
+    from pets.system.memory import keep_freed_memory
+    from pets.training.freezing import frozen_groups
+    from pets.training.loop import check_signatures
+    from pets.training.trainer import build_loggers, quiet
 
     quiet()
     keep_freed_memory()
-    answers.keep_in(config.cache_dir)
+    memo_store.keep_in(config.cache_dir)
     check_signatures(config)
     stage = _stage(config, fresh=run_dir is None)
     loggers = build_loggers(config.logger, folder)
@@ -119,10 +119,10 @@ def _stage(config: FindLrConfig, fresh: bool) -> StageConfig:
 
 def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[TransferModule, PetsDataModule, str]:
     """A fresh head on the pretrained body, the config's photos, and what to call this."""
-    from pets.data.module import PetsDataModule, prepare_photos
+    from pets.data.datamodule import PetsDataModule, prepare_photos
     from pets.models.classifier import new_body
-    from pets.plan.transfer import new_module
-    from pets.training import check_network
+    from pets.training.loop import check_network
+    from pets.training.module import new_module
 
     body, preprocess, _ = new_body(config.model, config.seed)
     check_network(config, body, preprocess, {"find-lr": stage})
@@ -134,11 +134,11 @@ def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[TransferModule, Pe
 
 def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[TransferModule, PetsDataModule, str]:
     """The run's network and photos, and what to call this."""
-    from pets.data.module import PetsDataModule
+    from pets.data.datamodule import PetsDataModule
     from pets.data.splits import TRAIN
     from pets.data.transforms import batch_transforms
-    from pets.evaluation import load_run, photos_of_run
-    from pets.plan.transfer import TransferModule
+    from pets.training.evaluation import load_run, photos_of_run
+    from pets.training.module import TransferModule
 
     trained = load_run(run_dir, config.ckpt)
     photos = photos_of_run(run_dir, config.data.root, TRAIN)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from pets.config import InterpretConfig, InterpretSettings
-from pets.validation import typed
+from pets.config.validation import typed
 
 if TYPE_CHECKING:
-    from pets.evaluation import Trained
-    from pets.interpret.study import Study
+    from pets.interpretation.analysis import Study
+    from pets.training.evaluation import Trained
 
 SCHEMA = InterpretConfig
 
@@ -24,10 +24,10 @@ def run(cfg: DictConfig) -> Study:
 
     run_dir = RunDir.open_finished(config.run, config.trust)
 
-    from pets.evaluation import load_run, photos_asked
-    from pets.lightning import build_loggers, check_trainer, quiet
-    from pets.memory import keep_freed_memory
     from pets.report.write import write_report
+    from pets.system.memory import keep_freed_memory
+    from pets.training.evaluation import load_run, photos_asked
+    from pets.training.trainer import build_loggers, check_trainer, quiet
 
     quiet()
     keep_freed_memory()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from pets.config import LookConfig
-from pets.validation import typed
+from pets.config.validation import typed
 
 if TYPE_CHECKING:
     from pets.data.photos import Photos
@@ -22,27 +22,27 @@ def run(cfg: DictConfig) -> Photos:
     config = typed(LookConfig, cfg)
     from hydra.core.hydra_config import HydraConfig
 
-    from pets import looking
-    from pets.data.module import prepare_photos
+    from pets.data import preview
+    from pets.data.datamodule import prepare_photos
     from pets.data.transforms import check_augment
-    from pets.pictures import pixels, png
+    from pets.io.pictures import pixels, png
     from pets.run_dir import from_here
 
     check_augment(config.augment)
     folder = from_here(HydraConfig.get().runtime.output_dir)
     photos = prepare_photos(config.data)
-    sizes = looking.photo_sizes(photos)
-    for line in looking.describe(photos, sizes):
+    sizes = preview.photo_sizes(photos)
+    for line in preview.describe(photos, sizes):
         log.info(line)
-    chosen = looking.choose(photos, config.photos, config.seed)
+    chosen = preview.choose(photos, config.photos, config.seed)
     pictures = {
-        "photos.png": looking.draw_photos(photos, chosen, config.data),
-        "augmented.png": looking.draw_augmented(photos, chosen, config),
-        "classes.png": looking.draw_classes(photos),
-        "sizes.png": looking.draw_sizes(sizes),
+        "photos.png": preview.draw_photos(photos, chosen, config.data),
+        "augmented.png": preview.draw_augmented(photos, chosen, config),
+        "classes.png": preview.draw_classes(photos),
+        "sizes.png": preview.draw_sizes(sizes),
     }
     log.info("")
-    if not looking.is_augmented(config.augment):
+    if not preview.is_augmented(config.augment):
         log.info("augmented.png shows photos as they are: this config does not augment them")
     for name, figure in pictures.items():
         (folder / name).write_bytes(png(pixels(figure)))

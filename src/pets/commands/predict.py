@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from pets.config import PredictConfig
+from pets.config.validation import typed
+from pets.distributed.ranks import ranks
+from pets.distributed.wire import joined, on_loss
 from pets.errors import ConfigError, DataError
-from pets.ranks import ranks
-from pets.validation import typed
-from pets.wire import joined, on_loss
 
 if TYPE_CHECKING:
-    from pets.evaluation import Trained
-    from pets.prediction.work import Done, How
+    from pets.prediction.job import Done, How
+    from pets.training.evaluation import Trained
 
 SCHEMA = PredictConfig
 log = logging.getLogger(__name__)
@@ -53,13 +53,13 @@ def _predict(config: PredictConfig) -> bool:
     out = Out.of(config.out) if config.out else None
     source = find_source(config.source)
 
-    from pets.devices import usable_device
-    from pets.distributed import begin_rank
-    from pets.evaluation import load_run
-    from pets.lightning import quiet
-    from pets.memory import keep_freed_memory
+    from pets.distributed.lightning import begin_rank
+    from pets.prediction.job import predict
     from pets.prediction.stream import Network
-    from pets.prediction.work import predict
+    from pets.system.devices import usable_device
+    from pets.system.memory import keep_freed_memory
+    from pets.training.evaluation import load_run
+    from pets.training.trainer import quiet
 
     quiet()
     begin_rank()
@@ -81,7 +81,7 @@ def _predict(config: PredictConfig) -> bool:
 
 def _how(config: PredictConfig, trained: Trained) -> How:
     from pets.data.views import NAMES
-    from pets.prediction.work import How, threads_for
+    from pets.prediction.job import How, threads_for
 
     classes = len(trained.model.classes)
     if config.top_k is not None and config.top_k > classes:

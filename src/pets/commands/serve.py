@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from omegaconf import DictConfig
 
 from pets.config import ServeConfig
+from pets.config.validation import typed
 from pets.errors import ConfigError
-from pets.installing import install
-from pets.validation import typed
+from pets.system.installation import install
 
 SCHEMA = ServeConfig
 log = logging.getLogger(__name__)
@@ -33,12 +33,12 @@ def run(cfg: DictConfig) -> None:
     with bind(config.host, config.port) as at:
         log.info("loading %s", run_dir.path)
 
-        from pets.devices import usable_device
-        from pets.evaluation import load_run
-        from pets.lightning import quiet
-        from pets.memory import keep_freed_memory
         from pets.serving.decoding import get_ready
         from pets.serving.server import serve
+        from pets.system.devices import usable_device
+        from pets.system.memory import keep_freed_memory
+        from pets.training.evaluation import load_run
+        from pets.training.trainer import quiet
 
         get_ready()
         quiet()

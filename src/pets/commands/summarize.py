@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pets.config import SummarizeConfig
-from pets.validation import typed
+from pets.config.validation import typed
 
 SCHEMA = SummarizeConfig
 
@@ -15,6 +15,6 @@ SCHEMA = SummarizeConfig
 def run(cfg: DictConfig) -> None:
     """Read the runs, write the summary into their folder, show it in short."""
     config = typed(SummarizeConfig, cfg)
-    from pets.sweep.ending import say_summary
+    from pets.sweep.finish import say_summary
 
     say_summary(Path(config.sweep))

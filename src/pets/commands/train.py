@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 
 from pets.commands.given import put_over, say_whose_cache
 from pets.config import TrainConfig
+from pets.config.validation import typed, typed_values
+from pets.distributed.ranks import check_ranks, ranks, ranks_of
+from pets.distributed.wire import from_writer, joined, lost, on_loss
 from pets.errors import ConfigError, PetsError, RunError
-from pets.ranks import check_ranks, ranks, ranks_of
-from pets.stopping import Stopped, stoppable
-from pets.system_errors import system_error
-from pets.validation import typed, typed_values
-from pets.wire import from_writer, joined, lost, on_loss
+from pets.system.os_errors import system_error
+from pets.system.signals import Stopped, stoppable
 
 if TYPE_CHECKING:
     from pets.run_dir import RunDir
@@ -72,7 +72,7 @@ def _train(config: TrainConfig, begin: Callable[[], RunDir], new: bool = False) 
     with stoppable(), joined():
         run_dir = _of_rank_0(begin, trusted=new or config.trust)
         with _status(run_dir, new):
-            from pets.training import train
+            from pets.training.loop import train
 
             train(config, run_dir)
         return run_dir

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pets.config import VerifyConfig
-from pets.validation import typed
+from pets.config.validation import typed
 
 SCHEMA = VerifyConfig
 FOUND = 3  # the exit code; 1 is a mistake in what was typed
@@ -21,13 +21,13 @@ def run(cfg: DictConfig) -> None:
     config = typed(VerifyConfig, cfg)
     from hydra.core.hydra_config import HydraConfig
 
-    from pets.cache import answers
-    from pets.data.make import make_data
+    from pets.cache import memo_store
+    from pets.data.prepare import make_data
+    from pets.verify.console import table
     from pets.verify.findings import verify
-    from pets.verify.say import table
     from pets.verify.write import write_findings
 
-    answers.keep_in(config.cache_dir)
+    memo_store.keep_in(config.cache_dir)
     folder = Path(HydraConfig.get().runtime.output_dir)
     make_data(config.data)
     began = time.perf_counter()

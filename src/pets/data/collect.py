@@ -10,17 +10,17 @@ from pathlib import Path, PurePosixPath
 
 import PIL
 
-from pets.cache.once import OnceAContent
+from pets.cache.memo import OnceAContent
 from pets.config import DataConfig
+from pets.data.diagnostics import Remarks
+from pets.data.discovery import find_photos
 from pets.data.exclude import read_excluded, without_excluded
 from pets.data.images import UnreadableImage, open_rgb
 from pets.data.labels import alike, label_from_filename, label_from_folder
-from pets.data.names import PhotoNames, doubts, read_list
+from pets.data.name_matching import PhotoNames, doubts, read_list
 from pets.data.photos import SPLITS, Photo, Photos
-from pets.data.remarks import Remarks
 from pets.data.splits import TEST, TRAIN, VALID, split_photos
 from pets.data.tables import label_from_table, relabel
-from pets.data.walk import find_photos
 from pets.errors import DataError, some
 
 log = logging.getLogger(__name__)

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pets.cache.answers import cache_folder
 from pets.cache.files import existing, megabytes, writing
+from pets.cache.memo_store import cache_folder
 from pets.cache.store import Store
 from pets.config import DataConfig
 from pets.data.augment import resize_to_cover
-from pets.data.contents import digest_of_set, read_contents, write_contents
+from pets.data.content_hash import digest_of_set, read_contents, write_contents
 from pets.data.dataset import PhotoFiles
 from pets.data.images import size_of
 from pets.data.photos import Photos

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Container
 from pathlib import Path
 
-from pets.data.names import normal
-from pets.data.remarks import Remarks
+from pets.data.diagnostics import Remarks
+from pets.data.name_matching import normal
 from pets.data.tables import read_csv_of_photos
 from pets.errors import DataError, some
 

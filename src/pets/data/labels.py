@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from pets.config import DataConfig
-from pets.data.remarks import Remarks
+from pets.data.diagnostics import Remarks
 from pets.data.split_folders import TRAIN, VALID, folders_of, split_folders
 from pets.errors import DataError, some
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from pets.orphans import end_with_maker
-from pets.stopping import SIGNALS, waiting
+from pets.system.orphans import end_with_maker
+from pets.system.signals import SIGNALS, waiting
 
 _END = object()
 

@@ -9,12 +9,12 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path, PurePath, PureWindowsPath
 
-from pets.cells import read_cell, write_cell
-from pets.data.contents import digests
-from pets.data.remarks import Remarks, Severity
+from pets.data.content_hash import digests
+from pets.data.diagnostics import Remarks, Severity
+from pets.data.discovery import find_photos
 from pets.data.splits import TEST, TRAIN, VALID
-from pets.data.walk import find_photos
 from pets.errors import DataError, some
+from pets.io.csv_cells import read_cell, write_cell
 
 SPLITS = (TRAIN, VALID, TEST)
 OTHER = "other"  # of photos that are not the run's

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from pets.config import DataConfig
-from pets.data.remarks import Remarks
+from pets.data.diagnostics import Remarks
 from pets.errors import DataError, some
 
 TRAIN, VALID, TEST = "train", "valid", "test"

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from pets.config import DataConfig
-from pets.data.names import PhotoNames, doubts, read_list
-from pets.data.remarks import Remarks
+from pets.data.diagnostics import Remarks
+from pets.data.name_matching import PhotoNames, doubts, read_list
 from pets.data.split_folders import (
     SPLIT_NAMES,
     UNUSED,

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pets.cells import read_cell
 from pets.config import DataConfig
-from pets.data.names import PhotoNames, doubts, normal, outside, twice
-from pets.data.remarks import Remarks
-from pets.data.walk import find_photos
+from pets.data.diagnostics import Remarks
+from pets.data.discovery import find_photos
+from pets.data.name_matching import PhotoNames, doubts, normal, outside, twice
 from pets.errors import DataError, some
+from pets.io.csv_cells import read_cell
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
 from pets.config import AugmentConfig
+from pets.config.instantiate import build, check_signature
 from pets.data.augment import covering, resize_to_cover
-from pets.targets import build, check_signature
 
 _GIVEN_TO_CROP = ("size", "interpolation")
 

@@ -8,7 +8,7 @@ from pets.export.check import Check
 from pets.export.facts import Facts
 from pets.export.front_matter import front_matter
 from pets.export.int8 import FILE, Quantised
-from pets.markdown import table, text
+from pets.io.markdown import table, text
 
 _PAIRS = 10  # confused ones that are shown
 _OFTEN = 2  # photos of a pair: one alone may be chance

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pets.errors import ExportError
 from pets.export.reference import Reference
-from pets.orphans import END_WITH_MAKER, lifeline
+from pets.system.orphans import END_WITH_MAKER, lifeline
 
 # Of two logits on the same picture; where logits are large, their float noise is so, too.
 TOLERANCE = 1e-4

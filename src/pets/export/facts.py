@@ -8,12 +8,12 @@ from typing import Any
 
 from pets.data.splits import TEST
 from pets.data.transforms import CentreCrop
-from pets.environment import code_version
-from pets.evaluation import Trained
 from pets.export.licences import Origin, origin_of
 from pets.export.reference import Reference
-from pets.interpret.interpretation import wilson
+from pets.interpretation.interpretation import wilson
 from pets.run_dir import RunDir
+from pets.system.environment import code_version
+from pets.training.evaluation import Trained
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pets.export.as_onnx import INPUT, silent
+from pets.export.onnx import INPUT, silent
 from pets.export.reference import Reference
 
 MAY_LOSE = 0.005  # of the accuracy: less than half a point

@@ -13,14 +13,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pets.config import RunDataConfig
+from pets.data.datamodule import worker_options
 from pets.data.dataset import PhotoDataset, PhotoFiles
-from pets.data.module import worker_options
 from pets.data.photos import Photo
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import CentreCrop, normalize
 from pets.errors import RunError
-from pets.evaluation import Trained, photos_of_run
-from pets.interpret.interpretation import Interpretation
+from pets.interpretation.interpretation import Interpretation
+from pets.training.evaluation import Trained, photos_of_run
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pets.atomic import folder_atomically
 from pets.config import ExportFormat
 from pets.errors import ExportError, some
-from pets.export import as_hub, as_onnx, as_safetensors
+from pets.export import hub, onnx, safetensors
 from pets.export.card import card
 from pets.export.check import SCRIPT, Check, check
+from pets.export.destination import check_free, list_files, listed
 from pets.export.facts import Facts
 from pets.export.int8 import FILE, Quantised, quantise
-from pets.export.place import check_free, list_files, listed
 from pets.export.reference import Reference
 from pets.export.scripts import whole
+from pets.io.atomic import folder_atomically
+from pets.io.serialize import to_json
 from pets.models.classifier import Classifier
-from pets.plain import to_json
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ def _any_network(model: Classifier) -> None:
 
 
 _FORMATS: dict[ExportFormat, Format] = {
-    "safetensors": Format(as_safetensors.write, as_safetensors.check),
-    "onnx": Format(as_onnx.write, _any_network),
-    "hub": Format(as_hub.write, as_hub.check),
+    "safetensors": Format(safetensors.write, safetensors.check),
+    "onnx": Format(onnx.write, _any_network),
+    "hub": Format(hub.write, hub.check),
 }
 
 

@@ -9,11 +9,11 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from pets.config import ModelConfig
+from pets.config.instantiate import build
 from pets.data.transforms import Preprocess
-from pets.models.body import Body
+from pets.models.backbone import Body
 from pets.models.weights import empty_network, load_pretrained
 from pets.seeding import derive, torch_stream
-from pets.targets import build
 
 HEAD = "head"
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from pets.config import ModelConfig
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, WeightsError, some
-from pets.installing import install
-from pets.network import need_host
+from pets.system.installation import install
+from pets.system.network import need_host
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, islice
 
-from pets.prediction.addresses import remote
+from pets.prediction.filesystems import remote
 
 
 @dataclass(frozen=True)

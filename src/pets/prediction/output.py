@@ -15,8 +15,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pets.errors import ConfigError, some
-from pets.plain import to_json
-from pets.prediction.joining import WRITERS
+from pets.io.serialize import to_json
+from pets.prediction.merge import WRITERS
 from pets.prediction.shards import Shards
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from torch import Tensor
 from pets.data.images import UnreadableImage, open_rgb
 from pets.data.transforms import to_tensor
 from pets.data.views import Views
-from pets.prediction.addresses import opened, remote
+from pets.prediction.filesystems import opened, remote
 
 _PATIENCE = 2.0  # seconds: longer than a photo takes to decode
 

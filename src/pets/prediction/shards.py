@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pets.atomic import write_atomically
-from pets.plain import to_json
+from pets.io.atomic import write_atomically
+from pets.io.serialize import to_json
 from pets.prediction.blocks import Block
-from pets.stopping import When, end_when
+from pets.system.signals import When, end_when
 
 log = logging.getLogger(__name__)
 _ABOUT = b"pets"

@@ -13,11 +13,11 @@ from hashlib import blake2b
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
+from pets.data.discovery import counted, left_out_folder
 from pets.data.images import SUFFIXES
-from pets.data.walk import counted, left_out_folder
+from pets.distributed.ranks import ranks
 from pets.errors import DataError
-from pets.prediction.addresses import Entry, entries, is_file, is_folder, joined, reading, remote
-from pets.ranks import ranks
+from pets.prediction.filesystems import Entry, entries, is_file, is_folder, joined, reading, remote
 
 STDIN = "-"
 _SIGNS = "*?["

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pets.callbacks.speed import Speed
 from pets.data.transforms import normalize
 from pets.data.views import NAMES, Views, log_mean
 from pets.models.classifier import Classifier
 from pets.prediction.blocks import Block
 from pets.prediction.readers import Readers
+from pets.training.speed import Speed
 
 _AHEAD = 2  # batches that are read while one is with the network
 

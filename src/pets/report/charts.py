@@ -16,14 +16,14 @@ from torchvision.transforms.v2 import functional as VF
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from pets import looking
+from pets.data import preview
 from pets.data.images import UnreadableImage
-from pets.interpret.confusion import Matrix, order_by_confusion
-from pets.interpret.interpretation import Interpretation
-from pets.interpret.layers import Stage
-from pets.interpret.study import Study
-from pets.pictures import TITLE, as_pixels, grid
-from pets.precompute.feed import on_activations
+from pets.features.inputs import on_activations
+from pets.interpretation.analysis import Study
+from pets.interpretation.confusion import Matrix, order_by_confusion
+from pets.interpretation.interpretation import Interpretation
+from pets.interpretation.layers import Stage
+from pets.io.pictures import TITLE, as_pixels, grid
 from pets.report.figures import BLUE, GREY, ORANGE, RED, plain
 
 
@@ -70,14 +70,14 @@ def data_pictures(study: Study) -> dict[str, Figure]:
     """The run's data: `classes`, photos of each; `sizes` of those that were read; `augmented`, some
     training photos as the network sees them, unless these cannot be read."""
     config, photos = study.trained.config, study.data
-    found = {"sizes": looking.draw_sizes([*study.observed.sizes.values()])}
+    found = {"sizes": preview.draw_sizes([*study.observed.sizes.values()])}
     if photos.rows:
-        found["classes"] = looking.draw_classes(photos)
-    chosen = looking.choose(photos, 4, config.seed)
+        found["classes"] = preview.draw_classes(photos)
+    chosen = preview.choose(photos, 4, config.seed)
     with contextlib.suppress(UnreadableImage):
         if chosen:
             views, _ = training_views(study)
-            found["augmented"] = looking.draw_augmented(photos, chosen, config, views)
+            found["augmented"] = preview.draw_augmented(photos, chosen, config, views)
     return found
 
 
@@ -87,7 +87,7 @@ def training_views(study: Study) -> tuple[int, str]:
     config, model = study.trained.config, study.trained.model
     stages, kept = config.plan.stages, config.precompute.views
     frozen = [name for name, stage in stages.items() if on_activations(config, model, stage)]
-    if not looking.is_augmented(config.augment) or (len(frozen) == len(stages) and not kept):
+    if not preview.is_augmented(config.augment) or (len(frozen) == len(stages) and not kept):
         return 0, "It was trained on photos as they are here, without augmentation."
     views = min(kept, 5) if len(frozen) == len(stages) else 5
     many = f"{views} augmented views" if views > 1 else "one augmented view"

@@ -6,17 +6,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pets.atomic import write_atomically
-from pets.finder.search import FOLDER as LR_FINDER
-from pets.interpret.study import Study
-from pets.metrics_csv import read_metrics
-from pets.pictures import jpeg_uri, pixels, png_uri
-from pets.plain import to_yaml
+from pets.interpretation.analysis import Study
+from pets.io.atomic import write_atomically
+from pets.io.pictures import jpeg_uri, pixels, png_uri
+from pets.io.serialize import to_yaml
+from pets.lr_finder.search import FOLDER as LR_FINDER
 from pets.report import charts
-from pets.report.album import Album
 from pets.report.figures import as_svg
+from pets.report.image_budget import Album
 from pets.report.sections import Sections
 from pets.report.template import own, template
+from pets.training.metrics_csv import read_metrics
 
 _PACKAGE = "pets.report"
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from pets.data.photos import OTHER
 from pets.data.splits import TEST
-from pets.interpret.confusion import order_by_confusion
-from pets.interpret.layers import Patch
-from pets.interpret.study import Neighbour, Study
-from pets.pictures import jpeg
-from pets.report.album import Album
+from pets.interpretation.analysis import Neighbour, Study
+from pets.interpretation.confusion import order_by_confusion
+from pets.interpretation.layers import Patch
+from pets.io.pictures import jpeg
+from pets.report.image_budget import Album
 from pets.report.published import LESSON_PAIRS, PUBLISHED, same_split, split_in_words
 
 PAIRS = 12  # most confused pairs with photos; the matrix has them all

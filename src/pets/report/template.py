@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pets.plain import to_json
+from pets.io.serialize import to_json
 
 
 def template(package: str, name: str, **filters: Callable[..., Any]) -> Any:

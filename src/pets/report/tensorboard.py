@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
-from pets.interpret.study import Study
-from pets.pictures import pixels
+from pets.interpretation.analysis import Study
+from pets.io.pictures import pixels
 from pets.report import charts
 
 PAIRS = 6  # rows of the picture of confused pairs

@@ -10,19 +10,19 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from pets.atomic import write_atomically
 from pets.config import InterpretSettings
-from pets.data.others import place_of
+from pets.data.external import place_of
 from pets.data.photos import OTHER, Photos
 from pets.errors import RunError
-from pets.evaluation import Trained, split_of
-from pets.interpret.study import Study, study
-from pets.interpret.summary import summary
-from pets.interpret.suspects import write_suspects
-from pets.metrics_csv import read_metrics
-from pets.plain import to_json
+from pets.interpretation.analysis import Study, study
+from pets.interpretation.summary import summary
+from pets.interpretation.suspects import write_suspects
+from pets.io.atomic import write_atomically
+from pets.io.serialize import to_json
 from pets.report.page import write_page
 from pets.report.tensorboard import add_pictures
+from pets.training.evaluation import Trained, split_of
+from pets.training.metrics_csv import read_metrics
 
 log = logging.getLogger(__name__)
 

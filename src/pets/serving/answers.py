@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator
 import torch
 
 from pets.config import ServeConfig
-from pets.cores import available_cores
 from pets.data.images import TooManyPixels, UnreadableImage
 from pets.data.transforms import CentreCrop
 from pets.serving.batching import Batcher
@@ -20,6 +19,7 @@ from pets.serving.meters import Meters
 from pets.serving.schema import Answer, Box, Looked, Named, PhotoAnswer, PhotoProblem, Query
 from pets.serving.upload import Upload
 from pets.serving.worker import SERVED
+from pets.system.cpu import available_cores
 
 _PROCESSES = 4  # that decode, at most
 _LARGE = 16_000_000  # pixels; larger photos are decoded one after another

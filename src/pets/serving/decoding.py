@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pets.data.images import TooManyPixels, UnreadableImage
 from pets.data.transforms import CentreCrop
-from pets.plain import to_json
+from pets.io.serialize import to_json
 from pets.serving.limits import Refusal
 from pets.serving.worker import run
 
@@ -26,7 +26,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 def get_ready() -> None:
     """Begin to import, in a process of its own, what those that decode need."""
-    _CONTEXT.set_forkserver_preload(["pets.cli", "pets.serving.worker"])
+    _CONTEXT.set_forkserver_preload(["pets.cli.main", "pets.serving.worker"])
     forkserver.ensure_running()
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pets.data.contents import digests
+from pets.data.content_hash import digests
 from pets.data.images import FORMATS, UnreadableImage, open_rgb
 from pets.data.photos import Photo, Photos
 from pets.data.splits import VALID
 from pets.errors import DataError, RunError
-from pets.evaluation import find_photos
 from pets.run_dir import RunDir
+from pets.training.evaluation import find_photos
 
 log = logging.getLogger(__name__)
 _SIDE = 160  # pixels of a thumbnail

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pets.data.transforms import normalize
-from pets.interpret.gradcam import GradCam
+from pets.interpretation.gradcam import GradCam
 from pets.models.classifier import Classifier
 
 

@@ -9,7 +9,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pets.config import ServeLimits
-from pets.plain import to_json
+from pets.io.serialize import to_json
 from pets.serving.guard import HEADERS
 
 

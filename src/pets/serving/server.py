@@ -10,7 +10,6 @@ import torch
 import uvicorn
 
 from pets.config import ServeConfig
-from pets.evaluation import Trained
 from pets.serving.address import OwnNames, is_local, urls
 from pets.serving.answers import Answers
 from pets.serving.app import build_app, counted
@@ -22,6 +21,7 @@ from pets.serving.meters import Meters
 from pets.serving.protocol import protocol
 from pets.serving.schema import Info
 from pets.serving.worker import SERVED
+from pets.training.evaluation import Trained
 
 log = logging.getLogger(__name__)
 _LAST_ANSWERS = 2  # seconds that requests have to end after Ctrl-C

@@ -21,8 +21,8 @@ from PIL import AvifImagePlugin, Image
 
 from pets.data.images import TooManyPixels, UnreadableImage, decode_rgb
 from pets.data.transforms import CentreCrop, to_tensor
-from pets.orphans import end_with_maker
-from pets.plain import to_json
+from pets.io.serialize import to_json
+from pets.system.orphans import end_with_maker
 
 # What cameras, phones and browsers write. Pillow reads BMP and PPM in Python, and of what TIFF
 # may contain there is no end.

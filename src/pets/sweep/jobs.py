@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from pets.commands.train import MAY_CHANGE
 from pets.config import TrainConfig
+from pets.config.validation import typed
+from pets.distributed.ranks import ranks_of
 from pets.errors import ConfigError
-from pets.plain import to_json
-from pets.ranks import ranks_of
+from pets.io.serialize import to_json
 from pets.run_dir import RunDir
-from pets.validation import typed
 
 _LONGEST_NAME = 80
 

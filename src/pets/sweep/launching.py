@@ -20,10 +20,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pets.config import TrainConfig
 from pets.errors import ConfigError, PetsError, RunError
 from pets.run_dir import from_here
-from pets.sweep.ending import valid_error
+from pets.sweep.finish import valid_error
 from pets.sweep.jobs import Job, check_swept, composed, prepare, runs_of, unfinished
+from pets.sweep.overrides import FILE, keep_words, kept_words
 from pets.sweep.slurm_queue import in_slurm
-from pets.sweep.words import FILE, keep_words, kept_words
 from pets.trust import TRUST, check
 
 log = logging.getLogger(__name__)

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pets.config import TrainConfig
-from pets.cores import available_cores
+from pets.distributed.ranks import as_rank, ranks_of
 from pets.errors import ConfigError
-from pets.orphans import end_with_maker
-from pets.plain import to_json
-from pets.ranks import as_rank, ranks_of
-from pets.sweep.ending import again, reached
+from pets.io.serialize import to_json
+from pets.sweep.finish import again, reached
 from pets.sweep.jobs import Job
 from pets.sweep.launching import SweepLauncher
-from pets.sweep.process import Place, check_config, device_count, run_job
+from pets.sweep.worker import Place, check_config, device_count, run_job
+from pets.system.cpu import available_cores
+from pets.system.orphans import end_with_maker
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class ProcessLauncher(SweepLauncher):
         self.stopping = False
 
     def get_ready(self) -> None:
-        self.context.set_forkserver_preload(["pets.sweep.warm"])
+        self.context.set_forkserver_preload(["pets.sweep.preload"])
         forkserver.ensure_running()
 
     def check(self, config: TrainConfig) -> None:

@@ -22,10 +22,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from pets.config import Target
+from pets.config.instantiate import build
 from pets.errors import ConfigError
-from pets.installing import install
-from pets.plain import to_yaml
-from pets.targets import build
+from pets.io.serialize import to_yaml
+from pets.system.installation import install
 
 if TYPE_CHECKING:
     import optuna

@@ -16,17 +16,17 @@ from omegaconf import OmegaConf
 from pets.config import TrainConfig
 from pets.config.base import Strict
 from pets.config.slurm import SlurmSettings
+from pets.config.validation import typed_values
 from pets.errors import PetsError
-from pets.installing import install
-from pets.stopping import When, end_when
-from pets.sweep.ending import again
+from pets.sweep.finish import again
 from pets.sweep.jobs import Job
 from pets.sweep.launching import SweepLauncher
 from pets.sweep.slurm_queue import job_of, note_job, squeue
 from pets.sweep.slurm_resources import Machines, machines, sbatch_parameters
 from pets.sweep.slurm_task import run_task
 from pets.sweep.slurm_watch import left_to_slurm, watch
-from pets.validation import typed_values
+from pets.system.installation import install
+from pets.system.signals import When, end_when
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor

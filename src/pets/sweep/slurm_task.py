@@ -11,10 +11,10 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from pets.ranks import ranks
+from pets.distributed.ranks import ranks
 from pets.run_dir import RunDir
-from pets.stopping import Stopped, stoppable
-from pets.sweep.process import log_as_rank, train_in
+from pets.sweep.worker import log_as_rank, train_in
+from pets.system.signals import Stopped, stoppable
 
 log = logging.getLogger(__name__)
 

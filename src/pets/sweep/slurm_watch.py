@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pets.stopping import Stopped
-from pets.sweep.ending import reached
+from pets.sweep.finish import reached
 from pets.sweep.jobs import Job
 from pets.sweep.slurm_queue import Phase, job_of, log_of, sacct, squeue
+from pets.system.signals import Stopped
 
 log = logging.getLogger(__name__)
 

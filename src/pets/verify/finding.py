@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pets.data.remarks import Severity
+from pets.data.diagnostics import Severity
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 

@@ -11,16 +11,16 @@ from PIL import Image, UnidentifiedImageError
 
 from pets.config import DataConfig, VerifyConfig
 from pets.data.collect import Named, into_splits, labelled, name_photos, without
+from pets.data.diagnostics import Line, Remarks, Severity
+from pets.data.discovery import find_photos
 from pets.data.exclude import read_excluded
 from pets.data.images import FORMATS, SUFFIXES
 from pets.data.photos import Photo, Photos
-from pets.data.remarks import Line, Remarks, Severity
-from pets.data.walk import find_photos
 from pets.errors import some
+from pets.verify.cross_checks import duplicates, tiny_classes
 from pets.verify.finding import KINDS, SEVERITIES, Finding
 from pets.verify.look import look_at
-from pets.verify.one_by_one import faults_of
-from pets.verify.together import duplicates, tiny_classes
+from pets.verify.photo_checks import faults_of
 
 # What a row of the table can leave out; the others are put right in a table, a list or by photos.
 _EXCLUDABLE = ("unlabelled", "tiny class")

@@ -13,12 +13,12 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pets.cache.once import OnceAContent
+from pets.cache.memo import OnceAContent
 from pets.data.images import FORMATS, UnreadableImage, open_rgb
 from pets.data.metadata import exif_problem, without_metadata
 from pets.errors import PetsError
-from pets.installing import install
-from pets.plain import to_json
+from pets.io.serialize import to_json
+from pets.system.installation import install
 
 HASH_BITS = 256
 _SIDE = 16  # of the perceptual hash: its square is HASH_BITS

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from pets.data.diagnostics import Severity
 from pets.data.images import UnreadableImage, open_rgb
-from pets.data.remarks import Severity
 from pets.report.template import own, template
+from pets.verify.console import totals
 from pets.verify.finding import KINDS, SEVERITIES, Finding
 from pets.verify.findings import Verified
-from pets.verify.one_by_one import ONE_BY_ONE
-from pets.verify.say import totals
+from pets.verify.photo_checks import ONE_BY_ONE
 
 _REPORT = "pets.report"
 _OWN = "pets.verify"

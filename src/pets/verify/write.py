@@ -6,8 +6,8 @@ import csv
 import io
 from pathlib import Path
 
-from pets.atomic import write_atomically
-from pets.cells import write_cell
+from pets.io.atomic import write_atomically
+from pets.io.csv_cells import write_cell
 from pets.verify.findings import Verified
 from pets.verify.page import as_page
 

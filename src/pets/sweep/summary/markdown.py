@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pets.markdown import Markdown, table, text
+from pets.io.markdown import Markdown, table, text
 from pets.sweep.summary.runs import Run
 from pets.sweep.summary.settings import value
 from pets.sweep.summary.summary import Summary

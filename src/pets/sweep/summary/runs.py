@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pets.errors import PetsError, RunError
-from pets.metrics_csv import read_metrics
 from pets.run_dir import RunDir, from_here
+from pets.training.metrics_csv import read_metrics
 
 UNREADABLE = "unreadable"
 FINISHED, RUNNING, WAITING = "finished", "running", "waiting"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from pets.plain import to_yaml
+from pets.io.serialize import to_yaml
 from pets.sweep.summary.runs import Run
 
 SEED = "seed"

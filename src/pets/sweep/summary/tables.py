@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from pets.cells import write_cell
+from pets.io.csv_cells import write_cell
 from pets.sweep.summary.groups import Group
 from pets.sweep.summary.runs import Run
 from pets.sweep.summary.settings import brief, value

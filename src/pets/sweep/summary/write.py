@@ -6,8 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pets.atomic import write_atomically
 from pets.errors import RunError
+from pets.io.atomic import write_atomically
 from pets.sweep.summary.markdown import as_markdown
 from pets.sweep.summary.page import as_page
 from pets.sweep.summary.picture import as_png

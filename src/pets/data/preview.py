@@ -1,0 +1,148 @@
+"""Words and pictures about photos before training: counts, sizes, pixels, batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pets.config import AugmentConfig, DataConfig, LearnerConfig, LookConfig
+from pets.data.images import open_rgb, size_of
+from pets.data.photos import SPLITS, Photo, Photos
+from pets.data.splits import TEST, TRAIN, VALID
+from pets.data.transforms import CentreCrop, Preprocess, to_tensor, train_pixels
+from pets.io.pictures import TITLE, grid
+from pets.report.figures import one_line, plain
+from pets.seeding import derive, torch_stream
+
+_NAMED = 120  # classes that a picture can name
+_LONG = 40  # characters of a class's name
+_COLOURS = {TRAIN: "#4477aa", VALID: "#ddaa33", TEST: "#bb5566"}
+# No weights are chosen yet: what most of them expect.
+_USUAL = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", 0.875)
+
+
+def photo_sizes(photos: Photos) -> list[tuple[int, int]]:
+    """Width and height in pixels of every photo, in the table's order; reads only the headers."""
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda photo: size_of(photos.root / photo.path), photos.rows))
+
+
+def describe(photos: Photos, sizes: list[tuple[int, int]]) -> Iterator[str]:
+    """Lines: how many photos, labels, sizes, and the first pixels of one photo."""
+    counts = {split: Counter(photo.label for photo in photos.of(split)) for split in SPLITS}
+    yield f"{photos.root}: {len(photos.rows):,} photos of {len(photos.classes)} classes"
+    yield ""
+    names = {label: one_line(label, _LONG) for label in photos.classes}
+    width = max(map(len, names.values()))
+    yield f"{'class':<{width}}" + "".join(f"  {split:>6}" for split in SPLITS)
+    for label in photos.classes:
+        yield f"{names[label]:<{width}}" + "".join(f"  {counts[s][label]:>6,}" for s in SPLITS)
+    yield f"{'all':<{width}}" + "".join(f"  {counts[s].total():>6,}" for s in SPLITS)
+    yield ""
+    widths, heights = np.array(sizes).T
+    yield f"width   {widths.min()} to {widths.max()} pixels, median {int(np.median(widths))}"
+    yield f"height  {heights.min()} to {heights.max()} pixels, median {int(np.median(heights))}"
+    yield ""
+    photo = photos.of(TRAIN)[0]
+    pixels = np.asarray(open_rgb(photos.root / photo.path))
+    yield f"{photo.path}: an array of shape {pixels.shape} (height, width, red-green-blue)"
+    yield "its top left 4 x 4 pixels:"
+    for row in pixels[:4, :4]:
+        yield "  " + "  ".join("{:3d} {:3d} {:3d}".format(*pixel) for pixel in row)
+
+
+def choose(photos: Photos, count: int, seed: int) -> list[Photo]:
+    """Training photos at random, one of every class before a second of any."""
+    rows = photos.of(TRAIN)
+    order = np.random.default_rng(derive(seed, "look")).permutation(len(rows))
+    seen: Counter[str] = Counter()
+    ranked = []
+    for place in order:
+        photo = rows[int(place)]
+        ranked.append((seen[photo.label], photo))
+        seen[photo.label] += 1
+    ranked.sort(key=lambda item: item[0])
+    return [photo for _, photo in ranked[:count]]
+
+
+def draw_photos(photos: Photos, chosen: list[Photo], config: DataConfig) -> Figure:
+    """The photos as a network sees them in validation, with their labels."""
+    crop = CentreCrop(config.height_width, _USUAL)
+    pixels = [crop(_read(photos, photo)) for photo in chosen]
+    return grid(
+        pixels, [plain(photo.label, TITLE) for photo in chosen], columns=min(4, len(chosen))
+    )
+
+
+def is_augmented(augment: AugmentConfig) -> bool:
+    """Whether training photos are changed one by one."""
+    return augment.crop is not None or bool(augment.photo)
+
+
+def draw_augmented(
+    photos: Photos, chosen: list[Photo], config: LookConfig | LearnerConfig, views: int = 5
+) -> Figure:
+    """A row a photo: the photo, then augmented views of it. Without views, or where the config does
+    not augment, the photos alone."""
+    chain = train_pixels(config.augment, config.data.height_width, _USUAL)
+    crop = CentreCrop(config.data.height_width, _USUAL)
+    if not is_augmented(config.augment):
+        views = 0
+    pixels, titles = [], []
+    for photo in chosen[:4]:
+        original = _read(photos, photo)
+        pixels.append(crop(original))
+        titles.append(plain(photo.label, TITLE))
+        for view in range(views):
+            with torch_stream(derive(config.seed, "look", photo.path, view)):
+                pixels.append(chain(original))
+            titles.append(f"view {view + 1}")
+    return grid(pixels, titles, columns=views + 1 if views else len(pixels))
+
+
+def draw_classes(photos: Photos) -> Figure:
+    """How many photos each class has in each split; without names where nobody could read them."""
+    classes = len(photos.classes)
+    height = max(2.5, 0.24 * min(classes, _NAMED) + 1)
+    figure = Figure(figsize=(8, height), layout="constrained")
+    axes = figure.subplots()
+    left = np.zeros(len(photos.classes))
+    for split in SPLITS:
+        counts = Counter(photo.label for photo in photos.of(split))
+        widths = np.array([counts[label] for label in photos.classes])
+        if widths.any():
+            axes.barh(np.arange(classes), widths, left=left, color=_COLOURS[split], label=split)
+        left += widths
+    if classes > _NAMED:
+        axes.set_yticks([])
+        axes.set_ylabel(f"{classes:,} classes by name")
+    else:
+        axes.set_yticks(range(classes), [plain(label, _LONG) for label in photos.classes])
+    axes.invert_yaxis()
+    axes.margins(y=0.01)
+    axes.set_xlabel("photos")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_sizes(sizes: list[tuple[int, int]]) -> Figure:
+    """Width against height of every photo."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    widths, heights = np.array(sizes).T
+    axes.scatter(widths, heights, s=14, alpha=0.35, color=_COLOURS[TRAIN], linewidths=0)
+    axes.set(xlabel="width in pixels", ylabel="height in pixels", xlim=(0, None), ylim=(0, None))
+    axes.set_aspect("equal")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _read(photos: Photos, photo: Photo) -> Tensor:
+    return to_tensor(open_rgb(photos.root / photo.path))

@@ -1,0 +1,116 @@
+"""A folder in the layout of the Hugging Face hub, which timm alone loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import save_for_hf
+from torch import Tensor, nn
+
+from pets.errors import ExportError
+from pets.export.facts import Facts
+from pets.export.front_matter import LICENCE
+from pets.export.safetensors import chain_of
+from pets.models.classifier import Classifier
+from pets.models.heads import Chain
+
+_CLOSE = 1e-4  # of the largest logit
+
+
+def check(model: Classifier) -> None:
+    """Raises ExportError where timm has no such network with such a head."""
+    network_of(model)
+
+
+def write(folder: Path, facts: Facts) -> None:
+    """`model.safetensors` and `config.json`, as timm writes and reads them."""
+    model = facts.trained.model
+    network = network_of(model)
+    known = network.pretrained_cfg
+    # Of timm's own weights of that name only what is true of any others in the same network.
+    network.pretrained_cfg = {
+        **{key: known.get(key) for key in ("architecture", "first_conv", "classifier")},
+        "tag": facts.trained.config.data.name,
+        "input_size": (3, *model.size),
+        "pool_size": None,
+        "interpolation": model.preprocess.interpolation,
+        "mean": model.preprocess.mean,
+        "std": model.preprocess.std,
+        "crop_pct": model.preprocess.crop_pct,
+        "crop_mode": "center",
+        "num_classes": len(model.classes),
+        "license": LICENCE,
+    }
+    about = {"label_names": model.classes, "pets": facts.as_dict()}
+    save_for_hf(network, str(folder), about, safe_serialization=True)
+
+
+@torch.no_grad()
+def network_of(model: Classifier) -> Any:
+    """timm's whole network with the run's weights. Raises ExportError where its numbers would be
+    others."""
+    linear = as_linear(chain_of(model))
+    if linear is None:
+        raise ExportError(
+            f"to=hub: the head {model.config.head.target} is more than an average and one linear "
+            "layer, all that timm can load; train with model/head=batch_norm, or to=safetensors"
+        )
+    name = model.config.name.partition(".")[0]
+    library = model.config.library
+    if not timm.is_model(name):
+        raise ExportError(f"to=hub: timm has no {name} as {library} has it; to=safetensors does")
+    network: Any = timm.create_model(name, pretrained=False, num_classes=len(model.classes)).eval()
+    top = network.get_classifier()
+    tensors = model.body.network.state_dict()
+    same = network.load_state_dict(tensors, strict=False) if _shapes_fit(network, tensors) else None
+    own = {id(p) for p in top.parameters()} if isinstance(top, nn.Linear) else set()
+    tops = {key for key, p in network.named_parameters() if id(p) in own}
+    fits = same is not None and not same.unexpected_keys and set(same.missing_keys) == tops
+    if not fits or top.weight.shape != linear.weight.shape:
+        raise ExportError(
+            f"to=hub: timm's {name} is not built as the run's ({library}, an average and one "
+            "linear layer on top); to=safetensors takes it"
+        )
+    top.load_state_dict(linear.state_dict())
+    photo = torch.rand(2, 3, *model.size, generator=torch.Generator().manual_seed(0))
+    ours, theirs = model(photo), network(photo)
+    if not (ours - theirs).abs().max() <= _CLOSE * ours.abs().max().clamp(min=1):
+        raise ExportError(
+            f"to=hub: timm's {name} gives other numbers with the same weights: it does more than "
+            "an average between its features and the linear layer; to=safetensors takes it"
+        )
+    return network
+
+
+@torch.no_grad()
+def as_linear(chain: Chain) -> nn.Linear | None:
+    """A chain of batch norms and a linear layer on the average, as one linear layer with the same
+    numbers; None for any other chain.
+
+    A batch norm in use is `a * x + b` a feature, so that `w (a x + b) + c = (w a) x + (w b + c)`.
+    """
+    *norms, last = chain.layers
+    if chain.pooling != "average" or type(last) is not nn.Linear:
+        return None
+    if not all(type(norm) is nn.BatchNorm1d and norm.affine for norm in norms):
+        return None
+    weight, bias = last.weight.double(), last.bias.double()
+    for norm in reversed(norms):
+        assert isinstance(norm, nn.BatchNorm1d)
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert variance is not None
+        factor = norm.weight.double() / (variance.double() + norm.eps).sqrt()
+        shift = norm.bias.double() - mean.double() * factor
+        weight, bias = weight * factor, bias + weight @ shift
+    linear = nn.Linear(last.in_features, last.out_features)
+    linear.load_state_dict({"weight": weight.float(), "bias": bias.float()})
+    return linear
+
+
+def _shapes_fit(network: nn.Module, tensors: dict[str, Tensor]) -> bool:
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    return all(shapes.get(name, tensor.shape) == tensor.shape for name, tensor in tensors.items())

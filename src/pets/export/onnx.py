@@ -1,0 +1,106 @@
+"""One file for onnxruntime and its like, with batches of any size, that says how it is fed."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pets.errors import ExportError
+from pets.export.facts import Facts
+from pets.io.serialize import to_json
+from pets.models.classifier import Classifier
+from pets.system.installation import install
+
+INPUT, OUTPUTS = "pictures", ("logits", "probabilities")
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def need_packages() -> None:
+    """Raises ExportError where one is missing."""
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ExportError(f"to=onnx: {', '.join(missing)} is not installed; {install('export')}")
+
+
+def write(folder: Path, facts: Facts) -> None:
+    """`model.onnx`: from uint8 pictures (batch, 3, h, w) to logits and probabilities (batch,
+    classes). Normalisation and temperature are inside; classes and preprocessing in its metadata.
+
+    Raises ExportError where torch cannot express the network.
+    """
+    import onnx
+
+    file = folder / "model.onnx"
+    trained = facts.trained
+    _export(_Graph(trained.model, facts.temperature).eval(), trained.model, file)
+    model = onnx.load(file)
+    values = {
+        "classes": trained.model.classes,
+        "preprocessing": facts.preprocessing,
+        "temperature": facts.temperature,
+        "about": facts.as_dict(),
+    }
+    onnx.helper.set_model_props(
+        model, {key: to_json(value, ensure_ascii=False) for key, value in values.items()}
+    )
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+class _Graph(nn.Module):
+    """The network with what stands before and after it."""
+
+    def __init__(self, model: Classifier, temperature: float) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+        # How tensors lie in memory is the runtime's business.
+        self.model.config = model.config.model_copy(update={"channels_last": False})
+        self.temperature = temperature
+        self.mean, self.std = (
+            nn.Buffer(torch.tensor(values).view(1, 3, 1, 1))
+            for values in (model.preprocess.mean, model.preprocess.std)
+        )
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.model((pictures.float() / 255 - self.mean) / self.std)
+        return logits, (logits / self.temperature).softmax(dim=1)
+
+
+def _export(graph: nn.Module, model: Classifier, file: Path) -> None:
+    # Two pictures: a batch of one would be taken for a constant.
+    example = torch.zeros(2, 3, *model.size, dtype=torch.uint8)
+    try:
+        with silent(), torch.no_grad():
+            program = torch.onnx.export(
+                graph, (example,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+                dynamo=True, verbose=False, input_names=[INPUT], output_names=list(OUTPUTS),
+            )  # fmt: skip
+            assert program is not None
+            program.save(file, external_data=False)
+    except Exception as error:  # compilers have exceptions of their own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise ExportError(
+            f"to=onnx: {model.config.name} cannot be expressed ({reason}); "
+            "to=safetensors takes any network"
+        ) from error
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Without what libraries say of themselves: what comes out is checked, whatever they say."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,86 @@
+"""A folder that torch and torchvision or timm load: weights, and all else as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pets.errors import ExportError
+from pets.export.facts import Facts
+from pets.io.serialize import to_json
+from pets.models.classifier import Classifier
+from pets.models.heads import Chain
+
+# The layers that a chain may have, and what each is built with.
+_LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Linear: ("in_features", "out_features"),
+    nn.LayerNorm: ("normalized_shape", "eps"),
+    nn.BatchNorm1d: ("num_features", "eps"),
+    nn.ReLU: (),
+}
+
+
+def check(model: Classifier) -> None:
+    """Raises ExportError for a head that is not described by torch's own layers."""
+    architecture(model)
+
+
+def write(folder: Path, facts: Facts) -> None:
+    """`model.safetensors` and `config.json`."""
+    model = facts.trained.model
+    config = {
+        "architecture": architecture(model),
+        "classes": model.classes,
+        "preprocessing": facts.preprocessing,
+        **facts.as_dict(),
+    }
+    text = to_json(config, indent=2, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    save_file(_tensors(model), folder / "model.safetensors")
+
+
+def architecture(model: Classifier) -> dict[str, Any]:
+    """Plain values from which the network is built again without pets. Raises ExportError."""
+    chain = chain_of(model)
+    strange = [type(layer).__name__ for layer in chain.layers if type(layer) not in _LAYERS]
+    if strange:
+        known = ", ".join(kind.__name__ for kind in _LAYERS)
+        raise ExportError(
+            f"to=safetensors: the head {model.config.head.target} has {', '.join(strange)}; "
+            f"expected {known} (to=onnx takes any head)"
+        )
+    body = model.body
+    parts = [] if body.is_timm else [name for name, _ in body.network.named_children()]
+    return {
+        "library": model.config.library,
+        "name": model.config.name,
+        "parts": parts,
+        "pooling": chain.pooling,
+        "head": [
+            {
+                "kind": type(layer).__name__,
+                "with": {name: getattr(layer, name) for name in _LAYERS[type(layer)]},
+            }
+            for layer in chain.layers
+        ],
+    }
+
+
+def chain_of(model: Classifier) -> Chain:
+    """The head as pooling and torch's layers. Raises ExportError where it does not say them."""
+    head: Any = model.head
+    if not hasattr(head, "chain"):
+        raise ExportError(
+            f"to=safetensors, to=hub: the head {model.config.head.target} has no method chain that "
+            "says its layers; to=onnx takes any head"
+        )
+    return head.chain()
+
+
+def _tensors(model: Classifier) -> dict[str, Tensor]:
+    body = {f"body.{k}": v for k, v in model.body.network.state_dict().items()}
+    head = {f"head.{k}": v for k, v in chain_of(model).layers.state_dict().items()}
+    return {name: tensor.contiguous() for name, tensor in (body | head).items()}

@@ -1,5 +1,0 @@
-"""Understand a model: every photo predicted once, and every report read from that."""
-
-from pets.interpret.interpretation import Interpretation
-
-__all__ = ["Interpretation"]

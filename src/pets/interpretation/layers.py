@@ -1,0 +1,202 @@
+"""What layers see: the first kernels, and the patches that excite chosen channels most.
+
+After Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pets.errors import ConfigError
+from pets.interpretation.receptive import ReceptiveField, receptive_fields
+from pets.models.backbone import Body
+
+
+@dataclass
+class Patch:
+    """The pixels (3, h, w) that a channel's strongest unit on one photo sees, and where in them
+    that unit is: down and across, in 0..1."""
+
+    activation: float
+    place: int
+    pixels: Tensor
+    unit: tuple[float, float]
+
+
+@dataclass
+class Stage:
+    """One stage of the body: `patches` holds the strongest photos of every chosen channel, each
+    photo once, best first."""
+
+    name: str
+    field: ReceptiveField
+    patches: dict[int, list[Patch]]
+
+
+class TopPatches:
+    """Watches the stages while photos pass, and keeps the strongest patches: memory does not grow
+    with the number of photos.
+
+    `channels` of every stage are watched, evenly spread over it; or those that are listed, where a
+    stage has them. Raises ConfigError for one that no stage has.
+    """
+
+    def __init__(
+        self, body: Body, size: tuple[int, int], channels: int | list[int], patches: int
+    ) -> None:
+        self.body, self.keep = body, patches
+        self.modules, widths = stages_of(body, size)
+        _check(channels, widths)
+        fields = receptive_fields(body, self.modules, size)
+        self.stages = [
+            Stage(name, fields[name], {c: [] for c in _chosen(channels, widths[name])})
+            for name in self.modules
+        ]
+        self._outputs: dict[str, Tensor] = {}
+        self._hooks: list[Any] = []
+
+    def __enter__(self) -> TopPatches:
+        for name, module in self.modules.items():
+
+            def note(_module: nn.Module, _inputs: Any, output: Tensor, name: str = name) -> None:
+                self._outputs[name] = output
+
+            self._hooks.append(module.register_forward_hook(note))
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._outputs.clear()
+
+    def update(self, photos: Tensor, places: list[int], views: int) -> None:
+        """Take what the last forward pass excited: `photos` (B, 3, h, w), uint8, the first of
+        each `views` rows that passed."""
+        for stage in self.stages:
+            chosen = list(stage.patches)
+            maps = self._outputs.pop(stage.name)[::views, chosen].float()
+            for column, channel in enumerate(chosen):
+                self._take(stage, channel, maps[:, column], photos, places)
+
+    def merge(self, others: list[Stage]) -> None:
+        """Put the patches of another rank among these."""
+        for stage, other in zip(self.stages, others, strict=True):
+            for channel, patches in stage.patches.items():
+                stage.patches[channel] = self._best(patches + other.patches[channel])
+
+    def _take(
+        self, stage: Stage, channel: int, maps: Tensor, photos: Tensor, places: list[int]
+    ) -> None:
+        """Put the strongest of a batch, `maps` (B, h, w) of one channel, among the kept ones."""
+        height, width = maps.shape[1:]
+        strengths, units = maps.flatten(1).max(1)
+        kept = stage.patches[channel]
+        weakest = kept[-1].activation if len(kept) == self.keep else -float("inf")
+        # Of equal ones the first, so that neither batches nor ranks make a difference.
+        values, rows = strengths.sort(descending=True, stable=True)
+        best = zip(values.tolist(), rows.tolist(), strict=True)
+        for value, row in itertools.islice(best, self.keep):
+            if value < weakest:
+                break
+            y, x = divmod(int(units[row]), width)
+            top, bottom, left, right = stage.field.box(y, x)
+            pixels = photos[row, :, top:bottom, left:right].to("cpu", copy=True)
+            down = ((y + 0.5) / height * photos.shape[2] - top) / (bottom - top)
+            across = ((x + 0.5) / width * photos.shape[3] - left) / (right - left)
+            kept.append(Patch(value, places[row], pixels, (down, across)))
+        stage.patches[channel] = self._best(kept)
+
+    def _best(self, patches: list[Patch]) -> list[Patch]:
+        return sorted(patches, key=lambda p: (-p.activation, p.place))[: self.keep]
+
+
+def first_kernels(body: Body) -> Tensor | None:
+    """The kernels of the first layer that sees colours, (n, 3, h, w), 0..1 around a grey 0.5; None
+    where that is no convolution over pixels."""
+    for module in body.modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1:
+            weights = module.weight.detach().float().cpu()
+            scale = weights.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
+            return weights / scale / 2 + 0.5
+    return None
+
+
+@torch.no_grad()
+def stages_of(body: Body, size: tuple[int, int]) -> tuple[dict[str, nn.Module], dict[str, int]]:
+    """The module that ends each stage, by name, and its number of channels.
+
+    timm says which they are (`feature_info`). Elsewhere a stage is all that has one resolution, and
+    its end the last of the outermost modules of that resolution. Modules whose output is no map of
+    channels first, as in transformers, are left out, and so are maps of one place, as in gates.
+    """
+    named = getattr(body.network, "feature_info", None) if body.is_timm else None
+    modules = dict(body.network.named_modules())
+    if named is not None:
+        names = [info["module"] for info in named if info["module"] in modules]
+    else:
+        names = [name for name in modules if name]
+    shapes: dict[str, torch.Size] = {}
+
+    def note(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and _is_map(output.shape, size):
+                shapes.pop(name, None)
+                shapes[name] = output.shape
+
+        return hook
+
+    hooks = [modules[name].register_forward_hook(note(name)) for name in names]
+    device = next(body.parameters()).device
+    body.eval()(torch.zeros(1, 3, *size, device=device))
+    for hook in hooks:
+        hook.remove()
+    if named is not None:
+        widths = {info["module"]: info["num_chs"] for info in named}
+        ends = [name for name in names if name in shapes and shapes[name][1] == widths[name]]
+    else:
+        ends = _last_of_each_resolution(shapes)
+    return {n: modules[n] for n in ends}, {n: int(shapes[n][1]) for n in ends}
+
+
+def _is_map(shape: torch.Size, size: tuple[int, int]) -> bool:
+    """Whether (B, C, h, w) it is, with more than one place: as wide for its height as the photo is.
+
+    With channels last, width and channels would stand in the places of height and width.
+    """
+    if len(shape) != 4 or shape[2] * shape[3] == 1:
+        return False
+    return abs(shape[2] - shape[3] * size[0] / size[1]) <= 2
+
+
+def _last_of_each_resolution(shapes: dict[str, torch.Size]) -> list[str]:
+    """`shapes` in the order in which the modules ended."""
+    ends: dict[tuple[int, ...], str] = {}
+    for name, shape in shapes.items():
+        known = ends.get(tuple(shape[2:]))
+        if known is None or name.count(".") <= known.count("."):
+            ends[tuple(shape[2:])] = name
+    return [name for name in shapes if name in ends.values()]
+
+
+def _check(channels: int | list[int], widths: dict[str, int]) -> None:
+    if isinstance(channels, list) and widths:
+        name, width = max(widths.items(), key=lambda item: item[1])
+        beyond = [channel for channel in channels if channel >= width]
+        if beyond:
+            raise ConfigError(
+                f"channels={channels}: no stage has a channel {beyond[0]}; the widest is {name}, "
+                f"with 0 to {width - 1}"
+            )
+
+
+def _chosen(channels: int | list[int], width: int) -> list[int]:
+    if isinstance(channels, list):
+        return [channel for channel in channels if channel < width]
+    return np.unique(np.linspace(0, width - 1, min(channels, width)).round().astype(int)).tolist()

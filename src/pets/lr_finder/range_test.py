@@ -1,0 +1,162 @@
+"""Mock training with a growing rate, on a copy: nothing of what it touches is anybody else's."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from pets.config import FinderConfig, StageConfig
+from pets.data.datamodule import PetsDataModule
+from pets.errors import DataError
+from pets.lr_finder.curve import SKIPPED_AT_START, Curve
+from pets.seeding import derive
+from pets.training.module import TransferModule
+from pets.training.trainer import batch_loss, trainer
+
+# fastai's weight of the past in the running loss, and how far that may rise above its lowest.
+MEMORY, EXPLOSION = 0.98, 4.0
+# An exploding loss is no error here, and nothing is validated.
+_LIMITS: dict[str, Any] = {"detect_anomaly": False, "limit_val_batches": 0}
+
+
+def record(
+    module: TransferModule,
+    data: PetsDataModule,
+    name: str,
+    stage: StageConfig,
+    settings: FinderConfig,
+    trainer_values: Mapping[str, Any],
+) -> Curve:
+    """The curve of a stage from the module's present weights.
+
+    The range test of Smith (2015, arXiv:1506.01186): one optimizer step a rate, from `start_lr` to
+    `end_lr` by a constant factor, over as many epochs as that takes. It trains a copy of the
+    network with an optimizer and data loader of its own; random states are put back. All groups
+    keep the ratios of the stage's `lr`; the rates of the curve are those of the highest group.
+
+    Every rank of a distributed run gets the same curve. Raises DataError for less than a batch of
+    photos.
+    """
+    copied = TransferModule(
+        copy.deepcopy(module.model),
+        module.optimizer,
+        copy.deepcopy(module.batch_transforms),
+        module.label_smoothing,
+    )
+    fed = copy.copy(data)
+    mock = stage.model_copy(update={"lr": stage.ratios, "schedule": "constant"})
+    ramp = _Ramp(settings)
+    began = time.perf_counter()
+    with isolate_rng():
+        seed = derive(data.seed, "lr_finder", name)
+        copied.begin(f"lr_finder/{name}", mock, 0, seed, data.activations is not None)
+        fed.begin(f"lr_finder/{name}")
+        values = {**trainer_values, **_LIMITS, "max_steps": settings.steps}
+        trainer(values, max_epochs=-1, callbacks=[ramp]).fit(copied, datamodule=fed)
+    return Curve(
+        lrs=np.array(ramp.lrs[: len(ramp.losses)]),
+        losses=np.array(ramp.losses),
+        settings=settings,
+        ended=ramp.ended or _ended(len(ramp.losses), settings.steps),
+        photos=ramp.photos,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _ended(steps: int, asked: int) -> str:
+    return "finished" if steps == asked else f"ended by the Trainer, {steps} of {asked} steps"
+
+
+class RunningMean:
+    """A debiased exponential average: nothing pulls it towards zero at the start (as in Adam)."""
+
+    def __init__(self, memory: float = MEMORY) -> None:
+        self.memory, self.sum, self.weight = memory, 0.0, 0.0
+
+    def update(self, value: float) -> float:
+        """The average with the value in it."""
+        self.sum = self.memory * self.sum + (1 - self.memory) * value
+        self.weight = self.memory * self.weight + (1 - self.memory)
+        return self.sum / self.weight
+
+
+class _Ramp(Callback):
+    """Sets the rates of all groups before each optimizer step, and keeps what the loss was."""
+
+    def __init__(self, settings: FinderConfig) -> None:
+        self.settings = settings
+        self.lrs: list[float] = []
+        self.losses: list[float] = []
+        self.ended = ""
+        self.photos = 0
+        self.parts: list[Tensor] = []
+        self.running, self.lowest = RunningMean(), math.inf
+        self.ratios: list[float] = []
+        self.bar: Any = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loader: Any = trainer.train_dataloader
+        if len(loader.sampler) < loader.batch_size:
+            raise DataError(
+                f"lr finder: {len(loader.sampler)} training photos do not fill a batch of "
+                f"{loader.batch_size}, and a loss of the same few photos says nothing about a "
+                f"rate; expected data.batch_size={len(loader.sampler)} or less, or a given lr"
+            )
+        self.ratios = [group["lr"] for group in trainer.optimizers[0].param_groups]
+        shown = trainer.is_global_zero and sys.stderr.isatty()
+        self.bar = tqdm(
+            total=self.settings.steps, desc="lr finder", unit="step", leave=False, disable=not shown
+        )
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        start, end = self.settings.start_lr, self.settings.end_lr
+        lr = start * (end / start) ** (len(self.losses) / (self.settings.steps - 1))
+        for group, ratio in zip(optimizer.param_groups, self.ratios, strict=True):
+            group["lr"] = lr * ratio
+        self.lrs.append(lr)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self.parts.append(batch_loss(trainer, outputs))
+        self.photos += len(batch[0]) * trainer.world_size
+        if len(self.lrs) == len(self.losses):
+            return  # gradients are still being accumulated
+        # The mean over the step's batches and all ranks: each rank stops where the others do.
+        loss = float(trainer.strategy.reduce(torch.stack(self.parts).mean(), reduce_op="mean"))
+        self.parts.clear()
+        self.bar.update()
+        if not math.isfinite(loss):
+            self.ended = f"the loss became {loss} at {self.lrs[-1]:.1e}"
+            trainer.should_stop = True
+            return
+        self.losses.append(loss)
+        mean = self.running.update(loss)
+        # The mean of very few batches may be low by chance: it is no lowest one yet.
+        early = len(self.losses) <= SKIPPED_AT_START * self.settings.steps
+        self.lowest = mean if early else min(self.lowest, mean)
+        if mean > EXPLOSION * self.lowest:
+            self.ended = f"the loss rose to {EXPLOSION:g} times its lowest at {self.lrs[-1]:.1e}"
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.bar.close()

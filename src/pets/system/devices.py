@@ -1,0 +1,91 @@
+"""What the machine has to compute on, and what that is fast at."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from pets.distributed.ranks import ranks
+from pets.errors import ConfigError
+
+_whole: int | None = None
+
+
+def share_threads(jobs: int) -> None:
+    """Leave the other jobs that run on this machine their part of the cores."""
+    global _whole
+    own = torch.get_num_threads()
+    _whole = _whole or own
+    torch.set_num_threads(max(1, own // jobs))
+
+
+@contextlib.contextmanager
+def all_threads() -> Iterator[None]:
+    """All cores, for what other jobs are waiting for as well."""
+    share = torch.get_num_threads()
+    torch.set_num_threads(_whole or share)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(share)
+
+
+def device_type(accelerator: Any) -> str:
+    """`cpu`, `cuda` or `mps` for Lightning's name of an accelerator: auto, gpu, cpu, ..."""
+    if accelerator not in ("auto", "gpu"):
+        return str(accelerator)
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if found is None else found.type
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of this name, or with `auto` the machine's best; of several ranks each has a GPU
+    of its own. Raises ConfigError where it cannot be used."""
+    here, chosen = ranks(), device_type("auto") if name == "auto" else name
+    if chosen == "cuda" and here.local_world > 1:
+        chosen = f"cuda:{here.local}"
+    try:
+        device = torch.device(chosen)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:100]
+        raise ConfigError(f"device={name}: cannot be used here ({reason}); use auto") from error
+    return device
+
+
+def fast_precision(device: str) -> str:
+    """Lightning's name of the precision that a device is fast at without a loss that shows.
+
+    bfloat16 for what multiplies matrices in it: GPUs since NVIDIA's Ampere, CPUs with AMX. Other
+    CPUs only imitate it, at a quarter of the speed.
+    """
+    if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16-mixed"
+    if device == "cpu" and torch.cpu._is_amx_tile_supported():
+        return "bf16-mixed"
+    return "32-true"
+
+
+def check_compiler() -> None:
+    """torch.compile builds what it makes with a C++ compiler. Raises ConfigError without one."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except (InvalidCxxCompiler, RuntimeError) as error:
+        raise ConfigError(
+            "compile=true: no C++ compiler found (g++ or clang++, or the one that CXX names); "
+            "install one, or set compile=false"
+        ) from error
+
+
+def settled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The Trainer's arguments with `precision: auto` settled for its accelerator."""
+    chosen = dict(values)
+    if chosen.get("precision") == "auto":
+        chosen["precision"] = fast_precision(device_type(chosen.get("accelerator", "auto")))
+    return chosen

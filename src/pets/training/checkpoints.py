@@ -1,0 +1,108 @@
+"""Checkpoint files: written whole or not at all, read without running code, checked for damage."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from pets import trust
+from pets.errors import RunError
+from pets.io.atomic import write_atomically
+from pets.io.serialize import plain
+
+FORMAT = 1
+
+
+class HeldCheckpoint:
+    """A checkpoint in memory, to be written later or never: pass it to `Trainer.save_checkpoint` as
+    `storage_options`."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, Any] = {}
+
+    def write(self, path: Path) -> None:
+        """Put it where it belongs. Raises RunError where it cannot be written."""
+        AtomicCheckpointIO().save_checkpoint(self.content, path)
+
+
+def _copied(value: Any) -> Any:
+    """Tensors on the CPU, whatever becomes of the value's own."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {name: _copied(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(inner) for inner in value)
+    return copy.deepcopy(value)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoints through `write_atomically`, read with `read_checkpoint`."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        if isinstance(storage_options, HeldCheckpoint):
+            storage_options.content = _copied(checkpoint)
+            return
+        buffer = io.BytesIO()
+        torch.save(plain(checkpoint, keep=torch.Tensor), buffer)
+        try:
+            write_atomically(Path(path), buffer.getbuffer())
+        except OSError as error:
+            kept = "the one before is untouched" if Path(path).exists() else "there was none before"
+            raise RunError(
+                f"{path}: cannot be written ({error.strerror or error}); {kept}. "
+                f"Make room, then go on with pets train resume={Path(path).parent.parent}"
+            ) from error
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path), trusted=True)  # nothing is built from it
+
+
+def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
+    """A checkpoint of `pets train` on the CPU: tensors and plain values, no code is run.
+
+    Raises RunError for a file that is missing, damaged, holds anything else, or is of another
+    format; and where it is not `trusted`, for a network of other parts than pets comes with.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: no such checkpoint")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise RunError(f"{path}: is packed, which pets train never does; not opened")
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise RunError(f"{path}: damaged, the check sum of {damaged} is wrong")
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except RunError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise RunError(
+            f"{path}: refused, it holds more than tensors and plain values: it was not written by "
+            "pets train"
+        ) from error
+    except Exception as error:  # of a damaged pickle torch raises whatever comes about
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise RunError(f"{path}: damaged, cannot be read ({reason})") from error
+    about = found.get("pets") if isinstance(found, Mapping) else None
+    if not isinstance(about, Mapping) or "state_dict" not in found:
+        raise RunError(f"{path}: is no checkpoint of pets train")
+    if about.get("format") != FORMAT:
+        raise RunError(
+            f"{path}: has format {about.get('format')}, this version of pets reads {FORMAT}"
+        )
+    if not trusted:
+        trust.check(about, path)
+    return dict(found)

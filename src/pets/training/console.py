@@ -1,0 +1,63 @@
+"""What a training says on the screen: its stages, how fast they were, what was reached."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pets.config import StageConfig, TrainConfig
+from pets.data.datamodule import automatic_workers
+from pets.run_dir import RunDir
+from pets.training.speed import Speed
+
+log = logging.getLogger(__name__)
+# What to type next on a command line; a notebook leaves it out.
+hints = logging.getLogger(f"{__name__}.hints")
+
+
+def say_stage(name: str, stage: StageConfig) -> None:
+    """The heading of a stage."""
+    lr = stage.rates
+    rates = f"{lr:g}" if isinstance(lr, float | int) else f"{lr[0]:g} to {lr[1]:g}"
+    log.info("\nstage %s: %s epochs, lr %s", name, stage.epochs, rates)
+
+
+def say_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
+    """How fast a stage was, and what would make it faster where it waited for photos."""
+    if not speed.images:
+        return
+    what = "activations" if on_activations else "images"
+    advice = ""
+    if speed.waited > 0.2 and not on_activations:
+        keys = ["data.cache=decoded"] if config.data.cache == "none" else []
+        keys += ["more data.num_workers"] if automatic_workers() else []
+        advice = f"; {' or '.join(keys)} would help" if keys else ""
+    log.info(
+        "  %s %s/s, %.0f %% of the time waiting for them%s",
+        f"{speed.images_per_second:,.0f}", what, 100 * speed.waited, advice,
+    )  # fmt: skip
+
+
+def say_what_was_reached(run: RunDir, results: dict[str, Any], seconds: float) -> None:
+    """The last lines of a run: numbers, places, next steps."""
+    log.info("")
+    for split, found in results.items():
+        log.info(
+            "%-5s  accuracy %.2f %%  error rate %.2f %%  mean class accuracy %.2f %%  (%s photos)",
+            split,
+            100 * found["accuracy"],
+            100 * found["error_rate"],
+            100 * found["mean_class_accuracy"],
+            f"{found['photos']:,}",
+        )
+    log.info("took   %d:%02d", *divmod(round(seconds), 60))
+    log.info("run    %s", run.path)
+    if (run.path / "report.html").exists():
+        log.info("report %s", run.path / "report.html")
+    hints.info("\nnext:")
+    hints.info("  pets predict run=%s source=<photo or folder>", run.path)
+    if not (run.path / "report.html").exists():
+        hints.info("  pets interpret run=%s", run.path)
+    hints.info("  pets serve run=%s", run.path)
+    hints.info("  pets export run=%s to=safetensors", run.path)
+    hints.info("  tensorboard --logdir %s", run.path.parent)

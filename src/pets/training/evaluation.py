@@ -1,0 +1,190 @@
+"""Measure a classifier on a split; use a trained run again from its directory alone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Trainer
+
+from pets.config import OtherDataConfig, TrainConfig
+from pets.data.datamodule import PetsDataModule
+from pets.data.external import other_photos, place_of
+from pets.data.photos import OTHER, SPLITS, Found, Photos, find_again
+from pets.data.splits import TEST, TRAIN, VALID
+from pets.errors import ConfigError, DataError, RunError, some
+from pets.models.classifier import Classifier, classifier_from
+from pets.run_dir import RunDir
+from pets.training.checkpoints import read_checkpoint
+from pets.training.module import TransferModule
+
+log = logging.getLogger(__name__)
+
+
+def measure(
+    module: TransferModule, data: PetsDataModule, split: str, trainer: Trainer
+) -> dict[str, Any]:
+    """The metrics of `SplitMetrics.compute` over the photos of a split."""
+    data.measured = split
+    trainer.test(module, datamodule=data, verbose=False)
+    return module.measured
+
+
+def find_photos(run: RunDir, root: str) -> Found:
+    """The run's own photos as they are below `root` now. Raises DataError, RunError."""
+    table = Photos.load(run.path / "photos.csv", run.root(root))
+    found = find_again(table, run.read_json("data.json").get("fingerprint"))
+    if found.renamed:
+        log.info(
+            "%s: %s of the run's photos have other names here; they keep the run's labels",
+            table.root, f"{found.renamed:,}",
+        )  # fmt: skip
+    return found
+
+
+def photos_of_run(run: RunDir, root: str, *needed: str) -> Photos:
+    """The run's own photos, where they lie now, all of those in the splits `needed`; what others
+    are not there as they were is said, and left out.
+
+    Raises DataError where one that is needed is missing or has changed, or none is there.
+    """
+    return _all_of(find_photos(run, root), *needed)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The photos to measure: a `split` of the run's `own`, or `others` in the split `other`."""
+
+    split: str
+    own: Photos
+    others: Photos | None = None
+
+    @property
+    def place(self) -> str:
+        """What the results are called."""
+        return self.split if self.others is None else place_of(self.others)
+
+    @property
+    def seen_in_training(self) -> int:
+        """How many of the others are training photos of the run, to the byte."""
+        if self.others is None:
+            return 0
+        seen = {photo.content for photo in self.own.of(TRAIN)}
+        return sum(c.hex() in seen for c in self.others.contents(self.others.rows))
+
+
+def photos_asked(trained: Trained, data: OtherDataConfig, split: str) -> Asked:
+    """The run's own photos, or others where `data.root` is a folder that holds none of them, or
+    where it is typed how they are labelled.
+
+    Raises ConfigError, DataError, RunError.
+    """
+    run, typed = trained.run, [f"data.{key}={value}" for key, value in data.labelling.items()]
+    if data.root is None and typed:
+        raise ConfigError(
+            f"{typed[0]}: has no effect on the run's own photos; it is for other ones, given by "
+            "data.root=<their folder>"
+        )
+    if data.root is not None and not Path(data.root).is_dir():
+        raise DataError(f"data.root={data.root}: no such folder")
+    found = None if typed else find_photos(run, data.root or trained.config.data.root)
+    if found is None or (data.root is not None and not found.photos.rows):
+        if split != "auto":
+            why = f"with {typed[0]} its photos count as others" if typed else "so it has no splits"
+            what = "" if typed else "holds none of the run's photos, "
+            raise ConfigError(
+                f"split={split}: {data.root} {what}{why}; leave split away to look at all of them"
+            )
+        others = other_photos(data, trained.config.data, trained.model.classes)
+        _say_others(others, found)
+        return Asked(OTHER, find_photos(run, trained.config.data.root).photos, others)
+    split = split_of(run, split)
+    own = _all_of(found, split)
+    if own.classes != trained.model.classes:
+        raise RunError(
+            f"{run.path / 'photos.csv'}: its classes ({some(own.classes)}) are not the model's "
+            f"({some(trained.model.classes)}); it is damaged, or of another run"
+        )
+    return Asked(split, own)
+
+
+def _say_others(others: Photos, found: Found | None) -> None:
+    count = f"{len(others.rows):,}"
+    if found is None:
+        log.info("%s: %s photos, taken as others than the run's", others.root, count)
+    elif found.changed:
+        log.warning(
+            "%s: none of the run's photos, though %s files have their names: their contents are "
+            "not the same. All %s are taken as other photos; if they are the run's, saved again, "
+            "those that it was trained on flatter the accuracy",
+            others.root, f"{len(found.changed):,}", count,
+        )  # fmt: skip
+    else:
+        log.info("%s: none of the run's photos, but %s others", others.root, count)
+
+
+def _all_of(found: Found, *needed: str) -> Photos:
+    lost = found.lost(*(needed or SPLITS))
+    if lost and (needed or not found.photos.rows):
+        root = found.table.root
+        raise DataError(
+            f"{root}: {lost}; put them back, or say where they lie now with data.root=... What is "
+            f"there now counts as other photos: data.root={root} data.label_from=folder (filename, "
+            "table), with pets eval and pets interpret"
+        )
+    if lost := found.lost(*SPLITS):
+        log.warning("%s: %s; they are left out", found.table.root, lost)
+    return found.photos
+
+
+def split_of(run: RunDir, split: str) -> str:
+    """The split that `auto` means (test, or valid where the run had no test photos), or the given
+    one. Raises RunError where the run had no photos in it."""
+    counts = {name: run.read_json("data.json").get(name) or 0 for name in SPLITS}
+    if split == "auto":
+        split = TEST if counts[TEST] else VALID
+    if not counts[split]:
+        has = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        raise RunError(f"split={split}: the run has no such photos; it has {has}")
+    return split
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained run: its network with weights, the config it was trained with, the stage that the
+    weights are from, and the temperature that fits their validation photos; None where that was
+    not measured."""
+
+    run: RunDir
+    config: TrainConfig
+    model: Classifier
+    stage: str
+    temperature: float | None = None
+
+
+def load_run(run: RunDir, ckpt: str = "last") -> Trained:
+    """Exactly the network that was trained, from the run directory alone.
+
+    Raises RunError when a file of the run is missing, damaged or does not fit.
+    """
+    checkpoint = read_checkpoint(run.checkpoint(ckpt), run.trusted)
+    config = run.train_config
+    prefix = "model."
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    try:
+        about = checkpoint["pets"]
+        stage, temperature = about["stage"], about.get("temperature")
+        model = classifier_from(about)
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(
+            f"{run.checkpoint(ckpt)}: does not fit its own description ({reason})"
+        ) from (error)
+    return Trained(run, config, model.eval(), stage, temperature)

@@ -1,0 +1,223 @@
+"""The Lightning module: one stage's training of a classifier, and its measurement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torchmetrics import MeanMetric
+from torchvision.transforms import v2
+
+from pets.config import LearnerConfig, StageConfig, Target
+from pets.config.instantiate import build
+from pets.data.transforms import Preprocess, batch_transforms
+from pets.distributed.lightning import share_statistics
+from pets.distributed.ranks import ranks
+from pets.errors import ConfigError, DataError, RunError
+from pets.models.backbone import Body
+from pets.models.classifier import Classifier, new_classifier
+from pets.seeding import derive_for_rank
+from pets.training.freezing import freeze_to, train_mode
+from pets.training.metrics import SplitMetrics
+from pets.training.rates import param_groups, schedule, spread
+
+Batch = tuple[Tensor, Tensor]
+_NO_NORM = (
+    "expected data.batch_size and training photos of at least 2 a process, or model/head=linear"
+)
+
+
+class TransferModule(LightningModule):
+    """Cross-entropy training of a `Classifier`, a stage at a time.
+
+    `begin` sets the stage before each `fit`: what is frozen, at which rates, and the seed of the
+    stage's dropout and batch transforms. The optimizer holds what trains in the stage.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        optimizer: Target,
+        batch_transforms: list[v2.Transform],
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.optimizer = optimizer
+        self.batch_transforms, self.label_smoothing = batch_transforms, label_smoothing
+        # Looking for NaN after every step would wait for the GPU; the recorder looks at an epoch's.
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.metrics = SplitMetrics(model.classes)
+        self.stage: StageConfig | None = None
+        self.progress: dict[str, Any] = {}
+        self.stage_seed = 0
+        self.measured: dict[str, Any] = {}
+        self.on_activations = False
+        self.temperature: float | None = None  # that fits the validation photos
+        self.loss_before: Tensor | None = None
+
+    def begin(
+        self,
+        name: str,
+        stage: StageConfig,
+        steps_before: int,
+        seed: int,
+        on_activations: bool = False,
+    ) -> None:
+        """Freeze for the stage; to be called before `fit`, so before anything wraps the model.
+
+        `steps_before` are the optimizer steps of the earlier stages; logged steps count on.
+        `on_activations`: the batches hold what the body gave, in the place of photos.
+        """
+        self.stage, self.stage_seed, self.on_activations = stage, seed, on_activations
+        self.progress = {"stage": name, "epochs": 0, "steps_before": steps_before}
+        freeze_to(self.model, stage.freeze_to)
+
+    def configure_optimizers(self) -> Any:
+        assert self.stage is not None
+        assert not self.stage.auto, "the lr finder settles the rate before the fit"
+        rates = spread(self.stage.rates, len(self.model.layer_groups))
+        optimizer = build("optimizer", self.optimizer, params=param_groups(self.model, rates))
+        steps = int(self.trainer.estimated_stepping_batches)
+        plan = schedule(optimizer, self.stage, steps)
+        if plan is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plan, "interval": "step"}}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.model.from_activations(inputs) if self.on_activations else self.model(inputs)
+
+    def on_train_start(self) -> None:
+        # An epoch that was stopped in its middle goes on without `on_train_epoch_start`.
+        assert self.stage is not None
+        train_mode(self.model, self.stage.freeze_to)
+        if self.loss_before is not None:
+            self._take_up(self.loss_before)
+            self.loss_before = None
+
+    def on_train_epoch_start(self) -> None:
+        assert self.stage is not None
+        train_mode(self.model, self.stage.freeze_to)
+        self.train_loss.reset()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout and mixed batches depend on the step alone, not on what was drawn before it: so
+        # a run goes on in the middle of an epoch, on any device, without generators' states.
+        seed = derive_for_rank(self.stage_seed, "noise", self.current_epoch, batch_idx)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        for transform in () if self.on_activations else self.batch_transforms:
+            inputs, targets = transform(inputs, targets)
+        try:
+            logits = self(inputs)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise DataError(
+                f"a training batch of {len(inputs)} photo: batch norms need two; {_NO_NORM}"
+            ) from error
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        self.train_loss.update(loss.detach())
+        return loss
+
+    def on_after_backward(self) -> None:
+        if self.trainer.world_size > 1:
+            share_statistics(self.model)
+
+    def on_validation_epoch_start(self) -> None:
+        self.metrics.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        inputs, targets = batch
+        self.metrics.update(self(inputs), targets)
+
+    def on_validation_epoch_end(self) -> None:
+        found = self.metrics.compute()
+        self.temperature = float(self.metrics.temperature.compute())
+        shown = {
+            "valid_loss": found["loss"],
+            **{k: found[k] for k in ("error_rate", "accuracy", "mean_class_accuracy")},
+        }
+        if self.train_loss.update_called:
+            shown = {"train_loss": float(self.train_loss.compute()), **shown}
+        # For callbacks; the recorder passes it to the loggers, with steps that count over stages.
+        self.log_dict(shown, logger=False)
+
+    def on_test_epoch_start(self) -> None:
+        self.metrics.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        # Here, where the network is still on the device over which the ranks share numbers.
+        self.measured = self.metrics.compute()
+
+    def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Probabilities (B, classes)."""
+        return self(batch).softmax(dim=1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        loop: Any = self.trainer.fit_loop
+        epochs = loop.epoch_progress.current
+        checkpoint["pets"] = {
+            "format": 1,
+            **self.model.describe(),
+            **self.progress,
+            "epochs": epochs.processed,
+            "steps": self.global_step,
+            "temperature": self.temperature,
+        }
+        if epochs.processed < epochs.ready:
+            # In the middle of an epoch: how many of its batches are done, and their loss.
+            rows = torch.zeros(self.trainer.world_size, 2, device=self.device)
+            rows[self.global_rank, 0] = self.train_loss.mean_value
+            rows[self.global_rank, 1] = self.train_loss.weight
+            checkpoint["pets"] |= {
+                "batches": loop.epoch_loop.batch_progress.current.processed,
+                "train_loss": self.trainer.strategy.reduce(rows, reduce_op="sum").cpu(),
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.loss_before = checkpoint["pets"].get("train_loss")
+
+    def _take_up(self, loss: Tensor) -> None:
+        """Go on with the sum and the number of losses (ranks, 2) that a checkpoint has."""
+        ranks = self.trainer.world_size
+        if len(loss) != ranks:
+            raise RunError(
+                f"the run was stopped in the middle of an epoch on {len(loss)} devices, and their "
+                f"photos cannot be dealt out to {ranks}; go on with as many as before"
+            )
+        total, count = loss[self.global_rank].tolist()
+        self.train_loss.reset()
+        # Bit for bit: the sum comes in as one loss, then the number of losses is put right.
+        self.train_loss.update(torch.tensor(total, device=self.device))
+        self.train_loss.weight += count - 1
+
+
+def new_module(
+    config: LearnerConfig, body: Body, preprocess: Preprocess, classes: list[str]
+) -> TransferModule:
+    """A module with a fresh head on the body. Raises ConfigError for batches of one photo under a
+    head with batch norms."""
+    size = config.data.height_width
+    model = new_classifier(body, config.model, classes, preprocess, size, config.seed)
+    together = config.data.batch_size * (
+        ranks().world if config.trainer.get("sync_batchnorm") else 1
+    )
+    if together == 1 and any(isinstance(layer, _BatchNorm) for layer in model.head.modules()):
+        raise ConfigError(
+            f"data.batch_size=1: {type(model.head).__name__} has batch norms, which need two "
+            f"photos in a training batch; {_NO_NORM}"
+        )
+    mixes = batch_transforms(config.augment, len(classes))
+    return TransferModule(model, config.optimizer, mixes, config.label_smoothing)

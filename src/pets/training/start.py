@@ -1,0 +1,150 @@
+"""Where a run starts: its weights, its photos, and how far it was when it was stopped."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from pets.config import TrainConfig
+from pets.data.collect import collect_photos
+from pets.data.photos import SPLITS, Photos
+from pets.data.prepare import make_data
+from pets.data.transforms import Preprocess
+from pets.distributed.ranks import ranks
+from pets.distributed.wire import from_writer, in_turn, same_on_all
+from pets.errors import DataError, RunError, some
+from pets.models.backbone import Body
+from pets.models.classifier import new_body
+from pets.models.weights import empty_network
+from pets.run_dir import RunDir
+from pets.training.checkpoints import read_checkpoint
+from pets.training.module import TransferModule
+from pets.training.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+
+def body_of(config: TrainConfig, run: RunDir) -> tuple[Body, Preprocess, str]:
+    """The pretrained body, what it expects of photos, where its weights come from.
+
+    A resumed run's weights are in its checkpoint: the file, package or net they once came from is
+    not needed again, on another machine either.
+    """
+    last = run.checkpoint()
+    same_on_all(f"whether there is {last}", last.exists())
+    if not last.exists():
+        # Weights that must be fetched are fetched once a machine.
+        return in_turn(lambda: new_body(config.model, config.seed))
+    about = read_checkpoint(last, run.trusted)["pets"]
+    body = Body(empty_network(config.model), config.model)
+    return body, Preprocess(**about["preprocess"]), str(last)
+
+
+def photos_of(config: TrainConfig, run: RunDir) -> Photos:
+    """The photos of the config, written into the run; a resumed run's are those it began with, so
+    that none changes from one split to another. Raises RunError where these have changed.
+
+    Of several ranks the writer collects them; on another machine they must be the same ones.
+    """
+    table = run.path / "photos.csv"
+    resumed = from_writer(lambda: table.exists() and (run.path / "data.json").exists())
+    if not resumed:
+        in_turn(lambda: make_data(config.data))
+    host, photos = from_writer(lambda: (socket.gethostname(), _collected(config, run, resumed)))
+    if host != socket.gethostname():
+        photos = Photos(photos.root, photos.rows)  # without what is known of rank 0's files
+        if photos.missing:
+            raise DataError(f"{photos.root}: {some(photos.missing)} is not there, but on {host}")
+    same_on_all(f"the photos below {photos.root}", photos.fingerprint)
+    for split in SPLITS:
+        if 0 < len(photos.of(split)) < ranks().world:
+            raise DataError(
+                f"{len(photos.of(split))} {split} photos for {ranks().world} ranks: expected at "
+                "least one for each; a smaller trainer.devices, or another data.split"
+            )
+    return photos
+
+
+def _collected(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
+    table = run.path / "photos.csv"
+    photos = _of_the_run(table, config) if resumed else collect_photos(config.data)
+    counts = {split: len(photos.of(split)) for split in SPLITS}
+    log.info(
+        "%s: %s classes; %s",
+        photos.root,
+        len(photos.classes),
+        ", ".join(f"{count:,} {split}" for split, count in counts.items()),
+    )
+    found = {**counts, "classes": photos.classes, "fingerprint": photos.fingerprint}
+    if not resumed:
+        photos.save(table)
+        run.write_json("data.json", found)
+    elif run.read_json("data.json").get("fingerprint") != photos.fingerprint:
+        raise RunError(
+            f"{photos.root}: the photos are not the ones that {run.path} began with; put them "
+            "back, or start a new run"
+        )
+    return photos
+
+
+def _of_the_run(table: Path, config: TrainConfig) -> Photos:
+    photos = Photos.load(table, Path(config.data.root))
+    if gone := photos.missing:
+        raise DataError(
+            f"{photos.root}: {len(gone):,} of the run's {len(photos.rows):,} photos are not there "
+            f"({some(gone)}); say where they lie now with data.root=..."
+        )
+    return photos
+
+
+@dataclass(frozen=True)
+class StartPoint:
+    """The stage to begin or go on with, by its place in the plan; the optimizer steps done before
+    it, and inside it; its epochs that are done, and the batches of the one after them."""
+
+    place: int = 0
+    steps_before: int = 0
+    steps: int = 0
+    epochs: int = 0
+    batches: int = 0
+
+
+class _Reached(BaseModel):
+    """How far a checkpoint says that its run was."""
+
+    stage: str
+    steps_before: int = Field(ge=0)
+    steps: int = Field(ge=0)
+    epochs: int = Field(ge=0)
+    batches: int = Field(0, ge=0)
+
+
+def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder) -> StartPoint:
+    """Where to start: the beginning, or after the last checkpoint, whose weights are put into the
+    module."""
+    last = recorder.run.checkpoint()
+    if not last.exists():
+        recorder.keep_only(0)
+        return StartPoint()
+    checkpoint = read_checkpoint(last, recorder.run.trusted)
+    names = list(config.plan.stages)
+    try:
+        about = _Reached.model_validate(checkpoint["pets"]).model_dump()
+        place = names.index(about["stage"])
+        module.load_state_dict(checkpoint["state_dict"])
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(f"{last}: does not fit the run's config.yaml ({reason})") from error
+    before = sum(config.plan.stages[name].epochs for name in names[:place])
+    recorder.keep_only(before + about["epochs"])
+    batches = about["batches"]
+    same_on_all(str(last), {key: about[key] for key in ("stage", "epochs", "steps")})
+    within = f" and {batches} batches" if batches else ""
+    log.info("going on after %s epochs%s of stage %s", about["epochs"], within, about["stage"])
+    if about["epochs"] >= config.plan.stages[about["stage"]].epochs:
+        return StartPoint(place + 1, about["steps_before"] + about["steps"])
+    return StartPoint(place, about["steps_before"], about["steps"], about["epochs"], batches)

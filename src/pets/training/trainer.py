@@ -1,0 +1,232 @@
+"""Lightning's objects from the config: trainer, callbacks, loggers."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_object
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
+from torch import Tensor
+
+from pets.config import Target, TrainConfig
+from pets.config.instantiate import build, check_arguments
+from pets.distributed.lightning import OutsideRanks, check_sync_batchnorm, over_ranks
+from pets.distributed.ranks import check_ranks, ranks
+from pets.errors import ConfigError
+from pets.system.devices import settled
+from pets.training.checkpoints import AtomicCheckpointIO
+
+# The Trainer's arguments that do here what Lightning says of them.
+HONOURED = (
+    "accelerator", "devices", "num_nodes", "strategy", "precision", "sync_batchnorm",
+    "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic",
+    "benchmark", "detect_anomaly", "inference_mode",
+)  # fmt: skip
+_EPOCHS = "plan.stages.<stage>.epochs says how long a stage is"
+_ALL_PHOTOS = (
+    "every photo of a split is used; a smaller data set: data.exclude, or another data.root"
+)
+_VALIDATED = "every epoch ends with one validation, by which best.ckpt is chosen"
+_SHORT = "a short run: plan=frozen4 plan.stages.head.epochs=1"
+# Those that would break what a run promises, or do nothing, and what to do instead.
+REFUSED = {
+    "max_epochs": _EPOCHS,
+    "min_epochs": _EPOCHS,
+    "max_steps": _EPOCHS,
+    "min_steps": _EPOCHS,
+    "max_time": f"{_EPOCHS}; SIGTERM stops a run so that it can go on: timeout 1h pets train ...",
+    "fast_dev_run": _SHORT,
+    "barebones": _SHORT,
+    "overfit_batches": _ALL_PHOTOS,
+    "limit_train_batches": _ALL_PHOTOS,
+    "limit_val_batches": _ALL_PHOTOS,
+    "limit_test_batches": _ALL_PHOTOS,
+    "limit_predict_batches": _ALL_PHOTOS,
+    "val_check_interval": _VALIDATED,
+    "check_val_every_n_epoch": _VALIDATED,
+    "num_sanity_val_steps": _VALIDATED,
+    "log_every_n_steps": "the loggers get every step",
+    "reload_dataloaders_every_n_epochs": "a stage keeps its loaders",
+    "use_distributed_sampler": "the order of photos derives from seed",
+    "callbacks": "callbacks=<name> chooses them, callbacks.<name>._target_=... adds one",
+    "logger": "logger=<name> chooses them, logger.<name>._target_=... adds one",
+    "enable_progress_bar": "it is one of callbacks: ~callbacks.progress_bar leaves it out",
+    "enable_model_summary": "a summary is one of callbacks",
+    "enable_checkpointing": "every run writes last.ckpt and best.ckpt, to go on and to be used",
+    "enable_autolog_hparams": "hyper-parameters are logged with the results",
+    "default_root_dir": "hydra.run.dir=<folder> is the run directory",
+    "plugins": "checkpoints and processes are pets' own",
+    "profiler": "profile the whole command: python -m cProfile -m pets train ...",
+    "model_registry": "pets export writes what a registry takes",
+}
+
+
+def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
+    """The `trainer` group is what Lightning's Trainer takes and pets can honour; only what trains
+    a run may have several devices. Raises ConfigError."""
+    check_arguments("trainer", Trainer.__init__, values, given=("self",))
+    defaults = inspect.signature(Trainer).parameters
+    for name, value in values.items():
+        if name not in HONOURED and value != defaults[name].default:
+            fix = REFUSED.get(name, "pets knows no such argument of this version of Lightning")
+            raise ConfigError(f"trainer.{name}={value}: cannot be had here, remove it; {fix}")
+    devices = values.get("devices", 1)
+    if not trains and devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
+        raise ConfigError(
+            f"trainer.devices={devices}: this runs on one device; expected 1, or a list with the "
+            "number of one"
+        )
+    check_ranks(values)
+    check_sync_batchnorm(values)
+    try:
+        trainer(values)
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"trainer: Lightning's Trainer refuses its arguments ({reason})"
+        ) from error
+
+
+def trainer(
+    values: Mapping[str, Any],
+    max_epochs: int = 1,
+    callbacks: Sequence[Callback] = (),
+    logger: list[Logger] | None = None,
+) -> Trainer:
+    """A Trainer for one stage, for a measurement, or for the lr finder."""
+    # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    defaults = inspect.signature(Trainer).parameters
+    chosen = over_ranks(settled(values))
+    made = Trainer(
+        # What is given as Lightning has it anyway may be what pets gives itself.
+        **{name: value for name, value in chosen.items() if value != defaults[name].default},
+        max_epochs=max_epochs,
+        callbacks=list(callbacks),
+        logger=logger or False,
+        plugins=[AtomicCheckpointIO(), OutsideRanks(ranks())],
+        num_sanity_val_steps=0,
+        enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
+        enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
+        enable_model_summary=False,
+        # The sampler's order is pets' own: it derives from seed, stage and epoch.
+        use_distributed_sampler=False,
+    )
+    made._signal_connector = _NoSignals(made)
+    return made
+
+
+class _NoSignals(_SignalConnector):
+    """Lightning takes no signals: `pets.system.signals` does.
+
+    Its own handlers would end an accumulation half-way, talk to other ranks at any moment, and
+    requeue Slurm's job with a checkpoint of their own.
+    """
+
+    def register_signal_handlers(self) -> None:
+        pass
+
+
+def batch_loss(trainer: Trainer, outputs: Any) -> Tensor:
+    """The loss that `training_step` gave for a batch, from what `on_train_batch_end` gets.
+
+    Lightning has divided that, so that accumulated gradients are a mean.
+    """
+    return outputs["loss"].detach() * trainer.accumulate_grad_batches
+
+
+def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:
+    """Fresh callbacks, in the config's order."""
+    return [build(f"callbacks.{name}", node) for name, node in nodes.items()]
+
+
+def build_loggers(
+    nodes: Mapping[str, Target], folder: Path, steps_done: int | None = None
+) -> list[Logger]:
+    """The loggers, each writing below the folder of the run.
+
+    For a training TensorBoard is told to forget what a stopped run wrote after `steps_done`.
+    """
+    loggers = []
+    for name, node in nodes.items():
+        given: dict[str, Any] = {"save_dir": str(folder)}
+        if steps_done is not None and get_object(node.target) is TensorBoardLogger:
+            given["purge_step"] = steps_done
+        try:
+            loggers.append(build(f"logger.{name}", node, **given))
+        except ImportError as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"logger.{name}: {node.target} needs a package that is not installed ({reason}); "
+                "install it, or logger=tensorboard"
+            ) from error
+    return loggers
+
+
+def log_hparams(loggers: list[Logger], config: TrainConfig, results: Mapping[str, Any]) -> None:
+    """Hyper-parameters together with the final metrics: TensorBoard's HPARAMS tab needs both."""
+    metrics = {
+        f"hparams/{split}_{name}": found[name]
+        for split, found in results.items()
+        for name in ("error_rate", "accuracy", "mean_class_accuracy", "loss")
+    }
+    values = hparams(config)
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(values, metrics)
+        else:
+            logger.log_hyperparams(values)
+            logger.log_metrics(metrics)
+        logger.finalize("success")
+
+
+def hparams(config: TrainConfig) -> dict[str, Any]:
+    """What one compares runs by, as flat names and plain values."""
+    values = config.model_dump(by_alias=True, mode="json")
+    chosen = {key: values[key] for key in ("model", "plan", "optimizer", "seed")}
+    chosen["data"] = {k: values["data"][k] for k in ("name", "split", "size", "batch_size")}
+    chosen["augment"] = "+".join([*values["augment"]["photo"], *values["augment"]["batch"]])
+    return _flat(chosen)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, int | float) else str(value)
+    return flat
+
+
+def quiet() -> None:
+    """Lightning's remarks about choices that are meant, off; its warnings stay."""
+    for name in ("pytorch_lightning", "lightning_fabric", "timm"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not ranks().writer:
+        warnings.simplefilter("ignore")  # rank 0 says the same
+    for meant in (
+        ".*does not have many workers.*",  # on few cores none is the fastest
+        ".*checkpoint that ended before the epoch ended.*",  # the sampler knows what was drawn
+        ".*number of training batches.*smaller than the logging interval.*",
+        ".*exists and is not empty.*",
+        ".*GPU available but not used.*",
+        ".*The `srun` command is available.*",  # on one device, or with ranks made by hand
+        ".*Encountered `nan` values.*",  # the recorder stops a diverged run
+        ".*module\\(s\\) in eval mode at the start of training.*",  # that is what freezing does
+        ".*The `srun` command is available.*",  # `distributed.ranks` knows who made them
+        ".*`broadcast_buffers` is deprecated.*",  # its new name is not in every torch that suits
+        ".*recommended to use `self.log.*sync_dist=True.*",  # all ranks log the same number
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own, with new torch
+    ):
+        warnings.filterwarnings("ignore", meant)

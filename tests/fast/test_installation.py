@@ -1,0 +1,67 @@
+"""What is said about missing packages can be typed, and installs ours."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pets.system.installation import DISTRIBUTION, checkout, install
+
+TOP = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+
+
+def test_a_checkout_is_installed_from_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checkout() == TOP
+    monkeypatch.chdir(TOP)
+    assert install("verify").endswith('pip install -e ".[verify]"')
+    monkeypatch.chdir(tmp_path)
+    assert install("verify").endswith(f'pip install -e "{TOP}[verify]"')
+
+
+def test_pip_is_that_of_the_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "env dir/bin"
+    own.mkdir(parents=True)
+    monkeypatch.setattr(sys, "executable", str(own / "python"))
+    (own / "pip").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(own))
+    assert install("x").startswith("pip install ")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert install("x").startswith(f"'{own / 'python'}' -m pip install ")
+    monkeypatch.chdir(tmp_path)
+    assert install("x").startswith("'env dir/bin/python' -m pip install ")
+
+
+def test_what_is_installed_is_known_by_its_name_on_the_index(tmp_path: Path) -> None:
+    """As the wheel has it: the configs inside the package."""
+    (tmp_path / "pets/conf").mkdir(parents=True)
+    (tmp_path / "pets/system").mkdir()
+    for name in ("__init__.py", "system/__init__.py", "system/cpu.py", "system/installation.py"):
+        shutil.copy(TOP / "src/pets" / name, tmp_path / "pets" / name)
+    code = "from pets.system.installation import *; print(checkout(), install('verify'))"
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+    ).stdout  # fmt: skip
+    assert said == f'None {sys.executable} -m pip install "pets-lightning[verify]"\n'
+    assert PROJECT["name"] == DISTRIBUTION == "pets-lightning"
+
+
+def test_every_extra_that_is_named_exists_and_none_is_a_strangers() -> None:
+    named = set()
+    for folder in ("src", "conf", "docs", "notebooks"):
+        for file in (TOP / folder).rglob("*"):
+            if file.suffix in (".py", ".yaml", ".md", ".ipynb"):
+                text = file.read_text(encoding="utf-8")
+                named |= {*re.findall(r"install\([\"'](\w+)[\"']\)", text)}
+                named |= {*re.findall(r"the extra `(\w+)`", text)}
+                assert not re.search(r"pip install [\"']?pets\b(?!-lightning)", text), file
+    assert not re.search(r"pip install [\"']?pets\b(?!-lightning)", (TOP / "README.md").read_text())
+    assert named == {"weights", "verify", "openvino", "export", "serve", "optuna", "slurm"}
+    assert named <= PROJECT["optional-dependencies"].keys()
