@@ -42,7 +42,7 @@ from pets.data.photos import Photos
 from pets.data.transforms import CentreCrop, normalize
 from pets.features.dataset import Activations
 from pets.features.extract import RowWriter, ViewsDataset, run_pass
-from pets.models.classifier import new_body
+from pets.models.classifier import new_backbone
 from pets.prediction.blocks import blocks
 from pets.prediction.job import threads_for
 from pets.prediction.stream import Network, name_photos
@@ -132,9 +132,9 @@ class Setting:
         photos = collect_photos(self.config.data)
         # Once on disk and often in an epoch, so that no epoch ends while it is measured.
         self.photos = repeated(photos, TIMES)
-        body, preprocess, _ = new_body(self.config.model, 0)
-        self.module = new_module(self.config, body, preprocess, self.photos.classes)
-        # Not zeros, from which no gradient would come for the body.
+        backbone, preprocess, _ = new_backbone(self.config.model, 0)
+        self.module = new_module(self.config, backbone, preprocess, self.photos.classes)
+        # Not zeros, from which no gradient would come for the backbone.
         torch.nn.init.normal_(list(self.module.model.head.parameters())[-2], std=0.01)
         config = self.config
         self.data = PetsDataModule(config.data, config.augment, preprocess, self.photos, 0)
@@ -300,7 +300,7 @@ def deterministic(wanted: bool) -> None:
 
 def training(setting: Setting, frozen: bool) -> None:
     """Every way to feed one stage."""
-    name, words = ("head", "frozen") if frozen else ("body", "unfrozen")
+    name, words = ("head", "frozen") if frozen else ("backbone", "unfrozen")
     title, data, rows = f"{PART}, {words}", setting.data, setting.rows
     for wanted, said in ((False, "bare step, not deterministic"), (True, "bare step")):
         fresh()
@@ -336,22 +336,22 @@ class TimedRows(RowWriter):
 
 
 def feature_pass(setting: Setting) -> None:
-    """Files through the frozen body, beside the body alone."""
+    """Files through the frozen backbone, beside the backbone alone."""
     model = setting.module.model
     inputs, _ = setting.batch()
     deterministic(True)
     fresh()
-    body = model.eval().to(DEVICE)
+    backbone = model.eval().to(DEVICE)
     with torch.no_grad(), torch.autocast(DEVICE, AUTOCAST, enabled=GPU):
-        of = rate(lambda: body.feature_map(inputs))
-    setting.rows.add(what="resnet34: the body alone, forward", speed=of, memory=peak())
+        of = rate(lambda: backbone.feature_map(inputs))
+    setting.rows.add(what="resnet34: the backbone alone, forward", speed=of, memory=peak())
     fresh()
     count = 64 if SMALL else 12_000
     files = PhotoFiles([Path(setting.files[i % len(setting.files)]) for i in range(count)])
     chain = CentreCrop(setting.config.data.height_width, model.preprocess)
     viewed = ViewsDataset(files, chain, [[0]] * count)
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
-        rows = TimedRows(Path(folder), (count, 1, 2 * model.body.features))
+        rows = TimedRows(Path(folder), (count, 1, 2 * model.backbone.features))
         began = time.perf_counter()
         run_pass(setting.config, model, viewed, rows)
     took = time.perf_counter() - began
@@ -367,7 +367,7 @@ def feature_pass(setting: Setting) -> None:
 def warm_head(setting: Setting) -> None:
     """The head on activations."""
     contents = sorted(set(setting.photos.contents(setting.photos.rows)))
-    values = torch.randn(len(contents), 1, 2 * setting.module.model.body.features)
+    values = torch.randn(len(contents), 1, 2 * setting.module.model.backbone.features)
     kept = Activations(values, {content: row for row, content in enumerate(contents)})
     setting.data.photos = repeated(setting.photos, 8)
     setting.data.feed(setting.config.data.height_width, {"train": kept, "valid": kept})

@@ -36,7 +36,7 @@ def make_loaders(job: Job) -> DataLoaders:
 
 
 def make_learner(job: Job) -> Learner:
-    """The lesson's learner, its body filled from the job's file, everything but the head frozen."""
+    """The lesson's learner, its backbone from the job's file, all but the head frozen."""
     own = job.library == "torchvision"
     arch = getattr(torchvision.models, job.model) if own else job.model
     learner = vision_learner(make_loaders(job), arch, pretrained=False, metrics=error_rate)

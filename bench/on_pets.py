@@ -14,7 +14,7 @@ from pets.training.freezing import freeze_to
 
 
 def pets_command(job: Job, seed: int, cache: Path | None = None) -> list[str]:
-    """`pets train` with the lesson's frozen stage; with a cache of the frozen body's features in a
+    """`pets train` with the lesson's frozen stage; with a cache of its features in a
     folder, where one is given."""
     command = [
         sys.executable, "-m", "pets", "train", *job.pets,
@@ -36,7 +36,7 @@ def told_by_run(folder: Path, job: Job, cached: bool) -> Told:
     # Its own training leaves out an incomplete last batch.
     trained = counts["train"] // job.batch_size * job.batch_size
     return Told(
-        # The body's pass over the photos, where there was one, and the training with validation.
+        # The pass through the backbone, where there was one, and the training with validation.
         sum(run.status["seconds"].values()),
         results.get("test", results["valid"])["error_rate"],
         (trained, counts["valid"]),

@@ -48,7 +48,7 @@ def make_loaders(job: Job) -> tuple[DataLoader[tuple[Tensor, int]], ...]:
 
 
 def make_model(job: Job) -> nn.Module:
-    """The network with the job's weights, its body frozen, a new last layer."""
+    """The network with the job's weights, its backbone frozen, a new last layer."""
     if job.library == "torchvision":
         model = torchvision.models.get_model(job.model)
         name = "fc"
@@ -78,7 +78,7 @@ def train(
     loss_of = nn.CrossEntropyLoss()
     error = 1.0
     for _ in range(job.epochs):
-        model.train()  # the frozen body's batch norms too, as in the reference
+        model.train()  # the frozen backbone's batch norms too, as in the reference
         for photos, targets in loader:
             loss = loss_of(model(photos), targets)
             optimizer.zero_grad()

@@ -84,7 +84,7 @@ def _about(
         for side in sides
         for trained, valid in [first[side].told.photos]
     )
-    network = f"{job.model}, {'ImageNet' if job.weights else 'random'} weights, body frozen"
+    network = f"{job.model}, {'ImageNet' if job.weights else 'random'} weights, backbone frozen"
     limits = sorted(next(iter(found.values())).limit for found in rounds.values())
     return [
         f"{cpu_model()}, {cores} of {os.cpu_count()} cores, {cores} threads, "

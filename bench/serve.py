@@ -128,13 +128,15 @@ async def drive(
 
 def request(path: str, photo: bytes) -> bytes:
     """A form with the photo."""
-    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.jpg"\r\n\r\n' + photo
-    body += b"\r\n--b--\r\n"
+    backbone = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.jpg"\r\n\r\n' + photo
+    )
+    backbone += b"\r\n--b--\r\n"
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(backbone)}\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
     )
-    return head.encode() + body
+    return head.encode() + backbone
 
 
 def quantiles(times: list[float]) -> tuple[float, ...]:

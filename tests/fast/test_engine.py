@@ -1,4 +1,4 @@
-"""Engines of the frozen body: eager's numbers or a line that says why not; which one is chosen."""
+"""Engines of the frozen backbone: eager's numbers, or a line that says why not; the choice."""
 
 import copy
 import logging
@@ -11,13 +11,13 @@ from timm.layers.std_conv import StdConv2d
 from torch import Tensor, nn
 
 from pets.errors import ConfigError
-from pets.features import builders, engine
+from pets.features import backends, engine
 from pets.features.engine import Engine, choose, make_engine
 from pets.features.folding import fold
-from pets.models.backbone import Body
+from pets.models.backbone import Backbone
 from pets.system.installation import install
 from tests.conftest import need
-from tests.fast.bodies import body, handmade
+from tests.fast.backbones import backbone, handmade
 
 NETS = {
     "resnet18": ("torchvision", 64),
@@ -28,10 +28,10 @@ NETS = {
 NORMLESS = {"convnext_atto": ("timm", 64), "vit_tiny_patch16_224": ("timm", 224)}
 
 
-def trained(name: str) -> Body:
+def trained(name: str) -> Backbone:
     """A network whose batch norms do something: fresh ones are the identity."""
     library, _ = (NETS | NORMLESS)[name]
-    found = copy.deepcopy(body(library, name))
+    found = copy.deepcopy(backbone(library, name))
     torch.manual_seed(1)
     for norm in found.modules():
         if isinstance(norm, nn.BatchNorm2d):
@@ -49,11 +49,11 @@ def photos(count: int, name: str = "resnet18") -> Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(2))
 
 
-def made(name: str, net: Body, example: Tensor, seen: int = 1000) -> Engine:
+def made(name: str, net: Backbone, example: Tensor, seen: int = 1000) -> Engine:
     return make_engine(name, net, example, seen, channels_last=True)
 
 
-def assert_eagers_rows(found: Engine, net: Body, name: str) -> None:
+def assert_eagers_rows(found: Engine, net: Backbone, name: str) -> None:
     for count in (5, 2):
         with torch.no_grad():
             expected = copy.deepcopy(net).eval()(photos(count, name))
@@ -188,7 +188,7 @@ def test_the_fastest_that_gains_enough(times: dict[str, float], chosen: str) -> 
 
 @pytest.fixture
 def no_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builders, "find_spec", lambda _: None)
+    monkeypatch.setattr(backends, "find_spec", lambda _: None)
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_auto_says_what_it_chose_and_why(
 def test_auto_compiles_for_a_long_pass_alone(
     timed: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(engine._BUILDERS, "compile", builders.as_it_is)
+    monkeypatch.setitem(engine._BUILDERS, "compile", backends.as_it_is)
     timed.update(eager=4.0, folded=2.0, compile=1.0)  # for two photos, half a batch
     assert made("auto", trained("resnet18"), photos(4), seen=599).name == "folded"
     assert made("auto", trained("resnet18"), photos(4), seen=600).name == "compile"

@@ -30,7 +30,7 @@ from pets.export.licences import Origin, origin_of
 from pets.export.onnx import need_packages
 from pets.export.scripts import whole
 from pets.io.atomic import folder_atomically
-from pets.models.classifier import Classifier, new_body, new_classifier
+from pets.models.classifier import Classifier, new_backbone, new_classifier
 from pets.models.heads import BatchNormHead, Chain, ConcatPoolHead, LinearHead
 from pets.training.evaluation import Trained
 from tests.conftest import composed, train_config
@@ -43,8 +43,8 @@ FORMATS = ("safetensors", "onnx", "hub")
 def classifier(*overrides: str) -> Classifier:
     """With a head that has learned something: nothing of it at its first values."""
     config = train_config("model.weights=none", *overrides).model
-    body, preprocess, _ = new_body(config, 0)
-    model = new_classifier(body, config, ["Bengal", "beagle", "pug"], preprocess, SIZE, 0)
+    backbone, preprocess, _ = new_backbone(config, 0)
+    model = new_classifier(backbone, config, ["Bengal", "beagle", "pug"], preprocess, SIZE, 0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for tensor in model.head.state_dict().values():

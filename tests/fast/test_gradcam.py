@@ -1,4 +1,4 @@
-"""Grad-CAM at the seam of body and head: the same as through the whole network, for any head."""
+"""Grad-CAM between backbone and head: the same as through the whole network, for any head."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from pets.data.transforms import CentreCrop, Preprocess
 from pets.data.views import NAMES, Views
 from pets.interpretation.gradcam import GradCam
-from pets.models.backbone import Body
+from pets.models.backbone import Backbone
 from pets.models.heads import ConcatPoolHead, LinearHead
 from pets.models.weights import empty_network
 from tests.conftest import train_config
@@ -52,12 +52,12 @@ def test_what_speaks_against_a_class_is_not_shown() -> None:
 def test_the_same_as_through_the_whole_network(name: str, head: type[nn.Module]) -> None:
     config = train_config(*name.split()).model
     torch.manual_seed(0)
-    body = Body(empty_network(config), config).eval()
-    top = head(body.features, 4).eval()
+    backbone = Backbone(empty_network(config), config).eval()
+    top = head(backbone.features, 4).eval()
     for parameter in top.parameters():
         nn.init.normal_(parameter, std=0.3)
     classes = torch.tensor([3, 1])
-    maps = body(torch.randn(2, 3, 224, 224))
+    maps = backbone(torch.randn(2, 3, 224, 224))
     maps.retain_grad()
     top(maps).gather(1, classes[:, None]).sum().backward()
     assert maps.grad is not None

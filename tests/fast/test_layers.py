@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from pets.errors import ConfigError
 from pets.interpretation.layers import Patch, TopPatches, first_kernels, stages_of
 from pets.interpretation.receptive import ReceptiveField
-from pets.models.backbone import Body
+from pets.models.backbone import Backbone
 from pets.models.weights import empty_network
 from tests.conftest import train_config
-from tests.fast.bodies import body, handmade, resnet18, spans
+from tests.fast.backbones import backbone, handmade, resnet18, spans
 
 
 @pytest.mark.parametrize(
@@ -32,17 +32,17 @@ from tests.fast.bodies import body, handmade, resnet18, spans
 def test_stages_end_where_the_resolution_does(
     library: str, name: str, size: int, widths: dict[str, int]
 ) -> None:
-    modules, found = stages_of(body(library, name), (size, size))
+    modules, found = stages_of(backbone(library, name), (size, size))
     assert found == widths
     assert list(modules) == list(widths)
     for stage, module in modules.items():
-        assert module is body(library, name).network.get_submodule(stage)
+        assert module is backbone(library, name).network.get_submodule(stage)
         assert not module._forward_hooks
 
 
 def test_a_network_without_maps_has_no_patches() -> None:
-    size = body("timm", "test_vit").network.pretrained_cfg["input_size"][1:]
-    with TopPatches(body("timm", "test_vit"), size, 4, 3) as top:
+    size = backbone("timm", "test_vit").network.pretrained_cfg["input_size"][1:]
+    with TopPatches(backbone("timm", "test_vit"), size, 4, 3) as top:
         top.update(torch.zeros(1, 3, *size, dtype=torch.uint8), [0], 1)
     assert top.stages == []
 
@@ -63,7 +63,7 @@ def test_first_kernels_are_grey_at_zero_and_use_the_whole_range() -> None:
     assert first_kernels(handmade(conv=nn.Conv2d(3, 3, 2, groups=3))) is None
 
 
-def colours() -> Body:
+def colours() -> Backbone:
     """Two channels: how red and how blue nine pixels are."""
     conv = nn.Conv2d(3, 2, 3, 2, 1)
     with torch.no_grad():
@@ -101,7 +101,12 @@ def test_planted_spots_are_found_where_they_are() -> None:
 
 
 def brute_force(
-    net: Body, photos: Tensor, places: list[int], stage: str, channel: int, field: ReceptiveField
+    net: Backbone,
+    photos: Tensor,
+    places: list[int],
+    stage: str,
+    channel: int,
+    field: ReceptiveField,
 ) -> list[Patch]:
     """The strongest unit of every photo, the strongest photo first."""
     outputs: list[Tensor] = []
@@ -129,7 +134,7 @@ def same(patches: list[Patch], others: list[Patch]) -> None:
     assert all(torch.equal(p.pixels, o.pixels) for p, o in zip(patches, others, strict=True))
 
 
-def watched(net: Body, photos: Tensor, parts: list[list[int]], views: int = 1) -> TopPatches:
+def watched(net: Backbone, photos: Tensor, parts: list[list[int]], views: int = 1) -> TopPatches:
     """The four strongest patches of three channels, photos coming in these parts."""
     random = torch.Generator().manual_seed(2)
     with TopPatches(net, (48, 48), [0, 17, 63], 4) as top, torch.no_grad():
@@ -195,7 +200,7 @@ def test_channels_are_spread_evenly_or_those_that_are_listed() -> None:
 @pytest.mark.parametrize(
     ("name", "stages"),
     [
-        # Its stages give channels last; only the end of the body turns them round.
+        # Its stages give channels last; only the end of the backbone turns them round.
         ("swin_t", {"permute": 768}),
         # The gates of squeeze and excite are maps of one place, no stages.
         ("mobilenet_v3_small", {"features.1": 16, "features.3": 24, "features.8": 48}),
@@ -205,6 +210,6 @@ def test_stages_of_torchvision_are_maps_with_channels_first(
     name: str, stages: dict[str, int]
 ) -> None:
     chosen = train_config("model=torchvision", f"model.name={name}").model
-    _, widths = stages_of(Body(empty_network(chosen), chosen).eval(), (96, 96))
+    _, widths = stages_of(Backbone(empty_network(chosen), chosen).eval(), (96, 96))
     assert widths == {**widths, **stages}
     assert not [end for end in widths if "mlp" in end or "scale" in end or end.endswith("avgpool")]

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from pets.config import ModelConfig
 from pets.errors import ConfigError, WeightsError
-from pets.models.backbone import Body
-from pets.models.classifier import Classifier, classifier_from, new_body, new_classifier
+from pets.models.backbone import Backbone
+from pets.models.classifier import Classifier, classifier_from, new_backbone, new_classifier
 from pets.models.heads import ConcatPoolHead, LinearHead
 from pets.models.weights import load_pretrained
 from pets.training.freezing import freeze_to, train_mode
@@ -43,8 +43,8 @@ def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def classifier(*overrides: str, seed: int = 0) -> Classifier:
     config = model_config(*overrides)
-    body, preprocess, _ = new_body(config, 0)
-    return new_classifier(body, config, CLASSES, preprocess, (64, 64), seed)
+    backbone, preprocess, _ = new_backbone(config, 0)
+    return new_classifier(backbone, config, CLASSES, preprocess, (64, 64), seed)
 
 
 def test_a_state_dict_of_torchvision_gives_torchvisions_logits(resnet18: Path) -> None:
@@ -53,10 +53,10 @@ def test_a_state_dict_of_torchvision_gives_torchvisions_logits(resnet18: Path) -
     theirs.load_state_dict(torch.load(resnet18, weights_only=True))
     theirs.eval()
     pretrained = load_pretrained(config)
-    body = Body(pretrained.network, config).eval()
+    backbone = Backbone(pretrained.network, config).eval()
     photos = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
-        ours = theirs.fc(body(photos).mean((2, 3)))
+        ours = theirs.fc(backbone(photos).mean((2, 3)))
         assert torch.allclose(ours, theirs(photos), atol=1e-5)
         assert torch.allclose(pretrained.network.eval()(photos), theirs(photos), atol=1e-5)
     assert pretrained.preprocess.mean == (0.485, 0.456, 0.406)
@@ -134,7 +134,7 @@ def test_random_weights_are_said_out_loud(caplog: pytest.LogCaptureFixture) -> N
 def test_networks_whose_layers_are_not_all_are_refused(name: str) -> None:
     config = model_config("model=torchvision", f"model.name={name}", "model.weights=none")
     with pytest.raises(ConfigError, match=f"{name}: no place to cut it; use model=timm"):
-        new_body(config, 0)
+        new_backbone(config, 0)
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
@@ -160,29 +160,29 @@ ARCHITECTURES = [
 @pytest.mark.parametrize(("library", "name", "features"), ARCHITECTURES)
 def test_any_architecture_has_a_map_and_groups(library: str, name: str, features: int) -> None:
     config = model_config(f"model={library}", f"model.name={name}", "model.weights=none")
-    body, _, _ = new_body(config, 0)
-    assert body.features == features
-    grouped = [p for _, names in body.groups for p in names]
-    assert sorted(grouped) == sorted(n for n, _ in body.named_parameters())
-    assert len(body.groups) >= 2
+    backbone, _, _ = new_backbone(config, 0)
+    assert backbone.features == features
+    grouped = [p for _, names in backbone.groups for p in names]
+    assert sorted(grouped) == sorted(n for n, _ in backbone.named_parameters())
+    assert len(backbone.groups) >= 2
 
 
 def test_a_vits_map_is_its_tokens_in_place() -> None:
     config = model_config("model=timm", "model.name=test_vit", "model.weights=none")
-    body = new_body(config, 0)[0].eval()
-    size = body.network.pretrained_cfg["input_size"][-1]
+    backbone = new_backbone(config, 0)[0].eval()
+    size = backbone.network.pretrained_cfg["input_size"][-1]
     photos = torch.randn(1, 3, size, size)
     with torch.no_grad():
-        tokens = body.network.forward_features(photos)[:, body.network.num_prefix_tokens :]
-        found = body(photos)
-    width = body.network.patch_embed.grid_size[1]
+        tokens = backbone.network.forward_features(photos)[:, backbone.network.num_prefix_tokens :]
+        found = backbone(photos)
+    width = backbone.network.patch_embed.grid_size[1]
     assert torch.equal(found[0, :, 1, 2], tokens[0, width + 2])
 
 
 def test_a_torchvision_transformer_says_where_to_go() -> None:
     config = model_config("model=torchvision", "model.name=vit_b_32", "model.weights=none")
     with pytest.raises(ConfigError, match=r"vit_b_32: .*from timm"):
-        new_body(config, 0)
+        new_backbone(config, 0)
 
 
 def test_resnets_are_cut_as_in_the_lesson(resnet18: Path) -> None:
@@ -205,7 +205,7 @@ def test_resnets_are_cut_as_in_the_lesson(resnet18: Path) -> None:
 def test_wrong_groups_are_refused(groups: str, line: str) -> None:
     config = model_config("model=resnet18", "model.weights=none", f"model.groups={groups}")
     with pytest.raises(ConfigError, match=line):
-        new_body(config, 0)
+        new_backbone(config, 0)
 
 
 def test_heads_pool_as_they_say_and_start_at_zero() -> None:
@@ -248,27 +248,27 @@ def test_a_frozen_body_stands_still(resnet18: Path) -> None:
     model = classifier("model=resnet18", f"model.weights={resnet18}")
     freeze_to(model, -1)
     train_mode(model, -1)
-    before = {k: v.clone() for k, v in model.body.state_dict().items()}
+    before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
     out = model(torch.randn(4, 3, 64, 64))
     out.sum().backward()
-    assert all(torch.equal(before[k], v) for k, v in model.body.state_dict().items())
-    assert all(p.grad is None for p in model.body.parameters())
+    assert all(torch.equal(before[k], v) for k, v in model.backbone.state_dict().items())
+    assert all(p.grad is None for p in model.backbone.parameters())
     assert model.head.training
-    assert not any(m.training for m in model.body.modules())
-    # No graph reaches into the body.
-    assert not model.body(torch.randn(2, 3, 64, 64)).requires_grad
+    assert not any(m.training for m in model.backbone.modules())
+    # No graph reaches into the backbone.
+    assert not model.backbone(torch.randn(2, 3, 64, 64)).requires_grad
 
 
 def test_frozen_norm_train_is_fastais_way(resnet18: Path) -> None:
     model = classifier("model=resnet18", f"model.weights={resnet18}", "model.frozen_norm=train")
     freeze_to(model, -1)
     train_mode(model, -1)
-    norm = model.body.network.bn1
+    norm = model.backbone.network.bn1
     before = norm.running_mean.clone()
     model(torch.randn(4, 3, 64, 64)).sum().backward()
     assert norm.weight.requires_grad
     assert not torch.equal(norm.running_mean, before)
-    assert not model.body.network.conv1.weight.requires_grad
+    assert not model.backbone.network.conv1.weight.requires_grad
 
 
 @pytest.mark.parametrize(("policy", "moves"), [("eval", False), ("train", True)])
@@ -278,7 +278,7 @@ def test_unfrozen_norm(resnet18: Path, policy: str, moves: bool) -> None:
     )
     freeze_to(model, 1)
     train_mode(model, 1)
-    still, free = model.body.network.bn1, model.body.network.layer4[0].bn1
+    still, free = model.backbone.network.bn1, model.backbone.network.layer4[0].bn1
     before = still.running_mean.clone(), free.running_mean.clone()
     model(torch.randn(4, 3, 64, 64))
     assert torch.equal(still.running_mean, before[0])
@@ -319,6 +319,6 @@ def test_without_a_network_the_ways_out_are_said(monkeypatch: pytest.MonkeyPatch
 
 def test_random_weights_depend_on_the_seed_alone() -> None:
     config = train_config("model=resnet18", "model.weights=none").model
-    first, again, other = (new_body(config, seed)[0].state_dict() for seed in (1, 1, 2))
+    first, again, other = (new_backbone(config, seed)[0].state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["network.conv1.weight"], other["network.conv1.weight"])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pets.interpretation.layers import stages_of
 from pets.interpretation.receptive import ReceptiveField, receptive_fields
-from tests.fast.bodies import body, handmade, resnet18, spans
+from tests.fast.backbones import backbone, handmade, resnet18, spans
 
 
 def field_of(*layers: nn.Module, size: tuple[int, int]) -> ReceptiveField:
@@ -146,7 +146,7 @@ def test_global_context_and_fields_beyond_the_photo_see_everything(layers: list[
 
 
 def test_squeeze_excitation_sees_everything_in_mobilenet() -> None:
-    net, size = body("timm", "mobilenetv3_large_100"), (64, 64)
+    net, size = backbone("timm", "mobilenetv3_large_100"), (64, 64)
     modules, _ = stages_of(net, size)
     fields = receptive_fields(net, modules, size)
     assert (fields["blocks.0"].pixels, fields["blocks.1"].pixels) == ((7, 7), (19, 19))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from pets.data.datamodule import PetsDataModule, prepare_photos
-from pets.models.classifier import new_body
+from pets.models.classifier import new_backbone
 from pets.seeding import derive
 from pets.training.module import new_module
 from pets.training.trainer import trainer
@@ -18,10 +18,10 @@ from tests.conftest import train_config
 def main(out: Path, overrides: list[str]) -> None:
     """Write the weights and statistics that this rank ends with."""
     config = train_config(*overrides)
-    body, preprocess, _ = new_body(config.model, config.seed)
+    backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
-    module = new_module(config, body, preprocess, photos.classes)
+    module = new_module(config, backbone, preprocess, photos.classes)
     module.begin("head", config.plan.stages["head"], 0, derive(config.seed, "stage", "head"))
     data.begin("head")
     trainer(config.trainer, max_epochs=1).fit(module, data)

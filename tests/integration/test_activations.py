@@ -14,7 +14,7 @@ from pets.data.splits import TRAIN, VALID
 from pets.features.activations import activations
 from pets.features.dataset import Activations
 from pets.features.inputs import feed
-from pets.models.classifier import Classifier, new_body, new_classifier
+from pets.models.classifier import Classifier, new_backbone, new_classifier
 from tests.conftest import train_config
 from tests.integration.test_precompute import HEAD
 
@@ -25,10 +25,10 @@ def learner(root: Path, *words: str) -> tuple[TrainConfig, Classifier, PetsDataM
         f"data.root={root}", f"cache_dir={root.parent}/cache", *HEAD, "precompute.enabled=true",
         "trainer.accelerator=cpu", *words,
     )  # fmt: skip
-    body, preprocess, _ = new_body(config.model, config.seed)
+    backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
     size = config.data.height_width
-    model = new_classifier(body, config.model, photos.classes, preprocess, size, config.seed)
+    model = new_classifier(backbone, config.model, photos.classes, preprocess, size, config.seed)
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
     return config, model, data
 
@@ -71,7 +71,7 @@ def test_rows_are_those_of_the_photos(photos: Path) -> None:
             ]
         )
         with torch.no_grad():
-            maps = model.body(data.normalize(inputs))
+            maps = model.backbone(data.normalize(inputs))
         expected = torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], 1)
         data.feed(data.size, kept)
         values, targets = data._dataset(split).__getitems__([0, 7, len(rows) - 1])
@@ -144,7 +144,7 @@ def test_other_weights_are_a_miss(photos: Path, caplog: pytest.LogCaptureFixture
     """One number of one tensor, under the same name of network and package."""
     config, model, data = learner(photos)
     with torch.no_grad():
-        next(model.body.parameters())[0, 0, 1, 1] += 1e-6
+        next(model.backbone.parameters())[0, 0, 1, 1] += 1e-6
     activations(config, model, data.photos, data.size)
     assert passes(caplog) == 1
 

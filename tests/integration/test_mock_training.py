@@ -17,7 +17,7 @@ from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.errors import DataError
 from pets.lr_finder.curve import Curve
 from pets.lr_finder.range_test import record
-from pets.models.classifier import new_body
+from pets.models.classifier import new_backbone
 from pets.training.module import TransferModule, new_module
 from tests.conftest import train_config
 from tests.integration.ranks import on_two_ranks
@@ -44,10 +44,10 @@ class Bench:
 
     def __init__(self, drawn: Path, *overrides: str) -> None:
         config = train_config(f"data.root={drawn}", *TINY, *overrides)
-        body, preprocess, _ = new_body(config.model, config.seed)
+        backbone, preprocess, _ = new_backbone(config.model, config.seed)
         photos = prepare_photos(config.data)
         self.config = config
-        self.module: TransferModule = new_module(config, body, preprocess, photos.classes)
+        self.module: TransferModule = new_module(config, backbone, preprocess, photos.classes)
         self.data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
 
     def record(self, freeze_to: int = -1, lr: Any = "auto", **finder: Any) -> Curve:

@@ -156,7 +156,7 @@ def test_a_frozen_stage_runs_on_activations_and_the_next_on_photos(
     moved = [
         name
         for name, value in weights(cached).items()
-        if name.startswith("model.body") and not torch.equal(value, weights(run)[name])
+        if name.startswith("model.backbone") and not torch.equal(value, weights(run)[name])
     ]
     assert len(moved) > 50
 
@@ -200,7 +200,7 @@ def test_the_finder_runs_on_activations(pets: Pets, drawn: Path) -> None:
 
 def test_checkpoints_hold_the_whole_network(cached: Path) -> None:
     found = read_checkpoint(cached / "checkpoints/last.ckpt")
-    assert len([name for name in found["state_dict"] if name.startswith("model.body")]) > 200
+    assert len([name for name in found["state_dict"] if name.startswith("model.backbone")]) > 200
 
 
 def test_speed_is_in_tensorboard(cached: Path) -> None:

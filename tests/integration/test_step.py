@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch.nn import functional as F
 
 from pets.data.datamodule import PetsDataModule, prepare_photos
-from pets.models.classifier import new_body
+from pets.models.classifier import new_backbone
 from pets.system.devices import device_type, fast_precision, settled
 from pets.training.checkpoints import read_checkpoint
 from pets.training.module import TransferModule, new_module
@@ -26,9 +26,9 @@ from tests.integration.test_resume import killed_after
 def learner(drawn: Path, *words: str) -> tuple[TransferModule, PetsDataModule, Any]:
     """A module about to train its head, its data and its config."""
     config = train_config(f"data.root={drawn}", *SMALL, "trainer.accelerator=cpu", *words)
-    body, preprocess, _ = new_body(config.model, config.seed)
+    backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
-    module = new_module(config, body, preprocess, photos.classes)
+    module = new_module(config, backbone, preprocess, photos.classes)
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
     module.begin("head", config.plan.stages["head"], 0, 1)
     data.begin("head")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.lr_finder.range_test import record
-from pets.models.classifier import new_body
+from pets.models.classifier import new_backbone
 from pets.training.module import new_module
 from tests.conftest import train_config
 
@@ -16,9 +16,9 @@ from tests.conftest import train_config
 def main(out: Path, overrides: list[str]) -> None:
     """Write the curve and the photos that this rank drew."""
     config = train_config(*overrides)
-    body, preprocess, _ = new_body(config.model, config.seed)
+    backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
-    module = new_module(config, body, preprocess, photos.classes)
+    module = new_module(config, backbone, preprocess, photos.classes)
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
     two = {**config.trainer, "accelerator": "cpu", "devices": 2, "strategy": "ddp"}
     stage = config.plan.stages["head"]

@@ -89,7 +89,7 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
     values |= {key: cfg[key] for key in ("run", "trust", "ckpt", "freeze_to")}
     values["lr"] = list(cfg.lr) if not isinstance(cfg.lr, str) else cfg.lr
     if cfg.freeze_to != -1:
-        # The run's frozen stage had activations; with a body that trains there are none.
+        # The run's frozen stage had activations; with a backbone that trains there are none.
         values["precompute"] = OmegaConf.to_container(cfg.precompute)
     put_over(
         values,
@@ -118,16 +118,16 @@ def _stage(config: FindLrConfig, fresh: bool) -> StageConfig:
 
 
 def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[TransferModule, PetsDataModule, str]:
-    """A fresh head on the pretrained body, the config's photos, and what to call this."""
+    """A fresh head on the pretrained backbone, the config's photos, and what to call this."""
     from pets.data.datamodule import PetsDataModule, prepare_photos
-    from pets.models.classifier import new_body
+    from pets.models.classifier import new_backbone
     from pets.training.loop import check_network
     from pets.training.module import new_module
 
-    body, preprocess, _ = new_body(config.model, config.seed)
-    check_network(config, body, preprocess, {"find-lr": stage})
+    backbone, preprocess, _ = new_backbone(config.model, config.seed)
+    check_network(config, backbone, preprocess, {"find-lr": stage})
     photos = prepare_photos(config.data)
-    module = new_module(config, body, preprocess, photos.classes)
+    module = new_module(config, backbone, preprocess, photos.classes)
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
     return module, data, "fresh"
 

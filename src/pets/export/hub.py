@@ -64,7 +64,7 @@ def network_of(model: Classifier) -> Any:
         raise ExportError(f"to=hub: timm has no {name} as {library} has it; to=safetensors does")
     network: Any = timm.create_model(name, pretrained=False, num_classes=len(model.classes)).eval()
     top = network.get_classifier()
-    tensors = model.body.network.state_dict()
+    tensors = model.backbone.network.state_dict()
     same = network.load_state_dict(tensors, strict=False) if _shapes_fit(network, tensors) else None
     own = {id(p) for p in top.parameters()} if isinstance(top, nn.Linear) else set()
     tops = {key for key, p in network.named_parameters() if id(p) in own}

@@ -52,8 +52,8 @@ def architecture(model: Classifier) -> dict[str, Any]:
             f"to=safetensors: the head {model.config.head.target} has {', '.join(strange)}; "
             f"expected {known} (to=onnx takes any head)"
         )
-    body = model.body
-    parts = [] if body.is_timm else [name for name, _ in body.network.named_children()]
+    backbone = model.backbone
+    parts = [] if backbone.is_timm else [name for name, _ in backbone.network.named_children()]
     return {
         "library": model.config.library,
         "name": model.config.name,
@@ -81,6 +81,6 @@ def chain_of(model: Classifier) -> Chain:
 
 
 def _tensors(model: Classifier) -> dict[str, Tensor]:
-    body = {f"body.{k}": v for k, v in model.body.network.state_dict().items()}
+    backbone = {f"backbone.{k}": v for k, v in model.backbone.network.state_dict().items()}
     head = {f"head.{k}": v for k, v in chain_of(model).layers.state_dict().items()}
-    return {name: tensor.contiguous() for name, tensor in (body | head).items()}
+    return {name: tensor.contiguous() for name, tensor in (backbone | head).items()}

@@ -1,1 +1,1 @@
-"""Activations of the frozen body: computed once, kept, trained on."""
+"""Activations of the frozen backbone: computed once, kept, trained on."""

@@ -90,7 +90,7 @@ def _key(
         "size": size,
         "preprocess": model.preprocess.as_dict(),
         "augment": augment if views else None,
-        "body": {**about, "weights": _digest_of_weights(model.body)},
+        "backbone": {**about, "weights": _digest_of_weights(model.backbone)},
         "cut": model.cut,
         "engine": config.precompute.engine,
         "dtype": config.precompute.dtype,
@@ -100,9 +100,9 @@ def _key(
     }
 
 
-def _digest_of_weights(body: nn.Module) -> str:
+def _digest_of_weights(backbone: nn.Module) -> str:
     whole = blake2b(digest_size=16)
-    for name, tensor in body.state_dict().items():
+    for name, tensor in backbone.state_dict().items():
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         whole.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return whole.hexdigest()
@@ -110,5 +110,5 @@ def _digest_of_weights(body: nn.Module) -> str:
 
 def _shape_of_row(model: Classifier, size: tuple[int, int]) -> tuple[int, ...]:
     if model.cut == "pooled":
-        return (2 * model.body.features,)
-    return model.body.shape_of_map(size)
+        return (2 * model.backbone.features,)
+    return model.backbone.shape_of_map(size)

@@ -37,7 +37,7 @@ def check_engine(name: str, device: str) -> None:
 
 def _need_openvino(device: str) -> None:
     if device != "cpu":
-        raise Refused(f"it computes on CPUs, the body is on {device}")
+        raise Refused(f"it computes on CPUs, the backbone is on {device}")
     if find_spec("openvino") is None:
         raise Refused(f"its package is not installed ({install('openvino')})")
 

@@ -1,4 +1,4 @@
-"""What came out of a frozen body, in the place of photos."""
+"""What came out of a frozen backbone, in the place of photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frozen body's forward pass, as fast as the machine can have it with the same numbers."""
+"""The frozen backbone's forward pass, as fast as the machine can have it with the same numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from pets.errors import ConfigError
 from pets.features.backends import Refused, as_it_is, compiled, openvino
 from pets.features.folding import fold
-from pets.models.backbone import Body
+from pets.models.backbone import Backbone
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ LONG_PASS = 600.0  # seconds
 
 @dataclass(frozen=True)
 class Engine:
-    """Photos (B, 3, h, w), normalised, to the body's feature maps (B, C, h', w'), without a graph.
+    """Normalised photos (B, 3, h, w) to feature maps (B, C, h', w'), without a graph.
 
-    Any batch size; the photos may lie on any device. Its weights are a copy of the body's.
+    Any batch size; the photos may lie on any device. Its weights are a copy of the backbone's.
     """
 
     name: str
@@ -43,10 +43,12 @@ class Engine:
         return self.forward(photos)
 
 
-def make_engine(name: str, body: Body, example: Tensor, photos: int, channels_last: bool) -> Engine:
+def make_engine(
+    name: str, backbone: Backbone, example: Tensor, photos: int, channels_last: bool
+) -> Engine:
     """The engine of `precompute.engine`, checked against eager on `example` (B, 3, h, w).
 
-    `auto` takes the fastest, which depends on how many `photos` will pass. The body stays as it
+    `auto` takes the fastest, which depends on how many `photos` will pass. The backbone stays as it
     is, its training flags too. Raises ConfigError where a named engine cannot be had here or
     gives other numbers than eager.
     """
@@ -54,13 +56,13 @@ def make_engine(name: str, body: Body, example: Tensor, photos: int, channels_la
         raise ConfigError(
             f"precompute.engine={name}: no such engine; expected auto or {', '.join(_BUILDERS)}"
         )
-    eager = _build("eager", body, example, channels_last)
+    eager = _build("eager", backbone, example, channels_last)
     if name == "eager":
         return eager
     if name == "auto":
-        return _fastest(eager, body, example, photos, channels_last)
+        return _fastest(eager, backbone, example, photos, channels_last)
     try:
-        return _agreeing(name, body, example, channels_last, eager(example))
+        return _agreeing(name, backbone, example, channels_last, eager(example))
     except Refused as refused:
         raise ConfigError(
             f"precompute.engine={name}: {refused}; expected auto, or eager, which always works"
@@ -74,7 +76,7 @@ def choose(times: Mapping[str, float]) -> str:
 
 
 def _fastest(
-    eager: Engine, body: Body, example: Tensor, photos: int, channels_last: bool
+    eager: Engine, backbone: Backbone, example: Tensor, photos: int, channels_last: bool
 ) -> Engine:
     if photos < FEW_BATCHES * len(example):
         log.info("precompute.engine: eager (%s photos are too few to try others)", f"{photos:,}")
@@ -84,7 +86,7 @@ def _fastest(
 
     def have(name: str) -> None:
         try:
-            engines[name] = _agreeing(name, body, example, channels_last, expected)
+            engines[name] = _agreeing(name, backbone, example, channels_last, expected)
         except Refused as refused:
             refusals[name] = str(refused)
 
@@ -116,11 +118,11 @@ def _seconds(engines: Mapping[str, Engine], photos: Tensor) -> dict[str, float]:
 
 
 def _agreeing(
-    name: str, body: Body, example: Tensor, channels_last: bool, expected: Tensor
+    name: str, backbone: Backbone, example: Tensor, channels_last: bool, expected: Tensor
 ) -> Engine:
     """The engine, if it can be had and gives eager's `expected` maps. Raises Refused."""
     try:
-        engine = _build(name, body, example, channels_last)
+        engine = _build(name, backbone, example, channels_last)
         # One photo alone too: the last batch of a pass is smaller than the others.
         found = torch.cat([engine(example), engine(example[:1])])
     except Refused:
@@ -140,11 +142,11 @@ def _agreeing(
     return engine
 
 
-def _build(name: str, body: Body, example: Tensor, channels_last: bool) -> Engine:
+def _build(name: str, backbone: Backbone, example: Tensor, channels_last: bool) -> Engine:
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    device = next(body.parameters()).device
+    device = next(backbone.parameters()).device
     example = example.to(device, memory_format=layout)
-    network = copy.deepcopy(body).eval().requires_grad_(False)
+    network = copy.deepcopy(backbone).eval().requires_grad_(False)
     if name != "eager":
         folded = fold(network, example[:1])
         if name == "folded" and not folded:

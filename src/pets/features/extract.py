@@ -1,4 +1,4 @@
-"""One pass of photos through a frozen body; what comes out goes to disk row by row."""
+"""One pass of photos through a frozen backbone; what comes out goes to disk row by row."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def seeds_of_views(contents: Sequence[bytes], views: int) -> list[list[int]]:
 
 
 class FeaturePass(LightningModule):
-    """Writes what the body gives for each photo, as far as the classifier's `cut` says.
+    """Writes what the backbone gives for each photo, as far as the classifier's `cut` says.
 
     `engine` is the name of what computes it, `photos` how many will pass.
     """
@@ -73,13 +73,13 @@ class FeaturePass(LightningModule):
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         photos = self.normalize(batch.flatten(0, 1))
-        if self.engine is None:  # made here, where the body is on its device
+        if self.engine is None:  # made here, where the backbone is on its device
             channels_last = self.model.config.channels_last
             self.engine = make_engine(
-                self.engine_name, self.model.body, photos, self.photos, channels_last
+                self.engine_name, self.model.backbone, photos, self.photos, channels_last
             )
         maps = self.engine(photos)
-        # Pooled as the head would pool it, in the precision that the body gives.
+        # Pooled as the head would pool it, in the precision that the backbone gives.
         found = (pool(maps) if self.model.cut == "pooled" else maps).float()
         self.rows.write(found.reshape(*batch.shape[:2], *found.shape[1:]).cpu().numpy())
         return found
@@ -132,4 +132,4 @@ def run_pass(
     finally:
         rows.close()
     if rows.written != len(views):
-        raise RuntimeError(f"{rows.written} of {len(views)} photos passed through the body")
+        raise RuntimeError(f"{rows.written} of {len(views)} photos passed through the backbone")

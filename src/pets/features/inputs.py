@@ -1,4 +1,4 @@
-"""What a stage is fed: photos, or what a frozen body made of them."""
+"""What a stage is fed: photos, or what a frozen backbone made of them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 def trains_head_alone(model: Classifier, stage: StageConfig) -> bool:
-    """Whether the body is frozen in a stage, so that it gives the same in every epoch."""
+    """Whether the backbone is frozen in a stage, so that it gives the same in every epoch."""
     names = [name for name, _ in model.layer_groups]
     return frozen_groups(names, stage.freeze_to) == len(names) - 1
 
 
 def on_activations(config: LearnerConfig, model: Classifier, stage: StageConfig) -> bool:
-    """Whether a stage runs on what the body gave, in the place of photos."""
+    """Whether a stage runs on what the backbone gave, in the place of photos."""
     return config.precompute.enabled and trains_head_alone(model, stage)
 
 
@@ -34,16 +34,16 @@ def check_feed(config: LearnerConfig, stages: Mapping[str, StageConfig], model: 
     photos are too small for, and for settings of what no stage is fed."""
     for name, stage in stages.items():
         size = config.size_of(stage)
-        if not model.body.takes(size):
+        if not model.backbone.takes(size):
             raise ConfigError(
                 f"{name}: {model.config.name} takes no pictures of {size[0]} x {size[1]} pixels; "
-                f"expected data.size={model.body.own_size}"
+                f"expected data.size={model.backbone.own_size}"
             )
         Decoder(config.data, model.preprocess, size, config.cache_dir).check(name)
     fed = [on_activations(config, model, stage) for stage in stages.values()]
     if config.precompute.enabled and not any(fed):
         raise ConfigError(
-            "precompute=true has no effect: no stage leaves the whole body frozen; expected a "
+            "precompute=true has no effect: no stage leaves the whole backbone frozen; expected a "
             "stage with freeze_to=-1, or precompute=false"
         )
     if all(fed) and config.data.cache == "decoded":

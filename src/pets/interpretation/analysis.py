@@ -40,7 +40,7 @@ LINES = 20  # about photos that cannot be read; the report and the summary name 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training photo near another photo in the body's feature space."""
+    """A training photo near another photo in the backbone's feature space."""
 
     place: int
     label: str
@@ -91,7 +91,7 @@ class Study:
     @property
     def kernels(self) -> Tensor | None:
         """The first kernels, (n, 3, h, w)."""
-        return first_kernels(self.trained.model.body)
+        return first_kernels(self.trained.model.backbone)
 
     @property
     def calibrated(self) -> bool:
@@ -208,7 +208,7 @@ def study(
     targets = [model.classes.index(row.label) for row in rows]
     patches = None
     if settings.channels:
-        patches = TopPatches(model.body, model.size, settings.channels, settings.patches)
+        patches = TopPatches(model.backbone, model.size, settings.channels, settings.patches)
     observer = Observer(model, datasets, targets, config.data, patches)
     bar = [ProgressBar()] if "progress_bar" in config.callbacks else []
     observed = observe(

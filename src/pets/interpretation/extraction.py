@@ -1,4 +1,4 @@
-"""One pass: every photo through the body once, for predictions, Grad-CAM, features and patches."""
+"""One pass of every photo through the backbone: predictions, Grad-CAM, features, patches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where it looked: Grad-CAM on the body's feature map."""
+"""Where it looked: Grad-CAM on the backbone's feature map."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class GradCam:
-    """Selvaraju et al. 2017, through captum, at the seam between body and head.
+    """Selvaraju et al. 2017, through captum, at the seam between backbone and head.
 
-    Only the head is run again: photos have passed through the body once, for the predictions.
+    Only the head is run again: photos have passed through the backbone once, for the predictions.
     """
 
     def __init__(self, head: nn.Module) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pets.errors import ConfigError
 from pets.interpretation.receptive import ReceptiveField, receptive_fields
-from pets.models.backbone import Body
+from pets.models.backbone import Backbone
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Patch:
 
 @dataclass
 class Stage:
-    """One stage of the body: `patches` holds the strongest photos of every chosen channel, each
+    """One stage of the backbone: `patches` holds the strongest photos of every chosen channel, each
     photo once, best first."""
 
     name: str
@@ -48,12 +48,12 @@ class TopPatches:
     """
 
     def __init__(
-        self, body: Body, size: tuple[int, int], channels: int | list[int], patches: int
+        self, backbone: Backbone, size: tuple[int, int], channels: int | list[int], patches: int
     ) -> None:
-        self.body, self.keep = body, patches
-        self.modules, widths = stages_of(body, size)
+        self.backbone, self.keep = backbone, patches
+        self.modules, widths = stages_of(backbone, size)
         _check(channels, widths)
-        fields = receptive_fields(body, self.modules, size)
+        fields = receptive_fields(backbone, self.modules, size)
         self.stages = [
             Stage(name, fields[name], {c: [] for c in _chosen(channels, widths[name])})
             for name in self.modules
@@ -117,10 +117,10 @@ class TopPatches:
         return sorted(patches, key=lambda p: (-p.activation, p.place))[: self.keep]
 
 
-def first_kernels(body: Body) -> Tensor | None:
+def first_kernels(backbone: Backbone) -> Tensor | None:
     """The kernels of the first layer that sees colours, (n, 3, h, w), 0..1 around a grey 0.5; None
     where that is no convolution over pixels."""
-    for module in body.modules():
+    for module in backbone.modules():
         if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1:
             weights = module.weight.detach().float().cpu()
             scale = weights.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
@@ -129,15 +129,17 @@ def first_kernels(body: Body) -> Tensor | None:
 
 
 @torch.no_grad()
-def stages_of(body: Body, size: tuple[int, int]) -> tuple[dict[str, nn.Module], dict[str, int]]:
+def stages_of(
+    backbone: Backbone, size: tuple[int, int]
+) -> tuple[dict[str, nn.Module], dict[str, int]]:
     """The module that ends each stage, by name, and its number of channels.
 
     timm says which they are (`feature_info`). Elsewhere a stage is all that has one resolution, and
     its end the last of the outermost modules of that resolution. Modules whose output is no map of
     channels first, as in transformers, are left out, and so are maps of one place, as in gates.
     """
-    named = getattr(body.network, "feature_info", None) if body.is_timm else None
-    modules = dict(body.network.named_modules())
+    named = getattr(backbone.network, "feature_info", None) if backbone.is_timm else None
+    modules = dict(backbone.network.named_modules())
     if named is not None:
         names = [info["module"] for info in named if info["module"] in modules]
     else:
@@ -153,8 +155,8 @@ def stages_of(body: Body, size: tuple[int, int]) -> tuple[dict[str, nn.Module], 
         return hook
 
     hooks = [modules[name].register_forward_hook(note(name)) for name in names]
-    device = next(body.parameters()).device
-    body.eval()(torch.zeros(1, 3, *size, device=device))
+    device = next(backbone.parameters()).device
+    backbone.eval()(torch.zeros(1, 3, *size, device=device))
     for hook in hooks:
         hook.remove()
     if named is not None:

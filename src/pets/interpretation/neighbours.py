@@ -1,4 +1,4 @@
-"""The nearest photos in the body's feature space: a wrong label or a twin breed at a glance."""
+"""The nearest photos in the backbone's feature space: a wrong label or a twin breed at a glance."""
 
 from __future__ import annotations
 

@@ -31,16 +31,16 @@ class ReceptiveField:
 
 
 def receptive_fields(
-    body: nn.Module, layers: dict[str, nn.Module], size: tuple[int, int]
+    backbone: nn.Module, layers: dict[str, nn.Module], size: tuple[int, int]
 ) -> dict[str, ReceptiveField]:
-    """The receptive field of every named layer of `body` for photos of `size`.
+    """The receptive field of every named layer of `backbone` for photos of `size`.
 
     The gradient of a unit, summed over channels, with respect to a picture of noise is zero exactly
     outside its field. Two units at each end tell the rest, all being shifted alike.
     """
-    names = {id(module): name for name, module in body.named_modules()}
+    names = {id(module): name for name, module in backbone.named_modules()}
     # In doubles nothing far away rounds to zero, and on the CPU: not every device has doubles.
-    twin = copy.deepcopy(body).to("cpu", torch.float64).eval().requires_grad_(False)
+    twin = copy.deepcopy(backbone).to("cpu", torch.float64).eval().requires_grad_(False)
     found: dict[str, Tensor] = {}
     hooks = [
         twin.get_submodule(names[id(module)]).register_forward_hook(

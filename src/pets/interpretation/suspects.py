@@ -21,7 +21,7 @@ COLUMNS = ("path", "split", "given", "label", "p_given", "p_label")
 def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: int) -> Floats:
     """Probabilities (N, classes) for photos that a network was trained on, without their labels.
 
-    A logistic regression on the body's features (N, C), fitted on four fifths of the photos, speaks
+    A logistic regression on the features (N, C), fitted on four fifths of the photos, speaks
     about the rest; five times.
     """
     from sklearn.linear_model import LogisticRegression

@@ -1,1 +1,1 @@
-"""From an architecture's name to a classifier: weights, body, layer groups, head, metrics."""
+"""From an architecture's name to a classifier: weights, backbone, layer groups, head, metrics."""

@@ -13,11 +13,11 @@ from torchvision.models import DenseNet, GoogLeNet, Inception3
 from pets.config import ModelConfig
 from pets.errors import ConfigError, some
 
-# Where torchvision's networks stop being a body.
+# Where torchvision's networks stop being a backbone.
 _TORCHVISION_TOPS = {"avgpool", "classifier", "fc", "head", "heads"}
 
 
-class Body(nn.Module):
+class Backbone(nn.Module):
     """Photos (B, 3, h, w) to a feature map (B, `features`, h', w').
 
     `groups` are the layer groups from the photo's side to the head's: a name and the names of its
@@ -58,7 +58,7 @@ class Body(nn.Module):
         training = self.training
         device = next(self.parameters()).device
         try:
-            # Not called: a compiled body would be compiled for a single picture.
+            # Not called: a compiled backbone would be compiled for a single picture.
             return tuple(self.eval().forward(torch.zeros(1, 3, *size, device=device)).shape[1:])
         finally:
             self.train(training)
@@ -90,18 +90,18 @@ def _as_map(x: Tensor, network: Any) -> Tensor:
     return x if x.shape[1] == network.num_features else x.permute(0, 3, 1, 2)
 
 
-def _probe(body: Body, config: ModelConfig) -> int:
-    """How many features a map has, by trying. Raises ConfigError where the body gives no map."""
+def _probe(backbone: Backbone, config: ModelConfig) -> int:
+    """The channels of a feature map, by trying. Raises ConfigError where there is no map."""
     try:
-        shape = body.shape_of_map((body.own_size, body.own_size))
+        shape = backbone.shape_of_map((backbone.own_size, backbone.own_size))
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
         raise ConfigError(
-            f"model.name={config.name}: its body does not give a feature map ({reason}); "
+            f"model.name={config.name}: its backbone does not give a feature map ({reason}); "
             "choose another architecture, or the same one from timm"
         ) from error
     if len(shape) != 3:
-        raise ConfigError(f"model.name={config.name}: its body gives {shape}, not a map")
+        raise ConfigError(f"model.name={config.name}: its backbone gives {shape}, not a map")
     return int(shape[0])
 
 

@@ -1,4 +1,4 @@
-"""The whole network: body and head, its layer groups, and its description in a checkpoint."""
+"""The whole network: backbone and head, its layer groups, and its description in a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pets.config import ModelConfig
 from pets.config.instantiate import build
 from pets.data.transforms import Preprocess
-from pets.models.backbone import Body
+from pets.models.backbone import Backbone
 from pets.models.weights import empty_network, load_pretrained
 from pets.seeding import derive, torch_stream
 
@@ -23,7 +23,7 @@ class Classifier(nn.Module):
 
     def __init__(
         self,
-        body: Body,
+        backbone: Backbone,
         config: ModelConfig,
         classes: list[str],
         preprocess: Preprocess,
@@ -31,9 +31,9 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.classes, self.preprocess, self.size = config, classes, preprocess, size
-        self.body = body
+        self.backbone = backbone
         self.head: nn.Module = build(
-            "model.head", config.head, features=body.features, classes=len(classes)
+            "model.head", config.head, features=backbone.features, classes=len(classes)
         )
         if config.channels_last:
             self.to(memory_format=torch.channels_last)
@@ -42,32 +42,32 @@ class Classifier(nn.Module):
         return self.head(self.feature_map(x))
 
     def feature_map(self, x: Tensor) -> Tensor:
-        """What the body gives the head for photos (B, 3, h, w): (B, C, h', w')."""
+        """What the backbone gives the head for photos (B, 3, h, w): (B, C, h', w')."""
         if self.config.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         # No graph is built through layers that are frozen up to here: none of them needs one.
-        return self.body(x)
+        return self.backbone(x)
 
     @property
     def cut(self) -> str:
-        """What of the body's output the head needs: `pooled` (what `pool` gives) or the `map`."""
+        """What the head needs of the backbone: `pooled` (what `pool` gives) or the `map`."""
         return "pooled" if hasattr(self.head, "classify") else "map"
 
     def from_activations(self, activations: Tensor) -> Tensor:
-        """Logits (B, len(classes)) from what the body gave, as far as `cut` says."""
+        """Logits (B, len(classes)) from what the backbone gave, as far as `cut` says."""
         top: Any = self.head.classify if self.cut == "pooled" else self.head
         device = activations.device.type
         if torch.is_autocast_enabled(device):
-            # In mixed precision the body would have given them in this one.
+            # In mixed precision the backbone would have given them in this one.
             activations = activations.to(torch.get_autocast_dtype(device))
         return top(activations)
 
     @property
     def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
         """Name and parameters of every layer group, from the photo's side; the head is the last."""
-        own = dict(self.body.named_parameters())
-        body = [(name, [own[p] for p in names]) for name, names in self.body.groups]
-        return [*body, (HEAD, list(self.head.parameters()))]
+        own = dict(self.backbone.named_parameters())
+        backbone = [(name, [own[p] for p in names]) for name, names in self.backbone.groups]
+        return [*backbone, (HEAD, list(self.head.parameters()))]
 
     def describe(self) -> dict[str, Any]:
         """Plain values from which `classifier_from` builds the same network again."""
@@ -79,16 +79,16 @@ class Classifier(nn.Module):
         }
 
 
-def new_body(config: ModelConfig, seed: int) -> tuple[Body, Preprocess, str]:
-    """The pretrained body, what it expects of photos, and where its weights come from; the seed is
+def new_backbone(config: ModelConfig, seed: int) -> tuple[Backbone, Preprocess, str]:
+    """The pretrained backbone, what it expects of photos, where its weights come from; the seed is
     for random ones."""
     with torch_stream(derive(seed, "body")):
         pretrained = load_pretrained(config)
-    return Body(pretrained.network, config), pretrained.preprocess, pretrained.source
+    return Backbone(pretrained.network, config), pretrained.preprocess, pretrained.source
 
 
 def new_classifier(
-    body: Body,
+    backbone: Backbone,
     config: ModelConfig,
     classes: list[str],
     preprocess: Preprocess,
@@ -97,7 +97,7 @@ def new_classifier(
 ) -> Classifier:
     """A classifier with a fresh head, whose first weights depend on the seed alone."""
     with torch_stream(derive(seed, HEAD)):
-        return Classifier(body, config, classes, preprocess, size)
+        return Classifier(backbone, config, classes, preprocess, size)
 
 
 def classifier_from(description: dict[str, Any]) -> Classifier:
@@ -106,4 +106,4 @@ def classifier_from(description: dict[str, Any]) -> Classifier:
     classes = TypeAdapter(list[str]).validate_python(description["classes"])
     preprocess = TypeAdapter(Preprocess).validate_python(description["preprocess"])
     size = TypeAdapter(tuple[int, int]).validate_python(description["size"])
-    return Classifier(Body(empty_network(config), config), config, classes, preprocess, size)
+    return Classifier(Backbone(empty_network(config), config), config, classes, preprocess, size)

@@ -1,4 +1,4 @@
-"""The new top of the network: from the body's feature map to one logit a class."""
+"""The new top of the network: from the backbone's feature map to one logit a class."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class LinearHead(nn.Module):
     """Average over the map, layer norm, one linear layer that starts at zero: (B, features, h, w)
     to (B, classes).
 
-    The norm makes one learning rate fit the features of any body. With few photos a class it does
+    The norm makes one learning rate fit any backbone's features. With few photos a class it does
     better than the hidden layer of `ConcatPoolHead` (README, "Defaults").
     """
 

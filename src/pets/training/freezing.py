@@ -31,7 +31,7 @@ def freeze_to(model: Classifier, n: int) -> None:
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) not in frozen)
     if model.config.frozen_norm == "train":
-        for module in model.body.modules():
+        for module in model.backbone.modules():
             if isinstance(module, BATCH_NORM):
                 for parameter in module.parameters(recurse=False):
                     parameter.requires_grad_(True)
@@ -40,13 +40,13 @@ def freeze_to(model: Classifier, n: int) -> None:
 def train_mode(model: Classifier, n: int) -> None:
     """Training mode for what trains, evaluation mode for what is frozen: no dropout there.
 
-    The body's batch norms follow the model's policies instead: with `eval` they normalise by the
+    The backbone's batch norms follow the model's policies: with `eval` they normalise by the
     pretrained statistics and leave those alone, with `train` by each batch's own (fastai's way).
     """
     frozen = _frozen_ids(model, n)
     model.train()
     _rest(model, frozen)
-    for module in model.body.modules():
+    for module in model.backbone.modules():
         if isinstance(module, BATCH_NORM):
             ids = {id(parameter) for parameter in module.parameters()}
             is_frozen = bool(ids & frozen)

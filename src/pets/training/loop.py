@@ -24,7 +24,7 @@ from pets.features.backends import check_engine
 from pets.features.inputs import check_feed, epochs_on_photos, feed, on_activations
 from pets.lr_finder.auto import settle_rate
 from pets.lr_finder.search import LrSearch
-from pets.models.backbone import Body
+from pets.models.backbone import Backbone
 from pets.models.classifier import HEAD
 from pets.run_dir import RunDir
 from pets.seeding import derive
@@ -35,7 +35,7 @@ from pets.training.evaluation import Trained, measure
 from pets.training.freezing import frozen_groups
 from pets.training.module import TransferModule, new_module
 from pets.training.recorder import Recorder
-from pets.training.start import StartPoint, body_of, photos_of, resume_point
+from pets.training.start import StartPoint, backbone_of, photos_of, resume_point
 from pets.training.stops import Stops
 from pets.training.trainer import (
     build_callbacks,
@@ -63,11 +63,11 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     check_signatures(config)
 
     # Weights come first: where they cannot be had, that is said before any data is read.
-    body, preprocess, source = body_of(config, run)
+    backbone, preprocess, source = backbone_of(config, run)
     for stage in config.plan.stages.values():
-        frozen_groups([*(name for name, _ in body.groups), HEAD], stage.freeze_to)
+        frozen_groups([*(name for name, _ in backbone.groups), HEAD], stage.freeze_to)
     stages = {f"plan.stages.{name}": stage for name, stage in config.plan.stages.items()}
-    check_network(config, body, preprocess, stages)
+    check_network(config, backbone, preprocess, stages)
     build_callbacks(config.callbacks)
     # A new run's: a logger without its package or its host ends the run here.
     fresh = not run.checkpoint().exists()
@@ -75,10 +75,10 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     photos = photos_of(config, run)
 
     data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
-    module = new_module(config, body, preprocess, photos.classes)
+    module = new_module(config, backbone, preprocess, photos.classes)
     if config.compile:
         # In place: the names of the weights stay those of the network.
-        module.model.body.compile()
+        module.model.backbone.compile()
     settings = settled(config.trainer)
     where, precision = device_type(settings.get("accelerator", "auto")), settings.get("precision")
     several = f" in {ranks().world} processes" if ranks().world > 1 else ""
@@ -154,11 +154,14 @@ def run_stages(
 
 
 def check_network(
-    config: LearnerConfig, body: Body, preprocess: Preprocess, stages: Mapping[str, StageConfig]
+    config: LearnerConfig,
+    backbone: Backbone,
+    preprocess: Preprocess,
+    stages: Mapping[str, StageConfig],
 ) -> None:
-    """A head, an optimizer and what the stages are fed suit the body: built once for two classes,
+    """Head, optimizer and what the stages are fed suit the backbone: built once for two classes,
     before photos are read. Raises ConfigError."""
-    module = new_module(config, body, preprocess, ["one", "other"])
+    module = new_module(config, backbone, preprocess, ["one", "other"])
     build("optimizer", config.optimizer, params=list(module.model.head.parameters()))
     check_feed(config, stages, module.model)
     fed = (on_activations(config, module.model, stage) for stage in stages.values())

@@ -18,7 +18,7 @@ from pets.data.transforms import Preprocess, batch_transforms
 from pets.distributed.lightning import share_statistics
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, DataError, RunError
-from pets.models.backbone import Body
+from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_classifier
 from pets.seeding import derive_for_rank
 from pets.training.freezing import freeze_to, train_mode
@@ -71,7 +71,7 @@ class TransferModule(LightningModule):
         """Freeze for the stage; to be called before `fit`, so before anything wraps the model.
 
         `steps_before` are the optimizer steps of the earlier stages; logged steps count on.
-        `on_activations`: the batches hold what the body gave, in the place of photos.
+        `on_activations`: the batches hold what the backbone gave, in the place of photos.
         """
         self.stage, self.stage_seed, self.on_activations = stage, seed, on_activations
         self.progress = {"stage": name, "epochs": 0, "steps_before": steps_before}
@@ -205,12 +205,12 @@ class TransferModule(LightningModule):
 
 
 def new_module(
-    config: LearnerConfig, body: Body, preprocess: Preprocess, classes: list[str]
+    config: LearnerConfig, backbone: Backbone, preprocess: Preprocess, classes: list[str]
 ) -> TransferModule:
-    """A module with a fresh head on the body. Raises ConfigError for batches of one photo under a
-    head with batch norms."""
+    """A module with a fresh head on the backbone. Raises ConfigError for batches of one photo
+    under a head with batch norms."""
     size = config.data.height_width
-    model = new_classifier(body, config.model, classes, preprocess, size, config.seed)
+    model = new_classifier(backbone, config.model, classes, preprocess, size, config.seed)
     together = config.data.batch_size * (
         ranks().world if config.trainer.get("sync_batchnorm") else 1
     )

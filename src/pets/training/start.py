@@ -17,8 +17,8 @@ from pets.data.transforms import Preprocess
 from pets.distributed.ranks import ranks
 from pets.distributed.wire import from_writer, in_turn, same_on_all
 from pets.errors import DataError, RunError, some
-from pets.models.backbone import Body
-from pets.models.classifier import new_body
+from pets.models.backbone import Backbone
+from pets.models.classifier import new_backbone
 from pets.models.weights import empty_network
 from pets.run_dir import RunDir
 from pets.training.checkpoints import read_checkpoint
@@ -28,8 +28,8 @@ from pets.training.recorder import Recorder
 log = logging.getLogger(__name__)
 
 
-def body_of(config: TrainConfig, run: RunDir) -> tuple[Body, Preprocess, str]:
-    """The pretrained body, what it expects of photos, where its weights come from.
+def backbone_of(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess, str]:
+    """The pretrained backbone, what it expects of photos, where its weights come from.
 
     A resumed run's weights are in its checkpoint: the file, package or net they once came from is
     not needed again, on another machine either.
@@ -38,10 +38,10 @@ def body_of(config: TrainConfig, run: RunDir) -> tuple[Body, Preprocess, str]:
     same_on_all(f"whether there is {last}", last.exists())
     if not last.exists():
         # Weights that must be fetched are fetched once a machine.
-        return in_turn(lambda: new_body(config.model, config.seed))
+        return in_turn(lambda: new_backbone(config.model, config.seed))
     about = read_checkpoint(last, run.trusted)["pets"]
-    body = Body(empty_network(config.model), config.model)
-    return body, Preprocess(**about["preprocess"]), str(last)
+    backbone = Backbone(empty_network(config.model), config.model)
+    return backbone, Preprocess(**about["preprocess"]), str(last)
 
 
 def photos_of(config: TrainConfig, run: RunDir) -> Photos:

@@ -28,27 +28,27 @@ class Network(nn.Module):
         super().__init__()
         self.pooling = architecture["pooling"]
         self.is_timm = architecture["library"] == "timm"
-        self.body: Any
+        self.backbone: Any
         if self.is_timm:
             import timm
 
-            self.body = timm.create_model(architecture["name"], pretrained=False)
-            self.body.reset_classifier(0, "")
+            self.backbone = timm.create_model(architecture["name"], pretrained=False)
+            self.backbone.reset_classifier(0, "")
         else:
             whole = torchvision.models.get_model(architecture["name"], weights=None)
             parts = ((name, getattr(whole, name)) for name in architecture["parts"])
-            self.body = nn.Sequential(OrderedDict(parts))
+            self.backbone = nn.Sequential(OrderedDict(parts))
         self.head = nn.Sequential(
             *(getattr(nn, layer["kind"])(**layer["with"]) for layer in architecture["head"])
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.body.forward_features(x) if self.is_timm else self.body(x)
+        x = self.backbone.forward_features(x) if self.is_timm else self.backbone(x)
         if x.ndim == 3:  # tokens: those before the picture's own are left out
-            x = x[:, getattr(self.body, "num_prefix_tokens", 0) :]
+            x = x[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
             places: tuple[int, ...] = (1,)
         else:
-            last = self.is_timm and x.shape[1] != self.body.num_features
+            last = self.is_timm and x.shape[1] != self.backbone.num_features
             places = (1, 2) if last else (2, 3)
         pooled = x.mean(places)
         if self.pooling == "maximum_average":

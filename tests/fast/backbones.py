@@ -8,7 +8,7 @@ from torch import nn
 
 from pets.config import ModelConfig
 from pets.interpretation.receptive import Span
-from pets.models.backbone import Body
+from pets.models.backbone import Backbone
 from pets.models.weights import empty_network
 from tests.conftest import train_config
 
@@ -19,20 +19,20 @@ def config() -> ModelConfig:
 
 
 @cache
-def body(library: str, name: str) -> Body:
+def backbone(library: str, name: str) -> Backbone:
     torch.manual_seed(0)
     of_it = config().model_copy(update={"library": library, "name": name, "groups": None})
-    return Body(empty_network(of_it), of_it).eval()
+    return Backbone(empty_network(of_it), of_it).eval()
 
 
-def resnet18() -> Body:
-    return body("torchvision", "resnet18")
+def resnet18() -> Backbone:
+    return backbone("torchvision", "resnet18")
 
 
-def handmade(**layers: nn.Module) -> Body:
-    """A body of these layers."""
+def handmade(**layers: nn.Module) -> Backbone:
+    """A backbone of these layers."""
     network = nn.Sequential(OrderedDict(layers, fc=nn.Identity()))
-    return Body(network, config().model_copy(update={"groups": None})).eval()
+    return Backbone(network, config().model_copy(update={"groups": None})).eval()
 
 
 def spans(low: int, high: int, stride: int, units: int, side: int) -> tuple[Span, ...]:
