@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pets.command_line import completion_words, in_full
-from pets.errors import ConfigError, PetsError
+from pets.errors import ConfigError, PetsError, printable
 from pets.installing import checkout
 from pets.ranks import check_alone, ranks
 from pets.startup import folders, names_in_utf8, screen
@@ -246,5 +246,5 @@ def _stop(message: str, code: int = 1) -> NoReturn:
             # Rank 0 most probably says the same, and its end is the end of this process.
             time.sleep(_RANK_0_FIRST)
             message = f"rank {ranks().rank}: {message}"
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
     raise SystemExit(code)

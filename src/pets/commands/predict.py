@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from pets.config import PredictConfig
-from pets.errors import ConfigError, DataError
+from pets.errors import ConfigError, DataError, printable
 from pets.ranks import ranks
 from pets.validation import typed
 from pets.wire import joined, on_loss
@@ -176,4 +176,5 @@ def _ranked(row: dict[str, Any], classes: list[str]) -> list[tuple[str, float]]:
 
 
 def _short(file: str) -> str:
+    file = printable(file, "")
     return file if len(file) <= 40 else f"...{file[-37:]}"
