@@ -48,5 +48,12 @@ class ExportError(PetsError):
 
 def some(names: list[str], shown: int = 3) -> str:
     """The first few names and how many more there are: `a, b, c and 12 more`."""
-    head = ", ".join(names[:shown])
+    head = ", ".join(printable(name, "") for name in names[:shown])
     return head if len(names) <= shown else f"{head} and {len(names) - shown:,} more"
+
+
+def printable(text: str, kept: str = "\n\t") -> str:
+    """The text for a screen: control characters as escapes, so that no file's name can act on a
+    terminal; those in `kept` stay."""
+    controls = {c for c in text if ord(c) < 32 or 127 <= ord(c) < 160}.difference(kept)
+    return text.translate({ord(c): repr(c)[1:-1] for c in controls})

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.conftest import need, on_a_small_disk
@@ -34,7 +35,7 @@ def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize(
     ("screen", "code", "said"),
     [
-        ("| head -1 >read; exit ${PIPESTATUS[0]}", 141, ""),
+        ("| true; exit ${PIPESTATUS[0]}", 141, ""),  # nobody reads, long before there is a line
         (">&- 2>&-", 0, ""),
         (">/dev/full", 1, "standard output: cannot be written (No space left on device)\n"),
     ],
@@ -62,6 +63,21 @@ def test_names_are_shown_and_written_whatever_the_locale(
     found = shell(f"$PETS predict run={trained} source=猫.jpg out=a.csv", tmp_path, **env)
     assert (found.returncode, found.stderr) == (0, "")
     assert (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()[1].startswith("猫.jpg,")
+
+
+def test_no_name_of_a_file_acts_on_the_terminal(trained: Path, drawn: Path, pets: Pets) -> None:
+    folder, names = pets.folder / "p", ("\x1b]0;mine\x07.jpg", "new\nline.jpg")
+    folder.mkdir()
+    for name in names:
+        shutil.copy(next((drawn / "images").iterdir()), folder / name)
+    (folder / "bad\x1b.jpg").write_bytes(b"none")
+    said = pets("predict", f"run={trained}", "source=p", "out=a.csv", code=3)
+    shown = said.stdout + said.stderr
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    for name in ("p/\\x1b]0;mine\\x07.jpg  ", "p/new\\nline.jpg  ", "skipped: p/bad\\x1b.jpg: "):
+        assert name in shown
+    assert {Path(str(f)).name for f in pd.read_csv(pets.folder / "a.csv")["file"]} >= {*names}
 
 
 def test_photos_whose_names_are_no_text_are_named(pets: Pets, drawn: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pets.cli.arguments import completion_words, in_full
 from pets.cli.startup import folders, names_in_utf8, screen
 from pets.distributed.ranks import check_alone, ranks
-from pets.errors import ConfigError, PetsError
+from pets.errors import ConfigError, PetsError, printable
 from pets.sweep.overrides import with_words_of_sweep
 from pets.system.installation import conf_dir
 from pets.system.os_errors import system_error
@@ -241,5 +241,5 @@ def _stop(message: str, code: int = 1) -> NoReturn:
             # Rank 0 most probably says the same, and its end is the end of this process.
             time.sleep(_RANK_0_FIRST)
             message = f"rank {ranks().rank}: {message}"
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
     raise SystemExit(code)

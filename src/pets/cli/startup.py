@@ -8,6 +8,7 @@ import contextlib
 import errno
 import getpass
 import io
+import logging
 import os
 import secrets
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from pets.errors import ConfigError
+from pets.errors import ConfigError, printable
 
 # Names of sockets have 107 bytes, on macOS 103; multiprocessing and torch add up to 34 to this.
 _LONGEST = 68
@@ -43,6 +44,13 @@ class _Screen(io.FileIO):
         except OSError as error:
             self.lost = error
         return memoryview(data).nbytes
+
+
+class Screen(logging.Formatter):
+    """Lines of the log for a screen: see `printable`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @contextlib.contextmanager

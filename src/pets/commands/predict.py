@@ -14,7 +14,7 @@ from pets.config import PredictConfig
 from pets.config.validation import typed
 from pets.distributed.ranks import ranks
 from pets.distributed.wire import joined, on_loss
-from pets.errors import ConfigError, DataError
+from pets.errors import ConfigError, DataError, printable
 
 if TYPE_CHECKING:
     from pets.prediction.job import Done, How
@@ -176,4 +176,5 @@ def _ranked(row: dict[str, Any], classes: list[str]) -> list[tuple[str, float]]:
 
 
 def _short(file: str) -> str:
+    file = printable(file, "")
     return file if len(file) <= 40 else f"...{file[-37:]}"

@@ -90,8 +90,8 @@ def _left_out(folder: Path, why: str, what: str = "photos") -> Callable[[list[st
 
 
 def _everything(folder: Path, remarks: Remarks) -> Iterator[tuple[Path, str]]:
-    """Every file below a folder, and folders that are named like photos, each with the reason why
-    it is not used, or "". What lies here itself comes before what links lead to."""
+    """Every file below a folder, each with the reason why it is not used, or ""; and the folders
+    that are named like photos. What lies here itself comes before what links lead to."""
     whole = folder.resolve()
     seen = {_identity(place) for place in (whole, *whole.parents)}
     again: list[str] = []
@@ -116,7 +116,7 @@ def _everything(folder: Path, remarks: Remarks) -> Iterator[tuple[Path, str]]:
             if not _is_folder(entry):
                 yield path, why
                 continue
-            if path.suffix.lower() in SUFFIXES:
+            if path.suffix.lower() in SUFFIXES and not why:
                 yield path, why
             inner = why or ("hidden" if entry.name.startswith(".") else "")
             if entry.is_symlink():

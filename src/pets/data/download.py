@@ -91,6 +91,8 @@ def _download(archive: Mapping[str, str], file: Path, root: Path) -> Path:
 
 
 def _reason(error: Exception, part: Path) -> str:
+    if isinstance(error, HTTPError) and "Location" in error.headers:
+        return f"the server redirects to {error.headers['Location'][:200]}, which is not followed"
     if isinstance(error, HTTPError):
         return f"the server answers {error.code}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -161,6 +163,10 @@ def _unpack(file: Path, folder: Path) -> None:
     except Exception as error:  # of archives made to harm the readers raise every kind
         shutil.rmtree(folder, ignore_errors=True)
         reason = _reason(error, folder)
+        if isinstance(error, tarfile.ReadError):
+            reason = "it is no whole tar or zip archive"
+        elif isinstance(error, RecursionError):
+            reason = "a name in it has too many folders"
         raise DataError(f"{file}: refused while unpacking ({reason})") from error
 
 
@@ -206,6 +212,8 @@ def _unpack_zip(file: Path, folder: Path) -> None:
     bounds = _Bounds(file, folder)
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
+            if member.flag_bits & 1:
+                raise ValueError("it is encrypted")
             kind = stat.S_IFMT(member.external_attr >> 16)
             is_file = kind in (0, stat.S_IFREG) and not member.is_dir()
             bounds.check(member.filename, member.file_size, is_file, member.is_dir())

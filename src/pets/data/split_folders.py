@@ -124,7 +124,7 @@ def _no_split(config: DataConfig, folder: str, splits: dict[str, str], paths: li
 def _not_used(place: Path, paths: list[str]) -> str:
     return (
         f"left out {len(paths):,} photos of {place}, no split by its name and without a class of "
-        f'the training photos: {some(paths)}; "data.split_folders={{test: {place.name}}}" uses it'
+        f"the training photos: {some(paths)}"
     )
 
 
