@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> LrSearch:
     from pets.features.inputs import check_feed, feed
     from pets.lr_finder.auto import shown
     from pets.lr_finder.search import LrSearch
-    from pets.system.memory import keep_freed_memory
+    from pets.system.cpu import keep_freed_memory
     from pets.training.freezing import frozen_groups
     from pets.training.loop import check_signatures
     from pets.training.trainer import build_loggers, quiet

@@ -15,8 +15,8 @@ from pets.data.images import open_rgb, size_of
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, to_tensor, train_pixels
+from pets.io.figures import one_line, plain
 from pets.io.pictures import TITLE, grid
-from pets.report.figures import one_line, plain
 from pets.seeding import derive, torch_stream
 
 _NAMED = 120  # classes that a picture can name

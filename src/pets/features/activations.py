@@ -15,12 +15,12 @@ from torch import nn
 
 from pets.cache.store import Store
 from pets.config import LearnerConfig
+from pets.data.activation_dataset import Activations
 from pets.data.content_hash import digest_of_set, write_contents
 from pets.data.dataset import PhotoFiles
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TRAIN
 from pets.data.transforms import CentreCrop, train_pixels
-from pets.features.dataset import Activations
 from pets.features.extract import RowWriter, ViewsDataset, run_pass, seeds_of_views
 from pets.models.classifier import Classifier
 from pets.system.devices import device_type, settled

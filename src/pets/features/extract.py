@@ -16,11 +16,11 @@ from torchvision.transforms import v2
 from pets.cache.files import writing
 from pets.callbacks.progress import ProgressBar
 from pets.config import LearnerConfig
+from pets.data.activation_dataset import VALUES
 from pets.data.datamodule import worker_options
 from pets.data.transforms import normalize
 from pets.distributed.lightning import alone
 from pets.distributed.ranks import ranks
-from pets.features.dataset import VALUES
 from pets.features.engine import Engine, make_engine
 from pets.models.classifier import Classifier
 from pets.models.heads import pool

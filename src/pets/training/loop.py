@@ -28,8 +28,8 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import HEAD
 from pets.run_dir import RunDir
 from pets.seeding import derive
+from pets.system.cpu import keep_freed_memory
 from pets.system.devices import check_compiler, device_type, settled
-from pets.system.memory import keep_freed_memory
 from pets.training.console import say_speed, say_stage, say_what_was_reached
 from pets.training.evaluation import Trained, measure
 from pets.training.freezing import frozen_groups
