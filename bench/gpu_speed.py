@@ -34,13 +34,13 @@ from pets.config import TrainConfig
 from pets.config.instantiate import build
 from pets.config.resolvers import register_resolvers
 from pets.config.validation import typed
+from pets.data.activation_dataset import Activations
 from pets.data.collect import collect_photos
 from pets.data.datamodule import PetsDataModule
 from pets.data.dataset import PhotoFiles
 from pets.data.decoded import Decoder
 from pets.data.photos import Photos
 from pets.data.transforms import CentreCrop, normalize
-from pets.features.dataset import Activations
 from pets.features.extract import RowWriter, ViewsDataset, run_pass
 from pets.models.classifier import new_backbone
 from pets.prediction.blocks import blocks

@@ -22,8 +22,8 @@ from pets.prediction.blocks import blocks
 from pets.prediction.sources import find_source
 from pets.prediction.stream import Network, name_photos
 from pets.run_dir import RunDir
+from pets.system.cpu import keep_freed_memory
 from pets.system.devices import usable_device
-from pets.system.memory import keep_freed_memory
 from pets.training.evaluation import load_run
 from pets.training.speed import Speed
 

@@ -11,7 +11,7 @@ from pets.data.images import decode_rgb
 from pets.data.transforms import CentreCrop, to_tensor
 from pets.run_dir import RunDir
 from pets.serving.look import Eye, Found, Photo
-from pets.system.memory import keep_freed_memory
+from pets.system.cpu import keep_freed_memory
 from pets.training.evaluation import load_run
 
 

@@ -72,7 +72,7 @@ class RunDir:
         changes: dict[str, Any] = {"state": "running", "error": None, "ranks": ranks().world}
         if "started" not in self.status:
             (self.path / "checkpoints").mkdir(exist_ok=True)
-            self.write_json("environment.json", environment())
+            self.write_json("environment.json", environment(ranks().world))
             changes |= {"started": _now(), "host": socket.gethostname()}
         self.update_status(**changes)
 

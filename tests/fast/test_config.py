@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from pets.config import EvalConfig, Target, TrainConfig
 from pets.config.instantiate import build, check_signature
 from pets.config.validation import typed, typed_values
 from pets.errors import ConfigError
+from pets.system.installation import conf_dir
 from tests.conftest import composed, train_config
 
 
@@ -170,3 +172,16 @@ def test_refused_values_name_their_key() -> None:
     weight = [torch.nn.Parameter(torch.zeros(1))]
     with pytest.raises(ConfigError, match=r"optimizer: torch\.optim\.AdamW refuses .*beta"):
         build("optimizer", target, params=weight)
+
+
+@pytest.mark.parametrize("plan", ["constant", "fine_tune", "frozen4", "lesson1", "progressive"])
+def test_a_stage_that_says_nothing_of_a_key_has_its_default(plan: str) -> None:
+    written, defaults = (
+        OmegaConf.to_container(OmegaConf.load(conf_dir() / name))
+        for name in (f"plan/{plan}.yaml", "stage/default.yaml")
+    )
+    written = written["stages"]
+    stages = OmegaConf.to_container(composed(f"plan={plan}").plan.stages)
+    assert stages == {name: defaults | keys for name, keys in written.items()}
+    for name, keys in written.items():
+        assert not keys.items() & defaults.items(), f"{plan}: {name} repeats a default"

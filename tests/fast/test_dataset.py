@@ -39,8 +39,8 @@ def test_sampler_covers_everything_in_a_new_order_each_epoch() -> None:
     first = list(sampler)
     sampler.set_epoch(1)
     second = list(sampler)
-    assert sorted(d.place for d in first) == list(range(50))
-    assert [d.place for d in first] != [d.place for d in second]
+    assert sorted(d.row for d in first) == list(range(50))
+    assert [d.row for d in first] != [d.row for d in second]
     assert not {d.seed for d in first} & {d.seed for d in second}
     sampler.set_epoch(0)
     assert list(sampler) == first

@@ -129,7 +129,7 @@ def test_flip_without_a_crop() -> None:
 # Beside the chain for single photos, with the same numbers.
 
 
-@pytest.mark.parametrize("place", [(0.0, 0.0), (1.0, 1.0)])
+@pytest.mark.parametrize("position", [(0.0, 0.0), (1.0, 1.0)])
 @pytest.mark.parametrize(
     "numbers",
     [
@@ -147,17 +147,19 @@ def test_geometry_is_that_of_single_photos(
     size: tuple[int, int],
     side: tuple[int, int],
     numbers: dict[str, float],
-    place: tuple[float, float],
+    position: tuple[float, float],
 ) -> None:
     given = UNCHANGED._replace(**numbers)
     crop = LessonCrop(size, PLAIN.mode)
     photo = smooth(200, 320)
     lean = (given.lean_down, given.lean_right)
-    params = {"place": place, "angle": given.angle, "zoom": given.zoom, "lean": lean}
+    params = {"position": position, "angle": given.angle, "zoom": given.zoom, "lean": lean}
     expected = crop.transform(photo, params).float()
     expected = expected.flip(-1) if given.flip else expected
     small = resize_to_cover(photo, list(side), PLAIN.mode)
-    top, left = (round(p * (a - b)) for p, a, b in zip(place, small.shape[1:], side, strict=True))
+    top, left = (
+        round(p * (a - b)) for p, a, b in zip(position, small.shape[1:], side, strict=True)
+    )
     cut = small[:, top : top + side[0], left : left + side[1]]
     out = levels(augmenting(size, side), cut[None], given)[0]
     # Both shrink the same waves, once to a tenth more than the final size and once to a seventh or
@@ -218,8 +220,8 @@ def chain_numbers(photo: Tensor, draws: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = defaultdict(list)
 
     def crops(inpt: Tensor, params: dict[str, object]) -> Tensor:
-        found["top"].append(params["place"][0])
-        found["left"].append(params["place"][1])
+        found["top"].append(params["position"][0])
+        found["left"].append(params["position"][1])
         found["angle"].append(params["angle"])
         found["zoom"].append(params["zoom"])
         found["lean_down"].append(params["lean"][0])

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from pets.data.photos import Photo, Photos
 from pets.data.preview import describe, draw_classes
+from pets.io.figures import as_svg, one_line, plain
 from pets.io.pictures import TITLE, grid, pixels
 from pets.report.charts import confusion_chart, learning_curves
-from pets.report.figures import as_svg, one_line, plain
 
 NAMES = [
     "$", "$$", "a$_{$", "b_$^$", r"\frac{", r"$\frac{$", r"{a}\$", r"\\$x$", "100%#", "_hidden",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pets.config import VerifyConfig
 from pets.config.validation import typed
-from pets.data.diagnostics import Remarks
+from pets.data.diagnostics import Diagnostics
 from pets.data.discovery import find_photos
 from pets.data.images import (
     FORMATS,
@@ -117,7 +117,7 @@ def test_a_needle_is_refused(tmp_path: Path) -> None:
     """Resized by its shorter side it would take gigabytes."""
     Image.new("L", (1, 101)).save(tmp_path / "needle.png")
     with pytest.raises(
-        TooManyPixels, match=r"1 x 101 pixels are no photo's shape; expected at most 100 to 1"
+        TooManyPixels, match=r"1 x 101 pixels is no photo shape; expected at most 100 to 1"
     ):
         open_rgb(tmp_path / "needle.png")
     Image.new("L", (100, 1)).save(tmp_path / "needle.png")
@@ -306,7 +306,7 @@ def test_limits_hold_for_files_with_broken_metadata(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".PJPEG", ".pjp", ".JPG", ".tif"])
 def test_a_photo_is_a_photo_whatever_its_suffix(tmp_path: Path, suffix: str) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / f"x{suffix}", "TIFF" if suffix == ".tif" else "JPEG")
-    assert find_photos(tmp_path, ".", Remarks()) == [f"x{suffix}"]
+    assert find_photos(tmp_path, ".", Diagnostics()) == [f"x{suffix}"]
     assert list(find_source(str(tmp_path))) == [str(tmp_path / f"x{suffix}")]
     config = typed(VerifyConfig, composed("data.root=x", name="verify"))
     kinds = [f.kind for f in faults_of(f"x{suffix}", look(tmp_path / f"x{suffix}"), config)]

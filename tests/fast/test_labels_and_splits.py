@@ -11,7 +11,7 @@ from PIL import Image
 
 from pets.config import DataConfig
 from pets.data.collect import collect_photos
-from pets.data.diagnostics import Remarks
+from pets.data.diagnostics import Diagnostics
 from pets.data.discovery import find_photos
 from pets.data.labels import label_from_filename
 from pets.data.photos import Photos
@@ -101,7 +101,9 @@ def test_random_split_is_stratified_seeded_and_free_of_order(tmp_path: Path) -> 
 
     labels = {p.path: p.label for p in photos.rows}
     backwards = dict(reversed(labels.items()))
-    assert carve(labels, "valid", 0.2, 7, Remarks()) == carve(backwards, "valid", 0.2, 7, Remarks())
+    assert carve(labels, "valid", 0.2, 7, Diagnostics()) == carve(
+        backwards, "valid", 0.2, 7, Diagnostics()
+    )
 
 
 def test_official_split_carves_validation_from_trainval_only(tmp_path: Path) -> None:
@@ -258,11 +260,11 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         os.close(before)
     os.close(here)
     with pytest.raises(DataError, match=r"d: the folder cannot be read \(File name too long\)"):
-        find_photos(tmp_path, ".", Remarks())
+        find_photos(tmp_path, ".", Diagnostics())
 
 
 def test_names_that_are_no_text_are_said(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").touch()
     os.close(os.open(os.fsencode(tmp_path) + b"/\xfc.jpg", os.O_CREAT))
     with pytest.raises(DataError, match=r"other encoding than UTF-8, rename them: '\\udcfc.jpg'"):
-        find_photos(tmp_path, ".", Remarks())
+        find_photos(tmp_path, ".", Diagnostics())

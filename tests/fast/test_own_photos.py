@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pets.data.photos import SPLITS, Photo, Photos, find_again
+from pets.data.photos import SPLITS, Photo, Photos, locate_photos
 from pets.errors import DataError, RunError
 from pets.run_dir import RunDir
 from pets.serving.examples import find_examples
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> RunDir:
 
 def found(run: RunDir, root: Path) -> tuple[list[str], list[str], list[str]]:
     table = Photos.load(run.path / "photos.csv", root)
-    here = find_again(table, run.read_json("data.json")["fingerprint"])
+    here = locate_photos(table, run.read_json("data.json")["fingerprint"])
     return (
         [row.path for row in here.photos.rows],
         [row.path for row in here.missing],

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pets.cache.memo_store import cache_folder
+from pets.cache.memo import cache_folder
 from pets.cli.arguments import in_full
 from pets.config import base, commands
 from pets.config.base import PathText

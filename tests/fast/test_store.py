@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pets.cache.files import megabytes, writing
+from pets.cache.files import megabytes
 from pets.cache.store import ABOUT, Store
 from pets.errors import CacheError
 
@@ -28,8 +28,7 @@ def writes(content: bytes, calls: list[int] | None = None) -> Callable[[Path], N
     def make(folder: Path) -> None:
         if calls is not None:
             calls.append(1)
-        with writing():
-            (folder / "values.bin").write_bytes(content)
+        (folder / "values.bin").write_bytes(content)
 
     return make
 
@@ -62,8 +61,8 @@ def test_an_entry_is_made_once_and_found_after_that(
     assert calls == [1]
     assert [r.getMessage() for r in caplog.records] == [
         f"some words: 3.2 MB in {tmp_path}/cache",
-        f"some words: found in {tmp_path}/cache",
-        f"some words: found in {tmp_path}/cache",
+        f"some words: read from {tmp_path}/cache",
+        f"some words: read from {tmp_path}/cache",
     ]
 
 
@@ -274,7 +273,7 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(CacheError, match=f"cache_dir={tmp_path}/cache: cannot be written"):
         get(Store(tmp_path / "cache"))
-    with pytest.raises(CacheError, match="is no folder"):
+    with pytest.raises(CacheError, match="is not a folder"):
         Store(tmp_path / "cache").entries()
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pets.config import TrainConfig
+from pets.data.activation_dataset import Activations
 from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.data.splits import TRAIN, VALID
 from pets.features.activations import activations
-from pets.features.dataset import Activations
 from pets.features.inputs import feed
 from pets.models.classifier import Classifier, new_backbone, new_classifier
 from tests.conftest import train_config

@@ -22,12 +22,21 @@ def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> No
         text = (conf_dir() / f"{name}.yaml").read_text()
         keys = yaml.safe_load(text).keys() - {"defaults", "hydra"}
         assert all(f"\n{key}:" in page for key in keys), name
-    assert "model: base, convnext_tiny, efficientnet_lite0" in pets("train", "--help").stdout
+    page = pets("train", "--help").stdout
+    assert "\n== model=efficientnet_lite0, or convnext_tiny, efficientnet_lite1" in page
+    assert (
+        "\n== model/head=linear, or batch_norm, concat_pool; its keys are model.head.<key> =="
+        in page
+    )
+    stage = "stage=default; its keys are plan.stages.head.<key>, plan.stages.body.<key>"
+    assert f"\n== {stage} ==\n" in page
+    assert "\npct_start: 0.3                  # one_cycle: share of the steps" in page
+    assert "\n== experiment=...: lesson1_resnet34, lesson1_resnet50, quickstart" in page
     page = pets("verify", "--help").stdout
-    assert "\nfew: 10                         # training photos of a class; below: too few" in page
+    assert "\nfew: 10                         # training photos per class; fewer do not" in page
     title = "data=folder, or demo, dogs_vs_cats, oxford_pets, table; its keys are data.<key>"
     assert f"\n== {title} ==\n" in page
-    assert "\nlabel_regex: null               # on the file name alone" in page
+    assert "\nlabel_regex: null               # matched on the file name" in page
     assert "${oc.env:PETS_CACHE,'~/.cache/pets'}" in page
 
 

@@ -110,7 +110,7 @@ def test_it_is_found_again_until_a_photo_or_the_side_changes(
         caplog.clear()
         config, data = fed(photos, *words)
         kept(config, data)
-        return "found in" not in caplog.text
+        return "read from" not in caplog.text
 
     words: list[str] = []
     assert made()
@@ -150,7 +150,7 @@ def test_auto_decides_from_sizes_and_says_so(
     caplog.set_level(logging.INFO)
     config, data = fed(photos)
     decoder = Decoder(config.data, BICUBIC, SIZE, config.cache_dir)
-    assert decoder.room(data.photos) == pytest.approx(100 * 73 * 73 * 3, rel=0.01)
+    assert decoder.estimate_bytes(data.photos) == pytest.approx(100 * 73 * 73 * 3, rel=0.01)
 
     def said(epochs: int) -> tuple[bool, str]:
         caplog.clear()
@@ -158,7 +158,7 @@ def test_auto_decides_from_sizes_and_says_so(
 
     assert said(2) == (True, "data.cache=auto: 1.6 MB of pixels, epochs: 2; decoded")
     assert said(1) == (
-        False, "data.cache=auto: 1.6 MB of pixels, epochs: 1; none, they are read once only",
+        False, "data.cache=auto: 1.6 MB of pixels, epochs: 1; none, photos are read only once",
     )  # fmt: skip
     monkeypatch.setattr("os.sysconf", lambda name: 1000)
     worth, line = said(4)
@@ -166,7 +166,7 @@ def test_auto_decides_from_sizes_and_says_so(
     assert "none, more than half of the memory" in line
     monkeypatch.undo()
     monkeypatch.setattr("shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 9))
-    assert "none, more than a tenth of the free room" in said(4)[1]
+    assert "none, more than a tenth of the free disk space" in said(4)[1]
     monkeypatch.undo()
     kept(config, data)
     assert said(1) == (True, "data.cache=auto: 1.6 MB of pixels, epochs: 1; decoded")
@@ -178,7 +178,7 @@ def test_a_run_on_decoded_photos_ends_where_one_on_files_does(
     said = pets("train", f"data.root={drawn}", *SMALL, "data.cache=auto", "cache_dir=cache").stdout
     assert "data.cache=auto: 3.6 MB of pixels, epochs: 5; decoded" in said
     assert "100 photos decoded, shorter side 109 pixels: 3.6 MB in cache" in said
-    assert "100 photos decoded, shorter side 109 pixels: found in cache" in said
+    assert "100 photos decoded, shorter side 109 pixels: read from cache" in said
     (run,) = pets.runs()
     for ours, theirs in zip(metrics(run), metrics(trained), strict=True):
         assert float(ours["train_loss"]) == pytest.approx(float(theirs["train_loss"]), abs=0.05)

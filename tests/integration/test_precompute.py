@@ -88,7 +88,7 @@ def test_it_says_what_it_does(pets: Pets, drawn: Path) -> None:
     assert "not augmented: precompute.views=4 keeps" in first
     assert "activations/s" in first
     second = pets("train", f"data.root={drawn}", *HEAD, *PRE, "plan.stages.head.epochs=2").stdout
-    assert f"{words}float32): found in" in second
+    assert f"{words}float32): read from" in second
     one, two = pets.runs()
     assert same(weights(one), weights(two))
     assert set(status(one)["seconds"]) == {"head/precompute", "head"}
@@ -136,7 +136,7 @@ def test_a_sweep_shares_one_pass(pets: Pets, drawn: Path) -> None:
     )  # fmt: skip
     said = "".join((run / "train.log").read_text() for run in pets.runs())
     assert said.count("MB in ") == 1
-    assert said.count("found in") == 7
+    assert said.count("read from") == 7
     assert len(pets.runs()) == 8
     assert len(made(pets.folder)) == 1
     losses = {metrics(run)[-1]["valid_loss"] for run in pets.runs()}

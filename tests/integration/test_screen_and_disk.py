@@ -88,7 +88,7 @@ def test_photos_whose_names_are_no_text_are_named(pets: Pets, drawn: Path) -> No
         shutil.copy(photo, folder)
     (root / "cat" / os.fsdecode(b"na\xefve.jpg")).write_bytes(photo.read_bytes())
     line = pets.one_line("train", "data=folder", f"data.root={root}", *SMALL)
-    assert line.endswith("names in another encoding than UTF-8, rename them: 'cat/na\\udcefve.jpg'")
+    assert line.endswith("names that are not UTF-8, rename the files: 'cat/na\\udcefve.jpg'")
     assert not pets.runs()
 
 

@@ -248,10 +248,10 @@ def test_only_new_photos_are_decoded_again(tmp_path: Path, pets: Pets, drawn: Pa
     words = ["verify", "data=demo", "small=1", f"data.root={drawn}", "fail_on=never"]
     cache = f"cache_dir={tmp_path / 'cache'}"
     pets(*words, cache)
-    with contextlib.closing(sqlite3.connect(tmp_path / "cache/answers.sqlite")) as table, table:
-        (count,) = table.execute("SELECT count(*) FROM answers").fetchone()
+    with contextlib.closing(sqlite3.connect(tmp_path / "cache/memo.sqlite")) as table, table:
+        (count,) = table.execute("SELECT count(*) FROM memo").fetchone()
         # Were it asked again, it would say otherwise.
-        table.execute("""UPDATE answers SET answer='{"problem": "as it was said"}'""")
+        table.execute("""UPDATE memo SET result='{"problem": "as it was said"}'""")
     assert count == 100
     assert "100  " in (told := pets(*words, cache).stdout)
     assert re.search(r"^error +unreadable +100 +100 ", told, re.M)

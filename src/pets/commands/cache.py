@@ -1,4 +1,4 @@
-"""`pets cache list | clear`: what has been computed once and kept."""
+"""`pets cache list | clear`: the activations and decoded photos that runs share."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ log = logging.getLogger(__name__)
 def run(cfg: DictConfig) -> None:
     """Show the entries, or remove them."""
     config = typed(CacheConfig, cfg)
+    from pets.cache import memo
     from pets.cache.files import megabytes
-    from pets.cache.memo_store import forget
     from pets.cache.store import Store
 
     store = Store(config.cache_dir)
     if config.action == "clear":
         freed, busy = store.clear()
-        freed += forget(store.folder)
+        freed += memo.clear(store.folder)
         log.info("%s: %s freed", store.folder, megabytes(freed))
         for name in busy:
-            log.warning("%s: is being made by another process, left", store.folder / name)
+            log.warning("%s: is being made by another process; kept", store.folder / name)
         return
     entries = store.entries()
     for entry in entries:
         used = entry.used.astimezone().strftime("%Y-%m-%d %H:%M")
-        log.info("%10s  used %s  %s", megabytes(entry.bytes), used, entry.words)
+        log.info("%10s  used %s  %s", megabytes(entry.bytes), used, entry.description)
     total = sum(entry.bytes for entry in entries)
     count = "1 entry" if len(entries) == 1 else f"{len(entries):,} entries"
     log.info("%s: %s, %s", store.folder, count, megabytes(total))

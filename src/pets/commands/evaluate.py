@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> None:
 
     from pets.data.datamodule import PetsDataModule
     from pets.data.external import readable
-    from pets.system.memory import keep_freed_memory
+    from pets.system.cpu import keep_freed_memory
     from pets.training.evaluation import load_run, measure, photos_asked
     from pets.training.module import TransferModule
     from pets.training.trainer import check_trainer, quiet, trainer

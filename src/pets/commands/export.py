@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> None:
     from pets.export.onnx import need_packages
     from pets.export.reference import reference_of
     from pets.export.write import check_formats, export
-    from pets.system.memory import keep_freed_memory
+    from pets.system.cpu import keep_freed_memory
     from pets.training.evaluation import load_run
     from pets.training.trainer import quiet
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from pets.cache import memo_store
+from pets.cache import memo
 from pets.commands.given import put_over, say_whose_cache
 from pets.config import FindLrConfig, LearnerConfig, StageConfig
 from pets.config.validation import typed, typed_values
@@ -50,14 +50,14 @@ def run(cfg: DictConfig) -> LrSearch:
     from pets.features.inputs import check_feed, feed
     from pets.lr_finder.auto import shown
     from pets.lr_finder.search import LrSearch
-    from pets.system.memory import keep_freed_memory
+    from pets.system.cpu import keep_freed_memory
     from pets.training.freezing import frozen_groups
     from pets.training.loop import check_signatures
     from pets.training.trainer import build_loggers, quiet
 
     quiet()
     keep_freed_memory()
-    memo_store.keep_in(config.cache_dir)
+    memo.use_folder(config.cache_dir)
     check_signatures(config)
     stage = _stage(config, fresh=run_dir is None)
     loggers = build_loggers(config.logger, folder)

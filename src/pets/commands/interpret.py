@@ -25,7 +25,7 @@ def run(cfg: DictConfig) -> Study:
     run_dir = RunDir.open_finished(config.run, config.trust)
 
     from pets.report.write import write_report
-    from pets.system.memory import keep_freed_memory
+    from pets.system.cpu import keep_freed_memory
     from pets.training.evaluation import load_run, photos_asked
     from pets.training.trainer import build_loggers, check_trainer, quiet
 

@@ -56,15 +56,15 @@ def _predict(config: PredictConfig) -> bool:
     from pets.distributed.lightning import begin_rank
     from pets.prediction.job import predict
     from pets.prediction.stream import Network
+    from pets.system.cpu import keep_freed_memory
     from pets.system.devices import usable_device
-    from pets.system.memory import keep_freed_memory
     from pets.training.evaluation import load_run
     from pets.training.trainer import quiet
 
     quiet()
     begin_rank()
     keep_freed_memory()
-    device = usable_device(config.device)
+    device = usable_device(config.device, ranks().local if ranks().local_world > 1 else None)
     trained = load_run(run_dir, config.ckpt)
     how = _how(config, trained)
     if out is None:

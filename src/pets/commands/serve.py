@@ -35,8 +35,8 @@ def run(cfg: DictConfig) -> None:
 
         from pets.serving.decoding import get_ready
         from pets.serving.server import serve
+        from pets.system.cpu import keep_freed_memory
         from pets.system.devices import usable_device
-        from pets.system.memory import keep_freed_memory
         from pets.training.evaluation import load_run
         from pets.training.trainer import quiet
 

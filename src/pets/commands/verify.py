@@ -21,13 +21,13 @@ def run(cfg: DictConfig) -> None:
     config = typed(VerifyConfig, cfg)
     from hydra.core.hydra_config import HydraConfig
 
-    from pets.cache import memo_store
+    from pets.cache import memo
     from pets.data.prepare import make_data
     from pets.verify.console import table
     from pets.verify.findings import verify
     from pets.verify.write import write_findings
 
-    memo_store.keep_in(config.cache_dir)
+    memo.use_folder(config.cache_dir)
     folder = Path(HydraConfig.get().runtime.output_dir)
     make_data(config.data)
     began = time.perf_counter()

@@ -135,7 +135,7 @@ class RunDataConfig(Strict):
     )
 
 
-class OtherDataConfig(RunDataConfig):
+class ExternalDataConfig(RunDataConfig):
     """Where the photos to look at are, and the labels of photos that are not the run's."""
 
     label_from: Literal["filename", "folder", "table"] | None = Field(
@@ -163,7 +163,7 @@ class EvalConfig(Strict):
     trust: bool
     split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
-    data: OtherDataConfig
+    data: ExternalDataConfig
     trainer: dict[str, Any]
 
 
@@ -174,7 +174,7 @@ class InterpretConfig(InterpretSettings):
     trust: bool
     split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
-    data: OtherDataConfig
+    data: ExternalDataConfig
     trainer: dict[str, Any]
 
 

@@ -19,7 +19,7 @@ def register_resolvers() -> None:
     """
 
     def keys(command: str) -> str:
-        from pets.cli.help import explained
+        from pets.config.help import explained
         from pets.system.installation import conf_dir
 
         return explained(conf_dir(), command)

@@ -1,4 +1,4 @@
-"""The lesson's geometric transforms: crop, turn, zoom and warp in one interpolation."""
+"""The lesson's geometric augmentation: crop, rotation, zoom and warp in one interpolation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from torchvision.transforms.v2 import functional as VF
 
 
 class LessonCrop(v2.Transform):
-    """A random crop of the photo, turned, zoomed and leaned, as (C, height, width) uint8.
+    """A random crop, rotated, zoomed and warped: uint8 (C, H, W) to (C, height, width).
 
-    fastai's get_transforms with its presizing: the photo is shrunk once, antialiased, to a
-    little more than the final size; then one bilinear interpolation does rotation, zoom and
-    perspective together and reflects what lies beyond the border.
+    fastai's get_transforms with its presizing: the photo is resized once, antialiased, to a little
+    more than the final size; then one bilinear interpolation does rotation, zoom and perspective
+    together, with reflection beyond the border.
 
-    `rotate` is in degrees either way, `zoom` at most (1: the whole shorter side), `warp` how far
-    the perspective leans either way; each of the three happens with chance `p`.
+    Args:
+        size: height and width of the result.
+        interpolation: of the first resize.
+        rotate: degrees at most, either way.
+        zoom: at most; 1 is the whole shorter side.
+        warp: strength of the perspective at most, either way.
+        p: probability of each of the three.
     """
 
     def __init__(
@@ -35,7 +40,7 @@ class LessonCrop(v2.Transform):
         super().__init__()
         self.size, self.interpolation = size, interpolation
         self.rotate, self.zoom, self.warp, self.p = rotate, zoom, warp, p
-        # The final size at full zoom: no part of the result is ever an enlargement.
+        # The final size at full zoom, so that no part of the result is enlarged.
         self.presize = [math.ceil(side * zoom) for side in size]
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
@@ -44,7 +49,7 @@ class LessonCrop(v2.Transform):
             return low + (high - low) * float(value) if chance < self.p else otherwise
 
         return {
-            "place": torch.rand(2).tolist(),
+            "position": torch.rand(2).tolist(),
             "angle": math.radians(draw(-self.rotate, self.rotate, 0.0)),
             "zoom": draw(1.0, self.zoom, 1.0),
             "lean": (draw(-self.warp, self.warp, 0.0), draw(-self.warp, self.warp, 0.0)),
@@ -53,8 +58,8 @@ class LessonCrop(v2.Transform):
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
         photo = resize_to_cover(inpt, self.presize, self.interpolation)
         height, width = self.presize
-        top = round(params["place"][0] * (photo.shape[-2] - height))
-        left = round(params["place"][1] * (photo.shape[-1] - width))
+        top = round(params["position"][0] * (photo.shape[-2] - height))
+        left = round(params["position"][1] * (photo.shape[-1] - width))
         crop = VF.crop(photo, top, left, height, width)
         grid = warp_grid(self.size, params["angle"], params["zoom"], params["lean"])
         warped = F.grid_sample(
@@ -70,7 +75,7 @@ def resize_to_cover(photo: Tensor, size: list[int], interpolation: v2.Interpolat
 
 
 def covering(height: int, width: int, size: list[int]) -> list[int]:
-    """Height and width of the smallest picture of the same shape that covers `size`."""
+    """Return height and width of the smallest picture of the same shape that covers `size`."""
     scale = max(size[0] / height, size[1] / width)
     return [max(round(height * scale), size[0]), max(round(width * scale), size[1])]
 
@@ -78,10 +83,13 @@ def covering(height: int, width: int, size: list[int]) -> list[int]:
 def warp_grid(
     size: tuple[int, int], angle: float, zoom: float, lean: tuple[float, float]
 ) -> Tensor:
-    """Where each output pixel is read from: (height, width, 2), x then y, from -1 to 1.
+    """Return where each output pixel is sampled: (height, width, 2), x then y, from -1 to 1.
 
-    `angle` in radians; `zoom` 1 shows the whole input; `lean` (down, right) is the perspective:
-    the picture is `1 + lean` times as far away at that edge.
+    Args:
+        size: height and width of the output.
+        angle: in radians.
+        zoom: 1 shows the whole input.
+        lean: the perspective (down, right): at that edge the picture is `1 + lean` times as far.
     """
     y, x = pixel_centres(size[0])[:, None], pixel_centres(size[1])
     return warp(x, y, size, math.cos(angle) / zoom, math.sin(angle) / zoom, lean)
@@ -90,7 +98,7 @@ def warp_grid(
 def pixel_centres(
     count: int, whole: int | None = None, start: int = 0, device: torch.device | None = None
 ) -> Tensor:
-    """Where `count` pixels lie from -1 to 1: all of a row, or those from `start` of `whole`."""
+    """Return the positions of `count` pixels, from -1 to 1: a whole row, or a part of `whole`."""
     return (torch.arange(count, device=device) + (start + 0.5)) / (whole or count) * 2 - 1
 
 
@@ -102,16 +110,23 @@ def warp(
     sin: float | Tensor,
     lean: tuple[float | Tensor, float | Tensor],
 ) -> Tensor:
-    """The grid (..., height, width, 2) of pixel centres x (..., width) and y (height, 1), warped.
+    """Rotate, zoom and warp pixel centres to a sampling grid (..., height, width, 2).
 
-    `cos` and `sin` are those of the angle, divided by the zoom. Tensors (B, 1, 1) in the place of
-    numbers give each picture of a batch its own.
+    Numbers, or tensors (B, 1, 1) with a value for each picture of a batch.
+
+    Args:
+        x: pixel centres (..., width).
+        y: pixel centres (height, 1).
+        size: height and width.
+        cos: of the angle, divided by the zoom.
+        sin: of the angle, divided by the zoom.
+        lean: the perspective (down, right).
     """
     height, width = size
-    # Turned in pixels, so that a rectangle does not shear.
+    # Rotated in pixels, so that a rectangle does not shear.
     turned_x = cos * x - sin * y * (height / width)
     turned_y = sin * x * (width / height) + cos * y
     away = 1 + lean[0] * turned_y + lean[1] * turned_x
-    # All x, then all y: twice as fast to write as pairs would be, and read as fast.
+    # All x, then all y: twice as fast to write as pairs.
     planes = torch.stack([turned_x, turned_y], dim=-3).div_(away[..., None, :, :])
     return planes.movedim(-3, -1)

@@ -1,5 +1,7 @@
-"""From a data config to its photos: found, labelled, split, checked; every step also for
-`pets verify`, which goes on where a training stops."""
+"""From a data config to its photos: discover, label, split, check.
+
+`pets verify` uses the same steps, with diagnostics that do not stop at the first error.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import PIL
 
-from pets.cache.memo import OnceAContent
+from pets.cache.memo import FileMemo
 from pets.config import DataConfig
-from pets.data.diagnostics import Remarks
+from pets.data.diagnostics import Diagnostics
 from pets.data.discovery import find_photos
 from pets.data.exclude import read_excluded, without_excluded
 from pets.data.images import UnreadableImage, open_rgb
@@ -24,78 +26,89 @@ from pets.data.tables import label_from_table, relabel
 from pets.errors import DataError, some
 
 log = logging.getLogger(__name__)
-Named = dict[str, str | None]  # the label of every photo by its path; None: it has none
+Labels = dict[str, str | None]  # each photo's label by path; None: it has no label
 
 
 def collect_photos(config: DataConfig) -> Photos:
-    """Find, label, check and split the photos of a data config.
+    """Discover, label, split and check the photos of a data config.
 
-    What is left out (photos in no list, unreadable, unlabelled and excluded ones) is said in the
-    log. Raises DataError.
+    Photos that are left out (unlisted, unreadable, unlabelled or excluded) are logged.
+
+    Raises:
+        DataError: The photos cannot be trained on.
     """
-    remarks = Remarks(read_excluded(config.exclude, Path(config.root)))
-    named = name_photos(config, remarks)
-    labels = labelled(named)
+    diagnostics = Diagnostics(read_excluded(config.exclude, Path(config.root)))
+    all_labels = label_photos(config, diagnostics)
+    labels = labelled(all_labels)
     if config.on_bad_image == "skip":
         bad = unreadable(Path(config.root), list(labels))
-        labels = without(labels, bad, remarks)
-    return into_splits(named, labels, config, remarks)
+        labels = without_unreadable(labels, bad, diagnostics)
+    return split_and_check(all_labels, labels, config, diagnostics)
 
 
-def name_photos(config: DataConfig, remarks: Remarks) -> Named:
-    """Every photo below the root and its label, as the config says. Raises DataError."""
+def label_photos(config: DataConfig, diagnostics: Diagnostics) -> Labels:
+    """Return every photo below `data.root` with its label. Raises DataError."""
     root = Path(config.root)
     if not root.is_dir():
         raise DataError(f"data.root={config.root}: no such folder")
     if config.label_from == "table":
-        named = label_from_table(root, config, remarks)
+        named = label_from_table(root, config, diagnostics)
     else:
-        paths = _listed(find_photos(root, config.images, remarks), root, config, remarks)
+        paths = _listed(find_photos(root, config.images, diagnostics), root, config, diagnostics)
         if config.label_from == "filename":
             assert config.label_regex is not None
             named = label_from_filename(paths, config.label_regex)
         else:
-            named = label_from_folder(paths, config, remarks)
-    _tell_unlabelled(named, config, remarks)
+            named = label_from_folder(paths, config, diagnostics)
+    _report_unlabelled(named, config, diagnostics)
     return named
 
 
-def labelled(named: Named) -> dict[str, str]:
-    """The photos that have a label."""
+def labelled(named: Labels) -> dict[str, str]:
+    """Return only the photos that have a label."""
     return {path: label for path, label in named.items() if label is not None}
 
 
-def without(labels: dict[str, str], bad: set[str], remarks: Remarks) -> dict[str, str]:
-    """Those that can be read. Lists may name the others: it is known where they are."""
-    remarks.left_out |= bad
+def without_unreadable(
+    labels: dict[str, str], bad: set[str], diagnostics: Diagnostics
+) -> dict[str, str]:
+    """Remove the unreadable photos; lists may still name them."""
+    diagnostics.left_out |= bad
     return {path: label for path, label in labels.items() if path not in bad}
 
 
-def into_splits(
-    named: Named, labels: dict[str, str], config: DataConfig, remarks: Remarks
+def split_and_check(
+    named: Labels, labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics
 ) -> Photos:
-    """The labelled photos in their splits, relabelled, without the excluded ones, checked.
+    """Split the labelled photos, apply `data.relabel` and `data.exclude`, and check the result.
 
-    Raises DataError.
+    Args:
+        named: all photos, with or without a label.
+        labels: the photos to split.
+        config: the data config.
+        diagnostics: receives all problems.
+
+    Raises:
+        DataError: The photos cannot be trained on.
     """
     root = Path(config.root)
-    splits = split_photos(labels, root, config, remarks)
-    # Both after the split, so that every photo stays where it was: runs before and after compare.
+    splits = split_photos(labels, root, config, diagnostics)
+    # After the split: no photo changes its split, so runs before and after can be compared.
     if config.relabel is not None:
         labels = _relabelled(labels, splits, config.relabel, root)
     if config.exclude is not None:
-        splits = without_excluded(config.exclude, named, splits, remarks)
-    remarks.note(
+        splits = without_excluded(config.exclude, named, splits, diagnostics)
+    diagnostics.note(
         "unused",
-        [path for path in labels if path not in splits and path not in remarks.left_out],
+        [path for path in labels if path not in splits and path not in diagnostics.left_out],
         lambda paths: f"left out {len(paths):,} photos that no split names: {some(paths)}",
     )
     photos = Photos(root, tuple(Photo(p, labels[p], splits[p]) for p in sorted(splits)))
-    _check(photos, remarks)
+    _check(photos, diagnostics)
     return photos
 
 
-def _tell_unlabelled(named: Named, config: DataConfig, remarks: Remarks) -> None:
+def _report_unlabelled(named: Labels, config: DataConfig, diagnostics: Diagnostics) -> None:
     bare = [path for path, label in named.items() if label is None]
     all_bare = len(bare) == len(named)
 
@@ -109,33 +122,35 @@ def _tell_unlabelled(named: Named, config: DataConfig, remarks: Remarks) -> None
             "folder": "no label folder around",
             "table": f"data.table={config.table} has no label for",
         }[config.label_from]
-        found = f"{what} {len(paths):,} of {len(named):,} photos: {some(paths)}"
+        problem = f"{what} {len(paths):,} of {len(named):,} photos: {some(paths)}"
         if config.on_unlabelled == "error":
-            return f"{found}; data.on_unlabelled=skip leaves them out"
-        return f"left out: {found}"
+            return f"{problem}; data.on_unlabelled=skip leaves them out"
+        return f"left out: {problem}"
 
     if config.on_unlabelled == "error" or all_bare:
-        remarks.error("unlabelled", bare, line)
+        diagnostics.error("unlabelled", bare, line)
     else:
-        remarks.warning("unlabelled", bare, line)
-        remarks.left_out |= set(bare)
+        diagnostics.warning("unlabelled", bare, line)
+        diagnostics.left_out |= set(bare)
 
 
-def _listed(paths: list[str], root: Path, config: DataConfig, remarks: Remarks) -> list[str]:
+def _listed(
+    paths: list[str], root: Path, config: DataConfig, diagnostics: Diagnostics
+) -> list[str]:
     if config.photo_list is None:
         return paths
     file = root / config.photo_list
     if not file.is_file():
         raise DataError(f"data.photo_list={config.photo_list}: no such file {file}")
     listed = read_list(file, PhotoNames(paths, config.images))
-    remarks.error("ambiguous", list(listed.doubtful), f"{file}: {doubts(listed.doubtful)}")
-    remarks.error(
+    diagnostics.error("ambiguous", list(listed.doubtful), f"{file}: {doubts(listed.doubtful)}")
+    diagnostics.error(
         "missing",
         listed.missing,
         lambda left: f"{file}: names {len(left):,} photos that are not there: {some(left)}",
     )
     kept = set(listed.photos.values())
-    remarks.note(
+    diagnostics.note(
         "unused",
         [path for path in paths if path not in kept],
         lambda left: f"{file}: does not name {len(left):,} photos: {some(left)}",
@@ -152,15 +167,15 @@ def _relabelled(
     log.info("data.relabel=%s: changed %s labels (%s)", file, f"{changed.total():,}", counts)
     if changed[TEST]:
         log.warning(
-            "data.relabel=%s: %s of them are test photos: the test accuracy is then one on your "
-            "labels, not on those found",
+            "data.relabel=%s: %s of them are test photos: the test accuracy refers to your labels, "
+            "not to the original ones",
             file, f"{changed[TEST]:,}",
         )  # fmt: skip
     return new
 
 
 def unreadable(root: Path, paths: Sequence[str]) -> set[str]:
-    """Decode every photo once; those that cannot be read, said in the log."""
+    """Decode every photo once; return and log the paths that cannot be read."""
     problems = _problems.of_all([root / path for path in paths], "checking photos")
     for line in filter(None, problems):
         log.warning("left out: %s", line)
@@ -175,16 +190,16 @@ def _problem(file: Path) -> str | None:
     return None
 
 
-# What could not be read may be readable tomorrow: a disk's error is not the photo's.
-_problems = OnceAContent(f"read by pillow {PIL.__version__}", _problem, sure=lambda p: p is None)
+# Failures are not stored: a disk error today says nothing about the photo tomorrow.
+_problems = FileMemo(f"read by pillow {PIL.__version__}", _problem, is_final=lambda p: p is None)
 
 
-def _check(photos: Photos, remarks: Remarks) -> None:
-    """What training needs: two classes, and every class among the training photos."""
+def _check(photos: Photos, diagnostics: Diagnostics) -> None:
+    """Check what training needs: two classes, and training photos of every class."""
     counts = {split: Counter(photo.label for photo in photos.of(split)) for split in SPLITS}
     if len(photos.classes) < 2:
         labels = f"one label only ({photos.classes[0]})" if photos.classes else "no label"
-        remarks.error(
+        diagnostics.error(
             "one class",
             None,
             f"data.root={photos.root}: {labels} on {len(photos.rows):,} photos; a classifier needs "
@@ -192,16 +207,16 @@ def _check(photos: Photos, remarks: Remarks) -> None:
         )
     whole = counts[TRAIN] + counts[VALID] + counts[TEST]
     for group in alike(photos.classes):
-        # Accents in two encodings, and blanks at an end, are seen only where they are spelled out.
+        # As ASCII: differently encoded accents and trailing blanks are invisible otherwise.
         named = " and ".join(f"{label!a} ({whole[label]:,} photos)" for label in group)
         line = f"classes that look the same: {named}; if they are one, give it one spelling"
-        remarks.warning("same class", None, line)
+        diagnostics.warning("same class", None, line)
     untrained = [label for label in photos.classes if not counts[TRAIN][label]]
     if untrained:
-        remarks.error(
+        diagnostics.error(
             "absent class", None, f"no training photo of {some(untrained)}; every label needs one"
         )
     for split in (VALID, TEST):
         absent = [label for label in photos.classes if counts[split] and not counts[split][label]]
         if absent:
-            remarks.warning("absent class", None, f"{split} has no photo of {some(absent)}")
+            diagnostics.warning("absent class", None, f"{split} has no photo of {some(absent)}")

@@ -1,4 +1,4 @@
-"""What photos are, by their contents alone."""
+"""Hashes of photos' contents: they identify a photo whatever its name."""
 
 from __future__ import annotations
 
@@ -6,38 +6,36 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-from pets.cache.files import writing
-from pets.cache.memo import OnceAContent
+from pets.cache.memo import FileMemo
 
 _DIGEST = 16  # bytes
 _FILE = "contents.bin"
 
 
-def digests(files: Sequence[Path]) -> list[bytes]:
-    """A hash of each file's bytes. Raises OSError."""
-    return _digests.of_all(files, "reading photos")
+def content_hashes(files: Sequence[Path]) -> list[bytes]:
+    """Return a hash of each file's bytes, computed again only if a file changed. Raises OSError."""
+    return _hashes.of_all(files, "reading photos")
 
 
-def _digest(file: Path) -> bytes:
+def _hash(file: Path) -> bytes:
     return blake2b(file.read_bytes(), digest_size=_DIGEST).digest()
 
 
-_digests = OnceAContent(f"blake2b {_DIGEST}", _digest)
+_hashes = FileMemo(f"blake2b {_DIGEST}", _hash)
 
 
-def digest_of_set(contents: Sequence[bytes]) -> str:
-    """One hash for a set of contents, whatever their order and names."""
+def hash_of_set(contents: Sequence[bytes]) -> str:
+    """Return one hash for a set of content hashes, independent of order, names and copies."""
     return blake2b(b"".join(sorted(set(contents))), digest_size=_DIGEST).hexdigest()
 
 
 def write_contents(folder: Path, contents: Sequence[bytes]) -> None:
-    """Which content each row of a cache's entry is about."""
-    with writing():
-        (folder / _FILE).write_bytes(b"".join(contents))
+    """Write the content hash of each row of a cache's entry."""
+    (folder / _FILE).write_bytes(b"".join(contents))
 
 
 def read_contents(folder: Path) -> dict[bytes, int]:
-    """The row of each content."""
-    names = (folder / _FILE).read_bytes()
-    starts = range(0, len(names), _DIGEST)
-    return {names[at : at + _DIGEST]: row for row, at in enumerate(starts)}
+    """Return the row of each content hash in a cache's entry."""
+    content = (folder / _FILE).read_bytes()
+    starts = range(0, len(content), _DIGEST)
+    return {content[at : at + _DIGEST]: row for row, at in enumerate(starts)}

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pets.config import AugmentConfig, DataConfig
+from pets.data.activation_dataset import ActivationDataset, Activations
 from pets.data.collect import collect_photos
 from pets.data.dataset import EpochSampler, PhotoDataset, PhotoFiles
 from pets.data.decoded import DecodedPhotos
@@ -20,7 +21,6 @@ from pets.data.prepare import make_data
 from pets.data.splits import TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, normalize, train_pixels
 from pets.distributed.ranks import ranks
-from pets.features.dataset import ActivationDataset, Activations
 from pets.seeding import derive
 from pets.system.cpu import available_cores
 

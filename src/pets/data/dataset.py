@@ -1,4 +1,4 @@
-"""Photos by index, and the order in which an epoch draws them."""
+"""Data sets of photos, and the order in which an epoch draws them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pets.seeding import derive, torch_stream
 
 
 class Draw(NamedTuple):
-    """Which photo comes next, and the seed of its augmentation."""
+    """The index of the next photo, and the seed of its augmentation."""
 
-    place: int
+    row: int
     seed: int
 
 
 class PhotoFiles(Sequence[Tensor]):
-    """The photos of files, uint8 (3, h, w). Raises UnreadableImage, naming the file."""
+    """Photos read from files: uint8 (3, h, w). Raises UnreadableImage, naming the file."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = list(paths)
@@ -31,15 +31,15 @@ class PhotoFiles(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, place: Any) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         try:
-            return to_tensor(open_rgb(self.paths[place]))
+            return to_tensor(open_rgb(self.paths[index]))
         except UnreadableImage as error:
             raise UnreadableImage(f"{error}; data.on_bad_image=skip leaves it out") from error
 
 
 class PhotoDataset(Dataset[tuple[Any, int]]):
-    """(transformed photo, class index) by place, or by a `Draw`, whose seed augments it."""
+    """(transformed photo, class index) by index or `Draw`, whose seed sets the augmentation."""
 
     def __init__(
         self, photos: Sequence[Tensor], targets: Sequence[int], transform: Callable[[Tensor], Any]
@@ -50,23 +50,29 @@ class PhotoDataset(Dataset[tuple[Any, int]]):
         return len(self.photos)
 
     def __getitem__(self, draw: int | Draw) -> tuple[Any, int]:
-        place, seed = draw if isinstance(draw, Draw) else (draw, 0)
-        photo = self.photos[place]
+        row, seed = draw if isinstance(draw, Draw) else (draw, 0)
+        photo = self.photos[row]
         with torch_stream(seed):
-            return self.transform(photo), self.targets[place]
+            return self.transform(photo), self.targets[row]
 
 
 class EpochSampler(Sampler[Draw]):
-    """A new order every epoch that depends on the seed and the epoch alone.
+    """A new order every epoch, which depends only on the seed and the epoch.
 
-    Each draw carries the seed of its photo's augmentation, so that neither the number of workers
-    nor what was drawn before changes what a photo looks like in an epoch. Lightning calls
-    `set_epoch` before each epoch, with the epoch's number within the stage.
+    Each draw carries the seed of its photo's augmentation. So a photo looks the same in an epoch,
+    whatever the number of workers and the draws before it. Lightning calls `set_epoch` before each
+    epoch, with the epoch's number within the stage.
 
-    Of several ranks each draws every `ranks`-th photo of the same order; what is left over at the
-    end, less than one photo a rank, waits for another epoch.
+    With several ranks each draws every `ranks`-th photo of the same order; the remainder, less than
+    one photo per rank, is skipped in this epoch.
 
-    A training that goes on begins in an epoch of which each rank has `drawn` so many photos.
+    Args:
+        length: number of photos.
+        seed: of this stage.
+        rank: of this process.
+        ranks: number of processes.
+        epoch: the epoch that a resumed training starts in.
+        drawn: photos that each rank has drawn from that epoch already.
     """
 
     def __init__(
@@ -77,16 +83,16 @@ class EpochSampler(Sampler[Draw]):
         self.begun, self.drawn = epoch, drawn
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that the next iteration is for."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Photos of a whole epoch, also of one that begins in its middle."""
+        """Photos of a whole epoch, even if a resumed one has fewer left."""
         return self.length // self.ranks
 
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
         order = torch.randperm(self.length, generator=generator).tolist()
         drawn = self.drawn if self.epoch == self.begun else 0
-        for place in order[self.rank :: self.ranks][drawn : len(self)]:
-            yield Draw(place, derive(self.seed, "augment", self.epoch, place))
+        for row in order[self.rank :: self.ranks][drawn : len(self)]:
+            yield Draw(row, derive(self.seed, "augment", self.epoch, row))

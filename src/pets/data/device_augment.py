@@ -1,4 +1,4 @@
-"""The lesson's augmentation in two halves: loaders cut and draw, the training device computes."""
+"""The lesson's augmentation in two parts: loaders crop, the training device computes the rest."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pets.config import AugmentConfig
 from pets.data.augment import LessonCrop, pixel_centres, warp
 from pets.data.transforms import CentreCrop, Preprocess, train_pixels
 
-# At most so many times the final size: 256 for 224 is 1.14 and does not show, 1.3 does.
+# Cached photos at most so many times the final size: 1.14 (256 for 224) is invisible, 1.3 is not.
 _SHRINKS = 1.2
 
 N = TypeVar("N", float, Tensor)
 
 
 class Numbers(NamedTuple, Generic[N]):
-    """What happens to one photo, or to each of a batch."""
+    """Random numbers of the augmentation of one photo, or of a batch."""
 
     angle: N  # radians
     zoom: N
@@ -39,11 +39,11 @@ UNCHANGED = Numbers(0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0)
 class DeviceAugment(nn.Module):
     """Augments photos that were resized beforehand to cover `side` (height, width).
 
-    `draw` belongs in a loader's process and only moves bytes; calling the module belongs on the
-    device that trains. Under the same seed a photo gets the numbers that `train_pixels` draws.
+    `draw` runs in a loader's process and only copies bytes; the module itself runs on the training
+    device. With the same seed a photo gets the same random numbers as from `train_pixels`.
 
-    `side` is a little more than the final size and has its proportions: from one to the other a
-    photo is shrunk without antialiasing. The module holds no tensors, so it need not be moved.
+    `side` is a little more than the final size, with the same proportions: this last resize has no
+    antialiasing. The module holds no tensors, so it need not be moved to a device.
     """
 
     def __init__(
@@ -58,34 +58,42 @@ class DeviceAugment(nn.Module):
         self.lights = any(not isinstance(step, v2.RandomHorizontalFlip) for step in photo)
 
     def draw(self, photo: Tensor) -> tuple[Tensor, Tensor]:
-        """From torch's generator: where a photo is cut, and what else happens to it.
+        """Crop a photo at random, and draw the numbers of its augmentation.
 
-        Takes uint8 (3, H, W); returns a view (3, *side) of it and its `Numbers`, float32 (8,).
+        Args:
+            photo: uint8 (3, H, W).
+
+        Returns:
+            A view (3, *side) of the photo, and its `Numbers` as float32 (8,).
         """
-        place = (0.5, 0.5)
+        position = (0.5, 0.5)
         drawn: dict[str, float] = {}
         if isinstance(self.crop, LessonCrop):
             params = self.crop.make_params([])
-            place, (down, right) = params["place"], params["lean"]
+            position, (down, right) = params["position"], params["lean"]
             drawn = {"angle": params["angle"], "zoom": params["zoom"]}
             drawn |= {"lean_down": down, "lean_right": right}
         for transform in self.photo:
             drawn |= _draw(transform)
         height, width = self.side
-        top = round(place[0] * (photo.shape[-2] - height))
-        left = round(place[1] * (photo.shape[-1] - width))
+        top = round(position[0] * (photo.shape[-2] - height))
+        left = round(position[1] * (photo.shape[-1] - width))
         crop = photo[:, top : top + height, left : left + width]
         return crop, torch.tensor(UNCHANGED._replace(**drawn))
 
     @torch.no_grad()
     def forward(self, crops: Tensor, draws: Tensor) -> Tensor:
-        """The network's input, float32 (B, 3, height, width), on the crops' device.
+        """Augment a batch; deterministic, and no photo depends on another.
 
-        Takes uint8 (B, 3, *side) and their `Numbers` (B, 8). Nothing is random here, and no photo
-        depends on another.
+        Args:
+            crops: uint8 (B, 3, *side).
+            draws: their `Numbers` (B, 8).
+
+        Returns:
+            The network's input, float32 (B, 3, height, width), on the crops' device.
         """
-        # A GPU takes the batch at once; a processor is 1.6 times as fast when each of its threads
-        # has one photo, which stays in its cache.
+        # A GPU takes the batch at once; a CPU is 1.6 times as fast if each of its threads has one
+        # photo, which stays in its cache.
         step = torch.get_num_threads() if crops.device.type == "cpu" else len(crops)
         parts = zip(torch.split(crops, step), torch.split(draws, step), strict=True)
         return torch.cat([self._augmented(*part) for part in parts])
@@ -103,22 +111,22 @@ class DeviceAugment(nn.Module):
         return pixels
 
     def _grid(self, numbers: Numbers[Tensor]) -> Tensor:
-        """Where each output pixel is read from: (B, height, width, 2)."""
+        """Where each output pixel is sampled: (B, height, width, 2)."""
         size = self.crop.size
-        # A lesson's crop shows all of its side, a centre crop the middle of it.
+        # A lesson crop shows all of `side`, a centre crop its middle.
         whole = self.crop.resized if isinstance(self.crop, CentreCrop) else size
         y, x = (
             pixel_centres(count, total, round((total - count) / 2), numbers.angle.device)
             for count, total in zip(size, whole, strict=True)
         )
-        # A flipped photo is read from right to left.
+        # A flipped photo is sampled from right to left.
         x = torch.where(numbers.flip > 0, x.flip(0), x)
         cos, sin = numbers.angle.cos() / numbers.zoom, numbers.angle.sin() / numbers.zoom
         return warp(x, y[:, None], size, cos, sin, (numbers.lean_down, numbers.lean_right))
 
 
 def _draw(transform: Any) -> dict[str, float]:
-    """The numbers of a flip or lighting, drawn in torchvision's order and by its own code."""
+    """Draw the numbers of a flip or lighting, by torchvision's code and in its order."""
     if isinstance(transform, v2.RandomHorizontalFlip):
         return {"flip": float(torch.rand(1) < transform.p)}
     if isinstance(transform, v2.RandomApply):
@@ -135,13 +143,13 @@ def _draw(transform: Any) -> dict[str, float]:
 def _light(pixels: Tensor, numbers: Numbers[Tensor]) -> None:
     """Change brightness and contrast of (B, 3, h, w), whole levels 0..255, in place.
 
-    As torchvision does it to uint8: both end in whole levels, cut off and not rounded.
+    Like torchvision for uint8: both results are truncated to whole levels, not rounded.
     """
     for first in (True, False):
         contrasts = (numbers.contrast_first > 0) == first
         red, green, blue = pixels.unbind(1)
         grey = (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
-        # Added as integers: whatever the batch and the device, the same mean.
+        # Summed as integers: the same mean for every batch and device.
         mean = grey.sum((1, 2), keepdim=True, dtype=torch.int32) / grey[0].numel()
         scale = torch.where(contrasts, numbers.contrast, numbers.brightness)
         shift = torch.where(contrasts, (1 - numbers.contrast) * mean, 0)
@@ -151,11 +159,17 @@ def _light(pixels: Tensor, numbers: Numbers[Tensor]) -> None:
 def device_augment(
     augment: AugmentConfig, size: tuple[int, int], preprocess: Preprocess, side: tuple[int, int]
 ) -> DeviceAugment | None:
-    """The config's augmentation of single photos in two halves, to (height, width) `size`.
+    """Return the config's augmentation of single photos for the training device, or None.
 
-    None where it has more than a lesson's or centre crop, one flip and one change of brightness
-    and contrast, or where `side` is so large that shrinking without antialiasing would show: then
-    `train_pixels` is the only way.
+    It supports a lesson crop or centre crop, one flip, and one change of brightness and contrast,
+    if `side` is not so large that resizing without antialiasing would show. Otherwise use
+    `train_pixels`.
+
+    Args:
+        augment: the config.
+        size: height and width of the network's input.
+        preprocess: what the weights expect.
+        side: height and width that the cached photos cover.
     """
     if max(whole / final for whole, final in zip(side, size, strict=True)) > _SHRINKS:
         return None
@@ -167,7 +181,7 @@ def device_augment(
 
 
 def _kind(transform: Any) -> str | None:
-    """Which of the two known changes of single photos it is."""
+    """Which of the two supported transforms it is; None for any other."""
     if type(transform) is v2.RandomHorizontalFlip:
         return "flip"
     if type(transform) is v2.RandomApply and len(transform.transforms) == 1:

@@ -1,4 +1,4 @@
-"""What is found wrong while photos are collected: a training stops there, `pets verify` goes on."""
+"""Problems with photos, reported while they are collected: errors stop a training."""
 
 from __future__ import annotations
 
@@ -11,46 +11,52 @@ from pets.errors import DataError
 log = logging.getLogger(__name__)
 
 Severity = Literal["error", "warning", "note"]
-Line = str | Callable[[list[str]], str]
+Message = str | Callable[[list[str]], str]
 
 
-class Remarks:
-    """What a training makes of it: an error stops it, all else is said in the log.
+class Diagnostics:
+    """Reports problems as training does: an error is raised, everything else is logged.
 
-    A remark is about `paths`, or about the whole (None); `line` is the sentence, or makes one of
-    those paths that are left without the `excluded` ones. Where none is left, nothing is wrong.
+    A problem concerns `paths`, or the data set as a whole (None). `message` is a sentence, or a
+    function that makes one from the paths. Excluded paths are removed first; if none is left, there
+    is no problem.
+
+    Attributes:
+        excluded: paths that `data.exclude` leaves out.
+        excluded_hits: the excluded paths that had a problem.
+        left_out: unreadable and unlabelled photos and those in no split, reported already.
     """
 
     def __init__(self, excluded: Set[str] = frozenset()) -> None:
         self.excluded = excluded
-        self.met: set[str] = set()  # the excluded ones that something was wrong with
-        self.left_out: set[str] = set()  # unreadable, unlabelled or in no split, and told
+        self.excluded_hits: set[str] = set()
+        self.left_out: set[str] = set()
 
-    def error(self, kind: str, paths: Sequence[str] | None, line: Line) -> None:
-        """What keeps a training from beginning. Raises DataError."""
-        self._about("error", kind, paths, line)
+    def error(self, kind: str, paths: Sequence[str] | None, message: Message) -> None:
+        """Report what prevents training. Raises DataError."""
+        self._report("error", kind, paths, message)
 
-    def warning(self, kind: str, paths: Sequence[str] | None, line: Line) -> None:
-        """What is probably not meant."""
-        self._about("warning", kind, paths, line)
+    def warning(self, kind: str, paths: Sequence[str] | None, message: Message) -> None:
+        """Report what is probably not intended."""
+        self._report("warning", kind, paths, message)
 
-    def note(self, kind: str, paths: Sequence[str] | None, line: Line) -> None:
-        """What is good to know."""
-        self._about("note", kind, paths, line)
+    def note(self, kind: str, paths: Sequence[str] | None, message: Message) -> None:
+        """Report what is good to know."""
+        self._report("note", kind, paths, message)
 
-    def aside(self, kind: str, paths: Sequence[str] | None, line: Line) -> None:
-        """What only a check of the photos tells: nothing here."""
+    def debug(self, kind: str, paths: Sequence[str] | None, message: Message) -> None:
+        """Report what only `pets verify` shows; ignored here."""
 
-    def heard(self, severity: Severity, kind: str, paths: Sequence[str], line: str) -> None:
-        """One remark, with the paths that are left."""
+    def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
+        """Handle one problem, with the paths that are left. Subclasses collect instead."""
         if severity == "error":
-            raise DataError(line)
-        log.log(logging.WARNING if severity == "warning" else logging.INFO, line)
+            raise DataError(message)
+        log.log(logging.WARNING if severity == "warning" else logging.INFO, message)
 
-    def _about(
-        self, severity: Severity, kind: str, paths: Sequence[str] | None, line: Line
+    def _report(
+        self, severity: Severity, kind: str, paths: Sequence[str] | None, message: Message
     ) -> None:
         left = [path for path in paths or () if path not in self.excluded]
-        self.met |= self.excluded & set(paths or ())
+        self.excluded_hits |= self.excluded & set(paths or ())
         if left or paths is None:
-            self.heard(severity, kind, left, line if isinstance(line, str) else line(left))
+            self.emit(severity, kind, left, message if isinstance(message, str) else message(left))

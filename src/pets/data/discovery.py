@@ -1,4 +1,4 @@
-"""Which photos lie below a folder: links followed, what is nobody's photo left out and said."""
+"""Find the photos below a folder: links are followed, files that are no photos are reported."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path, PurePosixPath
 
-from pets.data.diagnostics import Remarks
+from pets.data.diagnostics import Diagnostics
 from pets.data.images import SUFFIXES, hint
 from pets.errors import DataError, some
 
-# Folders that systems put among photos: thumbnails, bins, copies. Hidden ones need no name here.
+# Folders that systems create: thumbnails, bins, snapshots. Hidden ones are skipped anyway.
 _SYSTEM = frozenset(
     {
         "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx",
@@ -19,7 +19,7 @@ _SYSTEM = frozenset(
         "lost.dir",
     }
 )  # fmt: skip
-# A folder that has all of one of these was written by pets: a run, pictures, a search, a summary.
+# Files by which a folder written by pets is recognised: all of one set.
 _PETS = (
     {"status.json", "config.yaml"}, {"look.log"}, {"verify.log"}, {"find-lr.log"}, {"sweep.yaml"},
     {"summary.html", "summary.csv"},
@@ -27,7 +27,7 @@ _PETS = (
 
 
 def left_out_folder(name: str, inside: Container[str] = ()) -> str | None:
-    """Why a folder holds no photos of the user's, by its name or by what lies inside; or None."""
+    """Return why a folder holds no photos of the user, by its name or contents; else None."""
     if name.casefold() in _SYSTEM:
         return "in folders of the system"
     if any(all(file in inside for file in files) for files in _PETS):
@@ -35,12 +35,17 @@ def left_out_folder(name: str, inside: Container[str] = ()) -> str | None:
     return None
 
 
-def find_photos(root: Path, images: str, remarks: Remarks) -> list[str]:
-    """Every image file below `root/images` by its suffix, as sorted paths relative to root.
+def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
+    """Find all image files below `root/images`, by their suffix.
 
-    Paths have forward slashes on every system. Links to folders are followed, a folder that is
-    reached twice is read once. Hidden files, folders of the system and what pets wrote are left
-    out; all that is left out is told to `remarks`. Raises DataError where there is no photo.
+    Links to folders are followed; a folder that is reached twice is read once. Hidden files, system
+    folders and folders written by pets are left out and reported to `diagnostics`.
+
+    Returns:
+        Sorted paths relative to `root`, with forward slashes on every system.
+
+    Raises:
+        DataError: There is no photo.
     """
     folder = root / images
     if not folder.is_dir():
@@ -51,7 +56,7 @@ def find_photos(root: Path, images: str, remarks: Remarks) -> list[str]:
     hidden: list[Path] = []
     aside: dict[str, list[Path]] = defaultdict(list)
     misnamed: list[str] = []
-    for path, why in _everything(folder, remarks):
+    for path, why in _everything(folder, diagnostics):
         a_photo = path.suffix.lower() in SUFFIXES
         why = "hidden" if path.name.startswith(".") else why
         if why:
@@ -66,21 +71,21 @@ def find_photos(root: Path, images: str, remarks: Remarks) -> list[str]:
             others.append(path)
     found = _below(root, photos)
     if misnamed:
-        words = "names in another encoding than UTF-8, rename them"
-        remarks.error("bad name", None, f"{folder}: {words}: {some(misnamed)}")
+        what = "names that are not UTF-8, rename the files"
+        diagnostics.error("bad name", None, f"{folder}: {what}: {some(misnamed)}")
     for why, paths in sorted(aside.items()):
-        remarks.note("not a photo", _below(root, paths), _left_out(folder, why))
+        diagnostics.note("not a photo", _below(root, paths), _left_out(folder, why))
     if not found:
         raise DataError(
             f"{folder}: no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
             + (f"; there are {_kinds(_below(root, others))}" if others else "")
         )
-    remarks.note("not a photo", _below(root, others), lambda paths: _not_photos(folder, paths))
-    remarks.aside("not a photo", _below(root, hidden), _left_out(folder, "hidden", "files"))
-    remarks.warning(
+    diagnostics.note("not a photo", _below(root, others), lambda paths: _not_photos(folder, paths))
+    diagnostics.debug("not a photo", _below(root, hidden), _left_out(folder, "hidden", "files"))
+    diagnostics.warning(
         "missing",
         _below(root, broken),
-        lambda paths: f"left out links that lead nowhere, {len(paths):,}: {some(paths)}",
+        lambda paths: f"left out {len(paths):,} broken links: {some(paths)}",
     )
     return found
 
@@ -89,25 +94,27 @@ def _left_out(folder: Path, why: str, what: str = "photos") -> Callable[[list[st
     return lambda paths: f"{folder}: left out {len(paths):,} {what} {why}: {some(paths)}"
 
 
-def _everything(folder: Path, remarks: Remarks) -> Iterator[tuple[Path, str]]:
-    """Every file below a folder, each with the reason why it is not used, or ""; and the folders
-    that are named like photos. What lies here itself comes before what links lead to."""
+def _everything(folder: Path, diagnostics: Diagnostics) -> Iterator[tuple[Path, str]]:
+    """Yield every file, and folders named like photos, each with the reason to skip it, or "".
+
+    Files of the folder itself come before those that are reached by links.
+    """
     whole = folder.resolve()
-    seen = {_identity(place) for place in (whole, *whole.parents)}
+    seen = {_identity(parent) for parent in (whole, *whole.parents)}
     again: list[str] = []
     links: list[tuple[Path, str]] = []
-    places = [(folder, "")]
-    while places or links:
-        if not places:
+    queue = [(folder, "")]
+    while queue or links:
+        if not queue:
             links.sort(reverse=True)
-            place, why = links.pop()
-            if (known := _identity(place)) in seen:
-                again.append(place.relative_to(folder).as_posix())
+            link, why = links.pop()
+            if (known := _identity(link)) in seen:
+                again.append(link.relative_to(folder).as_posix())
                 continue
             seen.add(known)
-            places.append((place, why))
-        where, why = places.pop()
-        entries = _entries(where, why, remarks)
+            queue.append((link, why))
+        where, why = queue.pop()
+        entries = _entries(where, why, diagnostics)
         names = {entry.name for entry in entries}
         if where != folder:
             why = why or left_out_folder(where.name, names) or ""
@@ -125,28 +132,28 @@ def _everything(folder: Path, remarks: Remarks) -> Iterator[tuple[Path, str]]:
                 again.append(path.relative_to(folder).as_posix())
             else:
                 seen.add(known)
-                places.append((path, inner))
+                queue.append((path, inner))
     if again:
-        words = "links to folders that are read already, or that lead back"
-        remarks.warning("unused", None, f"{folder}: left out {words}: {some(sorted(again))}")
+        what = "links to folders that are read already, or to a parent"
+        diagnostics.warning("unused", None, f"{folder}: left out {what}: {some(sorted(again))}")
 
 
-def _entries(folder: Path, why: str, remarks: Remarks) -> list[os.DirEntry[str]]:
-    """What lies in a folder, by name; of one that cannot be read it is said."""
+def _entries(folder: Path, why: str, diagnostics: Diagnostics) -> list[os.DirEntry[str]]:
+    """The entries of a folder, sorted by name; an unreadable folder is reported."""
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         if not (why or left_out_folder(folder.name)):
             line = f"{folder}: the folder cannot be read ({error.strerror})"
-            remarks.error("unreadable", None, line)
+            diagnostics.error("unreadable", None, line)
         return []
 
 
 def _identity(folder: Path) -> tuple[int, int]:
     try:
         found = folder.stat()
-    except OSError:  # it cannot be read either, and that is said there
+    except OSError:  # reported when it is read
         return (-1, hash(folder))
     return found.st_dev, found.st_ino
 
@@ -171,7 +178,7 @@ def _below(root: Path, files: list[Path]) -> list[str]:
 
 
 def _not_photos(folder: Path, paths: list[str]) -> str:
-    return f"{folder}: left out what is no photo by its suffix: {_kinds(paths)}"
+    return f"{folder}: left out files that are no photos by their suffix: {_kinds(paths)}"
 
 
 def _kinds(paths: list[str]) -> str:
@@ -180,6 +187,6 @@ def _kinds(paths: list[str]) -> str:
 
 
 def counted(suffix: str, count: int) -> str:
-    """`3 .heic (pip install pillow-heif)`."""
+    """Format a count of files by suffix: `3 .heic (pip install pillow-heif)`."""
     missing = hint(suffix)
     return f"{count:,} {suffix or 'no suffix'}{f' ({missing})' if missing else ''}"

@@ -1,4 +1,4 @@
-"""Fetch a data set's archives: with progress, resumed, checked, unpacked safely, all or nothing."""
+"""Download a data set's archives: resumable, verified by checksum, unpacked safely."""
 
 from __future__ import annotations
 
@@ -25,20 +25,25 @@ from pets.errors import DataError
 log = logging.getLogger(__name__)
 _TIMEOUT = 15  # seconds without a byte
 _CHUNK = 1 << 18
-# What an archive may grow to: photos hardly do, tables and masks do.
+# How much larger an archive may become: photos hardly grow, tables and masks do.
 _TIMES, _ROOM = 20, 50_000_000
 _MOST_FILES = 1_000_000
 _SUMS = ("md5", "sha256")
 
 
 def fetch_archives(root: Path, archives: Sequence[Mapping[str, str]]) -> None:
-    """Download archives (`url`, `md5` or `sha256` or both) and unpack them all into the new folder
-    `root`.
+    """Download archives and unpack them all into the new folder `root`.
 
-    An interrupted download goes on where it stopped when called again; `root` appears only when
-    everything is there. Raises DataError without a network (saying where to put the files), for
-    a wrong checksum, and for an archive that holds more than plain files inside its folder, or
-    too much.
+    An interrupted download continues where it stopped when called again. `root` appears only when
+    it is complete.
+
+    Args:
+        root: must not exist.
+        archives: each with `url`, and `md5` or `sha256` or both.
+
+    Raises:
+        DataError: There is no network (the message says where to put the files), a checksum is
+            wrong, or an archive contains anything but plain files inside its folder, or too much.
     """
     downloads = root.with_name(f"{root.name}.download")
     downloads.mkdir(parents=True, exist_ok=True)
@@ -54,7 +59,7 @@ def fetch_archives(root: Path, archives: Sequence[Mapping[str, str]]) -> None:
 
 
 def _names(urls: Sequence[str]) -> list[str]:
-    """A file name for each: the one in its URL, where that is one and no other has it."""
+    """Return a unique file name for each URL, its own if possible."""
     names: list[str] = []
     for number, url in enumerate(urls):
         name = Path(urlparse(url).path).name[-100:]
@@ -102,7 +107,7 @@ def _reason(error: Exception, part: Path) -> str:
 
 
 def _open(request: Request) -> HTTPResponse:
-    """As urlopen, but over http and https alone, also where the server sends one elsewhere."""
+    """Like urlopen, but over http and https only, even after redirects."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -119,12 +124,12 @@ def _open(request: Request) -> HTTPResponse:
 
 
 def _fetch(url: str, part: Path) -> None:
-    """Append to `part` what is still missing of it; start again where a server cannot go on."""
+    """Download the rest of `part`; start again if the server cannot resume."""
     have = part.stat().st_size if part.exists() else 0
     try:
         response = _open(Request(url, headers={"Range": f"bytes={have}-"} if have else {}))
     except HTTPError as error:
-        if error.code == 416:  # the part is whole already
+        if error.code == 416:  # the part is complete already
             return
         raise
     with response:
@@ -134,8 +139,8 @@ def _fetch(url: str, part: Path) -> None:
             f"bytes {have}-"
         ):
             part.unlink(missing_ok=True)
-            raise ConnectionError("the server sent another part than was asked for")
-        left = response.length or 0  # what the server says, where that is a length
+            raise ConnectionError("the server sent another range than requested")
+        left = response.length or 0  # as the server says, if it does
         if left > shutil.disk_usage(part.parent).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         bar = tqdm(
@@ -153,14 +158,14 @@ def _fetch(url: str, part: Path) -> None:
 
 
 def _unpack(file: Path, folder: Path) -> None:
-    """Unpack plain files and folders; after an error nothing is left."""
+    """Unpack plain files and folders; nothing remains after an error."""
     folder.mkdir(exist_ok=True)
     try:
         if zipfile.is_zipfile(file):
             _unpack_zip(file, folder)
         else:
             _unpack_tar(file, folder)
-    except Exception as error:  # of archives made to harm the readers raise every kind
+    except Exception as error:  # malicious archives make the readers raise anything
         shutil.rmtree(folder, ignore_errors=True)
         reason = _reason(error, folder)
         if isinstance(error, tarfile.ReadError):
@@ -171,14 +176,14 @@ def _unpack(file: Path, folder: Path) -> None:
 
 
 class _Bounds:
-    """What an archive may unpack: plain files and folders, none twice, and not too much."""
+    """Limits of an archive: plain files and folders, none twice, not too many or too large."""
 
     def __init__(self, file: Path, folder: Path) -> None:
         self.folder, self.files = folder, _MOST_FILES
         self.bytes = file.stat().st_size * _TIMES + _ROOM
 
     def check(self, name: str, size: int, is_file: bool, is_folder: bool) -> None:
-        """Before a member is unpacked. Raises ValueError."""
+        """Check a member before it is unpacked. Raises ValueError."""
         self.files -= 1
         self.bytes -= size
         if self.files < 0:
@@ -186,11 +191,11 @@ class _Bounds:
         if self.bytes < 0:
             raise ValueError(f"it grows to more than {_TIMES} times its size")
         if not (is_file or is_folder):
-            raise ValueError(f"{name[:80]!r} is no file and no folder, but a link or a device")
+            raise ValueError(f"{name[:80]!r} is a link or a device; expected files and folders")
         target = self.folder / name
         if not target.resolve().is_relative_to(self.folder.resolve()):
             raise ValueError(f"{name[:80]!r} would leave its folder")
-        # Also where two names differ in what the disk does not tell apart, as in capitals.
+        # Including names that differ only in case on disks that ignore it.
         if os.path.lexists(target) and not (is_folder and target.is_dir()):
             raise ValueError(f"{name[:80]!r} is there twice")
 

@@ -1,4 +1,4 @@
-"""`data.exclude`: photos that a table leaves out, as `pets verify` proposes them."""
+"""`data.exclude`: a table of photos to leave out, as `pets verify` proposes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Container
 from pathlib import Path
 
-from pets.data.diagnostics import Remarks
+from pets.data.diagnostics import Diagnostics
 from pets.data.name_matching import normal
 from pets.data.tables import read_csv_of_photos
 from pets.errors import DataError, some
@@ -17,8 +17,15 @@ PROPOSED = ("keep", "exclude")
 
 
 def read_excluded(file: str | None, root: Path = Path()) -> frozenset[str]:
-    """The paths (relative to the data's root) of the rows whose `proposed` is `exclude`; of all
-    rows where there is no such column. One row of a photo is enough. Raises DataError."""
+    """Read the paths whose column `proposed` is `exclude`; all paths without such a column.
+
+    Args:
+        file: a CSV with the column `path`, relative to the data's root; None: no exclusions.
+        root: the data's root.
+
+    Raises:
+        DataError: The table cannot be read, or has other values.
+    """
     if file is None:
         return frozenset()
     name = f"data.exclude={file}"
@@ -33,25 +40,26 @@ def read_excluded(file: str | None, root: Path = Path()) -> frozenset[str]:
 
 
 def without_excluded(
-    file: str, known: Container[str], splits: dict[str, str], remarks: Remarks
+    file: str, known: Container[str], splits: dict[str, str], diagnostics: Diagnostics
 ) -> dict[str, str]:
-    """The photos that stay. Says how many go, and which rows name no photo.
+    """Return the splits without the excluded photos; log their number and unknown rows.
 
-    Raises DataError where no row names one.
+    Raises:
+        DataError: No row names a photo.
     """
-    gone = Counter(split for path, split in splits.items() if path in remarks.excluded)
-    strangers = sorted(p for p in remarks.excluded - remarks.met if p not in known)
-    if strangers and len(strangers) == len(remarks.excluded):
+    gone = Counter(split for path, split in splits.items() if path in diagnostics.excluded)
+    unknown = sorted(p for p in diagnostics.excluded - diagnostics.excluded_hits if p not in known)
+    if unknown and len(unknown) == len(diagnostics.excluded):
         raise DataError(
-            f"data.exclude={file}: none of its {len(strangers):,} rows names a photo "
-            f"({some(strangers)}); expected paths relative to data.root"
+            f"data.exclude={file}: none of its {len(unknown):,} rows names a photo "
+            f"({some(unknown)}); expected paths relative to data.root"
         )
     counts = ", ".join(f"{count:,} {split}" for split, count in gone.items())
     log.info("data.exclude=%s: left out %s photos%s", file, f"{gone.total():,}",
              f" ({counts})" if counts else "")  # fmt: skip
-    if strangers:
+    if unknown:
         log.warning(
             "data.exclude=%s: %s rows name no photo: %s",
-            file, f"{len(strangers):,}", some(strangers),
+            file, f"{len(unknown):,}", some(unknown),
         )  # fmt: skip
-    return {path: split for path, split in splits.items() if path not in remarks.excluded}
+    return {path: split for path, split in splits.items() if path not in diagnostics.excluded}

@@ -1,4 +1,4 @@
-"""Photos that are not the run's, labelled for a model that exists."""
+"""External photos: not those of the run, labelled for its trained model."""
 
 from __future__ import annotations
 
@@ -6,43 +6,51 @@ import logging
 from pathlib import Path
 from unicodedata import normalize
 
-from pets.config import DataConfig, OtherDataConfig
+from pets.config import DataConfig, ExternalDataConfig
 from pets.config.validation import typed_values
-from pets.data.collect import labelled, name_photos, unreadable
-from pets.data.diagnostics import Remarks
+from pets.data.collect import label_photos, labelled, unreadable
+from pets.data.diagnostics import Diagnostics
 from pets.data.photos import OTHER, Photo, Photos
 from pets.errors import ConfigError, DataError, some
 
 log = logging.getLogger(__name__)
 
 
-def other_photos(asked: OtherDataConfig, config: DataConfig, classes: list[str]) -> Photos:
-    """The photos below `asked.root` for a model that knows `classes`, all in the split `other`.
+def external_photos(asked: ExternalDataConfig, config: DataConfig, classes: list[str]) -> Photos:
+    """Collect the photos below `asked.root`, all in the split `other`.
 
-    They are labelled as the run's are, or as asked. Those without a label, and those whose label
-    the model does not know, are left out, and that is said. Raises ConfigError, DataError; that
-    where none is left, too.
+    They are labelled as the run's photos, unless `asked` says otherwise. Photos without a label, or
+    with one that the model does not know, are left out and logged.
+
+    Args:
+        asked: the root, and how to label its photos.
+        config: the run's data config.
+        classes: what the model knows.
+
+    Raises:
+        ConfigError: The labelling options contradict each other.
+        DataError: No photo is left.
     """
     assert asked.root is not None
     root = Path(asked.root)
     try:
-        labels = labelled(name_photos(_labelled_as(asked, config), Remarks()))
+        labels = labelled(label_photos(_labelled_as(asked, config), Diagnostics()))
     except DataError as error:
         raise DataError(
-            f"{error}; for photos that are labelled in another way than the run's: "
+            f"{error}; if these photos are labelled differently from the run's, set "
             "data.label_from=folder, data.label_regex or data.table"
         ) from error
-    known = {_composed(name): name for name in classes}
-    strange = sorted({label for label in labels.values() if _composed(label) not in known})
+    known = {_normalised(name): name for name in classes}
+    strange = sorted({label for label in labels.values() if _normalised(label) not in known})
     rows = tuple(
-        Photo(path, known[_composed(label)], OTHER)
+        Photo(path, known[_normalised(label)], OTHER)
         for path, label in labels.items()
-        if _composed(label) in known
+        if _normalised(label) in known
     )
     if not rows:
         raise DataError(
-            f"data.root={root}: no photo has a label that the model knows ({some(classes)}); it "
-            f"found {some(strange)}; data.label_from and data.label_regex say how to label them"
+            f"data.root={root}: no photo has a label that the model knows ({some(classes)}); "
+            f"labels found: {some(strange)}; data.label_from and data.label_regex set how to label"
         )
     if strange:
         alike = {name.casefold(): name for name in classes}
@@ -55,7 +63,7 @@ def other_photos(asked: OtherDataConfig, config: DataConfig, classes: list[str])
 
 
 def readable(photos: Photos) -> Photos:
-    """Those that can be read; the others are said. Raises DataError where none can."""
+    """Return the photos that can be read, and log the others. Raises DataError if none can."""
     bad = unreadable(photos.root, [photo.path for photo in photos.rows])
     rows = tuple(photo for photo in photos.rows if photo.path not in bad)
     if not rows:
@@ -63,13 +71,13 @@ def readable(photos: Photos) -> Photos:
     return Photos(photos.root, rows, photos.known)
 
 
-def place_of(others: Photos) -> str:
-    """What the results on these photos are called: other photos, or labels, have another name."""
-    return f"other_{others.root.resolve().name}_{others.fingerprint[:6]}"
+def result_name(photos: Photos) -> str:
+    """Return a name for results on these photos, unique to the photos and their labels."""
+    return f"other_{photos.root.resolve().name}_{photos.fingerprint[:6]}"
 
 
-def _labelled_as(asked: OtherDataConfig, config: DataConfig) -> DataConfig:
-    """The run's data config for the other photos."""
+def _labelled_as(asked: ExternalDataConfig, config: DataConfig) -> DataConfig:
+    """The run's data config, changed for the external photos."""
     root, values = Path(asked.root or ""), config.model_dump(by_alias=True)
     values |= {
         "root": str(root),
@@ -90,11 +98,13 @@ def _labelled_as(asked: OtherDataConfig, config: DataConfig) -> DataConfig:
     if values["label_from"] == "table":
         values["path_column"] = values["path_column"] or "path"
         values["label_column"] = values["label_column"] or "label"
-        # A table's paths are as of the root, unless they are as of the run's folder of images.
+        # A table's paths are relative to the root, or to the folder of images as in the run.
         if "table" in typed and config.label_from != "table":
             values["images"] = "."
         if (here := Path(values["table"] or "")).is_file() and not (root / here).is_file():
-            values["table"] = str(here.resolve())  # as seen from here, not from the root
+            values["table"] = str(
+                here.resolve()
+            )  # relative to the working directory, not to the root
     elif strange := {"table", "path_column", "label_column"} & set(typed):
         key = sorted(strange)[0]
         raise ConfigError(
@@ -104,6 +114,6 @@ def _labelled_as(asked: OtherDataConfig, config: DataConfig) -> DataConfig:
     return typed_values(DataConfig, values)
 
 
-def _composed(label: str) -> str:
-    """The same signs in the same bytes: some systems write an accent as a sign of its own."""
+def _normalised(label: str) -> str:
+    """Unicode-normalised: some systems write an accent as a character of its own."""
     return normalize("NFC", label)

@@ -1,4 +1,4 @@
-"""Open any image file as RGB, by its content and the way up it was taken."""
+"""Open any image file as upright RGB, whatever its suffix."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pets.errors import DataError
 
 # A decompression bomb is refused: 100 megapixels is above any camera's photo.
 MAX_PIXELS = 100_000_000
-# So is a needle, which grows to gigabytes when its shorter side is resized to a network's.
+# So is a very thin image: it grows to gigabytes when its shorter side is resized to a network's.
 MAX_RATIO = 100
-# A progressive JPEG has ten scans; each goes through the whole picture, whatever its bytes.
+# A progressive JPEG has about ten scans; each passes over the whole picture, however few its bytes.
 MAX_SCANS = 100
-# Pillow reads a PNM of text in Python, comments in a time that grows with their square.
+# Pillow reads a PNM in text form in Python, in a time that grows with the square of its comments.
 MAX_PLAIN = 500_000
-_LOOKED = 100_000_000  # bytes of a JPEG in which scans are counted; others may follow it
+_LOOKED = 100_000_000  # bytes of a JPEG in which scans are counted
 _SCAN = b"\xff\xda"
-# Within a scan a byte of 255 is followed by 0 or by the number of a restart.
+# Within a scan a byte of 255 is followed by 0 or by a restart marker.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-# Pillow would refuse by a limit of its own, before ours is looked at.
+# Otherwise Pillow refuses by its own limit before ours is checked.
 Image.MAX_IMAGE_PIXELS = None
 
 SUFFIXES = frozenset(
@@ -37,7 +37,7 @@ SUFFIXES = frozenset(
         ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
     }
 )  # fmt: skip
-# What these may contain. Pillow knows forty more formats, some of which start other programs.
+# Formats that are read. Pillow knows forty more, some of which start other programs.
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF")
 HEIC = frozenset({".heic", ".heif", ".hif"})  # a phone's photos
 if find_spec("pillow_heif"):
@@ -46,24 +46,31 @@ if find_spec("pillow_heif"):
     pillow_heif.register_heif_opener()
     SUFFIXES |= HEIC
     FORMATS += ("HEIF",)
-# Broken metadata is no matter here: pets verify speaks of it once, Pillow would each time.
+# pets verify reports broken metadata once; Pillow would warn each time.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class UnreadableImage(DataError):
-    """A file that is no image, is damaged, cut short or too large."""
+    """A file that is not an image, is damaged, truncated or too large."""
 
 
 class TooManyPixels(UnreadableImage):
-    """An image that would take too much memory."""
+    """An image that needs too much memory."""
 
 
 def open_rgb(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) -> Image.Image:
-    """The photo as a loaded RGB image, upright. `opened` opens one that is no local file.
+    """Load a photo as an upright RGB image.
 
-    The format is found from the content, not from the name. The EXIF orientation is applied;
-    transparent pixels become white; 16-bit and float greys are scaled to 8 bits, not clipped; of
-    an animation the first frame is taken. Raises UnreadableImage, naming the file.
+    The format is detected from the content, not from the name. The EXIF orientation is applied;
+    transparent pixels become white; 16-bit and float greys are scaled to 8 bits, not clipped; an
+    animation gives its first frame.
+
+    Args:
+        path: the file.
+        opened: opens a path that is not a local file.
+
+    Raises:
+        UnreadableImage: It cannot be read; the message names the file.
     """
     return _opened(lambda: opened(str(path)) if opened else path, str(path), MAX_PIXELS)
 
@@ -74,12 +81,12 @@ def decode_rgb(
     max_pixels: int = MAX_PIXELS,
     formats: tuple[str, ...] = FORMATS,
 ) -> Image.Image:
-    """As `open_rgb`, from a file's content; `name` is what errors call it."""
+    """Like `open_rgb`, from a file's content; `name` is used in errors."""
     return _opened(lambda: io.BytesIO(content), name, max_pixels, formats)
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Width and height in pixels from the file's header. Raises UnreadableImage."""
+    """Return width and height in pixels, from the file's header. Raises UnreadableImage."""
     try:
         try:
             with Image.open(path, formats=FORMATS) as image:
@@ -116,7 +123,7 @@ def _opened(
         raise TooManyPixels(f"{name}: {error}") from error
     except (IsADirectoryError, PermissionError) as error:
         raise UnreadableImage(f"{name}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # of damaged files Pillow's readers raise every kind
+    except Exception as error:  # for damaged files Pillow's readers raise anything
         reason = " ".join(str(error).split()).replace(repr(name), "it")
         reason = reason or type(error).__name__
         raise UnreadableImage(f"{name}: cannot be read as an image ({reason})") from error
@@ -132,7 +139,7 @@ def _decoded(file: Path | str | BinaryIO, max_pixels: int, formats: tuple[str, .
 
 
 def _lean(file: Path | str | BinaryIO) -> BinaryIO:
-    """The file without metadata. Raises the error that is being handled where it can have none."""
+    """The file without metadata; re-raises the current error if the format has no metadata."""
     with open(file, "rb") if isinstance(file, Path | str) else file as stream:  # noqa: PTH123
         start = stream.read(len(PNG))
         if not start.startswith((PNG, JPEG)):
@@ -141,7 +148,7 @@ def _lean(file: Path | str | BinaryIO) -> BinaryIO:
 
 
 def hint(suffix: str) -> str:
-    """What would read files that end like this; empty where nothing is missing for them."""
+    """Return what to install for files of this suffix; "" if nothing is missing."""
     missing = suffix.lower() in HEIC - SUFFIXES
     return "pip install pillow-heif" if missing else ""
 
@@ -154,12 +161,12 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
         )
     if max(size) > MAX_RATIO * min(size):
         raise TooManyPixels(
-            f"{width} x {height} pixels are no photo's shape; expected at most {MAX_RATIO} to 1"
+            f"{width} x {height} pixels is no photo shape; expected at most {MAX_RATIO} to 1"
         )
 
 
 def _check_effort(image: Image.Image) -> None:
-    """Refuse what takes minutes to decode though it has few bytes and pixels."""
+    """Refuse images of few bytes and pixels that take minutes to decode."""
     assert isinstance(image, ImageFile.ImageFile)
     assert image.fp is not None
     if image.format == "PPM" and image.tile[0].codec_name == "ppm_plain":
@@ -174,13 +181,13 @@ def _check_effort(image: Image.Image) -> None:
         image.fp.seek(0)
         content = image.fp.read(_LOOKED)
         image.fp.seek(at)
-        # What follows the picture, as the film of a motion photo, may have these bytes by chance.
+        # Data after the picture, as the video of a motion photo, may contain these bytes by chance.
         if content.count(_SCAN) > MAX_SCANS and (scans := _count_scans(content)) > MAX_SCANS:
             raise UnreadableImage(f"{scans} scans; expected at most {MAX_SCANS}")
 
 
 def _count_scans(content: bytes) -> int:
-    """The scans of a JPEG, up to its end; those of a thumbnail in its metadata are not its own."""
+    """Count the scans of a JPEG, without those of a thumbnail in its metadata."""
     scans, at = 0, 0
     while marker := _MARKER.search(content, at):
         at, kind = marker.end(), content[marker.end() - 1]
@@ -205,7 +212,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _wide_grey(image: Image.Image) -> Image.Image:
-    """16-bit greys by their full scale; 32-bit and float ones by their own range."""
+    """Scale 16-bit greys by their full range, 32-bit and float ones by their own range."""
     values = np.asarray(image, dtype=np.float64)
     if image.mode.startswith("I;16") or (image.mode == "I" and 255 < values.max() <= 65535):
         low, high = 0.0, 65535.0

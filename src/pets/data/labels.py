@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from pets.config import DataConfig
-from pets.data.diagnostics import Remarks
+from pets.data.diagnostics import Diagnostics
 from pets.data.split_folders import TRAIN, VALID, folders_of, split_folders
 from pets.errors import DataError, some
 
@@ -35,7 +35,7 @@ def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | N
 
 
 def label_from_folder(
-    paths: list[str], config: DataConfig, remarks: Remarks
+    paths: list[str], config: DataConfig, remarks: Diagnostics
 ) -> dict[str, str | None]:
     """The first folder below the photos' folder, or below a split's, as torchvision's ImageFolder
     has it; None for photos in no such folder.
@@ -77,7 +77,9 @@ def _flat(folder: str, config: DataConfig) -> Callable[[list[str]], str]:
     )
 
 
-def _check_depth(folders: dict[str, tuple[str, ...]], config: DataConfig, remarks: Remarks) -> None:
+def _check_depth(
+    folders: dict[str, tuple[str, ...]], config: DataConfig, remarks: Diagnostics
+) -> None:
     deep = [path for path, names in folders.items() if len(names) > 1]
     if config.class_folder is not None or not deep:
         return

@@ -1,4 +1,4 @@
-"""What files of photos say beside their pixels: left away where it is damaged."""
+"""Metadata of image files: EXIF orientation, and removal of damaged metadata."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8"
-# What Pillow raises of metadata; of pixels it raises OSError.
+# Pillow's errors for damaged metadata; for damaged pixels it raises OSError.
 DAMAGED = (ValueError, SyntaxError, UnidentifiedImageError)
 _ORIENTATION = ExifTags.Base.Orientation
 _TURNS = {
@@ -23,8 +23,11 @@ _TURNS = {
 
 
 def without_metadata(content: bytes) -> bytes:
-    """A PNG or JPEG without what says nothing of its pixels: texts, profiles, damaged pieces. Any
-    other file as it is."""
+    """Remove metadata that does not affect pixels: texts, profiles, damaged chunks.
+
+    Args:
+        content: of a PNG or JPEG file; other formats are returned unchanged.
+    """
     if content.startswith(PNG):
         return _png_without(content)
     return _jpeg_without(content) if content.startswith(JPEG) else content
@@ -46,7 +49,7 @@ def _jpeg_without(content: bytes) -> bytes:
     kept, at = [content[:2]], 2
     while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] not in (b"", b"\xda"):
         kind, end = content[at + 1], at + 2 + int.from_bytes(content[at + 2 : at + 4])
-        # JFIF and Adobe say what the colours are, where they are whole.
+        # Intact JFIF and Adobe segments define the colours.
         colours = kind in (0xE0, 0xEE) and end - at >= 16
         turned = kind == 0xE1 and content[at + 4 : at + 8] == b"Exif"
         if colours or turned or not (0xE0 <= kind <= 0xEF or kind == 0xFE):
@@ -56,7 +59,7 @@ def _jpeg_without(content: bytes) -> bytes:
 
 
 def exif_problem(image: Image.Image) -> str | None:
-    """What is wrong with the EXIF of an image; None where there is none, or it can be read."""
+    """Describe what is wrong with an image's EXIF; None if it is absent or readable."""
     try:
         exif = image.getexif()
     except Exception as error:
@@ -64,23 +67,23 @@ def exif_problem(image: Image.Image) -> str | None:
     turned = exif.get(_ORIENTATION, 1)
     if not len(exif) and not _without_entries(image.info.get("exif", b"")):
         return "its EXIF cannot be read"
-    # 0 is what many cameras write that do not know how they were held.
+    # Many cameras write 0 if they do not know their orientation.
     if turned not in (0, 1, *_TURNS):
         return f"the orientation in its EXIF is {turned!r}; expected 1 to 8"
     return None
 
 
 def _without_entries(exif: bytes) -> bool:
-    """Whether EXIF is none, or whole and empty."""
+    """Whether EXIF is absent, or intact and empty."""
     tiff = exif.removeprefix(b"Exif\0\0")
     first = int.from_bytes(tiff[4:8], "little" if tiff.startswith(b"II") else "big")
     return not exif or tiff[first : first + 2] == b"\0\0"
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF says; as it is where that says nothing that makes sense."""
+    """Apply the EXIF orientation; an invalid one is ignored."""
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # of broken EXIF Pillow's readers raise every kind
+    except Exception:  # for broken EXIF Pillow's readers raise anything
         return image
     return image if turn is None else image.transpose(turn)

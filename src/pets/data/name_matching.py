@@ -1,4 +1,4 @@
-"""Which photo a list or a table means by a name."""
+"""Match the names in lists and tables to photos."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from pets.errors import DataError
 
-_COLUMNS = 6  # behind a name in a list, at most
+_COLUMNS = 6  # after a name in a list, at most
 
 
 def normal(name: str, root: Path) -> str:
-    """A path relative to `root`, in one spelling: forward slashes, no `.`, `..` or `//`.
+    """Normalise a path: relative to `root`, forward slashes, no `.`, `..` or `//`.
 
-    Absolute paths below `root` become relative ones. The spelling of letters is the one on the
-    disk, where the file is there in another (composed or decomposed accents).
+    Absolute paths below `root` become relative. Accents are composed or decomposed as in the name
+    of the existing file.
     """
     if "\\" in name and not os.path.lexists(root / name):
         name = name.replace("\\", "/")
@@ -38,27 +38,34 @@ def normal(name: str, root: Path) -> str:
 
 
 def outside(path: str) -> bool:
-    """Whether a path as `normal` spells it leads out of the root."""
+    """Whether a path from `normal` leads out of the root."""
     return path.startswith(("/", "../")) or path == ".."
 
 
 def twice(paths: Iterable[str], root: Path) -> list[tuple[int, int]]:
-    """Places (first, later) at which the same file is named, by paths as `normal` spells them.
+    """Find files that are named twice.
 
-    Where the disk does not tell letters' case apart, paths may differ in it.
+    On disks that ignore letters' case, paths may differ in it.
+
+    Args:
+        paths: as `normal` returns them.
+        root: what they are relative to.
+
+    Returns:
+        Pairs of indices (first, later) of the same file.
     """
     first: dict[str, int] = {}
     by_letters: dict[str, tuple[int, str]] = {}
-    found = []
-    for place, path in enumerate(paths):
-        known = first.setdefault(path, place)
-        if known == place:
-            known, other = by_letters.setdefault(path.casefold(), (place, path))
+    pairs = []
+    for index, path in enumerate(paths):
+        known = first.setdefault(path, index)
+        if known == index:
+            known, other = by_letters.setdefault(path.casefold(), (index, path))
             if other != path and not _same_file(root / other, root / path):
                 continue
-        if known != place:
-            found.append((known, place))
-    return found
+        if known != index:
+            pairs.append((known, index))
+    return pairs
 
 
 def _same_file(one: Path, other: Path) -> bool:
@@ -69,10 +76,10 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 class PhotoNames:
-    """Photos (paths relative to root) by all names that a list may have for them.
+    """Photos (paths relative to root) by every name that a list may use.
 
-    A path comes first, relative to the photos' folder `images` or to the root; then a path without
-    its suffix; a bare name, with suffix or without, means the photo of that name in any folder.
+    Tried in this order: the path relative to the folder `images` or to the root; the path without
+    suffix; the bare name, with or without suffix, of a photo in any folder.
     """
 
     def __init__(self, paths: Iterable[str], images: str = ".") -> None:
@@ -91,7 +98,7 @@ class PhotoNames:
             self._stems[name.rpartition(".")[0] or name].append(path)
 
     def find(self, name: str) -> list[str]:
-        """The photos that a name may mean: one; none; or several, which is for the user to say."""
+        """Return the photos that a name may mean; several if it is ambiguous."""
         name = posixpath.normpath(name.replace("\\", "/"))
         spelled = unicodedata.normalize("NFC", name)
         levels = [self._whole, self._without_suffix]
@@ -105,7 +112,7 @@ class PhotoNames:
 
 @dataclass
 class Listed:
-    """What a list of photos names: a photo for each name, none, or one of several."""
+    """The names of a list: matched to a photo, missing, or ambiguous (`doubtful`)."""
 
     photos: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -113,10 +120,13 @@ class Listed:
 
 
 def read_list(file: Path, names: PhotoNames) -> Listed:
-    """A name a line, perhaps with further columns behind it; `#` starts a comment.
+    """Read a list of photos: one name a line, perhaps followed by columns; `#` starts a comment.
 
-    A name may hold blanks. Of all ways to tell the columns from the name the one is taken that
-    finds most photos. Raises DataError for what is no text in UTF-8.
+    Names may contain blanks. Of all ways to separate names from columns, the one that matches most
+    photos is taken.
+
+    Raises:
+        DataError: The file is empty or not UTF-8 text.
     """
     try:
         with file.open(encoding="utf-8-sig") as stream:
@@ -137,8 +147,8 @@ def read_list(file: Path, names: PhotoNames) -> Listed:
 
 
 def _ways(lines: list[str]) -> Iterable[Callable[[str], str]]:
-    """How a line's name may be found: all of it, what comes before a number of columns, its first
-    word or field."""
+    """Ways to cut the name from a line: all of it, without the last columns, the first word or
+    field."""
     most = max((len(line.split()) for line in lines), default=1)
     yield str
     for columns in range(1, min(most, _COLUMNS + 1)):
@@ -162,7 +172,7 @@ def _listed(named: Iterable[str], names: PhotoNames) -> Listed:
 
 
 def doubts(doubtful: Mapping[str, list[str]]) -> str:
-    """The first name that fits several photos, and these; "" where there is none."""
+    """Describe the first ambiguous name and its photos; "" if there is none."""
     if not doubtful:
         return ""
     name, photos = next(iter(doubtful.items()))

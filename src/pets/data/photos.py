@@ -9,8 +9,8 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path, PurePath, PureWindowsPath
 
-from pets.data.content_hash import digests
-from pets.data.diagnostics import Remarks, Severity
+from pets.data.content_hash import content_hashes
+from pets.data.diagnostics import Diagnostics, Severity
 from pets.data.discovery import find_photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.errors import DataError, some
@@ -23,8 +23,14 @@ COLUMNS = ("path", "label", "split", "content")
 
 @dataclass(frozen=True)
 class Photo:
-    """One row of the table; the path is relative to the root, with forward slashes; `content` is a
-    hash of its bytes when the table was written, empty where that is not known."""
+    """One row of the table of photos.
+
+    Attributes:
+        path: relative to the root, with forward slashes.
+        label: the class.
+        split: train, valid, test or other.
+        content: hash of the file when the table was written; "" if unknown.
+    """
 
     path: str
     label: str
@@ -34,8 +40,10 @@ class Photo:
 
 @dataclass(frozen=True)
 class Photos:
-    """Every photo of a run. `classes` are the sorted labels, or those `known` to a model; a class's
-    index is its place there."""
+    """All photos of a run.
+
+    `classes` are the sorted labels, or those `known` to a model; a class's index is its position.
+    """
 
     root: Path
     rows: tuple[Photo, ...]
@@ -46,19 +54,19 @@ class Photos:
         return list(self.known) or sorted({photo.label for photo in self.rows})
 
     def of(self, *splits: str) -> list[Photo]:
-        """The photos of one or more splits, in the table's order."""
+        """Return the photos of one or more splits, in the table's order."""
         return [photo for photo in self.rows if photo.split in splits]
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of every photo's path, label, split and content: the same data, the same words."""
+        """Hash of every photo's path, label, split and content: identifies the data."""
         whole = blake2b(digest_size=16)
         for photo, content in zip(self.rows, self.contents(self.rows), strict=True):
             whole.update(f"{photo.path}\0{photo.label}\0{photo.split}\0".encode() + content)
         return whole.hexdigest()
 
     def contents(self, rows: Sequence[Photo]) -> list[bytes]:
-        """A hash of the bytes of each of these photos, as they were when this was first asked."""
+        """Return a content hash of each photo, as it was when this was first called."""
         return [self._contents[photo.path] for photo in rows]
 
     @cached_property
@@ -66,7 +74,7 @@ class Photos:
         return _contents_of(self.root, [photo.path for photo in self.rows])
 
     def save(self, file: Path) -> None:
-        """Write the table as CSV. Raises DataError where a photo is not below the root."""
+        """Write the table as CSV. Raises DataError if a photo is not below the root."""
         _refuse_outside(f"{self.root}", self.rows)
         with file.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
@@ -77,7 +85,7 @@ class Photos:
 
     @classmethod
     def load(cls, file: Path, root: Path) -> Photos:
-        """Read a table that `save` wrote, whatever the photos are now. Raises DataError."""
+        """Read a table that `save` wrote; photos may have changed since. Raises DataError."""
         try:
             with file.open(newline="", encoding="utf-8") as stream:
                 rows = tuple(
@@ -94,17 +102,20 @@ class Photos:
 
     @cached_property
     def missing(self) -> list[str]:
-        """Photos that are not there."""
+        """Paths of photos that no longer exist."""
         return [photo.path for photo in self.rows if not (self.root / photo.path).is_file()]
 
 
 @dataclass(frozen=True)
-class Found:
-    """The photos of a run's `table`, looked for below a folder by their contents.
+class LocatedPhotos:
+    """The photos of a run's table, located below a folder by their contents.
 
-    `photos` are those that are there, under the names that they have there, `renamed` ones with
-    others than in the table; of the others some are `missing`, and some `changed`: a file has their
-    name, but not their bytes.
+    Attributes:
+        table: the run's photos, as they were.
+        photos: those that exist, with their current paths.
+        missing: rows without a file.
+        changed: rows whose file has other contents now.
+        renamed: how many of `photos` have another path than in the table.
     """
 
     table: Photos
@@ -114,7 +125,7 @@ class Found:
     renamed: int
 
     def lost(self, *splits: str) -> str:
-        """What is not there of these splits, in words; empty where all is."""
+        """Describe the missing and changed photos of these splits; "" if there are none."""
         missing = [photo.path for photo in self.missing if photo.split in splits]
         changed = [photo.path for photo in self.changed if photo.split in splits]
         parts = [
@@ -126,11 +137,14 @@ class Found:
         return f"of the run's {of} {' and '.join(parts)}" if parts else ""
 
 
-def find_again(table: Photos, fingerprint: object) -> Found:
-    """Look for the photos of a run below the table's root, by what is in them: a photo that was
-    renamed is found, another one of the same name is not taken for it.
+def locate_photos(table: Photos, fingerprint: object) -> LocatedPhotos:
+    """Locate the photos of a run below the table's root by their contents.
 
-    Tables of older runs do not have the contents: for these all must be as the `fingerprint` says.
+    A renamed photo is located; another photo of the same name is not taken for it.
+
+    Args:
+        table: the run's photos.
+        fingerprint: of the table; used if it has no content hashes (older runs).
     """
     root, rows = table.root, table.rows
     named = set(table.missing)
@@ -156,17 +170,17 @@ def find_again(table: Photos, fingerprint: object) -> Found:
         else:
             (changed if photo.path in now else missing).append(photo)
     photos = Photos(root, tuple(found), tuple(table.classes))
-    return Found(table, photos, tuple(missing), tuple(changed), len(found) - len(same))
+    return LocatedPhotos(table, photos, tuple(missing), tuple(changed), len(found) - len(same))
 
 
 def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:
-    return dict(zip(paths, digests([root / path for path in paths]), strict=True))
+    return dict(zip(paths, content_hashes([root / path for path in paths]), strict=True))
 
 
-class _Silent(Remarks):
-    """Of photos that are looked for nothing is told but whether they are there."""
+class _Silent(Diagnostics):
+    """Reports nothing."""
 
-    def heard(self, severity: Severity, kind: str, paths: Sequence[str], line: str) -> None:
+    def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
         pass
 
 
@@ -178,7 +192,7 @@ def _photos_below(root: Path) -> list[str]:
 
 
 def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
-    """A table from a stranger may not name other files of this machine. Raises DataError."""
+    """A foreign table may not name other files of this machine. Raises DataError."""
     outside = [photo.path for photo in photos if _leads_out(photo.path)]
     if outside:
         raise DataError(
@@ -190,7 +204,7 @@ def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
 def _leads_out(path: str) -> bool:
     """Whether a path may lead out of the folder that it is relative to, here or on Windows."""
     here, there = PurePath(path), PureWindowsPath(path)
-    # Elsewhere than on Windows a name may begin with one backslash.
+    # Except on Windows, a name may begin with one backslash.
     absolute = bool(here.root or here.drive) or path.startswith("\\\\")
     absolute = absolute or bool(there.drive and there.root)
     return absolute or ".." in there.parts or "\0" in path

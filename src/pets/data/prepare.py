@@ -1,4 +1,4 @@
-"""Data that is not there yet: made or fetched, by one process."""
+"""Create or download a data set that does not exist yet, in one process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ log = logging.getLogger(__name__)
 
 
 def make_data(config: DataConfig) -> None:
-    """Make or fetch the data where it is not there yet; other processes that want the same wait.
-    Raises DataError."""
+    """Call `data.prepare` if `data.root` does not exist; other processes wait for it.
+
+    Raises:
+        DataError: The data cannot be downloaded.
+    """
     root = Path(config.root)
     if root.exists() or config.prepare is None:
         return
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_name(f".{root.name}.lock")):
         if not root.exists():
-            log.info("%s is not there yet: %s", root, config.prepare.target.rpartition(".")[2])
+            log.info("%s does not exist yet: %s", root, config.prepare.target.rpartition(".")[2])
             build("data.prepare", config.prepare, root=root)

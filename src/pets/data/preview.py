@@ -1,4 +1,4 @@
-"""Words and pictures about photos before training: counts, sizes, pixels, batches."""
+"""Previews of photos before training: counts, sizes, pixels, augmented views."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from pets.data.images import open_rgb, size_of
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, to_tensor, train_pixels
+from pets.io.figures import one_line, plain
 from pets.io.pictures import TITLE, grid
-from pets.report.figures import one_line, plain
 from pets.seeding import derive, torch_stream
 
-_NAMED = 120  # classes that a picture can name
+_NAMED = 120  # classes at most that a chart names
 _LONG = 40  # characters of a class's name
 _COLOURS = {TRAIN: "#4477aa", VALID: "#ddaa33", TEST: "#bb5566"}
-# No weights are chosen yet: what most of them expect.
+# No weights are chosen yet: values that most of them expect.
 _USUAL = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", 0.875)
 
 
 def photo_sizes(photos: Photos) -> list[tuple[int, int]]:
-    """Width and height in pixels of every photo, in the table's order; reads only the headers."""
-
+    """Return width and height in pixels of every photo; reads only the files' headers."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda photo: size_of(photos.root / photo.path), photos.rows))
 
 
 def describe(photos: Photos, sizes: list[tuple[int, int]]) -> Iterator[str]:
-    """Lines: how many photos, labels, sizes, and the first pixels of one photo."""
+    """Yield lines of text: counts per class and split, sizes, the first pixels of one photo."""
     counts = {split: Counter(photo.label for photo in photos.of(split)) for split in SPLITS}
     yield f"{photos.root}: {len(photos.rows):,} photos of {len(photos.classes)} classes"
     yield ""
@@ -58,13 +57,13 @@ def describe(photos: Photos, sizes: list[tuple[int, int]]) -> Iterator[str]:
 
 
 def choose(photos: Photos, count: int, seed: int) -> list[Photo]:
-    """Training photos at random, one of every class before a second of any."""
+    """Choose training photos at random, one of every class before a second of any."""
     rows = photos.of(TRAIN)
     order = np.random.default_rng(derive(seed, "look")).permutation(len(rows))
     seen: Counter[str] = Counter()
     ranked = []
-    for place in order:
-        photo = rows[int(place)]
+    for index in order:
+        photo = rows[int(index)]
         ranked.append((seen[photo.label], photo))
         seen[photo.label] += 1
     ranked.sort(key=lambda item: item[0])
@@ -72,7 +71,7 @@ def choose(photos: Photos, count: int, seed: int) -> list[Photo]:
 
 
 def draw_photos(photos: Photos, chosen: list[Photo], config: DataConfig) -> Figure:
-    """The photos as a network sees them in validation, with their labels."""
+    """Draw photos as the network sees them in validation, with their labels."""
     crop = CentreCrop(config.height_width, _USUAL)
     pixels = [crop(_read(photos, photo)) for photo in chosen]
     return grid(
@@ -81,15 +80,17 @@ def draw_photos(photos: Photos, chosen: list[Photo], config: DataConfig) -> Figu
 
 
 def is_augmented(augment: AugmentConfig) -> bool:
-    """Whether training photos are changed one by one."""
+    """Whether single training photos are augmented."""
     return augment.crop is not None or bool(augment.photo)
 
 
 def draw_augmented(
     photos: Photos, chosen: list[Photo], config: LookConfig | LearnerConfig, views: int = 5
 ) -> Figure:
-    """A row a photo: the photo, then augmented views of it. Without views, or where the config does
-    not augment, the photos alone."""
+    """Draw one row per photo: the photo, then augmented views of it.
+
+    Without views, or without augmentation in the config, only the photos.
+    """
     chain = train_pixels(config.augment, config.data.height_width, _USUAL)
     crop = CentreCrop(config.data.height_width, _USUAL)
     if not is_augmented(config.augment):
@@ -107,7 +108,7 @@ def draw_augmented(
 
 
 def draw_classes(photos: Photos) -> Figure:
-    """How many photos each class has in each split; without names where nobody could read them."""
+    """Chart the photos per class and split; names only if there are few enough to read."""
     classes = len(photos.classes)
     height = max(2.5, 0.24 * min(classes, _NAMED) + 1)
     figure = Figure(figsize=(8, height), layout="constrained")
@@ -133,7 +134,7 @@ def draw_classes(photos: Photos) -> Figure:
 
 
 def draw_sizes(sizes: list[tuple[int, int]]) -> Figure:
-    """Width against height of every photo."""
+    """Plot width against height of every photo."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     widths, heights = np.array(sizes).T

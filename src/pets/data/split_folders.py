@@ -1,4 +1,4 @@
-"""Folders of splits: `train/`, `valid/`, `test/`, and what else people call them."""
+"""Folders of splits: `train/`, `valid/`, `test/` and their usual other names."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from pets.config import DataConfig
-from pets.data.diagnostics import Remarks
+from pets.data.diagnostics import Diagnostics
 from pets.errors import DataError, some
 
 TRAIN, VALID, TEST = "train", "valid", "test"
-UNUSED = "unused"  # of a folder beside them
-# What people call their folders and mark their rows with; letters' case does not matter.
+UNUSED = "unused"  # of a folder that `data.split_folders` ignores
+# Usual names of folders and values of split columns, in lower case.
 SPLIT_NAMES = {
     "train": TRAIN, "training": TRAIN, "trainval": TRAIN,
     "valid": VALID, "val": VALID, "validation": VALID, "dev": VALID, "eval": VALID,
@@ -22,16 +22,16 @@ SPLIT_NAMES = {
 
 
 def folders_of(path: str, images: str) -> tuple[str, ...]:
-    """The folders between the photos' folder `images` and a photo."""
+    """Return the folders between the photos' folder `images` and a photo."""
     return PurePosixPath(path).parts[len(PurePosixPath(images).parts) : -1]
 
 
 def split_folders(paths: Iterable[str], config: DataConfig) -> dict[str, str]:
-    """The split of each folder that stands for one, by its name; empty where there are no such.
+    """Return the split of each folder that is one; empty if there are none.
 
-    Folders named by `data.split_folders` always stand for their split. By the usual names they do
-    where there is one to train on: for labels from folders it has class folders inside, or another
-    split beside it, so that a class may be called train.
+    Folders named by `data.split_folders` always count. Folders with a usual name count if one of
+    them is for training. With labels from folders, that one must contain class folders or have
+    another split beside it, since a class may be called train.
     """
     if config.split_folders == {}:
         return {}
@@ -45,7 +45,7 @@ def split_folders(paths: Iterable[str], config: DataConfig) -> dict[str, str]:
         folder: split
         for folder in deep
         if (split := chosen.get(folder) or SPLIT_NAMES.get(folder.casefold()))
-        # What is called otherwise by the user has the usual names no more.
+        # A split that the user named has no usual names any more.
         and (folder in chosen or split not in chosen.values())
     }
     train = [folder for folder, split in splits.items() if split == TRAIN]
@@ -56,14 +56,14 @@ def split_folders(paths: Iterable[str], config: DataConfig) -> dict[str, str]:
 
 
 def check_split_folders(splits: dict[str, str], config: DataConfig) -> None:
-    """Raises DataError for two folders of the same split, and for one that is not there."""
-    place = Path(config.root) / config.images
+    """Raises DataError for two folders of the same split, and for a missing folder."""
+    images = Path(config.root) / config.images
     chosen = config.named_splits
-    gone = [folder for folder in chosen if not (place / folder).is_dir()]
+    gone = [folder for folder in chosen if not (images / folder).is_dir()]
     if gone:
-        there = sorted(path.name for path in place.iterdir() if path.is_dir())
+        there = sorted(path.name for path in images.iterdir() if path.is_dir())
         raise DataError(
-            f"data.split_folders: {place} has no folder {gone[0]}; it has {some(there, 8)}"
+            f"data.split_folders: {images} has no folder {gone[0]}; it has {some(there, 8)}"
         )
     by_split = defaultdict(list)
     for folder, split in splits.items():
@@ -72,39 +72,42 @@ def check_split_folders(splits: dict[str, str], config: DataConfig) -> None:
         if split != UNUSED and len(folders) > 1 and not set(folders) <= set(chosen):
             names = " and ".join(sorted(folders))
             raise DataError(
-                f"data.split={config.split}: {names} in {place} both mean {split}; "
+                f"data.split={config.split}: {names} in {images} both mean {split}; "
                 f'"data.split_folders={{{split}: {folders[0]}}}" takes one, '
                 f'"data.split_folders={{{split}: [{", ".join(sorted(folders))}]}}" all of them'
             )
 
 
 def outside_splits(
-    labels: dict[str, str], splits: dict[str, str], config: DataConfig, remarks: Remarks
+    labels: dict[str, str], splits: dict[str, str], config: DataConfig, diagnostics: Diagnostics
 ) -> set[str]:
-    """The photos that lie in no folder of a split, told to `remarks`: those with labels that the
-    training photos have, too, as errors, since it must be said what they are for; others, and
-    folders that are `unused`, are left out. With split=random the former are just photos."""
+    """Return the photos that lie in no folder of a split, and report them.
+
+    Photos with a label of the training photos are an error: the user must say what they are for.
+    Other photos, and `unused` folders, are left out. With split=random the former count as normal
+    photos and are not returned.
+    """
     top = {path: (folders_of(path, config.images) or ("",))[0] for path in labels}
     known = {label for path, label in labels.items() if splits.get(top[path]) == TRAIN}
     by_folder = defaultdict(list)
     for path, folder in top.items():
         if splits.get(folder, UNUSED) == UNUSED:
             by_folder[folder].append(path)
-    place = Path(config.root) / config.images
-    found: set[str] = set()
+    images = Path(config.root) / config.images
+    outside: set[str] = set()
     for folder, paths in sorted(by_folder.items()):
         alike = any(labels[path] in known for path in paths)
         if alike and config.split == "random":
             continue
-        found |= set(paths)
+        outside |= set(paths)
         if splits.get(folder) == UNUSED:
-            remarks.note("no split", paths, partial(_unused, place / folder))
+            diagnostics.note("no split", paths, partial(_unused, images / folder))
         elif alike or not folder or not known:
-            remarks.error("no split", paths, partial(_no_split, config, folder, splits))
+            diagnostics.error("no split", paths, partial(_no_split, config, folder, splits))
         else:
-            remarks.warning("no split", paths, partial(_not_used, place / folder))
-    remarks.left_out |= found
-    return found
+            diagnostics.warning("no split", paths, partial(_not_used, images / folder))
+    diagnostics.left_out |= outside
+    return outside
 
 
 def _no_split(config: DataConfig, folder: str, splits: dict[str, str], paths: list[str]) -> str:
@@ -121,12 +124,12 @@ def _no_split(config: DataConfig, folder: str, splits: dict[str, str], paths: li
     )
 
 
-def _not_used(place: Path, paths: list[str]) -> str:
+def _not_used(folder: Path, paths: list[str]) -> str:
     return (
-        f"left out {len(paths):,} photos of {place}, no split by its name and without a class of "
-        f"the training photos: {some(paths)}"
+        f"left out {len(paths):,} photos of {folder}: no split by its name, no class of the "
+        f"training photos: {some(paths)}"
     )
 
 
-def _unused(place: Path, paths: list[str]) -> str:
-    return f"left out {len(paths):,} photos of {place}: data.split_folders says unused"
+def _unused(folder: Path, paths: list[str]) -> str:
+    return f"left out {len(paths):,} photos of {folder}: data.split_folders says unused"

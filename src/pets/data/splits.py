@@ -1,4 +1,4 @@
-"""Which photo is for training, validation or test: at random, by lists, folders or a column."""
+"""Split photos into train, valid and test: at random, by lists, by folders or by a column."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pets.config import DataConfig
-from pets.data.diagnostics import Remarks
+from pets.data.diagnostics import Diagnostics
 from pets.data.name_matching import PhotoNames, doubts, read_list
 from pets.data.split_folders import (
     SPLIT_NAMES,
@@ -31,12 +31,23 @@ log = logging.getLogger(__name__)
 
 
 def split_photos(
-    labels: dict[str, str], root: Path, config: DataConfig, remarks: Remarks
+    labels: dict[str, str], root: Path, config: DataConfig, diagnostics: Diagnostics
 ) -> dict[str, str]:
-    """The split of every photo that has one: path -> train, valid or test.
+    """Split the photos as `data.split` says.
 
-    Where the source names no validation photos they are carved from train, stratified by label.
-    Photos that cannot be put into a split are told to `remarks`. Raises DataError.
+    If the source names no validation photos, they are carved from train, stratified by label.
+
+    Args:
+        labels: label by path.
+        root: the data's root.
+        config: the data config.
+        diagnostics: receives the photos that cannot be assigned to a split.
+
+    Returns:
+        Path to train, valid or test; photos in no split are absent.
+
+    Raises:
+        DataError: A list or folder of the split is missing.
     """
     kind = config.split
     folders: dict[str, str] = {}
@@ -45,7 +56,7 @@ def split_photos(
         if kind != "random":
             check_split_folders(folders, config)
         if folders or kind == "folders":
-            out = outside_splits(labels, folders, config, remarks)
+            out = outside_splits(labels, folders, config, diagnostics)
             labels = {path: label for path, label in labels.items() if path not in out}
     if kind == "auto":
         kind = "folders" if {VALID, TEST} & set(folders.values()) else "random"
@@ -55,26 +66,29 @@ def split_photos(
         pairs = ", ".join(f"{split}: {folder}/" for folder, split in order)
         log.info("data.split=auto: %s%s", kind, f" ({pairs})" if kind == "folders" else "")
     if kind == "random":
-        return _random(labels, config, remarks)
+        return _random(labels, config, diagnostics)
     if kind == "folders":
         named = {path: folders[folders_of(path, config.images)[0]] for path in labels}
     elif kind == "official":
-        named = _official(labels, root, config, remarks)
+        named = _official(labels, root, config, diagnostics)
     else:
-        named = _column(labels, root, config, remarks)
+        named = _column(labels, root, config, diagnostics)
     if VALID not in named.values():
         rest = {path: labels[path] for path, split in named.items() if split == TRAIN}
-        named |= carve(rest, VALID, config.carve_pct, config.split_seed, remarks)
+        named |= carve(rest, VALID, config.carve_pct, config.split_seed, diagnostics)
     return named
 
 
 def carve(
-    labels: dict[str, str], split: str, pct: float, seed: int, remarks: Remarks
+    labels: dict[str, str], split: str, pct: float, seed: int, diagnostics: Diagnostics
 ) -> dict[str, str]:
-    """A share of every label's photos put into `split`, at least one and never all; stratified.
+    """Assign a share `pct` of each label's photos to `split`, at least one and never all.
 
-    The choice depends on the seed and the paths of a label only, not on their order nor on the
-    other labels. A label with a single photo is told to `remarks`.
+    The choice depends only on the seed and the paths of the label, not on their order or on other
+    labels. Labels with a single photo are reported to `diagnostics`.
+
+    Returns:
+        Path to `split`, for the chosen photos.
     """
     by_label = defaultdict(list)
     for path, label in labels.items():
@@ -83,7 +97,7 @@ def carve(
     for label, paths in by_label.items():
         if len(paths) < 2:
             one = f"label {label}: one photo ({paths[0]}) cannot be both trained on and held out"
-            remarks.error("tiny class", paths, f"{one}; add photos of it or remove it")
+            diagnostics.error("tiny class", paths, f"{one}; add photos of it or remove it")
             continue
         count = min(max(round(pct * len(paths)), 1), len(paths) - 1)
         order = np.random.default_rng(derive(seed, split, label)).permutation(len(paths))
@@ -92,21 +106,21 @@ def carve(
     return carved
 
 
-def _random(labels: dict[str, str], config: DataConfig, remarks: Remarks) -> dict[str, str]:
+def _random(labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics) -> dict[str, str]:
     splits = dict.fromkeys(labels, TRAIN)
     if config.test_pct > 0:
-        splits |= carve(labels, TEST, config.test_pct, config.split_seed, remarks)
+        splits |= carve(labels, TEST, config.test_pct, config.split_seed, diagnostics)
     rest = {path: label for path, label in labels.items() if splits[path] == TRAIN}
-    # The share is of all photos, as the name says, not of what the test set left.
+    # A share of all photos, as its name says, not of those that are left for training.
     share = config.valid_pct / (1 - config.test_pct)
-    return splits | carve(rest, VALID, share, config.split_seed, remarks)
+    return splits | carve(rest, VALID, share, config.split_seed, diagnostics)
 
 
 def _official(
-    labels: dict[str, str], root: Path, config: DataConfig, remarks: Remarks
+    labels: dict[str, str], root: Path, config: DataConfig, diagnostics: Diagnostics
 ) -> dict[str, str]:
-    """The lists of the Oxford layout: a line begins with a photo's path or name."""
-    names = PhotoNames([*labels, *remarks.left_out], config.images)
+    """The lists of the Oxford data set: each line begins with a photo's path or name."""
+    names = PhotoNames([*labels, *diagnostics.left_out], config.images)
     splits: dict[str, str] = {}
     for name, split in (("trainval.txt", TRAIN), ("test.txt", TEST)):
         file = root / "annotations" / name
@@ -116,14 +130,14 @@ def _official(
                 "with data.photo_list=annotations/list.txt to keep to the listed photos"
             )
         listed = read_list(file, names)
-        remarks.error("ambiguous", list(listed.doubtful), f"{file}: {doubts(listed.doubtful)}")
+        diagnostics.error("ambiguous", list(listed.doubtful), f"{file}: {doubts(listed.doubtful)}")
         total = len(listed.photos) + len(listed.missing)
-        remarks.error(
+        diagnostics.error(
             "missing", listed.missing, partial(_missing, file, total, root / config.images)
         )
         there = dict.fromkeys(path for path in listed.photos.values() if path in labels)
         both = [path for path in there if path in splits]
-        remarks.error("two splits", both, partial(_in_both, file))
+        diagnostics.error("two splits", both, partial(_in_both, file))
         splits |= dict.fromkeys(there, split)
     return splits
 
@@ -140,14 +154,14 @@ def _in_both(file: Path, paths: list[str]) -> str:
 
 
 def _column(
-    labels: dict[str, str], root: Path, config: DataConfig, remarks: Remarks
+    labels: dict[str, str], root: Path, config: DataConfig, diagnostics: Diagnostics
 ) -> dict[str, str]:
-    table = read_table(root, config, remarks)
+    table = read_table(root, config, diagnostics)
     values = dict(zip(table["path"], table["split"], strict=True))
     splits = {path: SPLIT_NAMES.get(value.strip().casefold()) for path, value in values.items()}
     strange = [path for path, split in splits.items() if split is None]
-    remarks.left_out |= set(strange)
-    remarks.error(
+    diagnostics.left_out |= set(strange)
+    diagnostics.error(
         "no split",
         strange,
         lambda paths: (

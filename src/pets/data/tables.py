@@ -1,4 +1,4 @@
-"""Tables of photos: labels and splits of a data set, labels put right, photos left out."""
+"""Tables of photos: labels and splits of a data set, corrected labels, excluded photos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pets.config import DataConfig
-from pets.data.diagnostics import Remarks
+from pets.data.diagnostics import Diagnostics
 from pets.data.discovery import find_photos
 from pets.data.name_matching import PhotoNames, doubts, normal, outside, twice
 from pets.errors import DataError, some
@@ -24,8 +24,18 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_csv(name: str, file: Path, *columns: str) -> pd.DataFrame:
-    """A CSV of texts; empty cells are empty texts. Commas separate the cells, or what gives the
-    first line these columns. Raises DataError, which begins with the `name`."""
+    """Read a CSV as text; empty cells are "".
+
+    Cells are separated by commas, or by the separator that gives the header these columns.
+
+    Args:
+        name: begins every error message, as `data.table=labels.csv`.
+        file: the CSV.
+        *columns: expected in the header.
+
+    Raises:
+        DataError: The file is missing or cannot be read.
+    """
     import pandas as pd
 
     if not file.is_file():
@@ -38,7 +48,7 @@ def read_csv(name: str, file: Path, *columns: str) -> pd.DataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "error", pd.errors.ParserWarning
-            )  # of rows with more cells than the first line has
+            )  # rows with more cells than the header
             frame = pd.read_csv(
                 file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig",
                 index_col=False, skipinitialspace=not _has(head, separator, columns, exactly=True),
@@ -49,8 +59,8 @@ def read_csv(name: str, file: Path, *columns: str) -> pd.DataFrame:
         ) from error
     except pd.errors.ParserWarning as error:
         raise DataError(
-            f"{name}: its rows have more cells than its first line; expected a name a column, and "
-            'cells with commas in "quotes"'
+            f"{name}: its rows have more cells than its first line; expected one name per column, "
+            'and cells with commas in "quotes"'
         ) from error
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -77,12 +87,18 @@ def read_csv_of_photos(name: str, file: Path, *columns: str, more: str = "") -> 
     return frame
 
 
-def read_table(root: Path, config: DataConfig, remarks: Remarks) -> pd.DataFrame:
-    """The CSV or Parquet table with columns `path` (relative to root, of files that are there),
-    `label` and, where asked for, `split`; all of them texts, "" where there is nothing.
+def read_table(root: Path, config: DataConfig, diagnostics: Diagnostics) -> pd.DataFrame:
+    """Read `data.table`, a CSV or Parquet file.
 
-    Rows without a path, or whose photo is not there, is another row's or cannot be told, go to
-    `remarks` and are left out. Raises DataError for a missing file or column.
+    Rows are reported to `diagnostics` and left out if they have no path, or if their photo is
+    missing, ambiguous or named by an earlier row.
+
+    Returns:
+        Columns `path` (of existing files, relative to root), `label` and, with
+        `data.split_column`, `split`; all text, "" for empty cells. The index counts rows from 1.
+
+    Raises:
+        DataError: The file or a column is missing.
     """
     assert config.table is not None
     file = root / config.table
@@ -97,20 +113,20 @@ def read_table(root: Path, config: DataConfig, remarks: Remarks) -> pd.DataFrame
                 f"it has {', '.join(map(str, frame.columns))} (the first line names the columns)"
             )
     if frame.empty:
-        raise DataError(f"data.table={file}: has no rows; expected one a photo")
+        raise DataError(f"data.table={file}: has no rows; expected one per photo")
     table = frame[list(wanted.values())].set_axis(list(wanted), axis=1)
     table = table.apply(lambda column: column.astype(object).map(_as_text))
-    # As people count: the header is no row.
+    # Counted from 1, without the header.
     table.index += 1
     empty = table["path"] == ""
-    remarks.error(
+    diagnostics.error(
         "bad row",
         [f"row {row}" for row in table.index[empty]],
         lambda rows: f"{file}: {rows[0]} has no path ({len(rows):,} such rows)",
     )
     table = table[~empty]
     given = table["path"]
-    table = table.assign(path=_there(root, config, list(given), file, remarks))
+    table = table.assign(path=_there(root, config, list(given), file, diagnostics))
     table = table[table["path"] != ""]
     pairs = twice(table["path"], root)
     rows = table.index
@@ -120,11 +136,12 @@ def read_table(root: Path, config: DataConfig, remarks: Remarks) -> pd.DataFrame
         )
         for first, later in reversed(pairs)
     }
-    remarks.error(
+    diagnostics.error(
         "bad row",
         sorted(says),
         lambda paths: (
-            f"{file}: names photos twice: {some(paths)}; {says[paths[0]]}; expected one row a photo"
+            f"{file}: names photos twice: {some(paths)}; {says[paths[0]]}; "
+            "expected one row per photo"
         ),
     )
     return table.drop(index=[rows[later] for _, later in pairs])
@@ -138,7 +155,7 @@ def _frame(name: str, file: Path, *columns: str) -> pd.DataFrame:
     if file.suffix.lower() != ".parquet":
         return read_csv(f"data.table={file}", file, *columns)
     try:
-        # Whole numbers stay so beside empty cells.
+        # Integers stay integers in columns with empty cells.
         return pd.read_parquet(file, dtype_backend="numpy_nullable").reset_index(drop=True)
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -146,7 +163,7 @@ def _frame(name: str, file: Path, *columns: str) -> pd.DataFrame:
 
 
 def _as_text(value: object) -> str:
-    """A cell: `1`, not `1.0`, whatever the table has for it; nothing, or blanks alone: ""."""
+    """A cell as text: `1` for 1.0, "" for missing values and blanks."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     if isinstance(value, float) and value.is_integer():
@@ -157,16 +174,18 @@ def _as_text(value: object) -> str:
 
 
 def _there(
-    root: Path, config: DataConfig, given: list[str], file: Path, remarks: Remarks
+    root: Path, config: DataConfig, given: list[str], file: Path, diagnostics: Diagnostics
 ) -> list[str]:
-    """The photo that each path of a table means, below `images` or below root; "" where there is
-    none. A name without suffix or folder is looked for among all photos."""
+    """Return the photo of each path of a table, below `images` or root; "" if there is none.
+
+    A name without suffix or folder is matched to all photos.
+    """
     paths = [next(_on_disk(root, config.images, name), "") for name in given]
     unknown = [name for name, path in zip(given, paths, strict=True) if not path]
     if not unknown:
         return paths
     away = [name for name in unknown if outside(_below(root, config.images, name))]
-    remarks.error(
+    diagnostics.error(
         "missing",
         away,
         lambda names: (
@@ -174,15 +193,15 @@ def _there(
             "expected paths below data.root, or links there"
         ),
     )
-    names = PhotoNames(find_photos(root, config.images, remarks), config.images)
+    names = PhotoNames(find_photos(root, config.images, diagnostics), config.images)
     found = {name: names.find(name) for name in unknown if name not in set(away)}
     doubtful = {name: photos for name, photos in found.items() if len(photos) > 1}
-    remarks.error(
+    diagnostics.error(
         "ambiguous", list(doubtful), lambda _: f"{file}: {doubts(doubtful)} in the column of paths"
     )
     missing = [name for name, photos in found.items() if not photos]
     images = root / config.images
-    remarks.error(
+    diagnostics.error(
         "missing",
         sorted({_below(root, config.images, name) for name in missing}),
         lambda paths: (
@@ -208,19 +227,23 @@ def _on_disk(root: Path, images: str, name: str) -> Iterator[str]:
                 yield path
 
 
-def label_from_table(root: Path, config: DataConfig, remarks: Remarks) -> dict[str, str | None]:
-    """The photos that a table names, and the label of each; None where its cell is empty."""
-    table = read_table(root, config, remarks)
+def label_from_table(
+    root: Path, config: DataConfig, diagnostics: Diagnostics
+) -> dict[str, str | None]:
+    """Return the label of each photo of the table; None for an empty cell."""
+    table = read_table(root, config, diagnostics)
     return {path: label or None for path, label in zip(table["path"], table["label"], strict=True)}
 
 
 def relabel(labels: dict[str, str], file: Path, root: Path = Path()) -> dict[str, str]:
-    """Put the labels of a CSV with the columns `path` and `label` in the place of those found.
+    """Replace labels by those of a CSV with the columns `path` and `label`.
 
-    Paths are relative to the data's root, as in a run's photos.csv. A column `given`, as in a table
-    of suspects, is what the label was: it must be so. Raises DataError for a table that is damaged
-    or meant for other photos, and for a label that no photo has: a new class would be a slip of the
-    pen.
+    Paths are relative to the data's root, as in a run's photos.csv. If there is a column `given`,
+    as in a table of suspects, it must equal the present label.
+
+    Raises:
+        DataError: The table is damaged or made for other photos, or it has a label that no photo
+            has (most probably a typing error).
     """
     name = f"data.relabel={file}"
     frame = read_csv_of_photos(name, file, "path", "label")

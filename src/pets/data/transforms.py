@@ -1,4 +1,4 @@
-"""From an RGB photo to the network's input: one chain for training, one for everything else."""
+"""Transforms from an RGB photo to the network's input, for training and for evaluation."""
 
 from __future__ import annotations
 
@@ -22,8 +22,14 @@ _GIVEN_TO_CROP = ("size", "interpolation")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What pretrained weights expect: channel means and deviations of 0..1 inputs, the
-    interpolation (`bilinear`, `bicubic`), and the share of the resized photo that is kept."""
+    """The preprocessing that pretrained weights expect.
+
+    Attributes:
+        mean: of each channel, for inputs from 0 to 1.
+        std: standard deviation of each channel.
+        interpolation: bilinear or bicubic.
+        crop_pct: share of the resized photo that the centre crop keeps.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -35,12 +41,12 @@ class Preprocess:
         return v2.InterpolationMode(self.interpolation)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint; `Preprocess(**values)` reads them back."""
+        """Return plain values for a checkpoint; `Preprocess(**values)` restores them."""
         return asdict(self)
 
 
 class CentreCrop(v2.Transform):
-    """Resize so that `size / crop_pct` is covered, then cut the middle `size` (height, width)."""
+    """Resize to cover `size / crop_pct`, then crop the centre of `size` (height, width)."""
 
     def __init__(self, size: tuple[int, int], preprocess: Preprocess) -> None:
         super().__init__()
@@ -52,32 +58,32 @@ class CentreCrop(v2.Transform):
         return VF.center_crop(photo, list(self.size))
 
     def part_of(self, height: int, width: int) -> tuple[float, float]:
-        """The shares of a photo's height and width that are left, about its middle."""
+        """Return the shares of a photo's height and width that the crop keeps."""
         whole = covering(height, width, self.resized)
         return self.size[0] / whole[0], self.size[1] / whole[1]
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """An RGB image as uint8 (3, height, width), laid out so that resizing is fast."""
+    """Convert an RGB image to uint8 (3, height, width), channels last in memory: resizes faster."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def normalize(preprocess: Preprocess) -> v2.Transform:
-    """uint8 pixels to the floats that the weights expect."""
+    """Return the transform from uint8 pixels to the floats that the weights expect."""
     return v2.Compose(
         [v2.ToDtype(torch.float32, scale=True), v2.Normalize(preprocess.mean, preprocess.std)]
     )
 
 
 def eval_transform(size: tuple[int, int], preprocess: Preprocess) -> v2.Transform:
-    """The same for every photo: what the network is given at prediction."""
+    """Return the deterministic transform of evaluation and prediction."""
     return v2.Compose([CentreCrop(size, preprocess), normalize(preprocess)])
 
 
 def train_pixels(
     augment: AugmentConfig, size: tuple[int, int], preprocess: Preprocess
 ) -> v2.Transform:
-    """The augmentation of single photos, uint8 in and out; draws from torch's generator."""
+    """Return the augmentation of single photos, uint8 in and out; uses torch's generator."""
     crop: v2.Transform = CentreCrop(size, preprocess)
     if augment.crop is not None:
         crop = build("augment.crop", augment.crop, size=size, interpolation=preprocess.mode)
@@ -86,7 +92,7 @@ def train_pixels(
 
 
 def batch_transforms(augment: AugmentConfig, n_classes: int) -> list[v2.Transform]:
-    """MixUp and its like: (photos, class indices) to (photos, label shares)."""
+    """Return MixUp and similar: (photos, class indices) to (photos, label shares)."""
     return [
         build(f"augment.batch.{name}", node, num_classes=n_classes)
         for name, node in augment.batch.items()
@@ -94,7 +100,7 @@ def batch_transforms(augment: AugmentConfig, n_classes: int) -> list[v2.Transfor
 
 
 def check_augment(augment: AugmentConfig) -> None:
-    """Every transform exists and takes its arguments. Raises ConfigError."""
+    """Check that every transform exists and accepts its arguments. Raises ConfigError."""
     if augment.crop is not None:
         check_signature("augment.crop", augment.crop, _GIVEN_TO_CROP)
     for name, node in augment.photo.items():

@@ -1,4 +1,4 @@
-"""Named views of a photo, and the mean of their predictions: test-time augmentation."""
+"""Test-time augmentation: named views of a photo, and the mean of their predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as VF
 from pets.data.augment import resize_to_cover
 from pets.data.transforms import CentreCrop, Preprocess
 
-# In this order: `tta=4` means the first four. The first is what evaluation sees.
+# `tta=4` takes the first four. The first is the crop of evaluation.
 NAMES = (
     "centre", "flip", "whole", "whole_flip",
     "top_left", "top_right", "bottom_left", "bottom_right",
@@ -22,18 +22,25 @@ _CORNERS = {"top_left": (0, 0), "top_right": (0, 1), "bottom_left": (1, 0), "bot
 
 
 def log_mean(logits: Tensor, views: int) -> Tensor:
-    """Logits (B * views, classes) to the log-probabilities (B, classes), in doubles, of the mean of
-    every photo's views."""
-    # In doubles: a mean over views of very small probabilities is not zero.
+    """Average the probabilities of each photo's views.
+
+    Args:
+        logits: (B * views, classes).
+        views: number of views per photo.
+
+    Returns:
+        Log-probabilities (B, classes) in float64.
+    """
+    # In float64 the mean of very small probabilities does not become zero.
     logs = logits.double().log_softmax(1).reshape(-1, views, logits.shape[1])
     return logs.logsumexp(1) - math.log(views)
 
 
 class Views:
-    """Takes a photo (3, H, W), uint8; gives its views (len(names), 3, height, width), uint8.
+    """From a photo, uint8 (3, H, W), to its views, uint8 (len(names), 3, height, width).
 
-    `centre` is the crop of validation, `whole` the photo squeezed into the size, the corners are
-    crops of the photo as resized for `centre`; `_flip` is the mirror image.
+    `centre` is the crop of validation, `whole` the photo resized to the size without cropping;
+    corners are crops of the photo as resized for `centre`; `_flip` is mirrored.
     """
 
     def __init__(self, names: tuple[str, ...], size: tuple[int, int], preprocess: Preprocess):

@@ -1,4 +1,4 @@
-"""The activations of a run's photos: found in the cache, or made by one pass and kept there."""
+"""The activations of a run's photos: read from the cache, or computed in one pass and cached."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import nn
 
 from pets.cache.store import Store
 from pets.config import LearnerConfig
-from pets.data.content_hash import digest_of_set, write_contents
+from pets.data.activation_dataset import Activations
+from pets.data.content_hash import hash_of_set, write_contents
 from pets.data.dataset import PhotoFiles
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TRAIN
 from pets.data.transforms import CentreCrop, train_pixels
-from pets.features.dataset import Activations
 from pets.features.extract import RowWriter, ViewsDataset, run_pass, seeds_of_views
 from pets.models.classifier import Classifier
 from pets.system.devices import device_type, settled
@@ -73,7 +73,7 @@ def _of(
         viewed = ViewsDataset(files, chain, seeds_of_views(contents, max(views, 1)))
         run_pass(config, model, viewed, RowWriter(folder, shape, settings.dtype))
 
-    key = {"photos": digest_of_set(contents), "views": views, **_key(config, model, size, views)}
+    key = {"photos": hash_of_set(contents), "views": views, **_key(config, model, size, views)}
     about = [model.config.name, f"{size[0]} x {size[1]} pixels", key["precision"], settings.engine]
     words = f"activations of {seen} ({', '.join([*about, settings.dtype])})"
     return Store(config.cache_dir).get(KIND, key, words, room, make, Activations.load)

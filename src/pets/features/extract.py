@@ -13,14 +13,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from pets.cache.files import writing
 from pets.callbacks.progress import ProgressBar
 from pets.config import LearnerConfig
+from pets.data.activation_dataset import VALUES
 from pets.data.datamodule import worker_options
 from pets.data.transforms import normalize
 from pets.distributed.lightning import alone
 from pets.distributed.ranks import ranks
-from pets.features.dataset import VALUES
 from pets.features.engine import Engine, make_engine
 from pets.models.classifier import Classifier
 from pets.models.heads import pool
@@ -98,25 +97,22 @@ class RowWriter:
             "fortran_order": False,
             "shape": self.shape,
         }
-        with writing():
-            self.stream = (folder / VALUES).open("wb")
-            np.lib.format.write_array_header_1_0(self.stream, header)
+        self.stream = (folder / VALUES).open("wb")
+        np.lib.format.write_array_header_1_0(self.stream, header)
 
     def write(self, rows: np.ndarray) -> None:
-        with writing():
-            self.stream.write(np.ascontiguousarray(rows, self.dtype).data)
+        self.stream.write(np.ascontiguousarray(rows, self.dtype).data)
         self.written += len(rows)
 
     def close(self) -> None:
-        with writing():
-            self.stream.close()
+        self.stream.close()
 
 
 def run_pass(
     config: LearnerConfig, model: Classifier, views: ViewsDataset, rows: RowWriter
 ) -> None:
-    """Every photo once, in order. Raises DataError for one that cannot be read, and CannotWrite
-    where the disk is full."""
+    """Every photo once, in order. Raises DataError for one that cannot be read, and OSError if
+    the disk is full."""
     per_photo = len(views.seeds[0])
     photos_a_batch = max(config.data.batch_size // per_photo, 1)
     values = {**alone(config.trainer), **_LIMITS}

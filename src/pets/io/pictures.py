@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from pets.report.figures import drawn_quietly
+from pets.io.figures import drawn_quietly
 
 TITLE = 32  # characters of a line of a title in `grid`
 

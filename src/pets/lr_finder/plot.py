@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pets.io.figures import plain
 from pets.lr_finder.curve import Curve
-from pets.report.figures import plain
 
 _COLOURS = {"valley": "#bb5566", "slide": "#ddaa33", "minimum": "#4477aa", "steep": "#228833"}
 _MARKERS = {"valley": "o", "slide": "s", "minimum": "v", "steep": "D"}

@@ -23,8 +23,8 @@ from pets.interpretation.analysis import Study
 from pets.interpretation.confusion import Matrix, order_by_confusion
 from pets.interpretation.interpretation import Interpretation
 from pets.interpretation.layers import Stage
+from pets.io.figures import BLUE, GREY, ORANGE, RED, plain
 from pets.io.pictures import TITLE, as_pixels, grid
-from pets.report.figures import BLUE, GREY, ORANGE, RED, plain
 
 
 def learning_curves(rows: list[dict[str, Any]]) -> Figure:

@@ -8,11 +8,11 @@ from typing import Any
 
 from pets.interpretation.analysis import Study
 from pets.io.atomic import write_atomically
+from pets.io.figures import as_svg
 from pets.io.pictures import jpeg_uri, pixels, png_uri
 from pets.io.serialize import to_yaml
 from pets.lr_finder.search import FOLDER as LR_FINDER
 from pets.report import charts
-from pets.report.figures import as_svg
 from pets.report.image_budget import Album
 from pets.report.sections import Sections
 from pets.report.template import own, template

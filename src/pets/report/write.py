@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from pets.config import InterpretSettings
-from pets.data.external import place_of
+from pets.data.external import result_name
 from pets.data.photos import OTHER, Photos
 from pets.errors import RunError
 from pets.interpretation.analysis import Study, study
@@ -45,7 +45,7 @@ def write_report(
     began = time.perf_counter()
     main = split_of(trained.run, "auto")
     split = OTHER if others is not None else split_of(trained.run, split)
-    name = place_of(others) if others is not None else split
+    name = result_name(others) if others is not None else split
     name += "_best" if ckpt == "best" else ""
     name += f"_tta{settings.tta}" if settings.tta > 1 else ""
     run = trained.run.path

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pets.data.content_hash import digests
+from pets.data.content_hash import content_hashes
 from pets.data.images import FORMATS, UnreadableImage, open_rgb
 from pets.data.photos import Photo, Photos
 from pets.data.splits import VALID
@@ -56,7 +56,7 @@ def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
         file = photos.root / photo.path
         try:
             # A stranger's table may name any file of this machine, but not know what is in it.
-            if known and digests([file])[0].hex() != photo.content:
+            if known and content_hashes([file])[0].hex() != photo.content:
                 continue
             image = open_rgb(file)
         except (OSError, UnreadableImage):

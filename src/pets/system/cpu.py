@@ -1,13 +1,18 @@
-"""The CPU cores that this process may use, and how its threads wait for each other."""
+"""The CPU: usable cores, waiting threads, and memory that is not given back."""
+
+from __future__ import annotations
 
 import os
+import sys
 
 # Turns of an empty loop, some microseconds; libgomp's own 300,000 are milliseconds.
 _SPINS = 10_000
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt
+_NEVER_TRIM, _ONE_GIB = 2**31 - 1, 2**30
 
 
 def available_cores() -> int:
-    """How many; at least one."""
+    """Return how many cores this process may use, at least one."""
     if hasattr(os, "sched_getaffinity"):  # where a process can be bound to some of them
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -22,3 +27,24 @@ def spin_briefly() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(_SPINS))
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed blocks for the next batch instead of returning them to the system.
+
+    A network's activations are larger than glibc's threshold, so every layer of every batch would
+    ask the system for fresh pages and fill them with zeros: half of the time of a small network's
+    forward pass.
+
+    Returns:
+        Whether it was set. Other C libraries are left as they are.
+    """
+    import ctypes
+
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # musl
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _ONE_GIB) and mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM))

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from pets.distributed.ranks import ranks
 from pets.errors import ConfigError
 
 _whole: int | None = None
@@ -41,12 +40,19 @@ def device_type(accelerator: Any) -> str:
     return "cpu" if found is None else found.type
 
 
-def usable_device(name: str) -> torch.device:
-    """The device of this name, or with `auto` the machine's best; of several ranks each has a GPU
-    of its own. Raises ConfigError where it cannot be used."""
-    here, chosen = ranks(), device_type("auto") if name == "auto" else name
-    if chosen == "cuda" and here.local_world > 1:
-        chosen = f"cuda:{here.local}"
+def usable_device(name: str, gpu: int | None = None) -> torch.device:
+    """Return the device of this name, or with `auto` the machine's best.
+
+    Args:
+        name: auto, cpu, cuda, cuda:1 or mps.
+        gpu: the number of this process's GPU where several processes share the machine.
+
+    Raises:
+        ConfigError: The device cannot be used here.
+    """
+    chosen = device_type("auto") if name == "auto" else name
+    if chosen == "cuda" and gpu is not None:
+        chosen = f"cuda:{gpu}"
     try:
         device = torch.device(chosen)
         torch.empty(0, device=device)

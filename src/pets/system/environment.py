@@ -8,11 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pets.distributed.ranks import ranks
 
-
-def environment() -> dict[str, Any]:
-    """What a run came from: code, packages, machine, folder."""
+def environment(ranks: int) -> dict[str, Any]:
+    """What a run came from: code, packages, machine, folder, and its number of `ranks`."""
     import platform
 
     import torch
@@ -23,7 +21,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
-        "ranks": ranks().world,
+        "ranks": ranks,
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": _packages(),
     }

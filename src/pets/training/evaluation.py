@@ -9,10 +9,10 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
-from pets.config import OtherDataConfig, TrainConfig
+from pets.config import ExternalDataConfig, TrainConfig
 from pets.data.datamodule import PetsDataModule
-from pets.data.external import other_photos, place_of
-from pets.data.photos import OTHER, SPLITS, Found, Photos, find_again
+from pets.data.external import external_photos, result_name
+from pets.data.photos import OTHER, SPLITS, LocatedPhotos, Photos, locate_photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.errors import ConfigError, DataError, RunError, some
 from pets.models.classifier import Classifier, classifier_from
@@ -32,10 +32,10 @@ def measure(
     return module.measured
 
 
-def find_photos(run: RunDir, root: str) -> Found:
+def find_photos(run: RunDir, root: str) -> LocatedPhotos:
     """The run's own photos as they are below `root` now. Raises DataError, RunError."""
     table = Photos.load(run.path / "photos.csv", run.root(root))
-    found = find_again(table, run.read_json("data.json").get("fingerprint"))
+    found = locate_photos(table, run.read_json("data.json").get("fingerprint"))
     if found.renamed:
         log.info(
             "%s: %s of the run's photos have other names here; they keep the run's labels",
@@ -64,7 +64,7 @@ class Asked:
     @property
     def place(self) -> str:
         """What the results are called."""
-        return self.split if self.others is None else place_of(self.others)
+        return self.split if self.others is None else result_name(self.others)
 
     @property
     def seen_in_training(self) -> int:
@@ -75,7 +75,7 @@ class Asked:
         return sum(c.hex() in seen for c in self.others.contents(self.others.rows))
 
 
-def photos_asked(trained: Trained, data: OtherDataConfig, split: str) -> Asked:
+def photos_asked(trained: Trained, data: ExternalDataConfig, split: str) -> Asked:
     """The run's own photos, or others where `data.root` is a folder that holds none of them, or
     where it is typed how they are labelled.
 
@@ -97,7 +97,7 @@ def photos_asked(trained: Trained, data: OtherDataConfig, split: str) -> Asked:
             raise ConfigError(
                 f"split={split}: {data.root} {what}{why}; leave split away to look at all of them"
             )
-        others = other_photos(data, trained.config.data, trained.model.classes)
+        others = external_photos(data, trained.config.data, trained.model.classes)
         _say_others(others, found)
         return Asked(OTHER, find_photos(run, trained.config.data.root).photos, others)
     split = split_of(run, split)
@@ -110,7 +110,7 @@ def photos_asked(trained: Trained, data: OtherDataConfig, split: str) -> Asked:
     return Asked(split, own)
 
 
-def _say_others(others: Photos, found: Found | None) -> None:
+def _say_others(others: Photos, found: LocatedPhotos | None) -> None:
     count = f"{len(others.rows):,}"
     if found is None:
         log.info("%s: %s photos, taken as others than the run's", others.root, count)
@@ -125,7 +125,7 @@ def _say_others(others: Photos, found: Found | None) -> None:
         log.info("%s: none of the run's photos, but %s others", others.root, count)
 
 
-def _all_of(found: Found, *needed: str) -> Photos:
+def _all_of(found: LocatedPhotos, *needed: str) -> Photos:
     lost = found.lost(*(needed or SPLITS))
     if lost and (needed or not found.photos.rows):
         root = found.table.root

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
-from pets.cache import memo_store
+from pets.cache import memo
 from pets.callbacks.interpret import Interpret
 from pets.callbacks.lr_finder import LRFinder
 from pets.config import LearnerConfig, StageConfig, TrainConfig
@@ -28,8 +28,8 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import HEAD
 from pets.run_dir import RunDir
 from pets.seeding import derive
+from pets.system.cpu import keep_freed_memory
 from pets.system.devices import check_compiler, device_type, settled
-from pets.system.memory import keep_freed_memory
 from pets.training.console import say_speed, say_stage, say_what_was_reached
 from pets.training.evaluation import Trained, measure
 from pets.training.freezing import frozen_groups
@@ -59,7 +59,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     quiet()
     begin_rank()
     keep_freed_memory()
-    memo_store.keep_in(config.cache_dir)
+    memo.use_folder(config.cache_dir)
     check_signatures(config)
 
     # Weights come first: where they cannot be had, that is said before any data is read.

@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from pets.config import DataConfig, VerifyConfig
-from pets.data.collect import Named, into_splits, labelled, name_photos, without
-from pets.data.diagnostics import Line, Remarks, Severity
+from pets.data.collect import Labels, label_photos, labelled, split_and_check, without_unreadable
+from pets.data.diagnostics import Diagnostics, Message, Severity
 from pets.data.discovery import find_photos
 from pets.data.exclude import read_excluded
 from pets.data.images import FORMATS, SUFFIXES
@@ -26,21 +26,21 @@ from pets.verify.photo_checks import faults_of
 _EXCLUDABLE = ("unlabelled", "tiny class")
 
 
-class Kept(Remarks):
-    """Remarks that stop nothing: all are kept."""
+class CollectedDiagnostics(Diagnostics):
+    """Collects findings; none of them stops the check."""
 
     def __init__(self, excluded: frozenset[str] = frozenset()) -> None:
         super().__init__(excluded)
         self.findings: list[Finding] = []
 
-    def aside(self, kind: str, paths: Sequence[str] | None, line: Line) -> None:
-        self.note(kind, paths, line)
+    def debug(self, kind: str, paths: Sequence[str] | None, message: Message) -> None:
+        self.note(kind, paths, message)
 
-    def heard(self, severity: Severity, kind: str, paths: Sequence[str], line: str) -> None:
+    def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
         finding = Finding(
             kind,
             severity,
-            line,
+            message,
             tuple(paths),
             # What is left out anyway needs no row.
             frozenset(paths if kind in _EXCLUDABLE and severity == "error" else ()),
@@ -54,7 +54,7 @@ class Verified:
     """What was found; `photos` are those of all `named` ones that a training would use."""
 
     photos: Photos
-    named: Named
+    named: Labels
     looked_at: int
     findings: tuple[Finding, ...]
 
@@ -82,35 +82,37 @@ def verify(config: VerifyConfig) -> Verified:
     Raises DataError where the config names what is not there.
     """
     root, data = Path(config.data.root), config.data
-    remarks = Kept(read_excluded(data.exclude, root))
-    named = name_photos(data, remarks)
+    diagnostics = CollectedDiagnostics(read_excluded(data.exclude, root))
+    named = label_photos(data, diagnostics)
     if data.label_from == "table":
-        _tell_unnamed(root, data, named, remarks)
-    paths = [path for path in named if path not in remarks.excluded]
+        _tell_unnamed(root, data, named, diagnostics)
+    paths = [path for path in named if path not in diagnostics.excluded]
     facts = dict(zip(paths, look_at([root / path for path in paths]), strict=True))
     found = [fault for path in paths for fault in faults_of(path, facts[path], config)]
     labels = labelled(named)
     if data.on_bad_image == "skip":
         bad = {path for path in labels if path in facts and facts[path].problem is not None}
-        labels = without(labels, bad, remarks)
-    photos = into_splits(named, labels, data, remarks)
+        labels = without_unreadable(labels, bad, diagnostics)
+    photos = split_and_check(named, labels, data, diagnostics)
     # Where no photo has a label or a split, they can still be compared.
     rows = photos.rows or tuple(Photo(path, "", "") for path in paths)
     found += duplicates(rows, facts, config.near)
-    single = {path for f in remarks.findings if f.kind == "tiny class" for path in f.photos}
+    single = {path for f in diagnostics.findings if f.kind == "tiny class" for path in f.photos}
     found += [f for f in tiny_classes(photos.rows, config) if not single & set(f.photos)]
-    found += remarks.findings
-    found += _images_among_others(root, remarks.findings)
+    found += diagnostics.findings
+    found += _images_among_others(root, diagnostics.findings)
     order = list(KINDS)
     found.sort(key=lambda f: (SEVERITIES.index(f.severity), order.index(f.kind), f.photos[:1]))
     return Verified(photos, named, len(paths), tuple(found))
 
 
-def _tell_unnamed(root: Path, data: DataConfig, named: Named, remarks: Kept) -> None:
+def _tell_unnamed(
+    root: Path, data: DataConfig, named: Labels, diagnostics: CollectedDiagnostics
+) -> None:
     """A training looks for the files that a table names, and for no others."""
-    remarks.aside(
+    diagnostics.debug(
         "unused",
-        [path for path in find_photos(root, data.images, remarks) if path not in named],
+        [path for path in find_photos(root, data.images, diagnostics) if path not in named],
         lambda paths: (
             f"data.table={data.table}: does not name {len(paths):,} photos: {some(paths)}"
         ),

@@ -13,7 +13,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pets.cache.memo import OnceAContent
+from pets.cache.memo import FileMemo
 from pets.data.images import FORMATS, UnreadableImage, open_rgb
 from pets.data.metadata import exif_problem, without_metadata
 from pets.errors import PetsError
@@ -60,8 +60,8 @@ def look_at(files: Sequence[Path]) -> list[Facts]:
             f"pets verify needs the package {error.name}: {install('verify')}"
         ) from error
     versions = f"pillow {PIL.__version__} imagehash {imagehash.__version__}"
-    asked = OnceAContent(
-        f"verify 3 {versions}", _asked, sure=lambda answer: '"problem"' not in answer
+    asked = FileMemo(
+        f"verify 3 {versions}", _asked, is_final=lambda answer: '"problem"' not in answer
     )
     return [Facts(**json.loads(answer)) for answer in asked.of_all(files, "looking at photos")]
 

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from pets.report.figures import BLUE, GREY, ORANGE, plain
+from pets.io.figures import BLUE, GREY, ORANGE, plain
 from pets.sweep.summary.effects import Effect, Matrix
 from pets.sweep.summary.settings import SEED, brief
 from pets.sweep.summary.summary import Summary

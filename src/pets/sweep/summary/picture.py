@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 
-from pets.report.figures import as_svg, drawn_quietly, plain
+from pets.io.figures import as_svg, drawn_quietly, plain
 from pets.sweep.summary.charts import (
     MOST_SETTINGS,
     draw_effect,

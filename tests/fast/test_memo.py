@@ -1,4 +1,4 @@
-"""Answers about files: kept for other processes, forgotten when a file changes."""
+"""Results about files: stored for other processes, computed again when a file changes."""
 
 import os
 import sqlite3
@@ -7,28 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from pets.cache import memo_store
-from pets.cache.memo import OnceAContent
+from pets.cache import memo
+from pets.cache.memo import FileMemo
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(memo_store, "_folder", tmp_path / "cache")
+    monkeypatch.setattr(memo, "_folder", tmp_path / "cache")
     return tmp_path / "cache"
 
 
-def process(asked: list[str], says: str = "ok", sure: str = "ok") -> OnceAContent[str]:
+def process(asked: list[str], says: str = "ok", sure: str = "ok") -> FileMemo[str]:
     """What another process would have: the same question, nothing known."""
 
     def ask(file: Path) -> str:
         asked.append(file.name)
         return f"{says} {file.read_text()}"
 
-    return OnceAContent("how is it", ask, sure=lambda answer: answer.startswith(sure))
+    return FileMemo("how is it", ask, is_final=lambda answer: answer.startswith(sure))
 
 
 def written(file: Path, text: str) -> Path:
-    """A file of some age: ctime cannot be set, so the clock that `once` reads is put forward."""
+    """A file of some age: ctime cannot be set, so the clock that the memo reads is put forward."""
     file.write_text(text)
     return file
 
@@ -46,14 +46,14 @@ def test_another_process_does_not_ask_again(tmp_path: Path) -> None:
     assert process(asked).of_all(files, "") == ["ok a", "ok b", "ok c"]
     assert process(asked).of_all([*files, files[0]], "") == ["ok a", "ok b", "ok c", "ok a"]
     assert asked == ["a", "b", "c"]
-    assert OnceAContent("what else", lambda file: "no").of_all(files, "") == ["no"] * 3
+    assert FileMemo("what else", lambda file: "no").of_all(files, "") == ["no"] * 3
 
 
 @pytest.mark.usefixtures("later")
 def test_a_process_that_ends_early_leaves_what_it_knows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pets.cache.memo._AT_ONCE", 2)
+    monkeypatch.setattr("pets.cache.memo._CHUNK", 2)
     files = [written(tmp_path / name, name) for name in "abcde"]
 
     def ask(file: Path) -> str:
@@ -62,7 +62,7 @@ def test_a_process_that_ends_early_leaves_what_it_knows(
         return "asked"
 
     with pytest.raises(KeyboardInterrupt):
-        OnceAContent("how is it", ask).of_all(files, "")
+        FileMemo("how is it", ask).of_all(files, "")
     asked: list[str] = []
     assert process(asked).of_all(files, "") == ["asked"] * 4 + ["ok e"]
     assert asked == ["e"]
@@ -108,19 +108,19 @@ def test_a_table_that_cannot_be_used_is_done_without(
 ) -> None:
     folder.mkdir()
     if damage == "no database":
-        (folder / memo_store.NAME).write_text("this is no database, " * 100)
+        (folder / memo.NAME).write_text("this is no database, " * 100)
     elif damage == "a folder":
-        (folder / memo_store.NAME).mkdir()
+        (folder / memo.NAME).mkdir()
     else:
-        with sqlite3.connect(folder / memo_store.NAME) as table:
-            table.execute("CREATE TABLE answers (something)")
+        with sqlite3.connect(folder / memo.NAME) as table:
+            table.execute("CREATE TABLE memo (something)")
     asked: list[str] = []
     caplog.set_level("INFO")
     file = written(tmp_path / "a", "a")
     for _ in range(2):
         assert process(asked).of_all([file], "") == ["ok a"]
     assert asked == ["a", "a"]
-    assert f"{folder / memo_store.NAME}: not used, photos are checked again (" in caplog.text
+    assert f"{folder / memo.NAME}: not used, photos are checked again (" in caplog.text
 
 
 @pytest.mark.usefixtures("later")
@@ -128,7 +128,7 @@ def test_forgotten(tmp_path: Path, folder: Path) -> None:
     asked: list[str] = []
     file = written(tmp_path / "a", "a")
     process(asked).of_all([file], "")
-    assert memo_store.forget(folder) > 0
-    assert memo_store.forget(folder) == 0
+    assert memo.clear(folder) > 0
+    assert memo.clear(folder) == 0
     process(asked).of_all([file], "")
     assert asked == ["a", "a"]

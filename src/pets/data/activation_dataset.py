@@ -1,4 +1,4 @@
-"""What came out of a frozen backbone, in the place of photos."""
+"""Activations of a frozen backbone as a data set, instead of photos."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ VALUES = "values.npy"
 
 @dataclass(frozen=True)
 class Activations:
-    """Activations of photos, `values` (photos, views, ...), and the row of each photo by a hash of
-    its content: two photos with the same content share one, whatever their names."""
+    """Activations of photos.
+
+    Attributes:
+        values: (photos, views, ...).
+        rows: the row of each photo by content hash; photos with the same content share one.
+    """
 
     values: Tensor
     rows: Mapping[bytes, int]
 
     @classmethod
     def load(cls, folder: Path) -> Activations:
-        """What a pass has written there; the values stay on disk until they are read."""
+        """Open the activations of a cache entry; values stay on disk until they are read."""
         # Copy-on-write: torch has no tensors that cannot be written to.
         values = np.load(folder / VALUES, mmap_mode="c")
         return cls(torch.from_numpy(values), read_contents(folder))
@@ -51,7 +55,7 @@ class ActivationDataset(Dataset[Any]):
         return len(self.rows)
 
     def __getitems__(self, draws: Sequence[int | Draw]) -> tuple[Tensor, Tensor]:
-        """A batch; of a photo's views the one that the draw's seed chooses."""
-        places = torch.tensor([d.place if isinstance(d, Draw) else d for d in draws])
+        """Return a batch; the draw's seed chooses one of a photo's views."""
+        indices = torch.tensor([d.row if isinstance(d, Draw) else d for d in draws])
         views = [d.seed % self.values.shape[1] if isinstance(d, Draw) else 0 for d in draws]
-        return self.values[self.rows[places], torch.tensor(views)].float(), self.targets[places]
+        return self.values[self.rows[indices], torch.tensor(views)].float(), self.targets[indices]
