@@ -38,6 +38,10 @@ class RankError(PetsError):
     """One of several processes of a training is missing, has ended, or sees other files."""
 
 
+class LostRankError(RankError):
+    """Another one of several processes has failed or was killed, so this one ends, too."""
+
+
 class RunError(PetsError):
     """A run directory or checkpoint is missing, unfinished or damaged."""
 

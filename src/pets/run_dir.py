@@ -9,7 +9,6 @@ import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import yaml
@@ -45,7 +44,6 @@ class RunDir:
     def __init__(self, path: Path, writes: bool = True, trusted: bool = False) -> None:
         self.path, self.writes, self.trusted = path, writes, trusted
         self._lock = FileLock(path / ".lock")
-        self._status_lock = RLock()
 
     @classmethod
     def prepare(
@@ -92,37 +90,32 @@ class RunDir:
     def open_finished(cls, path: str | Path, trusted: bool = False) -> RunDir:
         """A run that can be used. Raises RunError for one that is unfinished."""
         run = cls.open(path, trusted)
-        state = run.status.get("state")
-        if state != "finished":
+        if not run.finished:
             raise RunError(
-                f"{path}: is not finished (state {state}, {run.position()}); "
+                f"{path}: is not finished (state {run.state}, {run.position()}); "
                 f"go on with pets train resume={path}"
             )
         return run
 
-    def take_over(self) -> bool:
-        """Write from now on, where the process that wrote has ended; whether that is so."""
-        try:
-            self._lock.acquire(timeout=5)  # the system closes a killed process's files one by one
-        except (Timeout, OSError):
-            return False
-        self.writes = True
-        return True
-
     def claim(self) -> None:
         """Hold the run for this process. Raises RunError while another process holds it."""
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=1)  # who reads the state holds it for a moment
         except Timeout as error:
             raise RunError(f"{self.path}: is being trained by another process") from error
 
     def held(self) -> bool:
-        """Whether another process trains here at this moment."""
+        """Whether a process trains here at this moment."""
+        file = self.path / ".lock"
         try:
-            with FileLock(self.path / ".lock", timeout=0):
+            if not file.exists():
+                return False
+            with FileLock(file, timeout=0):
                 return False
         except Timeout:
             return True
+        except OSError:  # of somebody else, who may be training
+            return False
 
     def check_links(self) -> None:
         """Raises RunError where a link leads out of a run that is not trusted."""
@@ -205,9 +198,8 @@ class RunDir:
         """Change some of `status.json` in one step."""
         if not self.writes:
             return
-        with self._status_lock:  # a rank's end is noted by a thread of its own
-            status = self.status if (self.path / "status.json").exists() else {}
-            self.write_json("status.json", status | changes | {"updated": _now()})
+        status = self.status if (self.path / "status.json").exists() else {}
+        self.write_json("status.json", status | changes | {"updated": _now()})
 
     def add_seconds(self, what: str, seconds: float) -> None:
         """Wall time of a part of the run, on top of what it took before a resume."""
@@ -228,6 +220,15 @@ class RunDir:
             (self.path / "checkpoints").rmdir()
         for name in ("config.yaml", "overrides.yaml", "environment.json", "status.json", ".lock"):
             (self.path / name).unlink(missing_ok=True)
+
+    @property
+    def state(self) -> str:
+        """`waiting`, `running`, `interrupted`, `failed` or `finished`.
+
+        A run whose process is gone is interrupted, whatever its file says: its lock is free.
+        """
+        state = str(self.status.get("state"))
+        return "interrupted" if state == "running" and not self.held() else state
 
     @property
     def finished(self) -> bool:

@@ -1,6 +1,7 @@
 """Run directories: what is in them, and what is refused."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,21 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
     )
     assert found.returncode == 1
     assert "is being trained by another process" in found.stderr
+
+
+def test_a_run_whose_process_is_gone_reads_as_interrupted(tmp_path: Path) -> None:
+    run = RunDir.prepare(tmp_path / "r", {}, [])
+    assert run.state == "waiting"
+    code = (
+        "import os, sys; from pets.run_dir import RunDir; "
+        f"run = RunDir.open({str(run.path)!r}); run.begin(); "
+        "print(RunDir.open(run.path).state); sys.stdout.flush(); os.kill(os.getpid(), 9)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+    assert (found.returncode, found.stdout) == (-signal.SIGKILL, b"running\n")
+    assert (run.status["state"], run.state) == ("running", "interrupted")
+    run.begin()
+    assert run.state == "running"
 
 
 def test_what_is_no_run_or_unfinished_is_said(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from scipy import stats
 
 from pets.cli.arguments import in_full
 from pets.errors import RunError
+from pets.run_dir import RunDir
 from pets.sweep.summary import Summary, on_screen, summarize, write_summary
 from pets.sweep.summary.effects import Effect
 from pets.sweep.summary.noise import difference
@@ -286,6 +287,9 @@ def test_a_number_that_is_none_is_no_result(tmp_path: Path) -> None:
 def test_before_any_run_has_finished(tmp_path: Path, state: str) -> None:
     for number in range(2):
         made_up_run(tmp_path / f"{number}", {"lr": number}, state=state)
+    running = [RunDir(tmp_path / f"{number}") for number in range(2)]
+    for run in running if state == "running" else []:
+        run.claim()
     summary = summarize(tmp_path)
     write_summary(summary)
     assert verdict(summary).sentences == ["No run has finished."]

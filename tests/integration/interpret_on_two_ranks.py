@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pets.data.photos import SPLITS
+from pets.distributed.process_group import process_group
 from pets.interpretation.analysis import study
 from pets.run_dir import RunDir
 from pets.training.evaluation import load_run, photos_of_run
@@ -18,7 +19,8 @@ def main(out: Path, run: str) -> None:
     two = {**trained.config.trainer, "accelerator": "cpu", "devices": 2, "strategy": "ddp"}
     trained = replace(trained, config=trained.config.model_copy(update={"trainer": two}))
     photos = photos_of_run(trained.run, trained.config.data.root, *SPLITS)
-    found = study(trained, photos, "test", trained.config.interpret)
+    with process_group():
+        found = study(trained, photos, "test", trained.config.interpret)
     best = [
         [(patch.place, round(patch.activation, 3)) for patch in patches]
         for stage in found.stages

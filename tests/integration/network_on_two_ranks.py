@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from pets.data.datamodule import PetsDataModule, prepare_photos
+from pets.distributed.process_group import process_group
 from pets.models.classifier import new_backbone
 from pets.seeding import derive
 from pets.training.module import new_module
@@ -24,7 +25,8 @@ def main(out: Path, overrides: list[str]) -> None:
     module = new_module(config, backbone, preprocess, photos.classes)
     module.begin("head", config.plan.stages["head"], 0, derive(config.seed, "stage", "head"))
     data.begin("head")
-    trainer(config.trainer, max_epochs=1).fit(module, data)
+    with process_group():
+        trainer(config.trainer, max_epochs=1).fit(module, data)
     torch.save({"network": module.state_dict(), "draw": torch.rand(3)}, out)
 
 

@@ -131,7 +131,7 @@ def test_a_killed_rank_ends_the_other_and_nothing_is_lost(
     both.send(1, signal.SIGKILL)
     assert both.end() == [1, -signal.SIGKILL]
     assert (
-        "rank 1 ended without a word: killed, or its machine is gone; what is finished is kept, "
+        "another rank has ended: killed, or its machine is gone; what is finished is kept, "
         "the same command goes on" in both.said(0)
     )
     assert "Traceback" not in both.said(0)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pets.cache.store import Store
+from pets.run_dir import RunDir
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.ranks import on_two_ranks, start_two_ranks
 from tests.integration.runs import metrics, metrics_or_none, same, scalars, status, weights
@@ -91,7 +92,7 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
         time.sleep(0.05)
     started.send(1, signal.SIGKILL)
     assert started.end(timeout=60) == [1, -signal.SIGKILL]
-    expected = "rank 1 ended without a word: killed, or its machine is gone"
+    expected = "another rank has ended: killed, or its machine is gone"
     assert f"{expected}; go on with pets train resume=run" in started.said(0)
     assert "Traceback" not in started.said(0)
     assert (status(run)["state"], status(run)["error"]) == ("failed", expected)
@@ -121,7 +122,7 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
     assert status(run)["results"] == status(together[0])["results"]
 
 
-def test_where_rank_0_is_killed_another_one_notes_it(pets: Pets, drawn: Path) -> None:
+def test_where_rank_0_is_killed_the_run_reads_as_interrupted(pets: Pets, drawn: Path) -> None:
     words = ["train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run"]
     started, run = start_two_ranks(pets.folder, ["pets", *words]), pets.folder / "run"
     while not (run / "photos.csv").exists():
@@ -129,9 +130,11 @@ def test_where_rank_0_is_killed_another_one_notes_it(pets: Pets, drawn: Path) ->
         time.sleep(0.05)
     started.send(0, signal.SIGKILL)
     assert started.end(timeout=60) == [-signal.SIGKILL, 1]
-    assert "rank 1: rank 0 ended without a word" in started.said(1)
-    assert status(run)["state"] == "failed"
-    assert status(run)["error"].startswith("rank 0 ended without a word")
+    line = "rank 1: rank 0 has ended: killed, or its machine is gone"
+    assert started.said(1).splitlines().count(line) == 1
+    assert "Traceback" not in started.said(1)
+    assert status(run)["state"] == "running"
+    assert RunDir.open(run).state == "interrupted"
 
 
 def test_cache_finder_and_report_are_those_of_one(pets: Pets, drawn: Path) -> None:
@@ -175,15 +178,17 @@ def test_moving_norms_end_as_the_same_on_all_ranks(drawn: Path, tmp_path: Path) 
     assert not torch.equal(first["draw"], second["draw"])
 
 
-def test_what_ranks_tell_each_other(tmp_path: Path) -> None:
+def test_what_ranks_exchange(tmp_path: Path) -> None:
     outs = [tmp_path / f"{rank}.json" for rank in range(2)]
-    module = "tests.integration.wire_on_two_ranks"
+    module = "tests.integration.exchange_on_two_ranks"
     started = start_two_ranks(tmp_path, *([module, str(out)] for out in outs))
     assert started.end(timeout=60) == [0, 1], [started.said(0), started.said(1)]
     first, second = (json.loads(out.read_text()) for out in outs)
     assert first["told"] == second["told"] == "by 0"
     assert first["made"] < second["made"]
     assert first["same"] == "yes"
+    values = [{"rank": 0, "values": ["", None]}, {"rank": 1, "values": ["1" * 1000, None]}]
+    assert first["all"] == second["all"] == values
     assert second["same"].startswith("the number of a rank: 1 on ")
     assert first["raised"] == "rank 1: a.jpg: cannot be read"
     assert (started.said(0), started.said(1)) == ("", "")

@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 
 from pets.config import PredictConfig
 from pets.config.validation import typed
+from pets.distributed.process_group import process_group
 from pets.distributed.ranks import ranks
-from pets.distributed.wire import joined, on_loss
-from pets.errors import ConfigError, DataError, printable
+from pets.errors import ConfigError, DataError, LostRankError, printable
 
 if TYPE_CHECKING:
     from pets.prediction.job import Done, How
@@ -33,9 +33,13 @@ def run(cfg: DictConfig) -> None:
     Raises SystemExit where some photos could not be read.
     """
     config = typed(PredictConfig, cfg)
-    with joined():
-        on_loss(_lost)
-        failed = _predict(config)
+    with process_group():
+        try:
+            failed = _predict(config)
+        except LostRankError as lost:
+            raise LostRankError(
+                f"{lost}; what is finished is kept, the same command goes on"
+            ) from None
     if failed:
         raise SystemExit(FAILED)
 
@@ -53,7 +57,6 @@ def _predict(config: PredictConfig) -> bool:
     out = Out.of(config.out) if config.out else None
     source = find_source(config.source)
 
-    from pets.distributed.lightning import begin_rank
     from pets.prediction.job import predict
     from pets.prediction.stream import Network
     from pets.system.cpu import keep_freed_memory
@@ -62,7 +65,6 @@ def _predict(config: PredictConfig) -> bool:
     from pets.training.trainer import quiet
 
     quiet()
-    begin_rank()
     keep_freed_memory()
     device = usable_device(config.device, ranks().local if ranks().local_world > 1 else None)
     trained = load_run(run_dir, config.ckpt)
@@ -129,12 +131,6 @@ def _tell(done: Done, config: PredictConfig, classes: list[str], out: Path) -> N
             f"; {done.before:,} were there already" if done.before else "",
         )
     log.info("%s of %s photos named, written to %s", f"{named:,}", f"{done.photos:,}", out)
-
-
-def _lost(state: str, words: str) -> None:
-    """Another rank has ended, and this one will."""
-    if words:
-        log.error("%s; what is finished is kept, the same command goes on", words)
 
 
 def _show(done: Done, top: int, classes: list[str]) -> None:

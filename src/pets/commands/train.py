@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 from pets.commands.given import put_over, say_whose_cache
 from pets.config import TrainConfig
 from pets.config.validation import typed, typed_values
+from pets.distributed.process_group import on_rank_0, other_ranks_errors, process_group
 from pets.distributed.ranks import check_ranks, ranks, ranks_of
-from pets.distributed.wire import from_writer, joined, lost, on_loss
-from pets.errors import ConfigError, PetsError, RunError
+from pets.errors import ConfigError, LostRankError, PetsError, RunError
 from pets.system.os_errors import system_error
 from pets.system.signals import Stopped, stoppable
 
@@ -68,10 +68,10 @@ def go_on(run_dir: RunDir) -> None:
 
 
 def _train(config: TrainConfig, begin: Callable[[], RunDir], new: bool = False) -> RunDir:
-    """Every rank comes here; they meet before the run begins."""
-    with stoppable(), joined():
+    """Every rank comes here; their group is made before the run begins."""
+    with stoppable(), process_group():
         run_dir = _of_rank_0(begin, trusted=new or config.trust)
-        with _status(run_dir, new):
+        with _status(run_dir, new), other_ranks_errors():
             from pets.training.loop import train
 
             train(config, run_dir)
@@ -83,9 +83,8 @@ def _of_rank_0(begin: Callable[[], RunDir], trusted: bool) -> RunDir:
     from pets.run_dir import RunDir
 
     run_dir = begin() if ranks().writer else None
-    path = from_writer(lambda: None if run_dir is None else run_dir.path)
-    assert path is not None
-    return run_dir or RunDir(path, writes=False, trusted=trusted)
+    path = on_rank_0(lambda: str(run_dir.path) if run_dir else "")
+    return run_dir or RunDir(Path(path), writes=False, trusted=trusted)
 
 
 def _resumed(
@@ -145,8 +144,10 @@ def _begin_again(run_dir: RunDir, new: dict[str, Any]) -> RunDir:
 @contextlib.contextmanager
 def _status(run_dir: RunDir, new: bool) -> Iterator[None]:
     """Whatever ends the training is in `status.json`, and what to do then on the screen. A `new`
-    run whose photos were not read leaves nothing."""
-    on_loss(partial(_lost, run_dir))
+    run whose photos were not read leaves nothing. Of several ranks the writer does this."""
+    if not run_dir.writes:
+        yield
+        return
     try:
         try:
             yield
@@ -155,43 +156,27 @@ def _status(run_dir: RunDir, new: bool) -> Iterator[None]:
             if line is None:
                 raise
             raise RunError(line if run_dir.finished else f"{line}; {_go_on(run_dir)}") from error
+    except LostRankError as lost:
+        _note(run_dir, "failed", str(lost))
+        raise LostRankError(f"{lost}; {_go_on(run_dir)}") from None
     except PetsError as error:
-        if lost(error):
-            raise SystemExit(1) from None
         if run_dir.finished:
             raise RunError(f"{error}; {_go_on(run_dir)}") from error
         _note(run_dir, "failed", str(error))
         if new:
             run_dir.discard()
         raise
-    except Exception as error:
-        if lost(error):
-            raise SystemExit(1) from None
-        if not run_dir.writes:
-            raise
+    except Exception:
         _note(run_dir, "failed", traceback.format_exc())
         log.exception("the run failed; %s", _go_on(run_dir))
         raise SystemExit(1) from None
     except BaseException as end:
-        if lost(end):
-            raise SystemExit(1) from None
-        if not run_dir.writes:
-            raise
         name = end.signal.name if isinstance(end, Stopped) else type(end).__name__
         _note(run_dir, "interrupted", f"stopped by {name}")
         log.warning("stopped by %s (%s); %s", name, run_dir.position(), _go_on(run_dir))
         if isinstance(end, Stopped):
             end.said = True
         raise
-
-
-def _lost(run_dir: RunDir, state: str, words: str) -> None:
-    """Another rank has ended: with the writer, or without a word, so that it is said here."""
-    if not words:
-        return
-    log.error("%s; %s", words, _go_on(run_dir))
-    if run_dir.writes or run_dir.take_over():
-        _note(run_dir, state, words)
 
 
 def _note(run_dir: RunDir, state: str, error: str) -> None:

@@ -1,70 +1,34 @@
-"""What Lightning is told about the ranks, and what it leaves to others: it starts no process."""
+"""What Lightning needs to know about the ranks. It starts no process."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning_fabric.plugins import ClusterEnvironment
-from lightning_utilities.core.rank_zero import rank_zero_only
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
-from torch import distributed, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pets.distributed.ranks import Ranks, ranks, ranks_of
+from pets.distributed.process_group import reduce
+from pets.distributed.ranks import ranks, ranks_of
 from pets.errors import ConfigError
-from pets.system.devices import device_type, share_threads
+from pets.system.devices import device_type
 
 
-class OutsideRanks(ClusterEnvironment):
-    """The ranks as `pets.distributed.ranks` sees them, for Lightning.
+def cluster_environment(values: Mapping[str, Any]) -> ClusterEnvironment:
+    """Where Lightning reads its rank: in torchrun's variables, which a job of several ranks has.
 
     Its own detection takes any process below a batch script for a task of Slurm, and starts
     processes by running the command line again where it finds none.
     """
-
-    def __init__(self, here: Ranks) -> None:
-        super().__init__()
-        self.here = here
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @property
-    def main_address(self) -> str:
-        return self.here.address
-
-    @property
-    def main_port(self) -> int:
-        return self.here.port
-
-    @staticmethod
-    def detect() -> bool:
-        return True
-
-    def world_size(self) -> int:
-        return self.here.world
-
-    def set_world_size(self, size: int) -> None:
-        pass
-
-    def global_rank(self) -> int:
-        return self.here.rank
-
-    def set_global_rank(self, rank: int) -> None:
-        pass
-
-    def local_rank(self) -> int:
-        return self.here.local
-
-    def node_rank(self) -> int:
-        return self.here.rank // self.here.local_world
+    return TorchElasticEnvironment() if ranks_of(values) > 1 else LightningEnvironment()
 
 
-def over_ranks(values: Mapping[str, Any]) -> dict[str, Any]:
+def ddp_kwargs(values: Mapping[str, Any]) -> dict[str, Any]:
     """The Trainer's arguments with the strategy for as many ranks as they ask for."""
     chosen = dict(values)
     if ranks_of(values) == 1:
@@ -78,7 +42,7 @@ def over_ranks(values: Mapping[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def alone(values: Mapping[str, Any]) -> dict[str, Any]:
+def single_process(values: Mapping[str, Any]) -> dict[str, Any]:
     """The Trainer's arguments for a pass that this rank makes by itself, on its own device."""
     here = ranks()
     if here.world == 1:
@@ -90,17 +54,12 @@ def alone(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, **by_itself, "strategy": "auto"}
 
 
-def begin_rank() -> None:
-    """This process as a rank: rank 0 alone logs and writes, and each has its share of the cores."""
-    here = ranks()
-    rank_zero_only.rank = here.rank  # type: ignore[attr-defined]
-    if here.local_world > 1 and "OMP_NUM_THREADS" not in os.environ:
-        share_threads(here.local_world)
-
-
 def share_statistics(network: nn.Module) -> None:
-    """The running statistics of batch norms that move become their mean over the ranks, whose
-    batches were different ones; so all ranks have the same network after every batch."""
+    """Replace the running statistics of batch norms that move by their mean over the ranks, whose
+    batches differ; so all ranks have the same network after every batch.
+
+    timm's `distribute_bn` would average frozen norms as well, one by one, and round them.
+    """
     own = [
         statistics
         for norm in network.modules()
@@ -111,9 +70,7 @@ def share_statistics(network: nn.Module) -> None:
     ]
     if not own:
         return
-    flat = torch.cat(own)
-    distributed.all_reduce(flat)
-    flat /= ranks().world
+    flat = reduce(torch.cat(own), "mean")
     for statistics, mean in zip(own, torch.split(flat, [len(s) for s in own]), strict=True):
         statistics.copy_(mean)
 

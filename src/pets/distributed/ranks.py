@@ -1,5 +1,5 @@
-"""Which of the processes of one training this is. They are made from outside, one a device: by
-torchrun, by srun, or by whoever sets the same environment variables."""
+"""Which of the processes of one job this is. They are started from outside, one a device: by
+torchrun, by srun, or by whoever sets the same environment variables. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the `world` of one training.
+    """This process among the `world` processes of one job.
 
     `rank` counts over all machines, `local` over the `local_world` processes of this one. The
     ranks meet at `address` and `port`, on rank 0's machine.
@@ -39,6 +39,16 @@ class Ranks:
     def leader(self) -> bool:
         """Whether it makes for the other ranks of its machine what all of them need."""
         return self.local == 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which torchrun tells a process that it is this rank."""
+        values = (self.rank, self.world, self.local, self.address, self.port)
+        return {
+            **dict(zip(_TORCHRUN, map(str, values), strict=True)),
+            "LOCAL_WORLD_SIZE": str(self.local_world),
+            "GROUP_RANK": str(self.rank // self.local_world),
+        }
 
 
 def ranks() -> Ranks:
@@ -62,9 +72,8 @@ def ranks() -> Ranks:
 
 
 def as_rank(rank: int, world: int, port: int, address: str = "127.0.0.1") -> dict[str, str]:
-    """The environment variables of a process that is to be a rank of a training on one machine."""
-    values = (rank, world, rank, address, port)
-    return {**dict(zip(_TORCHRUN, map(str, values), strict=True)), "LOCAL_WORLD_SIZE": str(world)}
+    """The environment variables of a process that is to be a rank of a job on one machine."""
+    return Ranks(rank, world, rank, world, address, port).environment
 
 
 def ranks_of(trainer: Mapping[str, Any]) -> int:

@@ -18,7 +18,7 @@ from pets.config import LearnerConfig
 from pets.data.activation_dataset import VALUES
 from pets.data.datamodule import worker_options
 from pets.data.transforms import normalize
-from pets.distributed.lightning import alone
+from pets.distributed.lightning import single_process
 from pets.distributed.ranks import ranks
 from pets.features.engine import Engine, make_engine
 from pets.models.classifier import Classifier
@@ -115,7 +115,7 @@ def run_pass(
     the disk is full."""
     per_photo = len(views.seeds[0])
     photos_a_batch = max(config.data.batch_size // per_photo, 1)
-    values = {**alone(config.trainer), **_LIMITS}
+    values = {**single_process(config.trainer), **_LIMITS}
     passing = trainer(values, callbacks=[ProgressBar()] if ranks().writer else [])
     on_gpu = passing.strategy.root_device.type == "cuda"
     options = {**worker_options(config.data.num_workers), "pin_memory": on_gpu}

@@ -9,7 +9,7 @@ from pets.config import LearnerConfig, StageConfig
 from pets.data.datamodule import PetsDataModule
 from pets.data.decoded import DecodedPhotos, Decoder
 from pets.data.device_augment import device_augment
-from pets.distributed.wire import from_writer, in_turn
+from pets.distributed.process_group import leader_first, on_rank_0
 from pets.errors import ConfigError
 from pets.features.activations import activations
 from pets.models.classifier import Classifier
@@ -69,7 +69,7 @@ def feed(
     if not on_activations(config, model, stage):
         data.feed(size, decoded=_decoded(config, model, data, epochs))
         return
-    data.feed(size, in_turn(lambda: activations(config, model, data.photos, size)))
+    data.feed(size, leader_first(lambda: activations(config, model, data.photos, size)))
     if not config.precompute.views:
         log.info("  not augmented: precompute.views=4 keeps four augmented views of every photo")
     elif config.augment.batch:
@@ -94,9 +94,9 @@ def _decoded(
     decoder = Decoder(config.data, model.preprocess, model.size, config.cache_dir)
     if config.data.cache == "none":
         return None
-    if config.data.cache == "auto" and not from_writer(lambda: decoder.pays(data.photos, epochs)):
+    if config.data.cache == "auto" and not on_rank_0(lambda: decoder.pays(data.photos, epochs)):
         return None
-    found = in_turn(lambda: decoder.decoded(data.photos))
+    found = leader_first(lambda: decoder.decoded(data.photos))
     if device_augment(config.augment, model.size, model.preprocess, found.side) is None:
         log.info(
             "  augmented photo by photo by the loaders: data.cache_side is large for the size, or "

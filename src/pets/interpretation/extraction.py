@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pets.config import DataConfig
 from pets.data.datamodule import worker_options
 from pets.data.transforms import normalize
 from pets.data.views import log_mean
+from pets.distributed.process_group import all_gather
 from pets.distributed.ranks import ranks
 from pets.interpretation.dataset import SeenPhotos, Thumbnails, as_batch
 from pets.interpretation.gradcam import GradCam
@@ -48,12 +49,14 @@ class Observed:
 
     def gather(self) -> None:
         """Put what the other ranks found among this one's: each photo is in exactly one of them."""
-        tables = ("log_probabilities", "by_view", "features", "cams", "sizes", "problems")
-        own = {name: getattr(self, name) for name in tables}
-        for other in _from_all_ranks((own, self.thumbnails.items())):
-            found, thumbnails = other
-            for name in tables:
-                getattr(self, name).update(found[name])
+        arrays = ("log_probabilities", "by_view", "features", "cams")
+        own: dict[str, Any] = {name: _tensors(getattr(self, name)) for name in arrays}
+        own |= {"sizes": self.sizes, "problems": self.problems}
+        for found, thumbnails in _from_other_ranks((own, self.thumbnails.items())):
+            for name in arrays:
+                getattr(self, name).update({k: v.numpy() for k, v in found[name].items()})
+            self.sizes |= found["sizes"]
+            self.problems |= found["problems"]
             for place, content in thumbnails:
                 self.thumbnails.add(place, content)
 
@@ -136,17 +139,17 @@ def observe(observer: Observer, trainer: Trainer) -> Observed:
     with observer.patches or nullcontext():
         trainer.predict(observer, return_predictions=False)
     if observer.patches is not None:
-        for others in _from_all_ranks(observer.patches.stages):
+        for others in _from_other_ranks(observer.patches.exchanged()):
             observer.patches.merge(others)
     observer.found.gather()
     return observer.found
 
 
-def _from_all_ranks(own: Any) -> list[Any]:
+def _tensors(arrays: dict[int, np.ndarray]) -> dict[int, Tensor]:
+    return {place: torch.from_numpy(np.ascontiguousarray(a)) for place, a in arrays.items()}
+
+
+def _from_other_ranks(own: Any) -> list[Any]:
     """What the other ranks have."""
-    here = ranks()
-    if here.world == 1:
-        return []
-    gathered: list[Any] = [None] * here.world
-    distributed.all_gather_object(gathered, own)
-    return [other for place, other in enumerate(gathered) if place != here.rank]
+    rank = ranks().rank
+    return [other for index, other in enumerate(all_gather(own)) if index != rank]

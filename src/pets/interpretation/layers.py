@@ -85,11 +85,22 @@ class TopPatches:
             for column, channel in enumerate(chosen):
                 self._take(stage, channel, maps[:, column], photos, places)
 
-    def merge(self, others: list[Stage]) -> None:
-        """Put the patches of another rank among these."""
+    def exchanged(self) -> list[dict[int, list[tuple[Any, ...]]]]:
+        """The patches by stage and channel, as plain values for another rank."""
+        return [
+            {
+                channel: [(p.activation, p.place, p.pixels, p.unit) for p in patches]
+                for channel, patches in stage.patches.items()
+            }
+            for stage in self.stages
+        ]
+
+    def merge(self, others: list[dict[int, list[tuple[Any, ...]]]]) -> None:
+        """Put what another rank has `exchanged` among these."""
         for stage, other in zip(self.stages, others, strict=True):
             for channel, patches in stage.patches.items():
-                stage.patches[channel] = self._best(patches + other.patches[channel])
+                new = [Patch(*values) for values in other[channel]]
+                stage.patches[channel] = self._best(patches + new)
 
     def _take(
         self, stage: Stage, channel: int, maps: Tensor, photos: Tensor, places: list[int]

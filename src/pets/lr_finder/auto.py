@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from pets.config import TrainConfig
-from pets.distributed.wire import from_writer
+from pets.distributed.process_group import on_rank_0
 from pets.errors import PetsError, RunError
 from pets.lr_finder.search import LrSearch
 from pets.run_dir import RunDir
@@ -32,7 +32,7 @@ def settle_rate(search: LrSearch, config: TrainConfig, run: RunDir) -> TrainConf
             f"{error}{search.see()}; go on with pets train resume={run.path} {key}=<a number>"
         ) from error
     # Machines that differ may find rates that differ in the last digit.
-    found = from_writer(lambda: own)
+    found = on_rank_0(lambda: own)
     lr = found["lr"]
     # In this order: a run killed in between searches again, and finds the same.
     run.update_status(lr_found={**run.status.get("lr_found", {}), search.name: found})

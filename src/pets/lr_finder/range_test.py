@@ -19,6 +19,8 @@ from tqdm import tqdm
 
 from pets.config import FinderConfig, StageConfig
 from pets.data.datamodule import PetsDataModule
+from pets.distributed.process_group import reduce
+from pets.distributed.ranks import ranks
 from pets.errors import DataError
 from pets.lr_finder.curve import SKIPPED_AT_START, Curve
 from pets.seeding import derive
@@ -115,7 +117,7 @@ class _Ramp(Callback):
                 f"rate; expected data.batch_size={len(loader.sampler)} or less, or a given lr"
             )
         self.ratios = [group["lr"] for group in trainer.optimizers[0].param_groups]
-        shown = trainer.is_global_zero and sys.stderr.isatty()
+        shown = ranks().writer and sys.stderr.isatty()
         self.bar = tqdm(
             total=self.settings.steps, desc="lr finder", unit="step", leave=False, disable=not shown
         )
@@ -142,7 +144,7 @@ class _Ramp(Callback):
         if len(self.lrs) == len(self.losses):
             return  # gradients are still being accumulated
         # The mean over the step's batches and all ranks: each rank stops where the others do.
-        loss = float(trainer.strategy.reduce(torch.stack(self.parts).mean(), reduce_op="mean"))
+        loss = float(reduce(torch.stack(self.parts).mean(), "mean"))
         self.parts.clear()
         self.bar.update()
         if not math.isfinite(loss):

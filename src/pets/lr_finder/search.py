@@ -11,7 +11,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_only
 
 from pets.config import LearnerConfig, StageConfig
 from pets.data.datamodule import PetsDataModule
@@ -60,7 +59,8 @@ class LrSearch:
             self.title, settings.start_lr, settings.end_lr, settings.steps, self.photos_a_step,
         )  # fmt: skip
         curve = record(self.module, self.data, self.name, self.stage, settings, config.trainer)
-        self._write(curve)
+        if ranks().writer:
+            self._write(curve)
         for method, found in curve.suggestions().items():
             shown = f"{found:.2e}" if isinstance(found, float) else f"none: {found}"
             log.info("  %-8s %s", method, shown)
@@ -117,7 +117,6 @@ class LrSearch:
             "groups": {name: by_group[name] for name in trained},
         }
 
-    @rank_zero_only
     def _write(self, curve: Curve) -> None:
         self.file("png").parent.mkdir(parents=True, exist_ok=True)
         groups = [name for name, _ in self.module.model.layer_groups]

@@ -6,14 +6,14 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from pets.distributed.process_group import all_gather, on_rank_0
 from pets.distributed.ranks import ranks
-from pets.distributed.wire import from_all, from_writer
 from pets.errors import DataError
 from pets.prediction.blocks import Block, blocks
 from pets.prediction.merge import join
@@ -66,15 +66,15 @@ def predict(network: Network, source: Source, out: Out, how: How, shown: int) ->
     """
     shards = Shards(out.shards, how.settings)
     with writing(out), contextlib.ExitStack() as held:
-        from_writer(lambda: hold(out, held))
-        from_writer(lambda: refuse_strangers(out, shards))
+        on_rank_0(lambda: hold(out, held))
+        on_rank_0(lambda: refuse_strangers(out, shards))
         try:
             fingerprints, before, speed = _pass(network, source, shards, how)
         except Stopped as stopped:
             if ranks().writer:
                 _say_how_to_go_on(stopped, shards, how)
             raise
-        everywhere = from_all((before, speed))
+        everywhere = all_gather((before, astuple(speed)))
         if not ranks().writer:
             return Done(0, 0, 0, [], [], speed)
         done = _looked_through(shards, fingerprints, shown)
@@ -87,7 +87,8 @@ def predict(network: Network, source: Source, out: Out, how: How, shown: int) ->
                     join(shards, len(fingerprints), out.path, form)
             shutil.rmtree(out.shards)
         whole = Speed()
-        for _, one in everywhere:
+        for _, values in everywhere:
+            one = Speed(*values)
             whole.images += one.images
             whole.waiting += one.waiting / len(everywhere)
             whole.working += one.working / len(everywhere)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
 
 from pets.config import InterpretSettings
 from pets.data.external import result_name
 from pets.data.photos import OTHER, Photos
+from pets.distributed.ranks import ranks
 from pets.errors import RunError
 from pets.interpretation.analysis import Study, study
 from pets.interpretation.summary import summary
@@ -53,7 +53,8 @@ def write_report(
     page = run / "report.html" if name == main else folder / "report.html"
     found = study(trained, photos, split, settings, others)
     try:
-        _write(found, folder, page, ckpt, loggers, name)
+        if ranks().writer:
+            _write(found, folder, page, ckpt, loggers, name)
     except OSError as error:
         raise RunError(
             f"{folder}: cannot be written ({error.strerror or error}); what was there before and "
@@ -67,7 +68,6 @@ def write_report(
     return found
 
 
-@rank_zero_only
 def _write(
     found: Study, folder: Path, page: Path, ckpt: str, loggers: Sequence[Logger], name: str
 ) -> None:

@@ -61,7 +61,7 @@ def reached(run: RunDir) -> str:
         return "no validation photos" if error is None else f"error {100 * error:.1f} %"
     status = run.status
     lines = str(status.get("error") or "").strip().splitlines()  # the last one of a traceback
-    return ": ".join([str(status.get("state")), *lines[-1:]])
+    return ": ".join([run.state, *lines[-1:]])
 
 
 def valid_error(run: RunDir) -> float | None:

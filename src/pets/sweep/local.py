@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import forkserver
+from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -31,6 +31,9 @@ from pets.system.orphans import end_with_maker
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
+
+# Seconds for a rank to end in order after another one has failed, and after it was asked to.
+_PATIENCE = 30.0
 
 # Parts of a config in which no signature is hidden.
 _NUMBERS = ("plan", "seed", "lr_finder", "interpret")
@@ -101,9 +104,8 @@ class ProcessLauncher(SweepLauncher):
                 self.running.add(process)
                 if self.stopping:
                     process.terminate()
-            for process in processes:
-                process.join()
-                self.running.discard(process)
+            _wait_for(processes)
+            self.running -= set(processes)
             # Where a rank is killed, the others end with another code than its signal.
             _note_death(job, min(process.exitcode or 0 for process in processes))
         finally:
@@ -179,6 +181,22 @@ def _ranks(job: Job, place: Place) -> list[Place]:
         replace(place, environment={**place.environment, **as_rank(rank, world, port)})
         for rank in range(world)
     ]
+
+
+def _wait_for(ranks: Sequence[BaseProcess]) -> None:
+    """Until all ranks of a job have ended. Where one fails, the others notice; one that does not is
+    stopped, as torchrun does it."""
+    running = list(ranks)
+    while running and not any(process.exitcode for process in ranks):
+        connection.wait([process.sentinel for process in running])
+        running = [process for process in running if process.is_alive()]
+    for end in (BaseProcess.terminate, BaseProcess.kill):
+        for process in running:
+            process.join(_PATIENCE)
+            if process.is_alive():
+                end(process)
+    for process in ranks:
+        process.join()
 
 
 def _note_death(job: Job, exitcode: int) -> None:

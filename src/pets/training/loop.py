@@ -17,7 +17,6 @@ from pets.config.instantiate import build, check_signature
 from pets.data.datamodule import PetsDataModule
 from pets.data.splits import TEST, VALID
 from pets.data.transforms import Preprocess, check_augment
-from pets.distributed.lightning import begin_rank
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError
 from pets.features.backends import check_engine
@@ -57,7 +56,6 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     """
     began = time.perf_counter()
     quiet()
-    begin_rank()
     keep_freed_memory()
     memo.use_folder(config.cache_dir)
     check_signatures(config)

@@ -16,6 +16,7 @@ from pets.config import LearnerConfig, StageConfig, Target
 from pets.config.instantiate import build
 from pets.data.transforms import Preprocess, batch_transforms
 from pets.distributed.lightning import share_statistics
+from pets.distributed.process_group import reduce
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, DataError, RunError
 from pets.models.backbone import Backbone
@@ -183,7 +184,7 @@ class TransferModule(LightningModule):
             rows[self.global_rank, 1] = self.train_loss.weight
             checkpoint["pets"] |= {
                 "batches": loop.epoch_loop.batch_progress.current.processed,
-                "train_loss": self.trainer.strategy.reduce(rows, reduce_op="sum").cpu(),
+                "train_loss": reduce(rows).cpu(),
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pets.distributed.process_group import on_rank_0, reduce
 from pets.errors import RunError
 from pets.io.atomic import copy_atomically
 from pets.run_dir import RunDir
@@ -171,7 +172,7 @@ class Recorder(Checkpoint):
         if not self.losses:
             return
         steps, losses = zip(*self.losses, strict=True)
-        means = trainer.strategy.reduce(torch.stack(losses), reduce_op="mean").tolist()
+        means = reduce(torch.stack(losses), "mean").tolist()
         for step, loss in zip(steps, means, strict=True):
             self._log(trainer, {"train/loss": loss}, step)
         self.losses.clear()
@@ -189,7 +190,7 @@ class Recorder(Checkpoint):
         ends = epochs_done or steps_done or trainer.should_stop
         soon = time.perf_counter() - self.written < _SECONDS_BETWEEN
         # All ranks take part in a checkpoint, so they must agree on when.
-        if may_wait and not ends and trainer.strategy.broadcast(soon):
+        if may_wait and not ends and on_rank_0(lambda: soon):
             if improved:
                 self.held = HeldCheckpoint()
                 trainer.save_checkpoint(best, storage_options=self.held)

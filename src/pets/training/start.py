@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import socket
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 
 from pets.config import TrainConfig
 from pets.data.collect import collect_photos
-from pets.data.photos import SPLITS, Photos
+from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.prepare import make_data
 from pets.data.transforms import Preprocess
+from pets.distributed.process_group import check_same, leader_first, on_rank_0
 from pets.distributed.ranks import ranks
-from pets.distributed.wire import from_writer, in_turn, same_on_all
 from pets.errors import DataError, RunError, some
 from pets.models.backbone import Backbone
 from pets.models.classifier import new_backbone
@@ -35,10 +35,10 @@ def backbone_of(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess,
     not needed again, on another machine either.
     """
     last = run.checkpoint()
-    same_on_all(f"whether there is {last}", last.exists())
+    check_same(f"whether there is {last}", last.exists())
     if not last.exists():
         # Weights that must be fetched are fetched once a machine.
-        return in_turn(lambda: new_backbone(config.model, config.seed))
+        return leader_first(lambda: new_backbone(config.model, config.seed))
     about = read_checkpoint(last, run.trusted)["pets"]
     backbone = Backbone(empty_network(config.model), config.model)
     return backbone, Preprocess(**about["preprocess"]), str(last)
@@ -51,15 +51,15 @@ def photos_of(config: TrainConfig, run: RunDir) -> Photos:
     Of several ranks the writer collects them; on another machine they must be the same ones.
     """
     table = run.path / "photos.csv"
-    resumed = from_writer(lambda: table.exists() and (run.path / "data.json").exists())
+    resumed = on_rank_0(lambda: table.exists() and (run.path / "data.json").exists())
     if not resumed:
-        in_turn(lambda: make_data(config.data))
-    host, photos = from_writer(lambda: (socket.gethostname(), _collected(config, run, resumed)))
-    if host != socket.gethostname():
-        photos = Photos(photos.root, photos.rows)  # without what is known of rank 0's files
-        if photos.missing:
-            raise DataError(f"{photos.root}: {some(photos.missing)} is not there, but on {host}")
-    same_on_all(f"the photos below {photos.root}", photos.fingerprint)
+        leader_first(lambda: make_data(config.data))
+    own = _collected(config, run, resumed) if ranks().writer else None
+    host, rows = on_rank_0(lambda: (socket.gethostname(), _plain(own)))
+    photos = own or Photos(Path(config.data.root), tuple(Photo(*row) for row in rows))
+    if host != socket.gethostname() and photos.missing:
+        raise DataError(f"{photos.root}: {some(photos.missing)} is not there, but on {host}")
+    check_same(f"the photos below {photos.root}", photos.fingerprint)
     for split in SPLITS:
         if 0 < len(photos.of(split)) < ranks().world:
             raise DataError(
@@ -67,6 +67,11 @@ def photos_of(config: TrainConfig, run: RunDir) -> Photos:
                 "least one for each; a smaller trainer.devices, or another data.split"
             )
     return photos
+
+
+def _plain(photos: Photos | None) -> list[tuple[str, ...]]:
+    """The table's rows as values that ranks can exchange."""
+    return [astuple(photo) for photo in photos.rows] if photos else []
 
 
 def _collected(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
@@ -142,7 +147,7 @@ def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder
     before = sum(config.plan.stages[name].epochs for name in names[:place])
     recorder.keep_only(before + about["epochs"])
     batches = about["batches"]
-    same_on_all(str(last), {key: about[key] for key in ("stage", "epochs", "steps")})
+    check_same(str(last), {key: about[key] for key in ("stage", "epochs", "steps")})
     within = f" and {batches} batches" if batches else ""
     log.info("going on after %s epochs%s of stage %s", about["epochs"], within, about["stage"])
     if about["epochs"] >= config.plan.stages[about["stage"]].epochs:

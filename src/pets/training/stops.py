@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
 
+from pets.distributed.process_group import reduce
 from pets.system.signals import Stopped, When, asked, end_here, end_when
 from pets.training.recorder import Recorder
 
@@ -95,7 +96,7 @@ class Stops(Checkpoint):
         self.recorder.write(trainer)
         progress: Any = pl_module.progress
         epochs: Any = trainer.fit_loop.epoch_progress.current
-        if trainer.is_global_zero:
+        if self.recorder.run.writes:
             self.recorder.run.update_status(
                 stage=progress["stage"], epoch=epochs.processed, epochs=trainer.max_epochs
             )
@@ -125,5 +126,5 @@ class Stops(Checkpoint):
         number = int(asked() or 0)
         if trainer.world_size > 1:
             own = torch.tensor(number, device=trainer.strategy.root_device)
-            number = int(trainer.strategy.reduce(own, reduce_op="max"))
+            number = int(reduce(own, "max"))
         end_here(number)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pets.config import Target, TrainConfig
 from pets.config.instantiate import build, check_arguments
-from pets.distributed.lightning import OutsideRanks, check_sync_batchnorm, over_ranks
+from pets.distributed.lightning import check_sync_batchnorm, cluster_environment, ddp_kwargs
 from pets.distributed.ranks import check_ranks, ranks
 from pets.errors import ConfigError
 from pets.system.devices import settled
@@ -107,14 +107,14 @@ def trainer(
     # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     defaults = inspect.signature(Trainer).parameters
-    chosen = over_ranks(settled(values))
+    chosen = ddp_kwargs(settled(values))
     made = Trainer(
         # What is given as Lightning has it anyway may be what pets gives itself.
         **{name: value for name, value in chosen.items() if value != defaults[name].default},
         max_epochs=max_epochs,
         callbacks=list(callbacks),
         logger=logger or False,
-        plugins=[AtomicCheckpointIO(), OutsideRanks(ranks())],
+        plugins=[AtomicCheckpointIO(), cluster_environment(values)],
         num_sanity_val_steps=0,
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),

@@ -143,7 +143,7 @@ def _of_status(
     data = path / "data.json"
     return Run(
         path,
-        state=str(status.get("state")),
+        state=run.state,
         error=error,
         given=given,
         config=config,
