@@ -16,8 +16,8 @@ from torchvision.transforms import v2
 from pets.cache.files import writing
 from pets.callbacks.progress import ProgressBar
 from pets.config import LearnerConfig
-from pets.data.datamodule import worker_options
 from pets.data.transforms import normalize
+from pets.data.workers import worker_options
 from pets.distributed.lightning import alone
 from pets.distributed.ranks import ranks
 from pets.features.dataset import VALUES
