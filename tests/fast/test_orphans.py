@@ -16,8 +16,8 @@ draw_pets(Path("drawn"), per_breed=10_000)
 """
 LOADS = """
 import time
-from torch.utils.data import Dataset
-from pets.data.loader import Loader, leave_signals
+from torch.utils.data import DataLoader, Dataset
+from pets.data.workers import leave_signals
 
 class Slow(Dataset):
     def __len__(self):
@@ -25,7 +25,7 @@ class Slow(Dataset):
     def __getitem__(self, index):
         time.sleep(600)
 
-next(iter(Loader(Slow(), num_workers=2, worker_init_fn=leave_signals)))
+next(iter(DataLoader(Slow(), num_workers=2, worker_init_fn=leave_signals)))
 """
 FORKS = """
 import multiprocessing, time

@@ -1,21 +1,17 @@
-"""Signals that stop a process: at once, in a wait, or at a place."""
+"""Signals that stop a process: at once, or at the end of what must not be cut off."""
 
+import ast
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from pets.system.signals import (
-    SIGNALS,
-    Stopped,
-    When,
-    asked,
-    end_here,
-    end_when,
-    stoppable,
-    waiting,
-)
+import pets
+from pets.system import signals
+from pets.system.signals import SIGNALS, Stopped, deferred, received, stop, stoppable, take_signals
 
 
 def send(number: signal.Signals) -> None:
@@ -29,49 +25,61 @@ def test_at_once_and_only_the_first(number: signal.Signals) -> None:
         with pytest.raises(Stopped) as stopped, stoppable():
             send(number)
         send(signal.SIGTERM)
-        end_here()
     assert (stopped.value.signal, stopped.value.code) == (number, 128 + number)
     assert [signal.getsignal(n) for n in SIGNALS] == before
-    assert asked() is None
+    assert received() is None
 
 
-def test_a_signal_waits_for_a_place() -> None:
-    with stoppable():
-        end_when(When.HERE)
-        send(signal.SIGUSR1)
-        send(signal.SIGUSR2)
-        assert asked() == signal.SIGUSR1
-        with waiting():
-            pass
-        with pytest.raises(Stopped) as stopped:
-            end_here()
+def test_a_deferred_signal_sets_a_flag_and_ends_the_process_afterwards() -> None:
+    steps = []
+
+    def step() -> None:
+        with deferred():
+            send(signal.SIGUSR1)
+            send(signal.SIGUSR2)
+            assert received() == signal.SIGUSR1
+            steps.append("done")
+
+    with stoppable(), pytest.raises(Stopped) as stopped:
+        step()
     assert stopped.value.signal == signal.SIGUSR1
-    with stoppable():
-        end_when(When.HERE)
-        send(signal.SIGTERM)
-        with pytest.raises(Stopped):
-            end_when(When.AT_ONCE)
+    assert steps == ["done"]
 
 
-def test_a_wait_ends_at_once_also_where_the_signal_came_before_it() -> None:
-    with stoppable():
-        end_when(When.IN_WAITS)
-        with pytest.raises(Stopped), waiting():
+def test_an_error_in_a_deferral_is_not_replaced_by_the_signal() -> None:
+    def write() -> None:
+        with deferred():
             send(signal.SIGTERM)
-    with stoppable():
-        end_when(When.IN_WAITS)
+            raise ValueError("full")
+
+    with stoppable(), pytest.raises(ValueError, match="full"):
+        write()
+
+
+def test_a_signal_is_not_deferred_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "PATIENCE", 0.0)
+    with stoppable(), deferred():
         send(signal.SIGTERM)
-        with pytest.raises(Stopped), waiting():
-            pass
-
-
-def test_another_process_may_have_been_asked() -> None:
-    with stoppable():
-        end_when(When.HERE)
-        end_here(0)
         with pytest.raises(Stopped) as stopped:
-            end_here(signal.SIGUSR2)
+            send(signal.SIGINT)
+        assert stopped.value.signal == signal.SIGTERM
+
+
+def test_another_process_may_have_received_the_signal() -> None:
+    with stoppable(), pytest.raises(Stopped) as stopped:
+        stop(signal.SIGUSR2)
     assert stopped.value.code == 140
+
+
+def test_handlers_of_a_library_are_replaced() -> None:
+    with stoppable():
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        take_signals()
+        with pytest.raises(Stopped):
+            send(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM)
+    take_signals()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_what_was_to_be_ignored_stays_so_and_other_threads_take_no_signals() -> None:
@@ -104,3 +112,41 @@ def test_a_forked_process_leaves_it_to_its_parent() -> None:
             finally:
                 os._exit(code)
         assert os.waitpid(child, 0)[1] == 0
+
+
+ENGINES = ("pytorch_lightning", "lightning_fabric", "hydra")
+COUNTERS = {"batch_progress", "epoch_progress", "optim_progress", "scheduler_progress"}
+# What Hydra offers nowhere else: its own sweeper, of which ours is one.
+ALLOWED = {"hydra_plugins/pets_sweep.py: hydra._internal.core_plugins.basic_sweeper"}
+
+
+def private_parts(code: ast.Module) -> Iterator[str]:
+    """Private names and progress counters that a module which imports an engine uses."""
+    nodes = list(ast.walk(code))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    engines = [node for node in imports if str(node.module).split(".")[0] in ENGINES]
+    if not engines:
+        return
+    for node in engines:
+        names = [name for alias in node.names for name in str(alias.name).split(".")]
+        if any(part.startswith("_") for part in [*str(node.module).split("."), *names]):
+            yield str(node.module)
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            private = node.attr.startswith("_") and not node.attr.startswith("__")
+            if (private and owner not in ("self", "cls", "logging")) or node.attr in COUNTERS:
+                yield f"{owner}.{node.attr}"
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and any(counter in text for counter in COUNTERS):
+            yield text
+
+
+def test_nothing_touches_private_parts_of_lightning_or_hydra() -> None:
+    src = Path(pets.__file__).parents[1]
+    hits = {
+        f"{file.relative_to(src).as_posix()}: {part}"
+        for file in src.rglob("*.py")
+        for part in private_parts(ast.parse(file.read_text(encoding="utf-8")))
+    }
+    assert hits == ALLOWED

@@ -21,8 +21,11 @@ class SignalAt(Callback):
 
     trained: ClassVar[list[tuple[str, int, int, float]]] = []
 
-    def __init__(self, hook: str, step: int, number: int, after: float = 0.0) -> None:
-        self.hook, self.step, self.number, self.after = hook, step, number, after
+    def __init__(
+        self, hook: str, step: int, number: int, after: float = 0.0, again: float = 0.0
+    ) -> None:
+        self.hook, self.step, self.number = hook, step, number
+        self.delays = [seconds for seconds in (after, again) if seconds]
         self.sent = False
 
     def _at(self, hook: str, pl_module: LightningModule) -> None:
@@ -30,9 +33,9 @@ class SignalAt(Callback):
         step = progress["steps_before"] + pl_module.trainer.global_step
         if hook == self.hook and step == self.step:
             self.sent = True
-            if self.after:
-                threading.Timer(self.after, os.kill, (os.getpid(), self.number)).start()
-            else:
+            for seconds in self.delays:
+                threading.Timer(seconds, os.kill, (os.getpid(), self.number)).start()
+            if not self.delays:
                 os.kill(os.getpid(), self.number)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

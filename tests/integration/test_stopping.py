@@ -13,6 +13,7 @@ import torch
 
 from pets.commands.train import go_on
 from pets.run_dir import RunDir
+from pets.system import signals
 from pets.system.signals import Stopped
 from pets.training.checkpoints import read_checkpoint
 from tests.conftest import train_config
@@ -43,9 +44,9 @@ class Training:
         self._send()
         go_on(self.run)
 
-    def stop(self, hook: str, step: int, number: signal.Signals, after: float = 0.0) -> None:
-        """Go on up to a signal inside a hook, or so many seconds after it."""
-        self._send(hook=hook, step=step, number=int(number), after=after)
+    def stop(self, hook: str, step: int, number: signal.Signals, **after: float) -> None:
+        """Go on up to a signal inside a hook, or so many seconds `after` it and `again`."""
+        self._send(hook=hook, step=step, number=int(number), **after)
         with pytest.raises(Stopped) as stopped:
             go_on(self.run)
         assert (stopped.value.signal, stopped.value.code) == (number, 128 + number)
@@ -105,7 +106,7 @@ def assert_same_end(run: Path, whole: Path) -> None:
 
 
 def test_stopped_anywhere_it_ends_as_if_never_stopped(
-    tmp_path: Path, drawn: Path, trained: list[Any]
+    tmp_path: Path, drawn: Path, trained: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two stages, the second with everything unfrozen; dropout, MixUp, a cycle of rate and
     momentum, averaged weights."""
@@ -124,24 +125,25 @@ def test_stopped_anywhere_it_ends_as_if_never_stopped(
     # Before the second stage's first step there is nothing to write.
     run.stop("train_start", STEPS, signal.SIGINT)
     assert run.position == ("head", 1, 0)
-    # In validation, when the averaged weights stand in the place of those that are trained.
+    # A validation is finished first.
     run.stop("validation", 2 * STEPS, signal.SIGUSR2)
-    assert run.position == ("body", 0, STEPS)
+    assert run.position == ("body", 1, 0)
     assert looked_at(trained) == steps[: 2 * STEPS]
-    assert metrics(run.path) == metrics(whole.path)[:1]
+    assert metrics(run.path) == metrics(whole.path)[:2]
 
-    # While a loader's process does not answer.
+    # While a loader's process does not answer no step ends; a later signal does not wait for one.
     run.run.update_config("data.num_workers", 2)
     (run.path / "stick").touch()
-    run.stop("batch_end", 2 * STEPS + 1, signal.SIGTERM, after=1.0)
-    assert run.position == ("body", 1, 1)
+    monkeypatch.setattr(signals, "PATIENCE", 0.5)
+    run.stop("batch_end", 2 * STEPS + 1, signal.SIGTERM, after=1.0, again=2.0)
+    assert run.position == ("body", 1, 0)
     assert not (run.path / "stick").exists()
     assert multiprocessing.active_children() == []
     assert looked_at(trained) == steps[2 * STEPS : 2 * STEPS + 1]
     run.stop("batch_start", 2 * STEPS + 4, signal.SIGTERM)
     assert run.position == ("body", 1, 5)
     run.finish()
-    assert looked_at(trained) == steps[2 * STEPS + 1 :]
+    assert looked_at(trained) == steps[2 * STEPS :]
     assert_same_end(run.path, whole.path)
 
 
@@ -163,8 +165,9 @@ def test_stopped_on_activations_with_accumulated_gradients(
     # In the first of two batches that make a step; of an epoch of seven the last makes one alone.
     run.stop("batch_start", 6, signal.SIGTERM)
     assert run.position == ("head", 1, 6)
+    # In the last step of an epoch: its validation follows first.
     run.stop("batch_start", 11, signal.SIGTERM)
-    assert run.position == ("head", 2, STEPS)
+    assert run.position == ("head", 3, 0)
     run.finish()
     assert looked_at(trained) == steps
     assert_same_end(run.path, whole.path)

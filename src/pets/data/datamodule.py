@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -15,14 +15,13 @@ from pets.data.collect import collect_photos
 from pets.data.dataset import EpochSampler, PhotoDataset, PhotoFiles
 from pets.data.decoded import DecodedPhotos
 from pets.data.device_augment import device_augment
-from pets.data.loader import Loader, leave_signals
 from pets.data.photos import Photos
 from pets.data.prepare import make_data
 from pets.data.splits import TRAIN, VALID
 from pets.data.transforms import CentreCrop, Preprocess, normalize, train_pixels
+from pets.data.workers import worker_options
 from pets.distributed.ranks import ranks
 from pets.seeding import derive
-from pets.system.cpu import available_cores
 
 
 class PetsDataModule(LightningDataModule):
@@ -75,7 +74,7 @@ class PetsDataModule(LightningDataModule):
         seed, batch = derive(self.seed, "stage", self.stage), self.config.batch_size
         drawn = self.batches * batch
         sampler = EpochSampler(length, seed, here.rank, here.world, self.epochs, drawn)
-        return Loader(
+        return DataLoader(
             dataset,
             batch,
             sampler=sampler,
@@ -96,7 +95,7 @@ class PetsDataModule(LightningDataModule):
         has every `ranks`-th, so that no photo counts twice."""
         here, dataset = ranks(), self._dataset(split)
         share = range(here.rank, len(dataset), here.world)  # type: ignore[arg-type]
-        return Loader(dataset, self.config.batch_size, sampler=share, **self._options())
+        return DataLoader(dataset, self.config.batch_size, sampler=share, **self._options())
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Pixels to what the network expects, on its device."""
@@ -137,26 +136,6 @@ class PetsDataModule(LightningDataModule):
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def worker_options(num_workers: int | Literal["auto"]) -> dict[str, Any]:
-    """DataLoader's arguments for a number of worker processes, or one chosen for this machine."""
-    count = automatic_workers() if num_workers == "auto" else num_workers
-    if not count:
-        return {"num_workers": 0}
-    return {
-        "num_workers": count, "persistent_workers": True, "prefetch_factor": 4,
-        "worker_init_fn": leave_signals,
-    }  # fmt: skip
-
-
-def automatic_workers() -> int:
-    """As many processes as there are spare cores, at most 16; each of several ranks has its share.
-
-    With one or two cores the training itself keeps them busy: more processes only change places.
-    """
-    share = available_cores() // ranks().local_world
-    return 0 if share <= 2 else min(share - 1, 16)
 
 
 def prepare_photos(config: DataConfig) -> Photos:

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pets.config import RunDataConfig
-from pets.data.datamodule import worker_options
 from pets.data.dataset import PhotoDataset, PhotoFiles
 from pets.data.photos import Photo
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import CentreCrop, normalize
+from pets.data.workers import worker_options
 from pets.errors import RunError
 from pets.interpretation.interpretation import Interpretation
 from pets.training.evaluation import Trained, photos_of_run

@@ -16,8 +16,8 @@ from torchvision.transforms import v2
 from pets.callbacks.progress import ProgressBar
 from pets.config import LearnerConfig
 from pets.data.activation_dataset import VALUES
-from pets.data.datamodule import worker_options
 from pets.data.transforms import normalize
+from pets.data.workers import worker_options
 from pets.distributed.lightning import single_process
 from pets.distributed.ranks import ranks
 from pets.features.engine import Engine, make_engine

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pets.config import DataConfig
-from pets.data.datamodule import worker_options
 from pets.data.transforms import normalize
 from pets.data.views import log_mean
+from pets.data.workers import worker_options
 from pets.distributed.process_group import all_gather
 from pets.distributed.ranks import ranks
 from pets.interpretation.dataset import SeenPhotos, Thumbnails, as_batch

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pets.io.atomic import write_atomically
 from pets.io.serialize import to_json
 from pets.prediction.blocks import Block
-from pets.system.signals import When, end_when
+from pets.system.signals import deferred
 
 log = logging.getLogger(__name__)
 _ABOUT = b"pets"
@@ -50,11 +50,8 @@ class Shards:
         meta = {_ABOUT: to_json(vars(about))}
         content = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(meta), content)
-        end_when(When.HERE)
-        try:
+        with deferred():
             write_atomically(self.file(block.index), content.getbuffer())
-        finally:
-            end_when(When.AT_ONCE)
 
     def about(self, index: int) -> About | None:
         """Of a shard; None where there is none, or none of ours."""

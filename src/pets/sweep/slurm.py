@@ -26,7 +26,7 @@ from pets.sweep.slurm_resources import Machines, machines, sbatch_parameters
 from pets.sweep.slurm_task import run_task
 from pets.sweep.slurm_watch import left_to_slurm, watch
 from pets.system.installation import install
-from pets.system.signals import When, end_when
+from pets.system.signals import deferred
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -87,7 +87,7 @@ class SlurmJobsLauncher(SweepLauncher):
             arrays.setdefault(machines(self.settings, job.config.trainer), []).append(job)
         with left_to_slurm(jobs, folder, again(self.config, folder)):
             for needed, some in arrays.items():
-                with _undivided():
+                with deferred():  # what is submitted must be noted
                     self._submit(needed, some, folder)
             if len(new) < len(jobs):
                 log.info("%s in Slurm already", len(jobs) - len(new))
@@ -125,16 +125,6 @@ def _executor() -> type[SlurmExecutor]:
             f"hydra/launcher=slurm: needs the package submitit; {install('slurm')}"
         ) from error
     return SlurmExecutor
-
-
-@contextlib.contextmanager
-def _undivided() -> Iterator[None]:
-    """Signals wait: what is submitted must be noted."""
-    end_when(When.HERE)
-    try:
-        yield
-    finally:
-        end_when(When.AT_ONCE)
 
 
 @contextlib.contextmanager

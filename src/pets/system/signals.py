@@ -1,4 +1,4 @@
-"""Signals that ask the process to stop: it ends at once, or as soon as nothing is lost by it.
+"""Signals that ask the process to stop: at once, or as soon as what must not be cut off is done.
 
 SIGINT is Ctrl-C; SIGTERM, SIGUSR1 and SIGUSR2 are what batch systems send before they take the
 machine away.
@@ -10,19 +10,24 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-# Windows has but two of them.
+# Windows has only two of them.
 SIGNALS = tuple(signal.Signals[name] for name in _NAMES if hasattr(signal, name))
+# Seconds after which a deferred signal, sent again, is deferred no more: the next step may never
+# end, for example where a data loader hangs. Shells and batch systems send some twice at once.
+PATIENCE = 10.0
 
 
 class Stopped(SystemExit):
     """A signal asked the process to stop; its exit code is the shell's, 128 + the signal's number.
 
-    What a run goes on from is on disk when a training raises this. `said`: the user has been told.
+    Attributes:
+        signal: the signal.
+        said: whether the user has been told.
     """
 
     said = False
@@ -32,21 +37,13 @@ class Stopped(SystemExit):
         super().__init__(128 + number)
 
 
-class When(Enum):
-    """Where a signal ends the process."""
-
-    AT_ONCE = auto()
-    IN_WAITS = auto()  # at once inside `waiting`, elsewhere at the next `end_here`
-    HERE = auto()  # at the next `end_here`
-
-
 @dataclass
 class _State:
-    process: int = 0
-    when: When = When.AT_ONCE
-    waiting: bool = False
-    asked: signal.Signals | None = None
-    raised: bool = False
+    process: int = 0  # whose signals are taken; 0 outside of `stoppable`
+    deferring: bool = False
+    received: signal.Signals | None = None
+    received_at: float = 0.0
+    stopped: bool = False
 
 
 _state = _State()
@@ -54,69 +51,85 @@ _state = _State()
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside the block the first of the signals raises `Stopped`, by default at once; more of them
-    change nothing, so that what is being written is written.
+    """Inside the block the first signal raises `Stopped`, and further ones change nothing.
 
-    A block inside a block is part of it. In another thread than the main one signals stay what they
-    are, and so does a signal that the process was started to ignore, as Ctrl-C is in the background
-    of a shell.
+    A nested block is part of the outer one. Only the main thread takes signals, and a signal that
+    the process was started to ignore stays ignored, as Ctrl-C is in the background of a shell.
     """
-    inside = _state.process == os.getpid()
-    if inside or threading.current_thread() is not threading.main_thread():
+    nested = _state.process == os.getpid()
+    if nested or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    mine = [number for number in SIGNALS if before[number] != signal.SIG_IGN]
     _reset(os.getpid())
-    for number in mine:
-        signal.signal(number, _on_signal)
+    take_signals()
     try:
         yield
     finally:
-        for number in mine:
+        for number in SIGNALS:
             signal.signal(number, before[number])
         _reset(0)
 
 
-def end_when(when: When) -> None:
-    """Where a signal ends the process from now on, until this is called again."""
-    _state.when = when
-    if when is When.AT_ONCE:
-        end_here()
-
-
-def asked() -> signal.Signals | None:
-    """The signal that has come."""
-    return _state.asked
-
-
-def end_here(number: int = 0) -> None:
-    """Raises Stopped where a signal has come, or where another process that takes part says the
-    `number` of one."""
-    number = number or _state.asked or 0
-    if number and not _state.raised:
-        _state.raised = True
-        raise Stopped(number)
+def take_signals() -> None:
+    """Install the handlers of `stoppable` again, where a library has installed its own since."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or _state.process != os.getpid():
+        return
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _on_signal)
 
 
 @contextlib.contextmanager
-def waiting() -> Iterator[None]:
-    """A wait that may be long and in which nothing is half done."""
-    _state.waiting = True
+def deferred() -> Iterator[None]:
+    """Inside the block a signal only sets a flag; at its end `Stopped` is raised."""
+    defer()
     try:
-        if _state.when is not When.HERE:
-            end_here()
         yield
     finally:
-        _state.waiting = False
+        end_deferral()
+    if _state.received:
+        stop(_state.received)
+
+
+def defer() -> None:
+    """From now on a signal only sets the flag that `received` reads."""
+    _state.deferring = True
+
+
+def end_deferral() -> None:
+    """From now on a signal raises `Stopped` at once; one that was received already does not."""
+    _state.deferring = False
+
+
+def received() -> signal.Signals | None:
+    """The first signal since `stoppable` was entered."""
+    return _state.received
+
+
+def stop(number: int) -> None:
+    """Raise `Stopped`, unless that has happened before.
+
+    Args:
+        number: the signal's; it may be one that another process has received.
+    """
+    if not _state.stopped:
+        _state.stopped = True
+        raise Stopped(number)
 
 
 def _on_signal(number: int, frame: object) -> None:
     if os.getpid() != _state.process:
         return  # a forked process; its parent decides when it ends
-    _state.asked = _state.asked or signal.Signals(number)
-    if _state.when is When.AT_ONCE or (_state.when is When.IN_WAITS and _state.waiting):
-        end_here()
+    now = time.monotonic()
+    if _state.received is None:
+        _state.received, _state.received_at = signal.Signals(number), now
+        if _state.deferring:
+            return
+    elif _state.deferring and now - _state.received_at < PATIENCE:
+        return
+    stop(_state.received)
 
 
 def _reset(process: int) -> None:

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from pets.config import StageConfig, TrainConfig
-from pets.data.datamodule import automatic_workers
+from pets.data.workers import automatic_workers
 from pets.run_dir import RunDir
 from pets.training.speed import Speed
 

@@ -35,7 +35,7 @@ from pets.training.freezing import frozen_groups
 from pets.training.module import TransferModule, new_module
 from pets.training.recorder import Recorder
 from pets.training.start import StartPoint, backbone_of, photos_of, resume_point
-from pets.training.stops import Stops
+from pets.training.stopping import StopOnSignal
 from pets.training.trainer import (
     build_callbacks,
     build_loggers,
@@ -139,7 +139,7 @@ def run_stages(
         fit: Trainer = trainer(
             config.trainer,
             max_epochs=stage.epochs,
-            callbacks=[*callbacks, recorder, Stops(recorder)],
+            callbacks=[*callbacks, recorder, StopOnSignal(recorder)],
             logger=loggers,
         )
         say_stage(name, stage)

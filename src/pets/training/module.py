@@ -75,7 +75,7 @@ class TransferModule(LightningModule):
         `on_activations`: the batches hold what the backbone gave, in the place of photos.
         """
         self.stage, self.stage_seed, self.on_activations = stage, seed, on_activations
-        self.progress = {"stage": name, "epochs": 0, "steps_before": steps_before}
+        self.progress = {"stage": name, "epochs": 0, "batches": 0, "steps_before": steps_before}
         freeze_to(self.model, stage.freeze_to)
 
     def configure_optimizers(self) -> Any:
@@ -114,6 +114,7 @@ class TransferModule(LightningModule):
             torch.get_device_module(self.device).manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.progress |= {"epochs": self.current_epoch, "batches": batch_idx + 1}
         inputs, targets = batch
         for transform in () if self.on_activations else self.batch_transforms:
             inputs, targets = transform(inputs, targets)
@@ -141,6 +142,7 @@ class TransferModule(LightningModule):
         self.metrics.update(self(inputs), targets)
 
     def on_validation_epoch_end(self) -> None:
+        self.progress |= {"epochs": self.current_epoch + 1, "batches": 0}
         found = self.metrics.compute()
         self.temperature = float(self.metrics.temperature.compute())
         shown = {
@@ -167,25 +169,19 @@ class TransferModule(LightningModule):
         return self(batch).softmax(dim=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        loop: Any = self.trainer.fit_loop
-        epochs = loop.epoch_progress.current
         checkpoint["pets"] = {
             "format": 1,
             **self.model.describe(),
             **self.progress,
-            "epochs": epochs.processed,
             "steps": self.global_step,
             "temperature": self.temperature,
         }
-        if epochs.processed < epochs.ready:
-            # In the middle of an epoch: how many of its batches are done, and their loss.
+        if self.progress["batches"]:
+            # In the middle of an epoch the loss of its batches goes on, too.
             rows = torch.zeros(self.trainer.world_size, 2, device=self.device)
             rows[self.global_rank, 0] = self.train_loss.mean_value
             rows[self.global_rank, 1] = self.train_loss.weight
-            checkpoint["pets"] |= {
-                "batches": loop.epoch_loop.batch_progress.current.processed,
-                "train_loss": reduce(rows).cpu(),
-            }
+            checkpoint["pets"]["train_loss"] = reduce(rows).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.loss_before = checkpoint["pets"].get("train_loss")

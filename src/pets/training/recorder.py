@@ -87,6 +87,7 @@ class Recorder(Checkpoint):
         if len(self.losses) >= _LOSSES_AT_ONCE:
             self._log_losses(trainer)
         self.speed.done_batch(len(batch[1]) * trainer.world_size)
+        self.saved = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.speed, self.written, self.saved = Speed(), time.perf_counter(), True

@@ -15,7 +15,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from torch import Tensor
 
 from pets.config import Target, TrainConfig
@@ -25,6 +24,7 @@ from pets.distributed.ranks import check_ranks, ranks
 from pets.errors import ConfigError
 from pets.system.devices import settled
 from pets.training.checkpoints import AtomicCheckpointIO
+from pets.training.own_signals import OwnSignals
 
 # The Trainer's arguments that do here what Lightning says of them.
 HONOURED = (
@@ -108,11 +108,11 @@ def trainer(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     defaults = inspect.signature(Trainer).parameters
     chosen = ddp_kwargs(settled(values))
-    made = Trainer(
+    return Trainer(
         # What is given as Lightning has it anyway may be what pets gives itself.
         **{name: value for name, value in chosen.items() if value != defaults[name].default},
         max_epochs=max_epochs,
-        callbacks=list(callbacks),
+        callbacks=[OwnSignals(), *callbacks],
         logger=logger or False,
         plugins=[AtomicCheckpointIO(), cluster_environment(values)],
         num_sanity_val_steps=0,
@@ -122,19 +122,6 @@ def trainer(
         # The sampler's order is pets' own: it derives from seed, stage and epoch.
         use_distributed_sampler=False,
     )
-    made._signal_connector = _NoSignals(made)
-    return made
-
-
-class _NoSignals(_SignalConnector):
-    """Lightning takes no signals: `pets.system.signals` does.
-
-    Its own handlers would end an accumulation half-way, talk to other ranks at any moment, and
-    requeue Slurm's job with a checkpoint of their own.
-    """
-
-    def register_signal_handlers(self) -> None:
-        pass
 
 
 def batch_loss(trainer: Trainer, outputs: Any) -> Tensor:
