@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pets.data.photos import SPLITS
-from pets.interpretation.analysis import study
+from pets.interpretation.analysis import analyse
 from pets.run_dir import RunDir
 from pets.training.evaluation import load_run, photos_of_run
 
@@ -18,14 +18,14 @@ def main(out: Path, run: str) -> None:
     two = {**trained.config.trainer, "accelerator": "cpu", "devices": 2, "strategy": "ddp"}
     trained = replace(trained, config=trained.config.model_copy(update={"trainer": two}))
     photos = photos_of_run(trained.run, trained.config.data.root, *SPLITS)
-    found = study(trained, photos, "test", trained.config.interpret)
+    found = analyse(trained, photos, "test", trained.config.interpret)
     best = [
-        [(patch.place, round(patch.activation, 3)) for patch in patches]
+        [(patch.index, round(patch.activation, 3)) for patch in patches]
         for stage in found.stages
         for patches in stage.patches.values()
     ]
-    thumbnails = [len(found.observed.thumbnails[place]) for place in found.places]
-    found.all.save(out, patches=best, thumbnails=thumbnails)
+    thumbnails = [len(found.extracted.thumbnails[index]) for index in found.indices]
+    found.all_predictions.save(out, patches=best, thumbnails=thumbnails)
 
 
 if __name__ == "__main__":

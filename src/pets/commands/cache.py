@@ -1,4 +1,4 @@
-"""`pets cache list | clear`: what has been computed once and kept."""
+"""`pets cache`: list or clear what has been computed once and kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The label of each photo from its file name or its folder."""
+"""Label rules: the label of each photo. `LABEL_RULES` is the one place where a rule is added."""
 
 from __future__ import annotations
 
@@ -6,12 +6,40 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pets.config import DataConfig
 from pets.data.diagnostics import Remarks
 from pets.data.split_folders import TRAIN, VALID, folders_of, split_folders
+from pets.data.tables import label_from_table
 from pets.errors import DataError, some
+from pets.registry import Registry
+
+Labels = dict[str, str | None]  # by the photo's path below data.root; None: it has no label
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """A way to label photos, chosen by `data.label_from`.
+
+    Attributes:
+        name: the value of `data.label_from`.
+        doc: one line about it.
+        label: from photos, as paths below `data.root`, to their labels. It gets the config and the
+            diagnostics too, and raises DataError for a mistake in the config.
+        unlabelled: what is wrong with photos without a label; `{config}` is the data config.
+        finds_photos: the rule knows itself which photos there are, and is given none.
+    """
+
+    name: str
+    doc: str
+    label: Callable[[list[str], DataConfig, Remarks], Labels]
+    unlabelled: str
+    finds_photos: bool = False
+
+
+LABEL_RULES: Registry[LabelRule] = Registry()
 
 
 def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | None]:
@@ -119,3 +147,25 @@ def alike(labels: Iterable[str]) -> list[list[str]]:
         key = " ".join(re.sub(r"[\s_-]+", " ", seen).split()).strip(" .")
         groups[str(int(key)) if key.isdecimal() else key].append(label)
     return [group for group in groups.values() if len(group) > 1]
+
+
+LABEL_RULES.add(
+    LabelRule(
+        "filename",
+        "a group of a regular expression on the file's name",
+        lambda paths, config, _: label_from_filename(paths, config.label_regex or ""),
+        "data.label_regex={config.label_regex} does not match",
+    )
+)
+LABEL_RULES.add(
+    LabelRule("folder", "the folder of a class", label_from_folder, "no label folder around")
+)
+LABEL_RULES.add(
+    LabelRule(
+        "table",
+        "a column of a CSV or Parquet file, which names the photos too",
+        lambda _, config, remarks: label_from_table(Path(config.root), config, remarks),
+        "data.table={config.table} has no label for",
+        finds_photos=True,
+    )
+)

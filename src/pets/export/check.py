@@ -84,7 +84,7 @@ def check(folder: Path, name: str, reference: Reference) -> Check:
     script = runpy.run_path(str(folder / SCRIPT))["Classifier"](folder)
     pictures = [
         torch.from_numpy(np.asarray(script.logits_of(batch)))
-        for batch in reference.pixels(words=name)
+        for batch in reference.pixels(label=name)
     ]
     ours = reference.logits
     largest, same = float(ours.abs().max()), agreement(ours, torch.cat(pictures))
@@ -95,7 +95,7 @@ def check(folder: Path, name: str, reference: Reference) -> Check:
             f"to={name}: refused, its logits differ from the run's by up to {same.logits:.2g} on "
             f"the same pictures (allowed {allowed:.2g}), and {_others(same)} get another class"
         )
-    by_file = agreement(ours, _in_a_process_of_its_own(folder, name, reference))
+    by_file = agreement(ours, _logits_without_pets(folder, name, reference))
     if not by_file.shift <= SHIFT:
         raise ExportError(
             f"to={name}: refused, from photo files its probabilities differ from the run's by "
@@ -120,14 +120,14 @@ def _others(found: Agreement) -> str:
     return f"{found.photos - found.same_class:,} of {found.photos:,} photos"
 
 
-def _in_a_process_of_its_own(folder: Path, name: str, reference: Reference) -> Tensor:
-    with TemporaryDirectory() as place:
-        names, out = Path(place, "names"), Path(place, "logits.npy")
+def _logits_without_pets(folder: Path, name: str, reference: Reference) -> Tensor:
+    with TemporaryDirectory() as scratch:
+        names, out = Path(scratch, "names"), Path(scratch, "logits.npy")
         names.write_text("\0".join(str(file.resolve()) for file in reference.files), "utf-8")
-        words = [sys.executable, "-I", "-c", _RUN, str(folder.resolve()), str(names), str(out)]
+        command = [sys.executable, "-I", "-c", _RUN, str(folder.resolve()), str(names), str(out)]
         with lifeline() as end:
             ended = subprocess.run(
-                words, cwd=place, stdin=end, capture_output=True, text=True, check=False
+                command, cwd=scratch, stdin=end, capture_output=True, text=True, check=False
             )
         if ended.returncode:
             last = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]

@@ -22,7 +22,7 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_classifier
 from pets.seeding import derive_for_rank
 from pets.training.freezing import freeze_to, train_mode
-from pets.training.metrics import SplitMetrics
+from pets.training.metrics import METRICS, SplitMetrics
 from pets.training.rates import param_groups, schedule, spread
 
 Batch = tuple[Tensor, Tensor]
@@ -142,10 +142,7 @@ class TransferModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         found = self.metrics.compute()
         self.temperature = float(self.metrics.temperature.compute())
-        shown = {
-            "valid_loss": found["loss"],
-            **{k: found[k] for k in ("error_rate", "accuracy", "mean_class_accuracy")},
-        }
+        shown = {METRICS[name].column: found[name] for name in self.metrics.registered}
         if self.train_loss.update_called:
             shown = {"train_loss": float(self.train_loss.compute()), **shown}
         # For callbacks; the recorder passes it to the loggers, with steps that count over stages.

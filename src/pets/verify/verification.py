@@ -15,11 +15,12 @@ from pets.data.diagnostics import Line, Remarks, Severity
 from pets.data.discovery import find_photos
 from pets.data.exclude import read_excluded
 from pets.data.images import FORMATS, SUFFIXES
+from pets.data.labels import LABEL_RULES
 from pets.data.photos import Photo, Photos
 from pets.errors import some
 from pets.verify.cross_checks import duplicates, tiny_classes
-from pets.verify.finding import KINDS, SEVERITIES, Finding
-from pets.verify.look import look_at
+from pets.verify.inspection import inspect_photos
+from pets.verify.kinds import KINDS, SEVERITIES, Finding
 from pets.verify.photo_checks import faults_of
 
 # What a row of the table can leave out; the others are put right in a table, a list or by photos.
@@ -50,7 +51,7 @@ class Kept(Remarks):
 
 
 @dataclass(frozen=True)
-class Verified:
+class Verification:
     """What was found; `photos` are those of all `named` ones that a training would use."""
 
     photos: Photos
@@ -70,13 +71,20 @@ class Verified:
     def of(self, severity: Severity) -> list[Finding]:
         return [finding for finding in self.findings if finding.severity == severity]
 
+    @property
+    def totals(self) -> str:
+        """`2 errors, 1 warning, 5 notes`."""
+        counts = {severity: len(self.of(severity)) for severity in SEVERITIES}
+        parts = [f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in counts.items() if n]
+        return ", ".join(parts) or "nothing found"
+
     def worst_is(self, limit: Severity) -> bool:
         """Whether anything is as grave as this, or graver."""
         grave = SEVERITIES[: SEVERITIES.index(limit) + 1]
         return any(finding.severity in grave for finding in self.findings)
 
 
-def verify(config: VerifyConfig) -> Verified:
+def verify(config: VerifyConfig) -> Verification:
     """Look at every photo of the config and at all of them together. Nothing is changed.
 
     Raises DataError where the config names what is not there.
@@ -84,26 +92,28 @@ def verify(config: VerifyConfig) -> Verified:
     root, data = Path(config.data.root), config.data
     remarks = Kept(read_excluded(data.exclude, root))
     named = name_photos(data, remarks)
-    if data.label_from == "table":
+    if LABEL_RULES[data.label_from].finds_photos:
         _tell_unnamed(root, data, named, remarks)
     paths = [path for path in named if path not in remarks.excluded]
-    facts = dict(zip(paths, look_at([root / path for path in paths]), strict=True))
-    found = [fault for path in paths for fault in faults_of(path, facts[path], config)]
+    inspections = dict(zip(paths, inspect_photos([root / path for path in paths]), strict=True))
+    found = [fault for path in paths for fault in faults_of(path, inspections[path], config)]
     labels = labelled(named)
     if data.on_bad_image == "skip":
-        bad = {path for path in labels if path in facts and facts[path].problem is not None}
+        bad = {
+            path for path in labels if path in inspections and inspections[path].problem is not None
+        }
         labels = without(labels, bad, remarks)
     photos = into_splits(named, labels, data, remarks)
     # Where no photo has a label or a split, they can still be compared.
     rows = photos.rows or tuple(Photo(path, "", "") for path in paths)
-    found += duplicates(rows, facts, config.near)
+    found += duplicates(rows, inspections, config.near)
     single = {path for f in remarks.findings if f.kind == "tiny class" for path in f.photos}
     found += [f for f in tiny_classes(photos.rows, config) if not single & set(f.photos)]
     found += remarks.findings
     found += _images_among_others(root, remarks.findings)
     order = list(KINDS)
     found.sort(key=lambda f: (SEVERITIES.index(f.severity), order.index(f.kind), f.photos[:1]))
-    return Verified(photos, named, len(paths), tuple(found))
+    return Verification(photos, named, len(paths), tuple(found))
 
 
 def _tell_unnamed(root: Path, data: DataConfig, named: Named, remarks: Kept) -> None:
