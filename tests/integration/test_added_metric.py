@@ -48,17 +48,17 @@ def pets_with_metric(folder: Path, *words: str) -> str:
 
 @pytest.fixture(scope="module")
 def sweep(trained: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two runs: `0` has the metric, `1` was trained without it."""
+    """A folder of two runs: `with` has the metric, `without` was trained without it."""
     folder = tmp_path_factory.mktemp("metric")
-    shutil.copytree(trained, folder / "1")
-    words = [f"data.root={drawn}", *SMALL, "plan.stages.body.epochs=2", "hydra.run.dir=0"]
+    shutil.copytree(trained, folder / "without")
+    words = [f"data.root={drawn}", *SMALL, "plan.stages.body.epochs=2", "hydra.run.dir=with"]
     (folder / "screen").write_text(pets_with_metric(folder, "train", *words))
-    (folder / "screen").rename(folder / "0" / "screen")
+    (folder / "screen").rename(folder / "with" / "screen")
     return folder
 
 
 def test_it_is_a_column_on_the_screen_in_tensorboard_and_in_the_results(sweep: Path) -> None:
-    run = sweep / "0"
+    run = sweep / "with"
     values = [row[NAME] for row in read_metrics(run / "metrics.csv")]
     assert len(values) == 4
     assert all(0 < value <= 1 for value in values)
@@ -73,9 +73,18 @@ def test_it_is_a_column_on_the_screen_in_tensorboard_and_in_the_results(sweep: P
     assert f"top3 accuracy {100 * state['results']['test'][NAME]:.2f} %" in screen
 
 
+def test_the_report_has_it(sweep: Path) -> None:
+    pets_with_metric(sweep, "interpret", "run=with", "trainer.precision=32-true")
+    state = json.loads((sweep / "with" / "status.json").read_text())
+    summary = json.loads((sweep / "with" / "interpret" / "test" / "summary.json").read_text())
+    assert summary[NAME] == pytest.approx(state["results"]["test"][NAME])
+    assert "<dt>top3 accuracy</dt>" in (sweep / "with" / "report.html").read_text()
+
+
 def test_eval_measures_it_of_a_run_trained_without_it(sweep: Path) -> None:
-    screen = pets_with_metric(sweep, "eval", "run=1", "split=test", "trainer.precision=32-true")
-    found = json.loads((sweep / "1" / "eval" / "test_last.json").read_text())
+    words = ("eval", "run=without", "split=test", "trainer.precision=32-true")
+    screen = pets_with_metric(sweep, *words)
+    found = json.loads((sweep / "without" / "eval" / "test_last.json").read_text())
     assert f"{100 * found[NAME]:.2f} %" in screen
     assert found["accuracy"] <= found[NAME] <= 1
 
@@ -106,7 +115,7 @@ def test_a_run_goes_on_with_a_metric_more_and_with_one_less(
 def pets_resumed(sweep: Path, tmp_path: Path) -> list[Path]:
     """Tables as a resumed run writes them: what was read, then a row with other metrics."""
     tables = []
-    for run, other in (("1", "0"), ("0", "1")):
+    for run, other in (("without", "with"), ("with", "without")):
         rows = read_metrics(sweep / run / "metrics.csv")[:1]
         rows += read_metrics(sweep / other / "metrics.csv")[1:2]
         (tmp_path / run).mkdir()

@@ -1,4 +1,4 @@
-"""Whether an export does what the run's own network does: it is run, on the run's photos."""
+"""Check of an export: it is run on the run's photos, and its logits are compared."""
 
 from __future__ import annotations
 
@@ -50,8 +50,14 @@ numpy.save(out, numpy.concatenate(found))
 
 @dataclass(frozen=True)
 class Agreement:
-    """Logits beside the run's own: on how many photos the first class is the same, the largest
-    difference of two logits, and by how much probability moved, mean over the photos."""
+    """An export's logits compared with the run's.
+
+    Attributes:
+        photos: how many were compared.
+        same_class: on how many of them the most probable class is the same.
+        logits: the largest absolute difference of two logits.
+        shift: the probability that moved to other classes (0 to 1), mean over photos.
+    """
 
     photos: int
     same_class: int
@@ -61,10 +67,14 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Check:
-    """An export beside its run: on the same pictures, and from photo files by its own script.
+    """Comparison of an export with its run.
 
-    `largest` is the largest logit of the run, `allowed` how far another may be from it on the same
-    pictures.
+    Attributes:
+        split: whose photos were used.
+        largest: the largest absolute logit of the run.
+        allowed: the largest difference of logits that is accepted on the same pictures.
+        pictures: on the same pictures, prepared by the run's transform.
+        files: from photo files, by the script of the export.
     """
 
     split: str
@@ -79,8 +89,11 @@ class Check:
 
 
 def check(folder: Path, name: str, reference: Reference) -> Check:
-    """Run an export on the reference's photos. Raises ExportError where it does not run, or not do
-    as the run does."""
+    """Run an export on the reference's photos and compare the logits.
+
+    Raises:
+        ExportError: it does not run, or its logits differ too much.
+    """
     script = runpy.run_path(str(folder / SCRIPT))["Classifier"](folder)
     pictures = [
         torch.from_numpy(np.asarray(script.logits_of(batch)))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from pets.callbacks.progress import ProgressBar
@@ -31,10 +32,12 @@ from pets.interpretation.layers import Stage, TopPatches, first_kernels
 from pets.interpretation.rows import Floats, nearest
 from pets.interpretation.suspects import find_suspects, held_out_probabilities, suspects_table
 from pets.training.evaluation import Trained
+from pets.training.metrics import METRICS
 from pets.training.trainer import trainer
 
 log = logging.getLogger(__name__)
 _PAIRS = 1_000_000_000  # comparisons of two photos that are done for a warning
+_DERIVED = {"loss", "accuracy", "error_rate", "mean_class_accuracy"}
 LINES = 20  # about photos that cannot be read; the report and the summary name them all
 
 
@@ -149,6 +152,19 @@ class Analysis:
             rows = rows[(predictions.table["split"] == OTHER).to_numpy()[rows]]
         return suspects_table(predictions.table, probabilities, predictions.classes, rows)
 
+    @cached_property
+    def added_metrics(self) -> dict[str, float]:
+        """The registered metrics that are not derived from `predictions` otherwise, by name."""
+        logits = torch.from_numpy(self.predictions.log_probabilities)
+        targets = torch.from_numpy(self.predictions.labels)
+        values = {}
+        for name in [name for name in METRICS if name not in _DERIVED]:
+            metric = METRICS[name].make(len(self.predictions.classes))
+            metric.sync_on_compute = False  # this rank has the predictions of all
+            metric.update(logits, targets)
+            values[name] = float(metric.compute())
+        return values
+
     @property
     def view_accuracy(self) -> dict[str, float]:
         """The accuracy on the split of every view alone."""
@@ -186,6 +202,7 @@ class Analysis:
             "error_rate": 1 - predictions.accuracy,
             "mean_class_accuracy": float(report["recall"].mean()),
             "loss": float(predictions.table["loss"].mean()),
+            **self.added_metrics,
             "views": self.view_accuracy,
             "same_as_training_photos": self.seen_in_training,
             "temperature": self.temperature if self.calibrated else None,

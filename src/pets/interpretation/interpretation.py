@@ -41,7 +41,7 @@ class Interpretation:
 
     `table` has a row a photo: path, split, label, prediction, loss (nats), margin (highest minus
     second highest probability), entropy (nats). `log_probabilities` is (photos, classes), in the
-    order of `classes`. Row numbers are places in the table, which every verb keeps as its index.
+    order of `classes`. Row numbers are the table's index, which every verb keeps.
     """
 
     table: pd.DataFrame

@@ -1,4 +1,4 @@
-"""Charts of a report: for the page as SVG, for TensorBoard as pixels."""
+"""Charts of the report, for the page and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -67,23 +67,26 @@ def learning_curves(rows: list[dict[str, Any]]) -> Figure:
 
 
 def data_pictures(analysis: Analysis) -> dict[str, Figure]:
-    """The run's data: `classes`, photos of each; `sizes` of those that were read; `augmented`, some
-    training photos as the network sees them, unless these cannot be read."""
+    """Draw the run's photos.
+
+    Returns:
+        `sizes` of the photos that were read; `classes`, photos of each, if there are any;
+        `augmented`, some training photos as the network sees them, if they can be read.
+    """
     config, photos = analysis.trained.config, analysis.data
-    found = {"sizes": preview.draw_sizes([*analysis.extracted.sizes.values()])}
+    figures = {"sizes": preview.draw_sizes([*analysis.extracted.sizes.values()])}
     if photos.rows:
-        found["classes"] = preview.draw_classes(photos)
+        figures["classes"] = preview.draw_classes(photos)
     chosen = preview.choose(photos, 4, config.seed)
     with contextlib.suppress(UnreadableImage):
         if chosen:
             views, _ = training_views(analysis)
-            found["augmented"] = preview.draw_augmented(photos, chosen, config, views)
-    return found
+            figures["augmented"] = preview.draw_augmented(photos, chosen, config, views)
+    return figures
 
 
 def training_views(analysis: Analysis) -> tuple[int, str]:
-    """How many augmented views of a training photo a picture shows, and in words what the training
-    saw of it."""
+    """Return how many augmented views of a training photo a picture shows, and its caption."""
     config, model = analysis.trained.config, analysis.trained.model
     stages, kept = config.plan.stages, config.precompute.views
     frozen = [name for name, stage in stages.items() if on_activations(config, model, stage)]
@@ -100,8 +103,10 @@ def training_views(analysis: Analysis) -> tuple[int, str]:
 
 
 def reliability_diagram(analysis: Analysis) -> Figure:
-    """Accuracy over confidence, as predicted and at the temperature, if one was fitted; the area
-    of a dot is its share of the photos."""
+    """Plot accuracy over confidence, before and after temperature scaling.
+
+    The area of a dot is its share of the photos.
+    """
     before, after = analysis.calibration
     shown = [(before, BLUE, f"as predicted: ECE {100 * before.ece:.1f} %")]
     if analysis.calibrated:
@@ -110,12 +115,10 @@ def reliability_diagram(analysis: Analysis) -> Figure:
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as sure as right")
-    for found, colour, label in shown:
-        sizes = 20 + 600 * found.photos / max(found.photos.sum(), 1)
-        axes.scatter(
-            found.confidence, found.accuracy, sizes, color=colour, alpha=0.45, linewidths=0
-        )
-        axes.plot(found.confidence, found.accuracy, color=colour, lw=1.2, label=label)
+    for bins, colour, label in shown:
+        sizes = 20 + 600 * bins.photos / max(bins.photos.sum(), 1)
+        axes.scatter(bins.confidence, bins.accuracy, sizes, color=colour, alpha=0.45, linewidths=0)
+        axes.plot(bins.confidence, bins.accuracy, color=colour, lw=1.2, label=label)
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
     axes.legend(frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)

@@ -25,6 +25,7 @@ from pets.report import charts
 from pets.report.figures import as_svg
 from pets.report.photos import PagePhotos
 from pets.report.published import LESSON_PAIRS, PUBLISHED, same_split, split_in_words
+from pets.training.metrics import METRICS
 from pets.training.metrics_csv import read_metrics
 
 PAIRS = 12  # most confused pairs with photos; the matrix has them all
@@ -88,6 +89,10 @@ def numbers(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
         key=lambda file: stages.index(file.stem) if file.stem in stages else len(stages),
     )
     return {
+        "added": {
+            name.replace("_", " "): METRICS[name].show(value)
+            for name, value in analysis.added_metrics.items()
+        },
         "published": beside,
         "same": any(same for _, same in beside),
         "curves": as_svg(charts.learning_curves(epochs)) if epochs else None,

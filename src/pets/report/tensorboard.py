@@ -31,7 +31,7 @@ def add_pictures(analysis: Analysis, loggers: Sequence[Logger], name: str, step:
 
 
 def figures(analysis: Analysis) -> Iterator[tuple[str, Figure]]:
-    """Tag and figure of each picture; those without photos are left out."""
+    """Yield tag and figure of each picture that has photos."""
     predictions, settings = analysis.predictions, analysis.settings
     seed = analysis.trained.config.seed
     yield "confusion_matrix", charts.confusions(predictions, CLASSES)

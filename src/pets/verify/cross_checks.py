@@ -1,4 +1,4 @@
-"""What is wrong with photos beside each other: the same one twice, classes with few."""
+"""Cross-checks: copies of a photo, and classes with few photos."""
 
 from __future__ import annotations
 
@@ -18,8 +18,14 @@ _HELD_OUT = (TEST, VALID, TRAIN)  # who keeps a photo that several splits have
 def duplicates(
     rows: Sequence[Photo], inspections: Mapping[str, Inspection], near: int | None
 ) -> Iterator[Finding]:
-    """The same files, then those of the rest that look the same; `near` is in how many of HASH_BITS
-    bits these may differ, None: not looked for."""
+    """Find copies of the same file, then pictures that look the same.
+
+    Args:
+        rows: the photos.
+        inspections: by path.
+        near: in how many of HASH_BITS bits pictures that look the same may differ; None: such
+            pictures are not searched for.
+    """
     left = [photo for photo in rows if inspections[photo.path].problem is None]
     gone: set[str] = set()
     for group in same([inspections[photo.path].digest for photo in left]):
@@ -74,9 +80,8 @@ def _group(group: list[Photo], near: str, what: str) -> Finding:
 
 
 def _superfluous(group: list[Photo]) -> frozenset[str]:
-    """All but one go. A test photo stays before validation's and training's, so that what is
-    measured on is what it was, and there the first; where labels differ there, none is known to be
-    right, and all go."""
+    """All copies but one. A test photo is kept before one of validation and training, so that
+    the test set does not change; if labels differ within that split, none is kept."""
     held = min((p.split for p in group), key=lambda s: _HELD_OUT.index(s) if s else len(_HELD_OUT))
     stay = [photo for photo in group if photo.split == held]
     kept = stay[0].path if len({photo.label for photo in stay}) == 1 else None

@@ -1,4 +1,4 @@
-"""Which photos are the same: by their bytes, or as they look."""
+"""Duplicates by content digest or perceptual hash, as groups of indices."""
 
 from __future__ import annotations
 

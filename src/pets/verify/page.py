@@ -1,4 +1,4 @@
-"""The findings as one HTML file that asks the net for nothing."""
+"""The findings as one HTML file that loads nothing from the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a photo by itself."""
+"""Checks of one photo, from its inspection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pets.verify.kinds import Finding
 
 
 def faults_of(path: str, inspection: Inspection, config: VerifyConfig) -> Iterator[Finding]:
-    """The findings about one file that is to be trained on."""
+    """Yield the findings about one photo."""
     photo = (path,)
     if inspection.problem is not None:
         stops = config.data.on_bad_image == "error"

@@ -1,4 +1,4 @@
-"""All that is wrong with the photos of a data config."""
+"""Verification of a data config: every photo by itself, and all of them together."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from pets.verify.photo_checks import faults_of
 _EXCLUDABLE = ("unlabelled", "tiny class")
 
 
-class Kept(Remarks):
-    """Remarks that stop nothing: all are kept."""
+class CollectedFindings(Remarks):
+    """Diagnostics that stop nothing; all are kept as findings."""
 
     def __init__(self, excluded: frozenset[str] = frozenset()) -> None:
         super().__init__(excluded)
@@ -52,11 +52,18 @@ class Kept(Remarks):
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found; `photos` are those of all `named` ones that a training would use."""
+    """The findings of a data config.
+
+    Attributes:
+        photos: those that a training would use.
+        named: the label of every photo, None if it has none.
+        inspected: how many photos were inspected.
+        findings: errors first, then in the order of `KINDS`.
+    """
 
     photos: Photos
     named: Named
-    looked_at: int
+    inspected: int
     findings: tuple[Finding, ...]
 
     @cached_property
@@ -79,21 +86,22 @@ class Verification:
         return ", ".join(parts) or "nothing found"
 
     def worst_is(self, limit: Severity) -> bool:
-        """Whether anything is as grave as this, or graver."""
-        grave = SEVERITIES[: SEVERITIES.index(limit) + 1]
-        return any(finding.severity in grave for finding in self.findings)
+        """Whether a finding is at least as severe as `limit`."""
+        severe = SEVERITIES[: SEVERITIES.index(limit) + 1]
+        return any(finding.severity in severe for finding in self.findings)
 
 
 def verify(config: VerifyConfig) -> Verification:
-    """Look at every photo of the config and at all of them together. Nothing is changed.
+    """Inspect the photos of a config; no file is changed.
 
-    Raises DataError where the config names what is not there.
+    Raises:
+        DataError: the config names a file or folder that is not there.
     """
     root, data = Path(config.data.root), config.data
-    remarks = Kept(read_excluded(data.exclude, root))
+    remarks = CollectedFindings(read_excluded(data.exclude, root))
     named = name_photos(data, remarks)
     if LABEL_RULES[data.label_from].finds_photos:
-        _tell_unnamed(root, data, named, remarks)
+        _note_unnamed(root, data, named, remarks)
     paths = [path for path in named if path not in remarks.excluded]
     inspections = dict(zip(paths, inspect_photos([root / path for path in paths]), strict=True))
     found = [fault for path in paths for fault in faults_of(path, inspections[path], config)]
@@ -116,8 +124,8 @@ def verify(config: VerifyConfig) -> Verification:
     return Verification(photos, named, len(paths), tuple(found))
 
 
-def _tell_unnamed(root: Path, data: DataConfig, named: Named, remarks: Kept) -> None:
-    """A training looks for the files that a table names, and for no others."""
+def _note_unnamed(root: Path, data: DataConfig, named: Named, remarks: CollectedFindings) -> None:
+    """Note photos that the table does not name: a training does not use them."""
     remarks.aside(
         "unused",
         [path for path in find_photos(root, data.images, remarks) if path not in named],

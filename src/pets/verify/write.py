@@ -22,7 +22,7 @@ def table(verification: Verification, seconds: float) -> Iterator[str]:
     """Lines for the screen: how many photos were inspected, a row a kind, the totals."""
     photos = verification.photos
     yield (
-        f"{photos.root}: {verification.looked_at:,} photos looked at in {seconds:.1f} s, "
+        f"{photos.root}: {verification.inspected:,} photos looked at in {seconds:.1f} s, "
         f"{len(photos.rows):,} to be used, of {len(photos.classes)} classes"
     )
     yield ""
