@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from pets.cache import memo_store
-from pets.cli.run_overrides import put_over, say_whose_cache
 from pets.config import FindLrConfig, LearnerConfig, StageConfig
+from pets.config.run_overrides import put_over, say_whose_cache
 from pets.config.validation import typed, typed_values
 from pets.errors import RunError
 

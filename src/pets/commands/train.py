@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from pets.cli.run_overrides import put_over, say_whose_cache
 from pets.config import TrainConfig
+from pets.config.run_overrides import put_over, say_whose_cache
 from pets.config.validation import typed, typed_values
 from pets.distributed.ranks import check_ranks, ranks, ranks_of
 from pets.distributed.wire import from_writer, joined, lost, on_loss
