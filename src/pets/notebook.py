@@ -27,7 +27,7 @@ from pets.config.validation import typed
 from pets.data import preview
 from pets.data.photos import Photos
 from pets.errors import PetsError
-from pets.interpretation.analysis import Study
+from pets.interpretation.analysis import Analysis
 from pets.interpretation.interpretation import Interpretation
 from pets.interpretation.layers import Stage
 from pets.io.csv_cells import read_cell
@@ -130,12 +130,12 @@ class Learner:
 class Interpreted:
     """What `pets interpret` found, as tables (`found`) and as pictures."""
 
-    study: Study
+    analysis: Analysis
 
     @property
     def found(self) -> Interpretation:
         """The predictions of the split, with fastai's verbs."""
-        return self.study.found
+        return self.analysis.predictions
 
     def plot_top_losses(self, k: int = 8) -> Figure:
         """The photos with the highest loss: prediction, actual, loss / probability of the actual
@@ -144,7 +144,7 @@ class Interpreted:
 
     def show(self, rows: pd.DataFrame, cams: bool = True) -> Figure:
         """Any rows of `found` in the same way."""
-        return charts.photo_grid(self.study, rows, cams)
+        return charts.photo_grid(self.analysis, rows, cams)
 
     def plot_confusion_matrix(self) -> Figure:
         """Photos by actual and predicted class, look-alikes side by side."""
@@ -152,7 +152,7 @@ class Interpreted:
 
     def plot_kernels(self) -> Figure:
         """What the first layer looks for, in colour."""
-        kernels = self.study.kernels
+        kernels = self.analysis.kernels
         if kernels is None:
             raise PetsError("the first layer of this network has no kernels over colours")
         return charts.kernel_grid(kernels)
@@ -160,7 +160,7 @@ class Interpreted:
     @property
     def stages(self) -> list[Stage]:
         """The stages of the network, from the first, with the patches that excite them most."""
-        return self.study.stages
+        return self.analysis.stages
 
     def plot_patches(self, stage: int) -> Figure:
         """A row a channel of the stage: the patches of the photos that excite it most."""

@@ -14,7 +14,7 @@ from pets.data.photos import Photo, Photos
 from pets.interpretation.suspects import COLUMNS, write_suspects
 from pets.io.csv_cells import read_cell, write_cell
 from pets.training.metrics_csv import read_metrics, write_metrics
-from pets.verify.findings import verify
+from pets.verify.verification import verify
 from pets.verify.write import as_csv
 from tests.conftest import composed
 from tests.fast.test_labels_and_splits import photo

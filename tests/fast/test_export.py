@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 from torch import Tensor, nn
 
-from pets.config import DataConfig, ExportConfig, ExportFormat
+from pets.config import DataConfig, ExportConfig
 from pets.config.validation import typed
 from pets.data.images import open_rgb
 from pets.data.transforms import CentreCrop, normalize, to_tensor
@@ -24,10 +24,9 @@ from pets.export import hub, safetensors
 from pets.export.card import card
 from pets.export.check import Agreement, Check, agreement
 from pets.export.destination import check_free, list_files, listed
-from pets.export.facts import Facts, Measured
+from pets.export.formats import FORMATS
 from pets.export.int8 import Quantised
-from pets.export.licences import Origin, origin_of
-from pets.export.onnx import need_packages
+from pets.export.metadata import Measured, Metadata, Origin, origin_of
 from pets.export.scripts import whole
 from pets.io.atomic import folder_atomically
 from pets.models.classifier import Classifier, new_backbone, new_classifier
@@ -37,7 +36,6 @@ from tests.conftest import composed, train_config
 
 SCRIPTS = Path(hub.__file__).parent / "scripts"
 SIZE = (64, 80)
-FORMATS = ("safetensors", "onnx", "hub")
 
 
 def classifier(*overrides: str) -> Classifier:
@@ -53,7 +51,7 @@ def classifier(*overrides: str) -> Classifier:
     return model.eval()
 
 
-def facts(model: Classifier, confused: list[tuple[str, str, int]] | None = None) -> Facts:
+def metadata(model: Classifier, confused: list[tuple[str, str, int]] | None = None) -> Metadata:
     config = SimpleNamespace(data=SimpleNamespace(name="drawn"))
     run = SimpleNamespace(path=Path("outputs/a_run"), read_json=lambda _: {"pets": "0"})
     trained = cast(Trained, SimpleNamespace(
@@ -64,7 +62,7 @@ def facts(model: Classifier, confused: list[tuple[str, str, int]] | None = None)
         "name": "drawn", "licence": "CC BY 4.0", "folder": "photos", "fingerprint": "f00d",
         "photos": {"train": 90, "valid": 40, "test": 30},
     }  # fmt: skip
-    return Facts(trained, "last", measured, confused or [], Origin("some", "MIT"), data)
+    return Metadata(trained, "last", measured, confused or [], Origin("some", "MIT"), data)
 
 
 def logits(model: Classifier, pictures: Tensor) -> Tensor:
@@ -93,7 +91,7 @@ def test_a_network_is_rebuilt_from_weights_and_json(
     overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     model = classifier(*overrides)
-    safetensors.write(tmp_path, facts(model))
+    safetensors.write(tmp_path, metadata(model))
     found = script("safetensors", tmp_path)
     assert torch.allclose(found.logits_of(PICTURES), logits(model, PICTURES), atol=1e-4, rtol=1e-5)
     assert found.classes == model.classes
@@ -103,7 +101,7 @@ def test_a_network_is_rebuilt_from_weights_and_json(
 
 def test_a_photo_is_prepared_as_in_training(tmp_path: Path) -> None:
     model = classifier("model=timm", "model.name=test_efficientnet")
-    safetensors.write(tmp_path, facts(model))
+    safetensors.write(tmp_path, metadata(model))
     noise = np.random.default_rng(0).integers(0, 256, (150, 211, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
     ours = CentreCrop(SIZE, model.preprocess)(to_tensor(image))
@@ -155,7 +153,7 @@ def test_a_script_stands_alone(name: str, tmp_path: Path) -> None:
 
 def test_the_script_of_the_hub_takes_a_transparent_photo_as_pets_does(tmp_path: Path) -> None:
     model = classifier("model=timm", "model.name=test_efficientnet", "model/head=batch_norm")
-    hub.write(tmp_path, facts(model))
+    hub.write(tmp_path, metadata(model))
     found = script("hub", tmp_path)
     clear = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
     white = Image.new("RGB", (100, 100), "white")
@@ -172,7 +170,7 @@ def test_the_script_of_the_hub_takes_a_transparent_photo_as_pets_does(tmp_path: 
 )
 def test_timm_loads_a_folded_head(overrides: tuple[str, ...], tmp_path: Path) -> None:
     model = classifier(*overrides, "model/head=batch_norm")
-    hub.write(tmp_path, facts(model))
+    hub.write(tmp_path, metadata(model))
     found = script("hub", tmp_path)
     ours = logits(model, PICTURES)
     assert torch.allclose(found.logits_of(PICTURES), ours, atol=1e-4 * float(ours.abs().max()))
@@ -287,17 +285,17 @@ def test_where_weights_are_from(overrides: tuple[str, ...], weights: str, licenc
 
 
 def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    need_packages()
+    FORMATS["onnx"].need_packages()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ExportError, match=r"onnxruntime is not installed; .*\[export\]"):
-        need_packages()
+        FORMATS["onnx"].need_packages()
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("to=onyx",), "to=onyx: expected safetensors, onnx or hub, or several as [safetensors,"),
-        (("to=[]",), "to=[]: expected safetensors, onnx or hub"),
+        (("to=onyx",), "to=onyx: expected safetensors, onnx or hub; did you mean onnx?"),
+        (("to=[]",), "to=[]: expected a format, or several as [safetensors,onnx]"),
         (("to=hub", "int8=true"), "int8=true with to=hub: 8-bit integers are there for to=onnx"),
     ],
 )
@@ -384,10 +382,10 @@ def test_only_what_an_export_wrote_may_be_replaced(tmp_path: Path) -> None:
     check_free(place, tmp_path)  # what is no longer there cannot be lost
 
 
-def card_of(name: ExportFormat, confused: list[tuple[str, str, int]]) -> str:
+def card_of(name: str, confused: list[tuple[str, str, int]]) -> str:
     model = classifier("model=timm", "model.name=test_efficientnet", "model/head=batch_norm")
     same = Agreement(40, 40, 1e-6, 1e-7)
-    return card(name, facts(model, confused), Check("valid", 9, 1e-4, same, same), None)
+    return card(name, metadata(model, confused), Check("valid", 9, 1e-4, same, same), None)
 
 
 def test_the_hub_is_told_what_it_asks_for() -> None:

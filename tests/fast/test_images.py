@@ -25,7 +25,7 @@ from pets.data.images import (
 )
 from pets.errors import DataError
 from pets.prediction.sources import find_source
-from pets.verify.look import look
+from pets.verify.inspection import inspect_photo
 from pets.verify.photo_checks import faults_of
 from tests.conftest import composed
 from tests.hostile import many_scans, plain_pnm
@@ -222,10 +222,10 @@ def test_a_png_with_good_pixels_is_read_whatever_else_it_says(
     assert pixel(tmp_path / "x.png") == (1, 2, 3)
     assert decode_rgb(content, "x").getpixel((3, 2)) == (1, 2, 3)
     assert size_of(tmp_path / "x.png") == (4, 3)
-    facts = look(tmp_path / "x.png")
-    assert facts.problem is None
-    assert facts.metadata is not None
-    assert (facts.format, facts.width) == ("PNG", 4)
+    inspection = inspect_photo(tmp_path / "x.png")
+    assert inspection.problem is None
+    assert inspection.metadata is not None
+    assert (inspection.format, inspection.width) == ("PNG", 4)
 
 
 @pytest.mark.parametrize(
@@ -252,9 +252,9 @@ def test_a_jpeg_with_good_pixels_is_read_whatever_else_it_says(
     photo = open_rgb(tmp_path / "x.jpg")
     assert photo.size == size_of(tmp_path / "x.jpg") == (8, 16)
     assert np.allclose(photo.getpixel((0, 0)), (200, 30, 40), atol=8)
-    facts = look(tmp_path / "x.jpg")
-    assert facts.problem is None
-    assert (facts.metadata is not None) == noted
+    inspection = inspect_photo(tmp_path / "x.jpg")
+    assert inspection.problem is None
+    assert (inspection.metadata is not None) == noted
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_the_orientation_counts_beside_broken_tags(
 )
 def test_what_cameras_write_is_no_problem(tmp_path: Path, exif: bytes, problem: str | None) -> None:
     (tmp_path / "x.jpg").write_bytes(jpeg_with((0xE1, b"Exif\0\0" + exif)))
-    found = look(tmp_path / "x.jpg").metadata
+    found = inspect_photo(tmp_path / "x.jpg").metadata
     assert found is None if problem is None else str(found).endswith(problem)
 
 
@@ -309,7 +309,9 @@ def test_a_photo_is_a_photo_whatever_its_suffix(tmp_path: Path, suffix: str) -> 
     assert find_photos(tmp_path, ".", Diagnostics()) == [f"x{suffix}"]
     assert list(find_source(str(tmp_path))) == [str(tmp_path / f"x{suffix}")]
     config = typed(VerifyConfig, composed("data.root=x", name="verify"))
-    kinds = [f.kind for f in faults_of(f"x{suffix}", look(tmp_path / f"x{suffix}"), config)]
+    kinds = [
+        f.kind for f in faults_of(f"x{suffix}", inspect_photo(tmp_path / f"x{suffix}"), config)
+    ]
     assert "wrong suffix" not in kinds
 
 

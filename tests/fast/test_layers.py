@@ -76,8 +76,8 @@ def colours() -> Backbone:
 def test_planted_spots_are_found_where_they_are() -> None:
     photos = torch.zeros(6, 3, 16, 20, dtype=torch.uint8)
     spots = {0: (40, 2, 3), 1: (90, 7, 9), 3: (200, 0, 0), 4: (60, 5, 1), 5: (10, 1, 1)}
-    for place, (strength, y, x) in spots.items():
-        photos[place, 0, max(2 * y - 1, 0) : 2 * y + 2, max(2 * x - 1, 0) : 2 * x + 2] = strength
+    for index, (strength, y, x) in spots.items():
+        photos[index, 0, max(2 * y - 1, 0) : 2 * y + 2, max(2 * x - 1, 0) : 2 * x + 2] = strength
     # A second, weaker spot of the same colour, and one of the other.
     photos[1, 0, 0:3, 0:3] = 80
     photos[2, 2, 9:12, 5:8] = 255
@@ -85,25 +85,25 @@ def test_planted_spots_are_found_where_they_are() -> None:
     with TopPatches(net, (16, 20), 2, 3) as top:
         for part in ([0, 1], [2], [3, 4, 5]):
             net(photos[part].float())
-            top.update(photos[part], [10 + place for place in part], 1)
+            top.update(photos[part], [10 + index for index in part], 1)
     (stage,) = top.stages
     assert (stage.name, stage.field.rows) == ("conv", spans(-1, 2, 2, 8, 16))
     red, blue = stage.patches[0], stage.patches[1]
     # The spot in the corner has four pixels, not nine.
-    assert [(p.activation, p.place) for p in red] == [(9 * 90, 11), (4 * 200, 13), (9 * 60, 14)]
+    assert [(p.activation, p.index) for p in red] == [(9 * 90, 11), (4 * 200, 13), (9 * 60, 14)]
     # Where in its patch: the middle of a unit's own two pixels.
     assert [p.unit for p in red] == [(2 / 3, 2 / 3), (1 / 2, 1 / 2), (2 / 3, 2 / 3)]
     assert torch.equal(red[0].pixels, photos[1, :, 13:16, 17:20])
     assert torch.equal(red[1].pixels, photos[3, :, 0:2, 0:2])
     assert torch.equal(red[2].pixels, photos[4, :, 9:12, 1:4])
-    assert (blue[0].activation, blue[0].place, blue[0].unit) == (9 * 255, 12, (2 / 3, 2 / 3))
+    assert (blue[0].activation, blue[0].index, blue[0].unit) == (9 * 255, 12, (2 / 3, 2 / 3))
     assert not net.network.conv._forward_hooks
 
 
 def brute_force(
     net: Backbone,
     photos: Tensor,
-    places: list[int],
+    indices: list[int],
     stage: str,
     channel: int,
     field: ReceptiveField,
@@ -116,18 +116,18 @@ def brute_force(
         net(photos / 255)
     hook.remove()
     found = []
-    for photo, map_, place in zip(photos, outputs[0][:, channel], places, strict=True):
+    for photo, map_, index in zip(photos, outputs[0][:, channel], indices, strict=True):
         height, width = map_.shape
         value, y, x = max((float(map_[y, x]), y, x) for y in range(height) for x in range(width))
         top, bottom, left, right = field.box(y, x)
         down, across = (y + 0.5) / height * photo.shape[1], (x + 0.5) / width * photo.shape[2]
         unit = ((down - top) / (bottom - top), (across - left) / (right - left))
-        found.append(Patch(value, place, photo[:, top:bottom, left:right], unit))
+        found.append(Patch(value, index, photo[:, top:bottom, left:right], unit))
     return sorted(found, key=lambda patch: -patch.activation)
 
 
 def same(patches: list[Patch], others: list[Patch]) -> None:
-    assert [p.place for p in patches] == [p.place for p in others]
+    assert [p.index for p in patches] == [p.index for p in others]
     assert [p.unit for p in patches] == [p.unit for p in others]
     expected = [p.activation for p in others]
     assert [p.activation for p in patches] == pytest.approx(expected, rel=1e-4)
@@ -144,7 +144,7 @@ def watched(net: Backbone, photos: Tensor, parts: list[list[int]], views: int = 
             others = [row for row in range(len(rows)) if row % views]
             rows[others] += 5 * torch.rand(len(others), 3, 48, 48, generator=random)
             net(rows)
-            top.update(photos[part], [100 - place for place in part], views)
+            top.update(photos[part], [100 - index for index in part], views)
     return top
 
 
@@ -159,13 +159,13 @@ def noise() -> Tensor:
 def test_patches_of_several_batches_are_those_of_all_photos_at_once() -> None:
     top = watched(resnet18(), noise(), [[3, 1, 7], [0], [10, 2, 4, 5, 6, 8], [9]], views=2)
     assert [stage.name for stage in top.stages] == ["relu", "layer1", "layer2", "layer3", "layer4"]
-    places = [100 - place for place in range(11)]
+    indices = [100 - index for index in range(11)]
     for stage in top.stages:
         assert list(stage.patches) == [0, 17, 63]
         for channel, kept in stage.patches.items():
-            expected = brute_force(resnet18(), noise(), places, stage.name, channel, stage.field)
+            expected = brute_force(resnet18(), noise(), indices, stage.name, channel, stage.field)
             same(kept, expected[:4])
-            assert len({patch.place for patch in kept}) == 4
+            assert len({patch.index for patch in kept}) == 4
 
 
 def test_halves_merged_are_the_whole() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pets.data.tables import relabel
 from pets.errors import DataError
-from pets.interpretation.neighbours import nearest, unit_length
+from pets.interpretation.rows import nearest, unit_length
 from pets.interpretation.suspects import (
     COLUMNS,
     find_suspects,

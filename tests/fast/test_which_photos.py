@@ -18,7 +18,7 @@ from pets.config.validation import typed
 from pets.data.collect import collect_photos
 from pets.data.photos import Photos
 from pets.errors import ConfigError, DataError
-from pets.verify.findings import verify
+from pets.verify.verification import verify
 from tests.conftest import composed, train_config
 
 NFC, NFD = (unicodedata.normalize(form, "bébé") for form in ("NFC", "NFD"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pets.data.photos import SPLITS
 from pets.distributed.process_group import process_group
-from pets.interpretation.analysis import study
+from pets.interpretation.analysis import analyse
 from pets.run_dir import RunDir
 from pets.training.evaluation import load_run, photos_of_run
 
@@ -20,14 +20,14 @@ def main(out: Path, run: str) -> None:
     trained = replace(trained, config=trained.config.model_copy(update={"trainer": two}))
     photos = photos_of_run(trained.run, trained.config.data.root, *SPLITS)
     with process_group():
-        found = study(trained, photos, "test", trained.config.interpret)
+        found = analyse(trained, photos, "test", trained.config.interpret)
     best = [
-        [(patch.place, round(patch.activation, 3)) for patch in patches]
+        [(patch.index, round(patch.activation, 3)) for patch in patches]
         for stage in found.stages
         for patches in stage.patches.values()
     ]
-    thumbnails = [len(found.observed.thumbnails[place]) for place in found.places]
-    found.all.save(out, patches=best, thumbnails=thumbnails)
+    thumbnails = [len(found.extracted.thumbnails[index]) for index in found.indices]
+    found.all_predictions.save(out, patches=best, thumbnails=thumbnails)
 
 
 if __name__ == "__main__":

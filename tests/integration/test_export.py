@@ -24,7 +24,7 @@ from pets.errors import ConfigError, ExportError
 from pets.export import int8, safetensors
 from pets.export.check import check
 from pets.export.destination import list_files, listed
-from pets.export.facts import facts_of
+from pets.export.metadata import metadata_of
 from pets.export.reference import Reference, reference_of
 from pets.export.write import export
 from pets.run_dir import RunDir
@@ -221,7 +221,7 @@ def test_int8_is_there_or_the_numbers_are(
     monkeypatch.setattr(int8, "MUST_GAIN", 0)
     reference = reference_of(load_run(RunDir(trained)), HERE, calibration=16)
     with caplog.at_level("INFO"):
-        export("onnx", tmp_path, facts_of(reference, "last"), reference, int8=True)
+        export("onnx", tmp_path, metadata_of(reference, "last"), reference, int8=True)
     found = json.loads((tmp_path / "onnx/check.json").read_text())["int8"]
     assert found["kept"] is kept
     assert (tmp_path / "onnx/model_int8.onnx").exists() == kept
@@ -298,7 +298,7 @@ def test_what_is_put_there_meanwhile_stays(
     shutil.copytree(folders / "safetensors", tmp_path / "safetensors")
     (tmp_path / "safetensors/notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"\(notes\.txt\)"):
-        export("safetensors", tmp_path, facts_of(reference, "last"), reference, int8=False)
+        export("safetensors", tmp_path, metadata_of(reference, "last"), reference, int8=False)
     assert (tmp_path / "safetensors/notes.txt").read_text() == "mine"
 
 
@@ -340,9 +340,9 @@ def test_an_export_that_fails_leaves_the_one_before(
         save_file({name: tensor * 1.01 for name, tensor in tensors.items()}, file)
 
     monkeypatch.setattr(safetensors, "save_file", with_an_error)
-    facts = facts_of(reference, "last")
+    metadata = metadata_of(reference, "last")
     for out in (tmp_path, tmp_path / "new"):
         with pytest.raises(ExportError, match="to=safetensors: refused"):
-            export("safetensors", out, facts, reference, int8=False)
+            export("safetensors", out, metadata, reference, int8=False)
     assert [path.name for path in tmp_path.iterdir()] == ["safetensors"]
     assert (tmp_path / "safetensors/model.safetensors").read_bytes() == before

@@ -12,8 +12,8 @@ import pytest
 from pets.config import InterpretSettings
 from pets.data.photos import Photo, Photos
 from pets.interpretation import Interpretation
-from pets.interpretation.analysis import Study
-from pets.interpretation.extraction import Observed
+from pets.interpretation.analysis import Analysis
+from pets.interpretation.extraction import Extracted
 from pets.report.page import write_page
 from pets.run_dir import RunDir
 from pets.training.checkpoints import AtomicCheckpointIO, read_checkpoint
@@ -118,17 +118,17 @@ def test_the_matrix_by_keyboard(report: Path) -> None:
         start = page.locator(".matrix button.hit").first
         start.focus()
         page.keyboard.press("ArrowDown")
-        place = "[document.activeElement.dataset.row, document.activeElement.dataset.column]"
+        index = "[document.activeElement.dataset.row, document.activeElement.dataset.column]"
         first = [start.get_attribute("data-row"), start.get_attribute("data-column")]
-        row, below = page.evaluate(place)
+        row, below = page.evaluate(index)
         if [row, below] == first:  # nothing below in this column
             page.keyboard.press("ArrowRight")
-            row, below = page.evaluate(place)
+            row, below = page.evaluate(index)
         assert [row, below] != first or cells.count() == 10
         page.keyboard.press("Enter")
         assert page.locator("dialog#cell").is_visible()
         page.keyboard.press("Escape")
-        assert page.evaluate(place) == [row, below]
+        assert page.evaluate(index) == [row, below]
 
 
 def test_a_phone_and_the_dark(report: Path) -> None:
@@ -154,8 +154,8 @@ def hand_made(
     names: list[str] | None = None,
     path: str = "photo_",
     megabytes: float = 7.5,
-) -> Study:
-    """A study of made-up predictions: photo i is of class i, from the front; the first `wrong` ones
+) -> Analysis:
+    """Made-up predictions: photo i is of class i, from the front; the first `wrong` ones
     are taken for the next class. Every fifth class has no photo where there are many."""
     trained = load_run(RunDir.open(run))
     names = names or [f"kind_{i:04}" for i in range(classes)]
@@ -166,7 +166,7 @@ def hand_made(
     logs = np.full((photos, classes), np.log(0.1 / (classes - 1)))
     logs[np.arange(photos), said] = np.log(0.9)
     paths = [f"{path}{i:05}.jpg" for i in range(photos)]
-    observed = Observed()
+    extracted = Extracted()
     picture = (run / "../thumbnail.jpg").resolve()
     if not picture.exists():
         import torch
@@ -175,13 +175,13 @@ def hand_made(
 
         noise = torch.randint(0, 255, (3, 192, 192), dtype=torch.uint8)
         picture.write_bytes(jpeg(noise, 192))
-    for place in range(photos):
-        observed.log_probabilities[place] = logs[place]
-        observed.by_view[place] = said[place : place + 1]
-        observed.features[place] = np.ones(4)
-        observed.sizes[place] = (192, 192)
-        observed.cams[place] = np.full((2, 3, 3), 200, dtype=np.uint8)
-        observed.thumbnails.add(place, picture.read_bytes())
+    for index in range(photos):
+        extracted.log_probabilities[index] = logs[index]
+        extracted.by_view[index] = said[index : index + 1]
+        extracted.features[index] = np.ones(4)
+        extracted.sizes[index] = (192, 192)
+        extracted.cams[index] = np.full((2, 3, 3), 200, dtype=np.uint8)
+        extracted.thumbnails.add(index, picture.read_bytes())
     settings = InterpretSettings(
         tta=1,
         neighbours=0,
@@ -194,7 +194,7 @@ def hand_made(
     passed = [Photo(p, names[i], "test") for p, i in zip(paths, labels, strict=True)]
     data = Photos.load(run / "photos.csv", Path(trained.config.data.root))
     trained.model.classes = names
-    return Study(trained, "test", settings, data, run, passed, observed, [])
+    return Analysis(trained, "test", settings, data, run, passed, extracted, [])
 
 
 @pytest.mark.parametrize(
@@ -205,9 +205,9 @@ def test_few_and_many_classes(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    study = hand_made(run, classes, photos, wrong)
+    analysis = hand_made(run, classes, photos, wrong)
     file = tmp_path / "report.html"
-    write_page(study, file, tmp_path / "suspects.csv")
+    write_page(analysis, file, tmp_path / "suspects.csv")
     assert file.stat().st_size < 10e6
     with opened(file) as page:
         text = page.inner_text("main")
@@ -222,7 +222,7 @@ def test_few_and_many_classes(
             assert "No photo here of kind_0000, kind_0005" in text
             page.locator(".sortable thead button", has_text="recall").click()
             assert column(page, 3)[-1] == "–"
-            recalls = study.found.classification_report()["recall"].dropna()
+            recalls = analysis.predictions.classification_report()["recall"].dropna()
             assert column(page, 3)[0] == f"{100 * recalls.min():.1f}\u00a0%"
         page.locator(".matrix button").first.click()
         assert page.locator("dialog#cell").is_visible()
@@ -232,9 +232,9 @@ def test_names_cannot_break_the_page(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     evil = "</script><img src=x onerror=alert(1)>"
-    study = hand_made(run, 3, 9, 3, names=[evil, "b\"'&<b>", "c"], path=evil)
+    analysis = hand_made(run, 3, 9, 3, names=[evil, "b\"'&<b>", "c"], path=evil)
     file = tmp_path / "report.html"
-    write_page(study, file, tmp_path / "suspects.csv")
+    write_page(analysis, file, tmp_path / "suspects.csv")
     with opened(file) as page:
         page.locator(".matrix button.miss").first.click()
         assert evil in page.locator("dialog#cell").inner_text()

@@ -22,7 +22,7 @@ from pets.config.validation import typed
 from pets.demo import draw_pets
 from pets.errors import PetsError
 from pets.system.installation import install
-from pets.verify.findings import Verified, verify
+from pets.verify.verification import Verification, verify
 from tests.conftest import composed
 from tests.integration.browser import opened
 from tests.integration.conftest import SMALL, Pets
@@ -48,7 +48,7 @@ def said(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return table.parent, found.stdout
 
 
-def verified(root: Path, *words: str) -> Verified:
+def verified(root: Path, *words: str) -> Verification:
     return verify(typed(VerifyConfig, composed(f"data.root={root}", *words, name="verify")))
 
 
@@ -57,7 +57,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def paths(found: Verified, kind: str) -> list[tuple[str, ...]]:
+def paths(found: Verification, kind: str) -> list[tuple[str, ...]]:
     return [finding.photos for finding in found.findings if finding.kind == kind]
 
 

@@ -9,18 +9,24 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from pets.training.metrics import METRICS
+
 log = logging.getLogger(__name__)
-COLUMNS = ("epoch", "train_loss", "valid_loss", "error_rate", "time")
 
 
 class EpochTable(Callback):
-    """fastai's table: `epoch  train_loss  valid_loss  error_rate  time` (minutes:seconds)."""
+    """fastai's table: `epoch  train_loss  valid_loss  error_rate  time` (minutes:seconds).
+
+    Between the losses and the time stand all registered metrics with `in_epoch_table`.
+    """
 
     def __init__(self) -> None:
         self.started = 0.0
+        shown = [metric.column for metric in METRICS.values() if metric.in_epoch_table]
+        self.columns = ["train_loss", *shown]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        say("  ".join(f"{name:>10}" for name in COLUMNS))
+        say("  ".join(f"{name:>10}" for name in ("epoch", *self.columns, "time")))
         # An epoch that was stopped in its middle goes on without the next hook.
         self.started = time.perf_counter()
 
@@ -28,12 +34,12 @@ class EpochTable(Callback):
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        found = trainer.callback_metrics
         minutes, seconds = divmod(round(time.perf_counter() - self.started), 60)
         cells = [str(trainer.current_epoch + 1)]
-        cells += [f"{float(found[name]):.6f}" for name in COLUMNS[1:4]]
+        cells += [f"{float(trainer.callback_metrics[name]):.6f}" for name in self.columns]
         cells.append(f"{minutes:02}:{seconds:02}")
-        say("  ".join(f"{cell:>10}" for cell in cells))
+        widths = [10, *(max(len(name), 10) for name in self.columns), 10]
+        say("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
 
 
 def say(line: str) -> None:

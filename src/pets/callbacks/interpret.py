@@ -25,7 +25,7 @@ class Interpret(Callback):
     """
 
     def after_training(self, trained: Trained, photos: Photos, loggers: Sequence[Logger]) -> None:
-        """Study the test photos, or the validation photos where there are none."""
+        """Analysis the test photos, or the validation photos where there are none."""
         again = f"the run is trained all the same; try pets interpret run={trained.run.path}"
         try:
             write_report(trained, photos, trained.config.interpret, loggers=loggers)

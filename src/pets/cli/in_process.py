@@ -7,12 +7,12 @@ import logging
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pets.cli.arguments import in_full
 from pets.cli.hydra_errors import explain
-from pets.cli.main import COMMANDS, tidy
+from pets.cli.main import tidy
+from pets.commands import load_command
 from pets.config.resolvers import register_resolvers
 from pets.errors import ConfigError, PetsError
 from pets.system.installation import conf_dir
@@ -36,7 +36,7 @@ def run_command(name: str, words: Sequence[str]) -> JobReturn:
     from omegaconf.errors import OmegaConfBaseException
 
     register_resolvers()
-    module = import_module(COMMANDS[name][0])
+    module = load_command(name)
 
     def task(cfg: DictConfig) -> Any:
         try:

@@ -10,15 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pets.cli.arguments import completion_words, in_full
 from pets.cli.startup import folders, names_in_utf8, screen
+from pets.commands import list_commands, load_command
 from pets.distributed.ranks import check_alone, ranks
 from pets.errors import ConfigError, PetsError, printable
-from pets.sweep.overrides import with_words_of_sweep
 from pets.system.installation import conf_dir
 from pets.system.os_errors import system_error
 from pets.system.signals import Stopped, stoppable
@@ -26,27 +25,7 @@ from pets.system.signals import Stopped, stoppable
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# Name, module and one line of help; each has a primary config of the same name in conf/.
-COMMANDS = {
-    "train": ("pets.commands.train", "train a classifier, or go on with a stopped run"),
-    "look": ("pets.commands.look", "look at the photos before training"),
-    "verify": (
-        "pets.commands.verify",
-        "what is wrong with the photos, before a training finds out",
-    ),
-    "find-lr": ("pets.commands.find_lr", "the learning rate that suits a network at this moment"),
-    "eval": ("pets.commands.evaluate", "measure a trained run on one of its splits"),
-    "interpret": ("pets.commands.interpret", "what a trained run gets wrong, and why: one page"),
-    "predict": ("pets.commands.predict", "name what is on a photo, or on a million of them"),
-    "export": ("pets.commands.export", "a trained run for torch, onnxruntime or timm alone"),
-    "serve": ("pets.commands.serve", "a page and an API that name what is on photos"),
-    "summarize": ("pets.commands.summarize", "what the runs of a sweep say together: one page"),
-    "cache": ("pets.commands.cache", "list or clear what has been computed once and kept"),
-}
-
-# Those that several processes share, one a device.
-_SEVERAL = ("train", "predict")
-
+COMMANDS = list_commands()
 _RANK_0_FIRST = 10  # seconds
 
 HELP = """\
@@ -76,7 +55,7 @@ def _main() -> None:
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS)) + 2
-        rows = [f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items()]
+        rows = [f"  {name:<{width}}{text}" for name, text in COMMANDS.items()]
         print(HELP.format(commands="\n".join(rows)))
         return
     if words[0] == "--version":
@@ -119,12 +98,14 @@ def run_command(name: str, arguments: list[str]) -> None:
     from pets.config.resolvers import register_resolvers
 
     register_resolvers()
-    module = import_module(COMMANDS[name][0])
+    module = load_command(name)
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
     try:
-        if name not in _SEVERAL:
+        if not getattr(module, "SEVERAL_PROCESSES", False):
             check_alone(name)
         elif {"-m", "--multirun"} & set(arguments):
+            from pets.sweep.overrides import with_words_of_sweep
+
             check_alone("train -m")
             arguments = with_words_of_sweep(arguments)
         sys.argv = [sys.argv[0], *_of_this_rank(arguments)]

@@ -1,1 +1,33 @@
-"""One module a sub-command: `SCHEMA`, the type of its config, and `run`, what it does."""
+"""The commands: `pets look` is the module `look.py` here and the config `conf/look.yaml`.
+
+A module has `SCHEMA`, the pydantic model of its config, and `run(cfg)`. Its docstring begins with
+"`pets look`: " and the line that `pets --help` shows. `SEVERAL_PROCESSES = True` lets torchrun or
+Slurm start it once a device.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+# The way of a first project. Commands that are not named here follow, in alphabetical order.
+_FIRST = (
+    "train", "look", "verify", "find-lr", "eval", "interpret", "predict", "export", "serve",
+    "summarize",
+)  # fmt: skip
+
+
+def list_commands() -> dict[str, str]:
+    """Return one line of help by command, without importing the commands."""
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("[!_]*.py")):
+        with file.open(encoding="utf-8") as stream:
+            _, _, line = stream.readline().strip().strip('"').partition(": ")
+        found[file.stem.replace("_", "-")] = line.removesuffix(".")
+    return {name: found[name] for name in (*_FIRST, *found) if name in found}
+
+
+def load_command(name: str) -> ModuleType:
+    """Import the module of a command."""
+    return import_module(f"{__name__}.{name.replace('-', '_')}")

@@ -1,4 +1,4 @@
-"""`pets cache list | clear`: the activations and decoded photos that runs share."""
+"""`pets cache`: list or clear what has been computed once and kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pets export`: a trained run in a form that other programs use without pets."""
+"""`pets export`: write a trained run for torch, onnxruntime or timm alone."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def run(cfg: DictConfig) -> None:
 
     run_dir = RunDir.open_finished(config.run, config.trust)
 
-    from pets.export.facts import facts_of
+    from pets.export.formats import FORMATS
     from pets.export.int8 import CALIBRATION
-    from pets.export.onnx import need_packages
+    from pets.export.metadata import metadata_of
     from pets.export.reference import reference_of
     from pets.export.write import check_formats, export
     from pets.system.cpu import keep_freed_memory
@@ -30,12 +30,12 @@ def run(cfg: DictConfig) -> None:
 
     quiet()
     keep_freed_memory()
-    if "onnx" in config.formats:
-        need_packages()
+    for name in config.formats:
+        FORMATS[name].need_packages()
     trained = load_run(run_dir, config.ckpt)
     out = Path(config.out) if config.out else run_dir.path / "export"
     check_formats(config.formats, trained.model, out)
     reference = reference_of(trained, config.data, CALIBRATION if config.int8 else 0)
-    facts = facts_of(reference, config.ckpt)
+    metadata = metadata_of(reference, config.ckpt)
     for name in config.formats:
-        export(name, out, facts, reference, config.int8)
+        export(name, out, metadata, reference, config.int8)

@@ -1,4 +1,4 @@
-"""`pets find-lr`: the learning rates that a fresh head or a trained run suggest."""
+"""`pets find-lr`: suggest a learning rate for a fresh head or a trained run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from pets.cache import memo
-from pets.commands.given import put_over, say_whose_cache
 from pets.config import FindLrConfig, LearnerConfig, StageConfig
+from pets.config.run_overrides import put_over, say_whose_cache
 from pets.config.validation import typed, typed_values
 from pets.errors import RunError
 

@@ -1,4 +1,4 @@
-"""`pets interpret`: what a trained run gets wrong, and why."""
+"""`pets interpret`: show what a trained run gets wrong, and why: one page."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pets.config import InterpretConfig, InterpretSettings
 from pets.config.validation import typed
 
 if TYPE_CHECKING:
-    from pets.interpretation.analysis import Study
+    from pets.interpretation.analysis import Analysis
     from pets.training.evaluation import Trained
 
 SCHEMA = InterpretConfig
 
 
-def run(cfg: DictConfig) -> Study:
-    """Study the run on one of its splits, or on other photos, and write the report."""
+def run(cfg: DictConfig) -> Analysis:
+    """Analysis the run on one of its splits, or on other photos, and write the report."""
     config = typed(InterpretConfig, cfg)
     from pets.run_dir import RunDir
 

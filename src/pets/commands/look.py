@@ -1,4 +1,4 @@
-"""`pets look`: the photos, their labels, sizes and splits, before any training."""
+"""`pets look`: look at the photos before training."""
 
 from __future__ import annotations
 

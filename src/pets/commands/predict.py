@@ -1,4 +1,4 @@
-"""`pets predict`: name what is on a photo, in a folder, or on any number of photos."""
+"""`pets predict`: name what is on a photo, or on a million of them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pets.training.evaluation import Trained
 
 SCHEMA = PredictConfig
+SEVERAL_PROCESSES = True
 log = logging.getLogger(__name__)
 
 FAILED = 3  # the exit code where some rows have an error; 1 is a mistake in what was typed

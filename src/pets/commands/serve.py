@@ -1,4 +1,4 @@
-"""`pets serve`: a trained run as a page and an API."""
+"""`pets serve`: serve a page and an API that name what is on photos."""
 
 from __future__ import annotations
 

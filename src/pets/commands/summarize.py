@@ -1,4 +1,4 @@
-"""`pets summarize <folder>`: what the runs of a sweep say together."""
+"""`pets summarize`: compare the runs of a sweep: one page."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from pets.commands.given import put_over, say_whose_cache
 from pets.config import TrainConfig
+from pets.config.run_overrides import put_over, say_whose_cache
 from pets.config.validation import typed, typed_values
 from pets.distributed.process_group import on_rank_0, other_ranks_errors, process_group
 from pets.distributed.ranks import check_ranks, ranks, ranks_of
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pets.run_dir import RunDir
 
 SCHEMA = TrainConfig
+SEVERAL_PROCESSES = True
 log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: where things lie and what they run on, not what is trained.

@@ -1,4 +1,4 @@
-"""`pets verify`: what is wrong with the photos, before a training finds out."""
+"""`pets verify`: check the photos before a training fails on them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ def run(cfg: DictConfig) -> None:
 
     from pets.cache import memo
     from pets.data.prepare import make_data
-    from pets.verify.console import table
-    from pets.verify.findings import verify
-    from pets.verify.write import write_findings
+    from pets.verify.verification import verify
+    from pets.verify.write import table, write_findings
 
     memo.use_folder(config.cache_dir)
     folder = Path(HydraConfig.get().runtime.output_dir)

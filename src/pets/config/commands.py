@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pets.config.base import PathText, Strict, Target
-from pets.config.data import AugmentConfig, DataConfig, height_width
+from pets.config.data import AugmentConfig, DataConfig, LabelRuleName, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
 from pets.config.precompute import PrecomputeConfig
+from pets.registry import named_in
 
 
 class LearnerConfig(Strict):
@@ -138,9 +139,7 @@ class RunDataConfig(Strict):
 class ExternalDataConfig(RunDataConfig):
     """Where the photos to look at are, and the labels of photos that are not the run's."""
 
-    label_from: Literal["filename", "folder", "table"] | None = Field(
-        description="filename, folder or table, or null for the run's own"
-    )
+    label_from: LabelRuleName | None
     label_regex: str | None
     class_folder: Literal["first", "last"] | None
     table: PathText | None
@@ -202,24 +201,22 @@ class PredictConfig(Strict):
     device: str
 
 
-ExportFormat = Literal["safetensors", "onnx", "hub"]
-
-
 class ExportConfig(Strict):
     """A trained run and the forms to bring it into."""
 
     run: PathText
     trust: bool
-    to: ExportFormat | Annotated[list[ExportFormat], Field(min_length=1)] = Field(
-        description="safetensors, onnx or hub, or several as [safetensors,onnx]"
-    )
+    to: Annotated[
+        str | Annotated[list[str], Field(min_length=1)],
+        named_in("pets.export.formats:FORMATS"),
+    ] = Field(description="a format, or several as [safetensors,onnx]")
     ckpt: Literal["last", "best"]
     out: PathText | None
     int8: bool
     data: RunDataConfig
 
     @property
-    def formats(self) -> list[ExportFormat]:
+    def formats(self) -> list[str]:
         """Each once, in the order given."""
         return list(dict.fromkeys([self.to] if isinstance(self.to, str) else self.to))
 

@@ -5,11 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pets.config.base import PathText, Strict, Target
+from pets.registry import named_in
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
 SplitFolders = dict[Literal["train", "valid", "test", "unused"], str | list[str]]
 Size = Side | Annotated[tuple[Side, Side], Field(strict=False)]
+LabelRuleName = Annotated[str, named_in("pets.data.labels:LABEL_RULES")]
 SIZE = "pixels: one number from 8 to 4096, or [height, width]"
 
 
@@ -27,7 +29,7 @@ class DataConfig(Strict):
     prepare: Target | None
     images: str
     photo_list: PathText | None
-    label_from: Literal["filename", "folder", "table"]
+    label_from: LabelRuleName
     label_regex: str | None
     table: PathText | None
     path_column: str | None

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pets.errors import ConfigError
+from pets.registry import UNKNOWN_NAME
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -67,6 +68,8 @@ def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
         return f"{key} is missing from the config; a ~{key} on the command line removed it?"
     if detail["type"] == "value_error":
         return f"{key}: {detail['ctx']['error']}" if key else str(detail["ctx"]["error"])
+    if detail["type"] == UNKNOWN_NAME:
+        return f"{key}={_shown(value)}: expected {detail['msg']}"
     expected = description or _EXPECTED.get(detail["type"], detail["msg"]).format(
         **detail.get("ctx", {})
     )

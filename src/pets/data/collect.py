@@ -18,15 +18,14 @@ from pets.data.diagnostics import Diagnostics
 from pets.data.discovery import find_photos
 from pets.data.exclude import read_excluded, without_excluded
 from pets.data.images import UnreadableImage, open_rgb
-from pets.data.labels import alike, label_from_filename, label_from_folder
+from pets.data.labels import LABEL_RULES, Labels, alike
 from pets.data.name_matching import PhotoNames, doubts, read_list
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TEST, TRAIN, VALID, split_photos
-from pets.data.tables import label_from_table, relabel
+from pets.data.tables import relabel
 from pets.errors import DataError, some
 
 log = logging.getLogger(__name__)
-Labels = dict[str, str | None]  # each photo's label by path; None: it has no label
 
 
 def collect_photos(config: DataConfig) -> Photos:
@@ -51,15 +50,10 @@ def label_photos(config: DataConfig, diagnostics: Diagnostics) -> Labels:
     root = Path(config.root)
     if not root.is_dir():
         raise DataError(f"data.root={config.root}: no such folder")
-    if config.label_from == "table":
-        named = label_from_table(root, config, diagnostics)
-    else:
+    rule, paths = LABEL_RULES[config.label_from], []
+    if not rule.finds_photos:
         paths = _listed(find_photos(root, config.images, diagnostics), root, config, diagnostics)
-        if config.label_from == "filename":
-            assert config.label_regex is not None
-            named = label_from_filename(paths, config.label_regex)
-        else:
-            named = label_from_folder(paths, config, diagnostics)
+    named = rule.label(paths, config, diagnostics)
     _report_unlabelled(named, config, diagnostics)
     return named
 
@@ -117,11 +111,7 @@ def _report_unlabelled(named: Labels, config: DataConfig, diagnostics: Diagnosti
             names = some([PurePosixPath(path).name for path in paths])
             regex = f"data.label_regex={config.label_regex}"
             return f"{regex}: matches none of {len(paths):,} files ({names})"
-        what = {
-            "filename": f"data.label_regex={config.label_regex} does not match",
-            "folder": "no label folder around",
-            "table": f"data.table={config.table} has no label for",
-        }[config.label_from]
+        what = LABEL_RULES[config.label_from].unlabelled.format(config=config)
         problem = f"{what} {len(paths):,} of {len(named):,} photos: {some(paths)}"
         if config.on_unlabelled == "error":
             return f"{problem}; data.on_unlabelled=skip leaves them out"

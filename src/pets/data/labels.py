@@ -1,4 +1,4 @@
-"""The label of each photo from its file name or its folder."""
+"""Label rules: the label of each photo. `LABEL_RULES` is the one place where a rule is added."""
 
 from __future__ import annotations
 
@@ -6,12 +6,40 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pets.config import DataConfig
 from pets.data.diagnostics import Diagnostics
 from pets.data.split_folders import TRAIN, VALID, folders_of, split_folders
+from pets.data.tables import label_from_table
 from pets.errors import DataError, some
+from pets.registry import Registry
+
+Labels = dict[str, str | None]  # by the photo's path below data.root; None: it has no label
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """A way to label photos, chosen by `data.label_from`.
+
+    Attributes:
+        name: the value of `data.label_from`.
+        doc: one line about it.
+        label: from photos, as paths below `data.root`, to their labels. It gets the config and the
+            diagnostics too, and raises DataError for a mistake in the config.
+        unlabelled: what is wrong with photos without a label; `{config}` is the data config.
+        finds_photos: the rule knows itself which photos there are, and is given none.
+    """
+
+    name: str
+    doc: str
+    label: Callable[[list[str], DataConfig, Diagnostics], Labels]
+    unlabelled: str
+    finds_photos: bool = False
+
+
+LABEL_RULES: Registry[LabelRule] = Registry()
 
 
 def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | None]:
@@ -35,7 +63,7 @@ def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | N
 
 
 def label_from_folder(
-    paths: list[str], config: DataConfig, remarks: Diagnostics
+    paths: list[str], config: DataConfig, diagnostics: Diagnostics
 ) -> dict[str, str | None]:
     """The first folder below the photos' folder, or below a split's, as torchvision's ImageFolder
     has it; None for photos in no such folder.
@@ -53,18 +81,18 @@ def label_from_folder(
                 flat[names[0]].append(path)
         for folder, inside in sorted(flat.items()):
             if all(len(folders[path]) == 1 for path in inside):
-                remarks.left_out |= set(inside)
-                remarks.warning("unlabelled", inside, _flat(folder, config))
+                diagnostics.left_out |= set(inside)
+                diagnostics.warning("unlabelled", inside, _flat(folder, config))
                 folders = {
                     path: names for path, names in folders.items() if path not in set(inside)
                 }
         strange = {path for path, names in folders.items() if names and names[0] not in splits}
         folders = {path: names[1:] for path, names in folders.items()}
         _check_depth(
-            {p: names for p, names in folders.items() if p not in strange}, config, remarks
+            {p: names for p, names in folders.items() if p not in strange}, config, diagnostics
         )
     else:
-        _check_depth(folders, config, remarks)
+        _check_depth(folders, config, diagnostics)
     place = -1 if config.class_folder == "last" else 0
     return {path: names[place] if names else None for path, names in folders.items()}
 
@@ -78,14 +106,14 @@ def _flat(folder: str, config: DataConfig) -> Callable[[list[str]], str]:
 
 
 def _check_depth(
-    folders: dict[str, tuple[str, ...]], config: DataConfig, remarks: Diagnostics
+    folders: dict[str, tuple[str, ...]], config: DataConfig, diagnostics: Diagnostics
 ) -> None:
     deep = [path for path, names in folders.items() if len(names) > 1]
     if config.class_folder is not None or not deep:
         return
     place = Path(config.root) / config.images
     if any(len(names) == 1 for names in folders.values()):
-        remarks.note(
+        diagnostics.note(
             "nested",
             deep,
             lambda paths: (
@@ -107,7 +135,7 @@ def _check_depth(
         line += f"; or data.images={(PurePosixPath(config.images) / one).as_posix()}"
     elif any(inside[one] & inside[other] for other in others):
         line += f'; are they splits? "data.split_folders={{train: {one}, test: {others[0]}}}"'
-    remarks.error("unlabelled", None, line)
+    diagnostics.error("unlabelled", None, line)
 
 
 def alike(labels: Iterable[str]) -> list[list[str]]:
@@ -121,3 +149,25 @@ def alike(labels: Iterable[str]) -> list[list[str]]:
         key = " ".join(re.sub(r"[\s_-]+", " ", seen).split()).strip(" .")
         groups[str(int(key)) if key.isdecimal() else key].append(label)
     return [group for group in groups.values() if len(group) > 1]
+
+
+LABEL_RULES.add(
+    LabelRule(
+        "filename",
+        "a group of a regular expression on the file's name",
+        lambda paths, config, _: label_from_filename(paths, config.label_regex or ""),
+        "data.label_regex={config.label_regex} does not match",
+    )
+)
+LABEL_RULES.add(
+    LabelRule("folder", "the folder of a class", label_from_folder, "no label folder around")
+)
+LABEL_RULES.add(
+    LabelRule(
+        "table",
+        "a column of a CSV or Parquet file, which names the photos too",
+        lambda _, config, diagnostics: label_from_table(Path(config.root), config, diagnostics),
+        "data.table={config.table} has no label for",
+        finds_photos=True,
+    )
+)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pets.config import ExportFormat
 from pets.data.splits import TEST
 from pets.export.check import Check
-from pets.export.facts import Facts
-from pets.export.front_matter import front_matter
+from pets.export.formats import FORMATS
+from pets.export.hub import front_matter
 from pets.export.int8 import FILE, Quantised
+from pets.export.metadata import Metadata
 from pets.io.markdown import table, text
 
 _PAIRS = 10  # confused ones that are shown
@@ -35,41 +35,40 @@ with torch.inference_mode():
 best = int(logits[0].argmax())
 print(model.pretrained_cfg["label_names"][best])"""
 
-_NEEDS = {
-    "safetensors": "torch, torchvision, safetensors and pillow",
-    "onnx": "onnxruntime, numpy and pillow",
-    "hub": "timm (1.0.16 or newer) and pillow",
-}
 
-
-def card(name: ExportFormat, facts: Facts, check: Check, small: Quantised | None) -> str:
+def card(name: str, metadata: Metadata, check: Check, quantised: Quantised | None) -> str:
     """The README.md of an export, as Markdown."""
     sections = [
-        _head(name, facts),
-        _metrics(facts),
-        _use(name, facts, small),
+        _head(name, metadata),
+        _metrics(metadata),
+        _use(name, metadata, quantised),
         _checked(check, name),
-        _origin(facts),
-        _limits(facts),
+        _origin(metadata),
+        _limits(metadata),
     ]
     return "\n".join(line for section in sections for line in [*section, ""])
 
 
-def _head(name: ExportFormat, facts: Facts) -> list[str]:
-    model = facts.trained.model
+def _head(name: str, metadata: Metadata) -> list[str]:
+    model = metadata.trained.model
     return [
-        *(front_matter(facts) if name == "hub" else []),
-        f"# {text(model.config.name)}, trained on {text(facts.data['name'])}",
+        *(front_matter(metadata) if name == "hub" else []),
+        f"# {text(model.config.name)}, trained on {text(metadata.data['name'])}",
         "",
         f"Says which of {len(model.classes)} classes a photo shows: "
         f"{', '.join(text(label) for label in model.classes)}.",
     ]
 
 
-def _metrics(facts: Facts) -> list[str]:
+def _metrics(metadata: Metadata) -> list[str]:
     rows = [
-        [_words(m.split), f"{m.photos:,}", f"{100 * m.accuracy:.1f} %", _percents(m.interval)]
-        for m in facts.measured
+        [
+            _split_name(m.split),
+            f"{m.photos:,}",
+            f"{100 * m.accuracy:.1f} %",
+            _percents(m.interval),
+        ]
+        for m in metadata.measured
     ]
     lines = [
         "## How often it is right",
@@ -77,20 +76,20 @@ def _metrics(facts: Facts) -> list[str]:
         *table(["photos", "how many", "right", "95 % interval (Wilson)"], rows),
         "",
     ]
-    if all(m.split != TEST for m in facts.measured):
+    if all(m.split != TEST for m in metadata.measured):
         lines += ["It was not measured on test photos.", ""]
-    if facts.ckpt == "best":
+    if metadata.ckpt == "best":
         lines += [
             "These weights are those of the epoch with the lowest validation error, which "
             "flatters the validation accuracy.",
             "",
         ]
-    split = _words(facts.measured[0].split)
-    pairs = [[a, p, f"{n:,}"] for a, p, n in facts.confused if n >= _OFTEN][:_PAIRS]
+    split = _split_name(metadata.measured[0].split)
+    pairs = [[a, p, f"{n:,}"] for a, p, n in metadata.confused if n >= _OFTEN][:_PAIRS]
     if pairs:
         lines += [f"Most confused among the {split} photos, from {_OFTEN} photos on:", ""]
         lines += table(["actual", "taken for", "photos"], pairs)
-    elif facts.confused:
+    elif metadata.confused:
         lines += [
             f"No two of the {split} photos were mistaken in the same way: which classes are "
             "confused cannot be said from so few errors."
@@ -100,14 +99,14 @@ def _metrics(facts: Facts) -> list[str]:
     return lines
 
 
-def _words(split: str) -> str:
+def _split_name(split: str) -> str:
     return {"valid": "validation"}.get(split, split)
 
 
-def _use(name: ExportFormat, facts: Facts, small: Quantised | None) -> list[str]:
-    timm = ", and timm" if facts.trained.model.config.library == "timm" else ""
+def _use(name: str, metadata: Metadata, quantised: Quantised | None) -> list[str]:
+    timm = ", and timm" if metadata.trained.model.config.library == "timm" else ""
     lines = ["## How to use it", ""]
-    lines += [f"It needs {_NEEDS[name]}{timm if name == 'safetensors' else ''}.", ""]
+    lines += [f"It needs {FORMATS[name].needs}{timm if name == 'safetensors' else ''}.", ""]
     lines += ["```", "python predict.py photo.jpg", "```", "", "```python", _BY_SCRIPT, "```", ""]
     if name == "hub":
         lines += [
@@ -119,14 +118,14 @@ def _use(name: ExportFormat, facts: Facts, small: Quantised | None) -> list[str]
             "",
         ]
     if name == "onnx":
-        lines += _graph(facts)
-    if small is not None and small.kept:
+        lines += _graph(metadata)
+    if quantised is not None and quantised.kept:
         lines += [
-            f'`Classifier(".", "{FILE}")` takes the model in 8-bit integers: {small.words}, '
+            f'`Classifier(".", "{FILE}")` takes the model in 8-bit integers: {quantised.summary}, '
             "where it was exported.",
             "",
         ]
-    wanted = facts.preprocessing
+    wanted = metadata.preprocessing
     (height, width), (least, least_width) = wanted["size"], wanted["covers"]
     normalised = (
         "Pixels are given as 0 to 255: the model divides and normalises them itself "
@@ -140,19 +139,19 @@ def _use(name: ExportFormat, facts: Facts, small: Quantised | None) -> list[str]
         f"(mean {_values(wanted['mean'])}, deviation {_values(wanted['std'])}).",
         "",
     ]
-    if facts.trained.temperature is None:
+    if metadata.trained.temperature is None:
         lines.append("No temperature was fitted: probabilities are the softmax of the logits.")
     else:
         inside = "; the output `probabilities` has it inside" if name == "onnx" else ""
         lines.append(
-            f"Probabilities are the softmax of the logits divided by {facts.temperature:.4g}, the "
-            f"temperature that fitted the validation photos best{inside}."
+            f"Probabilities are the softmax of the logits divided by {metadata.temperature:.4g}, "
+            f"the temperature that fitted the validation photos best{inside}."
         )
     return lines
 
 
-def _graph(facts: Facts) -> list[str]:
-    classes, (height, width) = len(facts.trained.model.classes), facts.preprocessing["size"]
+def _graph(metadata: Metadata) -> list[str]:
+    classes, (height, width) = len(metadata.trained.model.classes), metadata.preprocessing["size"]
     return [
         *table(
             ["", "name", "type", "shape"],
@@ -174,7 +173,8 @@ def _checked(check: Check, name: str) -> list[str]:
     lines = [
         "## Checked",
         "",
-        f"On the run's {same.photos:,} {_words(check.split)} photos, before this folder was made:",
+        f"On the run's {same.photos:,} {_split_name(check.split)} photos, "
+        "before this folder was made:",
         "",
         f"- given the same pictures, {same.same_class:,} of {same.photos:,} get the class that the "
         f"run gives; logits differ by up to {same.logits:.1e} (allowed {check.allowed:.1e}; the "
@@ -183,27 +183,24 @@ def _checked(check: Check, name: str) -> list[str]:
         f"{by_file.photos:,} do; logits differ by up to {by_file.logits:.1e}, probabilities by "
         f"{by_file.shift:.1e} (mean over the photos).",
     ]
-    rule = {
-        "onnx": "pillow rounds otherwise than torch when it resizes",
-        "hub": "timm's transform resizes with pillow and rounds sizes down",
-    }.get(name)
-    if rule:
-        lines += ["", f"The second differs more than the first because {rule}."]
+    if rounding := FORMATS[name].rounding:
+        lines += ["", f"The second differs more than the first because {rounding}."]
     return lines
 
 
-def _origin(facts: Facts) -> list[str]:
-    about, photos, licence = facts.as_dict(), facts.data["photos"], facts.data["licence"]
+def _origin(metadata: Metadata) -> list[str]:
+    about, photos, licence = metadata.as_dict(), metadata.data["photos"], metadata.data["licence"]
     counts = ", ".join(f"{count:,} {split}" for split, count in photos.items() if count)
     return [
         "## Where it comes from",
         "",
-        f"- Photos: {text(facts.data['name'])}, the folder {text(facts.data['folder'])} "
-        f"({counts}), fingerprint {facts.data['fingerprint']}; licence: "
+        f"- Photos: {text(metadata.data['name'])}, the folder {text(metadata.data['folder'])} "
+        f"({counts}), fingerprint {metadata.data['fingerprint']}; licence: "
         f"{text(licence or 'not known to the exporter')}.",
-        f"- Pretrained weights: {text(facts.origin.weights)}; licence: "
-        f"{text(facts.origin.licence)}.",
-        f"- Run {text(about['run'])}, {facts.ckpt} checkpoint, stage {text(facts.trained.stage)}; "
+        f"- Pretrained weights: {text(metadata.origin.weights)}; licence: "
+        f"{text(metadata.origin.licence)}.",
+        f"- Run {text(about['run'])}, {metadata.ckpt} checkpoint, "
+        f"stage {text(metadata.trained.stage)}; "
         f"trained by pets {text(about['trained_by'])}, exported by {text(about['exported_by'])}.",
         "",
         "The licence of this model is not chosen here: it depends on the pretrained weights, on "
@@ -211,8 +208,8 @@ def _origin(facts: Facts) -> list[str]:
     ]
 
 
-def _limits(facts: Facts) -> list[str]:
-    split = _words(facts.measured[0].split)
+def _limits(metadata: Metadata) -> list[str]:
+    split = _split_name(metadata.measured[0].split)
     return [
         "## Limits",
         "",

@@ -1,4 +1,4 @@
-"""Whether an export does what the run's own network does: it is run, on the run's photos."""
+"""Check of an export: it is run on the run's photos, and its logits are compared."""
 
 from __future__ import annotations
 
@@ -50,8 +50,14 @@ numpy.save(out, numpy.concatenate(found))
 
 @dataclass(frozen=True)
 class Agreement:
-    """Logits beside the run's own: on how many photos the first class is the same, the largest
-    difference of two logits, and by how much probability moved, mean over the photos."""
+    """An export's logits compared with the run's.
+
+    Attributes:
+        photos: how many were compared.
+        same_class: on how many of them the most probable class is the same.
+        logits: the largest absolute difference of two logits.
+        shift: the probability that moved to other classes (0 to 1), mean over photos.
+    """
 
     photos: int
     same_class: int
@@ -61,10 +67,14 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Check:
-    """An export beside its run: on the same pictures, and from photo files by its own script.
+    """Comparison of an export with its run.
 
-    `largest` is the largest logit of the run, `allowed` how far another may be from it on the same
-    pictures.
+    Attributes:
+        split: whose photos were used.
+        largest: the largest absolute logit of the run.
+        allowed: the largest difference of logits that is accepted on the same pictures.
+        pictures: on the same pictures, prepared by the run's transform.
+        files: from photo files, by the script of the export.
     """
 
     split: str
@@ -79,12 +89,15 @@ class Check:
 
 
 def check(folder: Path, name: str, reference: Reference) -> Check:
-    """Run an export on the reference's photos. Raises ExportError where it does not run, or not do
-    as the run does."""
+    """Run an export on the reference's photos and compare the logits.
+
+    Raises:
+        ExportError: it does not run, or its logits differ too much.
+    """
     script = runpy.run_path(str(folder / SCRIPT))["Classifier"](folder)
     pictures = [
         torch.from_numpy(np.asarray(script.logits_of(batch)))
-        for batch in reference.pixels(words=name)
+        for batch in reference.pixels(label=name)
     ]
     ours = reference.logits
     largest, same = float(ours.abs().max()), agreement(ours, torch.cat(pictures))
@@ -95,7 +108,7 @@ def check(folder: Path, name: str, reference: Reference) -> Check:
             f"to={name}: refused, its logits differ from the run's by up to {same.logits:.2g} on "
             f"the same pictures (allowed {allowed:.2g}), and {_others(same)} get another class"
         )
-    by_file = agreement(ours, _in_a_process_of_its_own(folder, name, reference))
+    by_file = agreement(ours, _logits_without_pets(folder, name, reference))
     if not by_file.shift <= SHIFT:
         raise ExportError(
             f"to={name}: refused, from photo files its probabilities differ from the run's by "
@@ -120,14 +133,14 @@ def _others(found: Agreement) -> str:
     return f"{found.photos - found.same_class:,} of {found.photos:,} photos"
 
 
-def _in_a_process_of_its_own(folder: Path, name: str, reference: Reference) -> Tensor:
-    with TemporaryDirectory() as place:
-        names, out = Path(place, "names"), Path(place, "logits.npy")
+def _logits_without_pets(folder: Path, name: str, reference: Reference) -> Tensor:
+    with TemporaryDirectory() as scratch:
+        names, out = Path(scratch, "names"), Path(scratch, "logits.npy")
         names.write_text("\0".join(str(file.resolve()) for file in reference.files), "utf-8")
-        words = [sys.executable, "-I", "-c", _RUN, str(folder.resolve()), str(names), str(out)]
+        command = [sys.executable, "-I", "-c", _RUN, str(folder.resolve()), str(names), str(out)]
         with lifeline() as end:
             ended = subprocess.run(
-                words, cwd=place, stdin=end, capture_output=True, text=True, check=False
+                command, cwd=scratch, stdin=end, capture_output=True, text=True, check=False
             )
         if ended.returncode:
             last = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]

@@ -1,4 +1,4 @@
-"""The folder of an export: which files are its own, so that another may replace it."""
+"""The folder of an export: which files an export wrote, so that the next one may replace them."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ def list_files(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def check_free(place: Path, out: Path) -> None:
+def check_free(folder: Path, out: Path) -> None:
     """Raises ConfigError where a folder has something that no export wrote there, or that was
     changed since: it would be lost."""
-    if not place.exists():
+    if not folder.exists():
         return
-    if not (place / SUMS).is_file():
+    if not (folder / SUMS).is_file():
         raise ConfigError(
-            f"out={out}: {place} is there and is no export; expected a new folder, or one that "
+            f"out={out}: {folder} is there and is no export; expected a new folder, or one that "
             "an export may replace"
         )
-    known = listed(place)
-    own = [name for name in _files(place) if not _is_as_listed(place / name, known.get(name))]
+    known = listed(folder)
+    own = [name for name in _files(folder) if not _is_as_listed(folder / name, known.get(name))]
     if own:
         raise ConfigError(
-            f"out={out}: {place} has files that no export wrote, or that were changed since "
+            f"out={out}: {folder} has files that no export wrote, or that were changed since "
             f"({some(own)}), and would be replaced as a whole; move them away, or export to "
             "another folder with out=..."
         )
 
 
-def listed(place: Path) -> dict[str, str]:
+def listed(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file that the export in a folder wrote; empty where none is there."""
-    if not (place / SUMS).is_file():
+    if not (folder / SUMS).is_file():
         return {}
-    lines = (place / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     return {name: found for found, _, name in (line.partition("  ") for line in lines)}
 
 
@@ -48,11 +48,11 @@ def _is_as_listed(path: Path, known: str | None) -> bool:
     return known is not None and path.is_file() and not path.is_symlink() and known == _sum(path)
 
 
-def _files(place: Path) -> list[str]:
+def _files(folder: Path) -> list[str]:
     """All in a folder but the list itself, and what Python makes of the script when it is
     imported; of a folder with something in it, that alone."""
-    found = (path for path in place.rglob("*") if not path.is_dir() or not any(path.iterdir()))
-    names = (path.relative_to(place) for path in found)
+    found = (path for path in folder.rglob("*") if not path.is_dir() or not any(path.iterdir()))
+    names = (path.relative_to(folder) for path in found)
     return sorted(
         name.as_posix() for name in names if name.parts[0] != "__pycache__" and str(name) != SUMS
     )

@@ -7,17 +7,47 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub import EvalResult, ModelCardData
 from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from pets.errors import ExportError
-from pets.export.facts import Facts
-from pets.export.front_matter import LICENCE
+from pets.export.metadata import Metadata
 from pets.export.safetensors import chain_of
 from pets.models.classifier import Classifier
 from pets.models.heads import Chain
 
+TASK = "image-classification"
+# Nobody chose one, and neither the weights' licence nor the photos' is the model's.
+LICENCE, LICENCE_NAME = "other", "unknown"
 _CLOSE = 1e-4  # of the largest logit
+
+
+def front_matter(metadata: Metadata) -> list[str]:
+    """The lines, with the `---` around them."""
+    name = metadata.data["name"]
+    results = [
+        EvalResult(
+            task_type=TASK,
+            dataset_type=name,
+            dataset_name=name,
+            dataset_split=measured.split,
+            metric_type="accuracy",
+            metric_value=round(measured.accuracy, 4),
+        )
+        for measured in metadata.measured
+    ]
+    values = ModelCardData(
+        library_name="timm",
+        pipeline_tag=TASK,
+        license=LICENCE,
+        license_name=LICENCE_NAME,
+        tags=["timm", TASK],
+        datasets=[name],
+        model_name=f"{metadata.trained.model.config.name}, trained on {name}",
+        eval_results=results,
+    )
+    return ["---", values.to_yaml(), "---", ""]
 
 
 def check(model: Classifier) -> None:
@@ -25,15 +55,15 @@ def check(model: Classifier) -> None:
     network_of(model)
 
 
-def write(folder: Path, facts: Facts) -> None:
+def write(folder: Path, metadata: Metadata) -> None:
     """`model.safetensors` and `config.json`, as timm writes and reads them."""
-    model = facts.trained.model
+    model = metadata.trained.model
     network = network_of(model)
     known = network.pretrained_cfg
     # Of timm's own weights of that name only what is true of any others in the same network.
     network.pretrained_cfg = {
         **{key: known.get(key) for key in ("architecture", "first_conv", "classifier")},
-        "tag": facts.trained.config.data.name,
+        "tag": metadata.trained.config.data.name,
         "input_size": (3, *model.size),
         "pool_size": None,
         "interpolation": model.preprocess.interpolation,
@@ -44,7 +74,7 @@ def write(folder: Path, facts: Facts) -> None:
         "num_classes": len(model.classes),
         "license": LICENCE,
     }
-    about = {"label_names": model.classes, "pets": facts.as_dict()}
+    about = {"label_names": model.classes, "pets": metadata.as_dict()}
     save_for_hf(network, str(folder), about, safe_serialization=True)
 
 

@@ -22,7 +22,7 @@ FILE = "model_int8.onnx"
 
 
 class Quantised(NamedTuple):
-    """What became of it; `kept` is whether the file is there."""
+    """The result of quantisation; `kept` is whether the file is there."""
 
     photos: int
     accuracy: float
@@ -40,8 +40,8 @@ class Quantised(NamedTuple):
         return self._asdict() | {"kept": self.kept}
 
     @property
-    def words(self) -> str:
-        """The numbers that decided."""
+    def summary(self) -> str:
+        """The numbers that the decision was made by."""
         return (
             f"{100 * self.accuracy:.1f} % right instead of {100 * self.accuracy_float:.1f} % on "
             f"{self.photos:,} photos, {self.speed:.2f} times the speed in batches of {self.batch}"
@@ -58,18 +58,18 @@ def quantise(folder: Path, reference: Reference) -> Quantised:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     whole, small = folder / "model.onnx", folder / FILE
-    with TemporaryDirectory() as place, silent():
-        prepared = Path(place, "prepared.onnx")
+    with TemporaryDirectory() as scratch, silent():
+        prepared = Path(scratch, "prepared.onnx")
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared, small, _Calibration(reference), per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
     _keep_metadata(whole, small)
-    found = _measured(whole, small, reference)
-    if not found.kept:
+    quantised = _measured(whole, small, reference)
+    if not quantised.kept:
         small.unlink()
-    return found
+    return quantised
 
 
 class _Calibration:
@@ -94,7 +94,7 @@ def _measured(whole: Path, small: Path, reference: Reference) -> Quantised:
     right = np.zeros(2)
     labels = iter(reference.predictions.labels)
     example: Any = None
-    for batch in reference.pixels(words="int8"):
+    for batch in reference.pixels(label="int8"):
         pictures = batch.numpy()
         example = pictures if example is None else example
         actual = np.array([next(labels) for _ in pictures])

@@ -1,4 +1,4 @@
-"""One file for onnxruntime and its like, with batches of any size, that says how it is fed."""
+"""ONNX: one file for onnxruntime, with batches of any size and its preprocessing in metadata."""
 
 from __future__ import annotations
 
@@ -7,30 +7,20 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from pets.errors import ExportError
-from pets.export.facts import Facts
+from pets.export.metadata import Metadata
 from pets.io.serialize import to_json
 from pets.models.classifier import Classifier
-from pets.system.installation import install
 
 INPUT, OUTPUTS = "pictures", ("logits", "probabilities")
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-def need_packages() -> None:
-    """Raises ExportError where one is missing."""
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ExportError(f"to=onnx: {', '.join(missing)} is not installed; {install('export')}")
-
-
-def write(folder: Path, facts: Facts) -> None:
+def write(folder: Path, metadata: Metadata) -> None:
     """`model.onnx`: from uint8 pictures (batch, 3, h, w) to logits and probabilities (batch,
     classes). Normalisation and temperature are inside; classes and preprocessing in its metadata.
 
@@ -39,14 +29,14 @@ def write(folder: Path, facts: Facts) -> None:
     import onnx
 
     file = folder / "model.onnx"
-    trained = facts.trained
-    _export(_Graph(trained.model, facts.temperature).eval(), trained.model, file)
+    trained = metadata.trained
+    _export(_Graph(trained.model, metadata.temperature).eval(), trained.model, file)
     model = onnx.load(file)
     values = {
         "classes": trained.model.classes,
-        "preprocessing": facts.preprocessing,
-        "temperature": facts.temperature,
-        "about": facts.as_dict(),
+        "preprocessing": metadata.preprocessing,
+        "temperature": metadata.temperature,
+        "about": metadata.as_dict(),
     }
     onnx.helper.set_model_props(
         model, {key: to_json(value, ensure_ascii=False) for key, value in values.items()}
@@ -95,7 +85,7 @@ def _export(graph: nn.Module, model: Classifier, file: Path) -> None:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Without what libraries say of themselves: what comes out is checked, whatever they say."""
+    """Suppress library logging during export; the output is checked afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""The photos that an export is checked on, and what the run's own network says of them."""
+"""The photos that an export is checked on, and the logits of the run's own network."""
 
 from __future__ import annotations
 
@@ -43,14 +43,17 @@ class Reference:
         """The photos that are checked on."""
         return [self.root / row.path for row in self.rows]
 
-    def pixels(self, rows: list[Photo] | None = None, words: str = "") -> Iterator[Tensor]:
+    def pixels(self, rows: list[Photo] | None = None, label: str = "") -> Iterator[Tensor]:
         """Batches of pictures (B, 3, h, w), uint8, resized and cropped as the network sees them;
-        of the photos that are checked on, or of others of the run. `words` name the progress."""
+        of the photos that are checked on, or of others of the run.
+
+        `label` stands before the progress bar.
+        """
         model, shown = self.trained.model, self.rows if rows is None else rows
         files = PhotoFiles([self.root / row.path for row in shown])
         cropped = PhotoDataset(files, [0] * len(shown), CentreCrop(model.size, model.preprocess))
         workers = worker_options("auto" if self.num_workers == "auto" else int(self.num_workers))
-        with tqdm(total=len(shown), unit="photo", desc=words, leave=False, disable=None) as bar:
+        with tqdm(total=len(shown), unit="photo", desc=label, leave=False, disable=None) as bar:
             for batch, _ in DataLoader(cropped, self.batch_size, **workers):
                 yield batch
                 bar.update(len(batch))
@@ -61,7 +64,7 @@ class Reference:
         model = self.trained.model
         prepared = normalize(model.preprocess)
         with torch.inference_mode():
-            found = [model(prepared(batch)) for batch in self.pixels(words="the run")]
+            found = [model(prepared(batch)) for batch in self.pixels(label="the run")]
         return torch.cat(found)
 
     @cached_property

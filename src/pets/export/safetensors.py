@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pets.errors import ExportError
-from pets.export.facts import Facts
+from pets.export.metadata import Metadata
 from pets.io.serialize import to_json
 from pets.models.classifier import Classifier
 from pets.models.heads import Chain
@@ -28,14 +28,14 @@ def check(model: Classifier) -> None:
     architecture(model)
 
 
-def write(folder: Path, facts: Facts) -> None:
+def write(folder: Path, metadata: Metadata) -> None:
     """`model.safetensors` and `config.json`."""
-    model = facts.trained.model
+    model = metadata.trained.model
     config = {
         "architecture": architecture(model),
         "classes": model.classes,
-        "preprocessing": facts.preprocessing,
-        **facts.as_dict(),
+        "preprocessing": metadata.preprocessing,
+        **metadata.as_dict(),
     }
     text = to_json(config, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")

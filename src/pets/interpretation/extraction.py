@@ -1,4 +1,5 @@
-"""One pass of every photo through the backbone: predictions, Grad-CAM, features, patches."""
+"""Extraction: one pass of every photo through the network for predictions, Grad-CAM, features,
+patches and thumbnails."""
 
 from __future__ import annotations
 
@@ -19,19 +20,24 @@ from pets.data.views import log_mean
 from pets.data.workers import worker_options
 from pets.distributed.process_group import all_gather
 from pets.distributed.ranks import ranks
-from pets.interpretation.dataset import SeenPhotos, Thumbnails, as_batch
+from pets.interpretation.dataset import Thumbnails, ViewsDataset, collate
 from pets.interpretation.gradcam import GradCam
 from pets.interpretation.layers import TopPatches
 from pets.models.classifier import Classifier
 
 
 @dataclass
-class Observed:
-    """What a pass found, by a photo's place in it; `problems` says why a photo is in none.
+class Extracted:
+    """What a pass computed, by the photo's index in the pass.
 
-    `log_probabilities` (classes,) of the mean over the views, `by_view` the class index that each
-    view alone would give, `features` (C,) the mean of the feature map, `cams` (2, h', w') in 0..255
-    for the predicted and for the actual class, `sizes` width and height of the photo itself.
+    Attributes:
+        log_probabilities: (classes,), of the mean over the views.
+        by_view: (views,), the class index that each view alone would give.
+        features: (C,), the mean of the feature map.
+        cams: (2, h', w') in 0..255, Grad-CAM for the predicted and for the actual class.
+        sizes: width and height of the photo in pixels.
+        problems: why a photo could not be read; it has no other entry.
+        thumbnails: small pictures for the report.
     """
 
     log_probabilities: dict[int, np.ndarray] = field(default_factory=dict)
@@ -43,32 +49,39 @@ class Observed:
     thumbnails: Thumbnails = field(default_factory=Thumbnails)
 
     @property
-    def places(self) -> list[int]:
+    def indices(self) -> list[int]:
         """The photos that could be read, in order."""
         return sorted(self.log_probabilities)
 
     def gather(self) -> None:
-        """Put what the other ranks found among this one's: each photo is in exactly one of them."""
+        """Add what the other ranks computed; each photo is on exactly one rank."""
         arrays = ("log_probabilities", "by_view", "features", "cams")
         own: dict[str, Any] = {name: _tensors(getattr(self, name)) for name in arrays}
         own |= {"sizes": self.sizes, "problems": self.problems}
-        for found, thumbnails in _from_other_ranks((own, self.thumbnails.items())):
+        for other, thumbnails in _from_other_ranks((own, self.thumbnails.items())):
             for name in arrays:
-                getattr(self, name).update({k: v.numpy() for k, v in found[name].items()})
-            self.sizes |= found["sizes"]
-            self.problems |= found["problems"]
-            for place, content in thumbnails:
-                self.thumbnails.add(place, content)
+                getattr(self, name).update({k: v.numpy() for k, v in other[name].items()})
+            self.sizes |= other["sizes"]
+            self.problems |= other["problems"]
+            for index, content in thumbnails:
+                self.thumbnails.add(index, content)
 
 
-class Observer(LightningModule):
-    """Fills `found` from its data sets; the photos of the first one get Grad-CAMs and go through
-    `patches`. `targets` are the class indices of all photos, by place."""
+class Extractor(LightningModule):
+    """Fill `extracted` from datasets of photos.
+
+    Args:
+        model: the classifier.
+        datasets: photos of the first one get Grad-CAMs, and patches are taken from them.
+        targets: the class index of every photo, by its index in the pass.
+        data: batch size and workers.
+        patches: where the strongest patches of each channel are kept, if they are wanted.
+    """
 
     def __init__(
         self,
         model: Classifier,
-        datasets: Sequence[SeenPhotos],
+        datasets: Sequence[ViewsDataset],
         targets: Sequence[int],
         data: DataConfig,
         patches: TopPatches | None = None,
@@ -78,7 +91,7 @@ class Observer(LightningModule):
         self.cam = GradCam(model.head)
         self.normalize = normalize(model.preprocess)
         self.targets = torch.tensor(targets)
-        self.found = Observed()
+        self.extracted = Extracted()
 
     def predict_dataloader(self) -> list[DataLoader[Any]]:
         """Each rank's share; asked for when the ranks know of each other."""
@@ -88,7 +101,7 @@ class Observer(LightningModule):
                 dataset,
                 batch_size=max(self.data.batch_size // len(dataset.views.names), 1),
                 sampler=range(here.rank, len(dataset), here.world),
-                collate_fn=as_batch,
+                collate_fn=collate,
                 **worker_options(self.data.num_workers),
             )
             for dataset in self.datasets
@@ -97,10 +110,10 @@ class Observer(LightningModule):
     def predict_step(
         self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
     ) -> Tensor:
-        found, views, places = self.found, batch["views"], batch["places"].tolist()
-        found.problems |= batch["problems"]
+        extracted, views, indices = self.extracted, batch["views"], batch["indices"].tolist()
+        extracted.problems |= batch["problems"]
         if views is None:
-            return batch["places"]
+            return batch["indices"]
         count = views.shape[1]
         maps = self.model.feature_map(self.normalize(views.flatten(0, 1)))
         logits = self.model.head(maps)
@@ -112,17 +125,17 @@ class Observer(LightningModule):
             "features": first.mean((2, 3)).half(),
         }
         if dataloader_idx == 0:
-            actual = self.targets[batch["places"]].to(first.device)
+            actual = self.targets[batch["indices"]].to(first.device)
             cams = [self.cam(first, classes) for classes in (mean.argmax(1), actual)]
             keep["cams"] = (torch.stack(cams, 1) * 255).round().to(torch.uint8)
             if self.patches is not None:
-                self.patches.update(views[:, 0], places, count)
+                self.patches.update(views[:, 0], indices, count)
         for name, values in keep.items():
-            getattr(found, name).update(zip(places, values.cpu().numpy(), strict=True))
-        found.sizes.update(zip(places, batch["sizes"], strict=True))
-        for place, thumbnail in zip(places, batch["thumbnails"], strict=True):
-            found.thumbnails.add(place, thumbnail)
-        return batch["places"]
+            getattr(extracted, name).update(zip(indices, values.cpu().numpy(), strict=True))
+        extracted.sizes.update(zip(indices, batch["sizes"], strict=True))
+        for index, thumbnail in zip(indices, batch["thumbnails"], strict=True):
+            extracted.thumbnails.add(index, thumbnail)
+        return batch["indices"]
 
     def transfer_batch_to_device(
         self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
@@ -133,16 +146,16 @@ class Observer(LightningModule):
         return batch | {"views": batch["views"].to(device, non_blocking=True)}
 
 
-def observe(observer: Observer, trainer: Trainer) -> Observed:
-    """Pass all photos through; under several ranks each takes its share, and all get all."""
-    observer.model.eval()
-    with observer.patches or nullcontext():
-        trainer.predict(observer, return_predictions=False)
-    if observer.patches is not None:
-        for others in _from_other_ranks(observer.patches.exchanged()):
-            observer.patches.merge(others)
-    observer.found.gather()
-    return observer.found
+def extract(extractor: Extractor, trainer: Trainer) -> Extracted:
+    """Pass all photos through the network; each rank takes its share, and all get the whole."""
+    extractor.model.eval()
+    with extractor.patches or nullcontext():
+        trainer.predict(extractor, return_predictions=False)
+    if extractor.patches is not None:
+        for others in _from_other_ranks(extractor.patches.exchanged()):
+            extractor.patches.merge(others)
+    extractor.extracted.gather()
+    return extractor.extracted
 
 
 def _tensors(arrays: dict[int, np.ndarray]) -> dict[int, Tensor]:

@@ -1,4 +1,4 @@
-"""Where it looked: Grad-CAM on the backbone's feature map."""
+"""Grad-CAM on the backbone's feature map: which regions speak for a class."""
 
 from __future__ import annotations
 
@@ -20,10 +20,17 @@ class GradCam:
         self._cam = LayerGradCam(top, top.map)
 
     def __call__(self, maps: Tensor, classes: Tensor) -> Tensor:
-        """Feature maps (B, C, h, w) and a class index a photo (B,) to (B, h, w) in 0..1, the
-        strongest place at 1; all zero where nothing speaks for the class."""
+        """Compute the maps of a batch.
+
+        Args:
+            maps: feature maps (B, C, h, w).
+            classes: the class index of each photo (B,).
+
+        Returns:
+            (B, h, w) in 0..1, the maximum of each at 1; all zero if nothing speaks for the class.
+        """
         with torch.enable_grad():
             maps = maps.detach().clone().requires_grad_()
-            found = self._cam.attribute(maps, classes, relu_attributions=True)
-        cams = found.detach()[:, 0]
+            attributions = self._cam.attribute(maps, classes, relu_attributions=True)
+        cams = attributions.detach()[:, 0]
         return cams / cams.amax((1, 2), keepdim=True).clamp_min(1e-12)

@@ -41,7 +41,7 @@ class Interpretation:
 
     `table` has a row a photo: path, split, label, prediction, loss (nats), margin (highest minus
     second highest probability), entropy (nats). `log_probabilities` is (photos, classes), in the
-    order of `classes`. Row numbers are places in the table, which every verb keeps as its index.
+    order of `classes`. Row numbers are the table's index, which every verb keeps.
     """
 
     table: pd.DataFrame
@@ -75,8 +75,8 @@ class Interpretation:
         # As exact as the table on disk: what is most probable is so after loading, too.
         log_probabilities = log_probabilities.astype(np.float32).astype(np.float64)
         probabilities = np.exp(log_probabilities)
-        place = {name: i for i, name in enumerate(classes)}
-        targets = np.array([place[label] for label in labels], dtype=np.int64)
+        index = {name: i for i, name in enumerate(classes)}
+        targets = np.array([index[label] for label in labels], dtype=np.int64)
         table = pd.DataFrame(
             {
                 "path": list(paths),
@@ -104,13 +104,13 @@ class Interpretation:
         """One row by its number. Raises IndexError."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row}: expected 0 to {len(self) - 1}")
-        place, sure = self.labels[row], self.probabilities[row]
+        index, sure = self.labels[row], self.probabilities[row]
         return Predicted(
             path=str(self.table.at[row, "path"]),
-            label=self.classes[place],
+            label=self.classes[index],
             prediction=self.classes[self.predictions[row]],
-            loss=-float(self.log_probabilities[row, place]),
-            p_label=float(sure[place]),
+            loss=-float(self.log_probabilities[row, index]),
+            p_label=float(sure[index]),
             p_prediction=float(sure.max()),
         )
 
@@ -201,8 +201,8 @@ class Interpretation:
         return pd.DataFrame(found, index=self.classes)
 
     def _places(self, column: str) -> Rows:
-        place = {name: i for i, name in enumerate(self.classes)}
-        return np.array([place[name] for name in self.table[column]], dtype=np.int64)
+        index = {name: i for i, name in enumerate(self.classes)}
+        return np.array([index[name] for name in self.table[column]], dtype=np.int64)
 
     def _class(self, label: str) -> int:
         if label not in self.classes:

@@ -24,7 +24,7 @@ class Patch:
     that unit is: down and across, in 0..1."""
 
     activation: float
-    place: int
+    index: int
     pixels: Tensor
     unit: tuple[float, float]
 
@@ -40,11 +40,19 @@ class Stage:
 
 
 class TopPatches:
-    """Watches the stages while photos pass, and keeps the strongest patches: memory does not grow
-    with the number of photos.
+    """Keep the strongest patches of channels while photos pass through the backbone.
 
-    `channels` of every stage are watched, evenly spread over it; or those that are listed, where a
-    stage has them. Raises ConfigError for one that no stage has.
+    Memory does not grow with the number of photos.
+
+    Args:
+        backbone: the network whose stages are watched.
+        size: height and width of the photos in pixels.
+        channels: how many of every stage, evenly spread over it; or a list of channels, of the
+            stages that have them.
+        patches: how many are kept of a channel, each of another photo.
+
+    Raises:
+        ConfigError: no stage has a listed channel.
     """
 
     def __init__(
@@ -76,20 +84,25 @@ class TopPatches:
         self._hooks.clear()
         self._outputs.clear()
 
-    def update(self, photos: Tensor, places: list[int], views: int) -> None:
-        """Take what the last forward pass excited: `photos` (B, 3, h, w), uint8, the first of
-        each `views` rows that passed."""
+    def update(self, photos: Tensor, indices: list[int], views: int) -> None:
+        """Keep the strongest patches of the last forward pass.
+
+        Args:
+            photos: (B, 3, h, w), uint8, the first view of each photo.
+            indices: their indices in the pass.
+            views: how many views of a photo were passed.
+        """
         for stage in self.stages:
             chosen = list(stage.patches)
             maps = self._outputs.pop(stage.name)[::views, chosen].float()
             for column, channel in enumerate(chosen):
-                self._take(stage, channel, maps[:, column], photos, places)
+                self._take(stage, channel, maps[:, column], photos, indices)
 
     def exchanged(self) -> list[dict[int, list[tuple[Any, ...]]]]:
         """The patches by stage and channel, as plain values for another rank."""
         return [
             {
-                channel: [(p.activation, p.place, p.pixels, p.unit) for p in patches]
+                channel: [(p.activation, p.index, p.pixels, p.unit) for p in patches]
                 for channel, patches in stage.patches.items()
             }
             for stage in self.stages
@@ -103,9 +116,9 @@ class TopPatches:
                 stage.patches[channel] = self._best(patches + new)
 
     def _take(
-        self, stage: Stage, channel: int, maps: Tensor, photos: Tensor, places: list[int]
+        self, stage: Stage, channel: int, maps: Tensor, photos: Tensor, indices: list[int]
     ) -> None:
-        """Put the strongest of a batch, `maps` (B, h, w) of one channel, among the kept ones."""
+        """Keep the strongest of a batch, by the `maps` (B, h, w) of one channel."""
         height, width = maps.shape[1:]
         strengths, units = maps.flatten(1).max(1)
         kept = stage.patches[channel]
@@ -121,11 +134,11 @@ class TopPatches:
             pixels = photos[row, :, top:bottom, left:right].to("cpu", copy=True)
             down = ((y + 0.5) / height * photos.shape[2] - top) / (bottom - top)
             across = ((x + 0.5) / width * photos.shape[3] - left) / (right - left)
-            kept.append(Patch(value, places[row], pixels, (down, across)))
+            kept.append(Patch(value, indices[row], pixels, (down, across)))
         stage.patches[channel] = self._best(kept)
 
     def _best(self, patches: list[Patch]) -> list[Patch]:
-        return sorted(patches, key=lambda p: (-p.activation, p.place))[: self.keep]
+        return sorted(patches, key=lambda p: (-p.activation, p.index))[: self.keep]
 
 
 def first_kernels(backbone: Backbone) -> Tensor | None:

@@ -41,10 +41,10 @@ def receptive_fields(
     names = {id(module): name for name, module in backbone.named_modules()}
     # In doubles nothing far away rounds to zero, and on the CPU: not every device has doubles.
     twin = copy.deepcopy(backbone).to("cpu", torch.float64).eval().requires_grad_(False)
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     hooks = [
         twin.get_submodule(names[id(module)]).register_forward_hook(
-            lambda _module, _inputs, output, name=name: found.__setitem__(name, output)
+            lambda _module, _inputs, output, name=name: outputs.__setitem__(name, output)
         )
         for name, module in layers.items()
     ]
@@ -52,7 +52,7 @@ def receptive_fields(
     with torch.enable_grad():
         pixels = (noise * 4 - 2).requires_grad_()
         twin(pixels)
-        fields = {name: _field(found[name], pixels, size) for name in layers}
+        fields = {name: _field(outputs[name], pixels, size) for name in layers}
     for hook in hooks:
         hook.remove()
     return fields
@@ -66,9 +66,9 @@ def _field(output: Tensor, pixels: Tensor, size: tuple[int, int]) -> ReceptiveFi
         [max(end - 1, 0) for end in last],
         last,
     ]
-    seen = [_seen(output, pixels, *unit) for unit in probed]
+    spans = [_span_of(output, pixels, *unit) for unit in probed]
     rows, columns = (
-        _spans([found[axis] for found in seen], last[axis] + 1, size[axis]) for axis in (0, 1)
+        _spans([span[axis] for span in spans], last[axis] + 1, size[axis]) for axis in (0, 1)
     )
     return ReceptiveField(rows, columns)
 
@@ -87,7 +87,7 @@ def _spans(probed: list[Span], units: int, side: int) -> tuple[Span, ...]:
     )
 
 
-def _seen(output: Tensor, pixels: Tensor, y: int, x: int) -> tuple[Span, Span]:
+def _span_of(output: Tensor, pixels: Tensor, y: int, x: int) -> tuple[Span, Span]:
     """The rows and columns of pixels that the unit depends on."""
     (gradient,) = torch.autograd.grad(output[0, :, y, x].sum(), pixels, retain_graph=True)
     depends = gradient[0].abs().sum(0) > 0

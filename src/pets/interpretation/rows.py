@@ -1,9 +1,11 @@
-"""Which photos to look at: pure functions from arrays to row numbers, best first.
+"""Selection of photos: pure functions from arrays to row numbers, best first, and neighbours.
 
 fastai's verbs. None raises when fewer rows match than were asked for; a good model has few errors.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +77,38 @@ def entropies(probabilities: Floats) -> Floats:
 def most_uncertain(probabilities: Floats, k: int) -> Rows:
     """The `k` rows whose two most probable classes are closest, for any number of classes."""
     return highest(-margins(probabilities), k)
+
+
+class Neighbours(NamedTuple):
+    """Row numbers of the nearest photos (queries, k), and their cosine similarities."""
+
+    rows: Rows
+    similarity: Floats
+
+
+def nearest(queries: Floats, photos: Floats, k: int, itself: Rows | None = None) -> Neighbours:
+    """Find the most similar photos by cosine similarity, exactly.
+
+    Args:
+        queries: features (Q, C).
+        photos: features (N, C).
+        k: neighbours of each query.
+        itself: (Q,), the row of `photos` that a query is, which is no neighbour; -1 if none.
+    """
+    similarity = unit_length(queries) @ unit_length(photos).T
+    if itself is not None:
+        known = np.flatnonzero(itself >= 0)
+        similarity[known, itself[known]] = -np.inf
+    among = similarity.shape[1] - (itself is not None and bool((itself >= 0).any()))
+    k = min(k, among)
+    rows = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    return Neighbours(rows, np.take_along_axis(similarity, rows, axis=1))
+
+
+def unit_length(features: Floats) -> Floats:
+    """Rows of length 1, so that a dot product is a cosine."""
+    features = features.astype(np.float32)
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 def _check(k: int) -> None:

@@ -11,27 +11,34 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pets.interpretation.neighbours import unit_length
-from pets.interpretation.rows import Floats, Rows
+from pets.interpretation.rows import Floats, Rows, unit_length
 from pets.io.csv_cells import write_cell
 
 COLUMNS = ("path", "split", "given", "label", "p_given", "p_label")
 
 
 def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: int) -> Floats:
-    """Probabilities (N, classes) for photos that a network was trained on, without their labels.
+    """Predict training photos without their own labels, by five-fold cross-validation.
 
-    A logistic regression on the features (N, C), fitted on four fifths of the photos, speaks
-    about the rest; five times.
+    A logistic regression is fitted on the features of four fifths and predicts the rest.
+
+    Args:
+        features: (N, C), of the network that was trained on the photos.
+        labels: (N,), class indices.
+        classes: how many there are.
+        seed: of the folds.
+
+    Returns:
+        Probabilities (N, classes).
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
     features = unit_length(features)
-    found = np.full((len(labels), classes), 1 / classes)
+    probabilities = np.full((len(labels), classes), 1 / classes)
     splits = min(5, int(np.bincount(labels).max(initial=0)))
     if splits < 2:
-        return found  # nothing to learn from, so nothing to doubt
+        return probabilities  # nothing to learn from, so nothing to doubt
     with warnings.catch_warnings():
         # A class with fewer photos than folds is left out of some: its photos are no suspects.
         warnings.filterwarnings("ignore", "The least populated class")
@@ -42,12 +49,12 @@ def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: i
     for fitted, rest in folds:
         if len(np.unique(labels[fitted])) < 2:
             continue
-        found[rest] = 0
+        probabilities[rest] = 0
         # C: finds 34 of 40 labels planted among 1,011 pets, C=10 32; all five fits take 1.4 s.
         model = LogisticRegression(C=100, max_iter=200)
         model.fit(features[fitted], labels[fitted])
-        found[np.ix_(rest, model.classes_)] = model.predict_proba(features[rest])
-    return found
+        probabilities[np.ix_(rest, model.classes_)] = model.predict_proba(features[rest])
+    return probabilities
 
 
 def find_suspects(labels: Rows, probabilities: Floats) -> Rows:
@@ -81,10 +88,10 @@ def suspects_table(
     table: pd.DataFrame, probabilities: Floats, classes: list[str], suspects: Rows
 ) -> pd.DataFrame:
     """Proposed labels as `data.relabel` reads them: path, split, given, label, p_given, p_label."""
-    place = {name: i for i, name in enumerate(classes)}
+    index = {name: i for i, name in enumerate(classes)}
     chosen = table.loc[suspects, ["path", "split", "label"]].rename(columns={"label": "given"})
     odds = probabilities[suspects].copy()
-    given = chosen["given"].map(place).to_numpy(dtype=np.int64)
+    given = chosen["given"].map(index).to_numpy(dtype=np.int64)
     chosen["p_given"] = odds[np.arange(len(odds)), given]
     odds[np.arange(len(odds)), given] = -1
     chosen["label"] = [classes[i] for i in odds.argmax(1)]

@@ -1,1 +1,1 @@
-"""The report of a study: one page to look at, and the same pictures in TensorBoard."""
+"""The report of an analysis: one HTML page, and the same pictures in TensorBoard."""

@@ -1,4 +1,4 @@
-"""Charts of a report: for the page as SVG, for TensorBoard as pixels."""
+"""Charts of the report, for the page and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torchvision.utils import make_grid
 from pets.data import preview
 from pets.data.images import UnreadableImage
 from pets.features.inputs import on_activations
-from pets.interpretation.analysis import Study
+from pets.interpretation.analysis import Analysis
 from pets.interpretation.confusion import Matrix, order_by_confusion
 from pets.interpretation.interpretation import Interpretation
 from pets.interpretation.layers import Stage
@@ -66,25 +66,28 @@ def learning_curves(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def data_pictures(study: Study) -> dict[str, Figure]:
-    """The run's data: `classes`, photos of each; `sizes` of those that were read; `augmented`, some
-    training photos as the network sees them, unless these cannot be read."""
-    config, photos = study.trained.config, study.data
-    found = {"sizes": preview.draw_sizes([*study.observed.sizes.values()])}
+def data_pictures(analysis: Analysis) -> dict[str, Figure]:
+    """Draw the run's photos.
+
+    Returns:
+        `sizes` of the photos that were read; `classes`, photos of each, if there are any;
+        `augmented`, some training photos as the network sees them, if they can be read.
+    """
+    config, photos = analysis.trained.config, analysis.data
+    figures = {"sizes": preview.draw_sizes([*analysis.extracted.sizes.values()])}
     if photos.rows:
-        found["classes"] = preview.draw_classes(photos)
+        figures["classes"] = preview.draw_classes(photos)
     chosen = preview.choose(photos, 4, config.seed)
     with contextlib.suppress(UnreadableImage):
         if chosen:
-            views, _ = training_views(study)
-            found["augmented"] = preview.draw_augmented(photos, chosen, config, views)
-    return found
+            views, _ = training_views(analysis)
+            figures["augmented"] = preview.draw_augmented(photos, chosen, config, views)
+    return figures
 
 
-def training_views(study: Study) -> tuple[int, str]:
-    """How many augmented views of a training photo a picture shows, and in words what the training
-    saw of it."""
-    config, model = study.trained.config, study.trained.model
+def training_views(analysis: Analysis) -> tuple[int, str]:
+    """Return how many augmented views of a training photo a picture shows, and its caption."""
+    config, model = analysis.trained.config, analysis.trained.model
     stages, kept = config.plan.stages, config.precompute.views
     frozen = [name for name, stage in stages.items() if on_activations(config, model, stage)]
     if not preview.is_augmented(config.augment) or (len(frozen) == len(stages) and not kept):
@@ -99,23 +102,23 @@ def training_views(study: Study) -> tuple[int, str]:
     return views, words
 
 
-def reliability_diagram(study: Study) -> Figure:
-    """Accuracy over confidence, as predicted and at the temperature, if one was fitted; the area
-    of a dot is its share of the photos."""
-    before, after = study.calibration
+def reliability_diagram(analysis: Analysis) -> Figure:
+    """Plot accuracy over confidence, before and after temperature scaling.
+
+    The area of a dot is its share of the photos.
+    """
+    before, after = analysis.calibration
     shown = [(before, BLUE, f"as predicted: ECE {100 * before.ece:.1f} %")]
-    if study.calibrated:
-        cooled = f"temperature {study.temperature:.2f}: ECE {100 * after.ece:.1f} %"
+    if analysis.calibrated:
+        cooled = f"temperature {analysis.temperature:.2f}: ECE {100 * after.ece:.1f} %"
         shown.append((after, ORANGE, cooled))
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as sure as right")
-    for found, colour, label in shown:
-        sizes = 20 + 600 * found.photos / max(found.photos.sum(), 1)
-        axes.scatter(
-            found.confidence, found.accuracy, sizes, color=colour, alpha=0.45, linewidths=0
-        )
-        axes.plot(found.confidence, found.accuracy, color=colour, lw=1.2, label=label)
+    for bins, colour, label in shown:
+        sizes = 20 + 600 * bins.photos / max(bins.photos.sum(), 1)
+        axes.scatter(bins.confidence, bins.accuracy, sizes, color=colour, alpha=0.45, linewidths=0)
+        axes.plot(bins.confidence, bins.accuracy, color=colour, lw=1.2, label=label)
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
     axes.legend(frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)
@@ -142,12 +145,12 @@ def confusion_chart(matrix: Matrix, names: list[str]) -> Figure:
     return figure
 
 
-def confusions(found: Interpretation, classes: int) -> Figure:
+def confusions(predictions: Interpretation, classes: int) -> Figure:
     """The confusion matrix of the predictions, look-alikes side by side; beyond `classes` those
     least confused are left out."""
-    matrix = found.confusion_matrix().to_numpy().astype(float)
+    matrix = predictions.confusion_matrix().to_numpy().astype(float)
     order = order_by_confusion(matrix)[:classes]
-    return confusion_chart(matrix[order][:, order], [found.classes[i] for i in order])
+    return confusion_chart(matrix[order][:, order], [predictions.classes[i] for i in order])
 
 
 def kernels_png(kernels: Tensor) -> bytes:
@@ -174,18 +177,18 @@ def enlarged(picture: Tensor) -> Figure:
     return figure
 
 
-def photo_grid(study: Study, rows: pd.DataFrame, cams: bool = False) -> Figure:
-    """Photos of the study by their rows, under fastai's titles: prediction / actual / loss /
+def photo_grid(analysis: Analysis, rows: pd.DataFrame, cams: bool = False) -> Figure:
+    """Photos of the analysis by their rows, under fastai's titles: prediction / actual / loss /
     probability of the actual class; with `cams` Grad-CAM for the prediction is laid over them."""
     numbers = rows.index.tolist()
-    places = [study.places[row] for row in numbers]
+    indices = [analysis.indices[row] for row in numbers]
     titles = [
         f"{plain(photo.prediction, TITLE)}\n{plain(f'is {photo.label}', TITLE)}\n"
         f"{photo.loss:.2f} / {100 * photo.p_label:.0f} %"
-        for photo in map(study.found.__getitem__, numbers)
+        for photo in map(analysis.predictions.__getitem__, numbers)
     ]
-    shown = [as_pixels(study.observed.thumbnails[place]) for place in places]
-    heat = [study.observed.cams[place][0] / 255 for place in places] if cams else []
+    shown = [as_pixels(analysis.extracted.thumbnails[index]) for index in indices]
+    heat = [analysis.extracted.cams[index][0] / 255 for index in indices] if cams else []
     return grid(shown, titles, columns=min(4, len(shown)), heat=heat)
 
 

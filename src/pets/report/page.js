@@ -1,23 +1,23 @@
 "use strict";
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
-const { photos, captions } = read("album");
+const { photos, captions } = read("photos");
 const matrix = read("cells");
 const byClass = read("by-class");
 
-// Every photo is in the page once; each place that shows it gets it from here.
+// Every photo is in the page once; wherever it is shown.
 const show = (img) => { img.src = `data:image/jpeg;base64,${photos[img.dataset.photo]}`; };
 document.querySelectorAll("img[data-photo]").forEach(show);
 
-function figure(place) {
-  const { path, words } = captions[place];
+function figure(index) {
+  const { path, text } = captions[index];
   const box = document.createElement("figure");
   box.className = "photo";
   const img = document.createElement("img");
-  img.dataset.photo = place;
-  img.alt = `${path}: ${words}`;
+  img.dataset.photo = index;
+  img.alt = `${path}: ${text}`;
   show(img);
   const caption = document.createElement("figcaption");
-  for (const part of words.split(/(?<=_)/)) caption.append(part, document.createElement("wbr"));
+  for (const part of text.split(/(?<=_)/)) caption.append(part, document.createElement("wbr"));
   caption.append(document.createElement("br"));
   const name = document.createElement("span");
   name.className = "muted path";

@@ -1,4 +1,4 @@
-"""The numbers that the lessons compare with, each with its split; never compared across splits."""
+"""Published results beside the run's own, each with its split; never compared across splits."""
 
 from __future__ import annotations
 

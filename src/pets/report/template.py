@@ -1,4 +1,4 @@
-"""How pages are filled: everything in one file, texts escaped, style and scripts shared."""
+"""Templates of pages: one file with everything in it, texts escaped, style and scripts shared."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
-from pets.interpretation.analysis import Study
+from pets.interpretation.analysis import Analysis
 from pets.io.pictures import pixels
 from pets.report import charts
 
@@ -16,12 +16,12 @@ PAIRS = 6  # rows of the picture of confused pairs
 CLASSES = 60  # the matrix's names cannot be read beyond
 
 
-def add_pictures(study: Study, loggers: Sequence[Logger], name: str, step: int) -> None:
+def add_pictures(analysis: Analysis, loggers: Sequence[Logger], name: str, step: int) -> None:
     """Every picture under `interpret/<name>/`, at `step`."""
     writers = [log.experiment for log in loggers if isinstance(log, TensorBoardLogger)]
     if not writers:
         return
-    for tag, figure in figures(study):
+    for tag, figure in figures(analysis):
         array = pixels(figure, dpi=100)
         for writer in writers:
             writer.add_image(f"interpret/{name}/{tag}", array, step, dataformats="HWC")
@@ -30,35 +30,36 @@ def add_pictures(study: Study, loggers: Sequence[Logger], name: str, step: int) 
         writer.flush()
 
 
-def figures(study: Study) -> Iterator[tuple[str, Figure]]:
-    """Tag and figure of each picture; those without photos are left out."""
-    found, settings, seed = study.found, study.settings, study.trained.config.seed
-    yield "confusion_matrix", charts.confusions(found, CLASSES)
-    for tag, figure in charts.data_pictures(study).items():
+def figures(analysis: Analysis) -> Iterator[tuple[str, Figure]]:
+    """Yield tag and figure of each picture that has photos."""
+    predictions, settings = analysis.predictions, analysis.settings
+    seed = analysis.trained.config.seed
+    yield "confusion_matrix", charts.confusions(predictions, CLASSES)
+    for tag, figure in charts.data_pictures(analysis).items():
         yield f"data/{tag}", figure
-    yield "calibration", charts.reliability_diagram(study)
-    worst = found.top_losses(min(settings.top_losses, 16))
-    yield "top_losses", charts.photo_grid(study, worst, cams=True)
+    yield "calibration", charts.reliability_diagram(analysis)
+    worst = predictions.top_losses(min(settings.top_losses, 16))
+    yield "top_losses", charts.photo_grid(analysis, worst, cams=True)
     galleries = {
-        "random_correct": found.random_correct(settings.gallery, seed),
-        "random_incorrect": found.random_incorrect(settings.gallery, seed),
-        "most_uncertain": found.most_uncertain(settings.gallery),
-        "most_confused": _confused(study),
+        "random_correct": predictions.random_correct(settings.gallery, seed),
+        "random_incorrect": predictions.random_incorrect(settings.gallery, seed),
+        "most_uncertain": predictions.most_uncertain(settings.gallery),
+        "most_confused": _confused(analysis),
     }
     for tag, rows in galleries.items():
         if len(rows):
-            yield tag, charts.photo_grid(study, rows)
-    if study.kernels is not None:
-        yield "first_kernels", charts.kernel_grid(study.kernels)
-    for stage in study.stages:
+            yield tag, charts.photo_grid(analysis, rows)
+    if analysis.kernels is not None:
+        yield "first_kernels", charts.kernel_grid(analysis.kernels)
+    for stage in analysis.stages:
         yield f"layers/{stage.name}", charts.patch_rows(stage)
 
 
-def _confused(study: Study) -> pd.DataFrame:
+def _confused(analysis: Analysis) -> pd.DataFrame:
     """Of each of the most confused pairs up to four photos."""
-    table = study.found.table
+    table = analysis.predictions.table
     parts = [
         table[(table["label"] == actual) & (table["prediction"] == predicted)].head(4)
-        for actual, predicted, _ in study.found.most_confused()[:PAIRS]
+        for actual, predicted, _ in analysis.predictions.most_confused()[:PAIRS]
     ]
     return pd.concat(parts) if parts else table.head(0)

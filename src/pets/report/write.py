@@ -14,8 +14,7 @@ from pets.data.external import result_name
 from pets.data.photos import OTHER, Photos
 from pets.distributed.ranks import ranks
 from pets.errors import RunError
-from pets.interpretation.analysis import Study, study
-from pets.interpretation.summary import summary
+from pets.interpretation.analysis import Analysis, analyse
 from pets.interpretation.suspects import write_suspects
 from pets.io.atomic import write_atomically
 from pets.io.serialize import to_json
@@ -35,8 +34,8 @@ def write_report(
     ckpt: str = "last",
     others: Photos | None = None,
     loggers: Sequence[Logger] = (),
-) -> Study:
-    """Study a split and write what was found; returns the study.
+) -> Analysis:
+    """Analyse a split, write the report and its files, and return the analysis.
 
     The page of the run's own test photos (or validation photos, where it has none) is
     `report.html` in the run directory; any other lies with its table in `interpret/<name>/`.
@@ -51,10 +50,10 @@ def write_report(
     run = trained.run.path
     folder = run / "interpret" / name
     page = run / "report.html" if name == main else folder / "report.html"
-    found = study(trained, photos, split, settings, others)
+    analysis = analyse(trained, photos, split, settings, others)
     try:
         if ranks().writer:
-            _write(found, folder, page, ckpt, loggers, name)
+            _write(analysis, folder, page, ckpt, loggers, name)
     except OSError as error:
         raise RunError(
             f"{folder}: cannot be written ({error.strerror or error}); what was there before and "
@@ -62,23 +61,22 @@ def write_report(
         ) from error
     log.info(
         "%s of %s %s photos right; %.0f s; report %s",
-        f"{int(found.found.correct.sum()):,}", f"{len(found.found):,}", split,
+        f"{int(analysis.predictions.correct.sum()):,}", f"{len(analysis.predictions):,}", split,
         time.perf_counter() - began, page,
     )  # fmt: skip
-    return found
+    return analysis
 
 
 def _write(
-    found: Study, folder: Path, page: Path, ckpt: str, loggers: Sequence[Logger], name: str
+    analysis: Analysis, folder: Path, page: Path, ckpt: str, loggers: Sequence[Logger], name: str
 ) -> None:
-    run = found.trained.run
+    run = analysis.trained.run
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"run": run.path.name, "ckpt": ckpt, "views": found.settings.tta}
-    found.all.save(folder / "predictions.parquet", **about)
-    write_suspects(folder / "suspects.csv", found.suspects)
-    write_atomically(
-        folder / "summary.json", (to_json({**about, **summary(found)}, indent=2) + "\n").encode()
-    )
-    write_page(found, page, folder / "suspects.csv")
+    about = {"run": run.path.name, "ckpt": ckpt, "views": analysis.settings.tta}
+    analysis.all_predictions.save(folder / "predictions.parquet", **about)
+    write_suspects(folder / "suspects.csv", analysis.suspects)
+    summary = to_json({**about, **analysis.summary()}, indent=2) + "\n"
+    write_atomically(folder / "summary.json", summary.encode())
+    write_page(analysis, page, folder / "suspects.csv")
     epochs = read_metrics(run.path / "metrics.csv")
-    add_pictures(found, loggers, name, step=epochs[-1]["step"] if epochs else 0)
+    add_pictures(analysis, loggers, name, step=epochs[-1]["step"] if epochs else 0)

@@ -8,6 +8,7 @@ from typing import Any
 from pets.config import StageConfig, TrainConfig
 from pets.data.workers import automatic_workers
 from pets.run_dir import RunDir
+from pets.training.metrics import METRICS
 from pets.training.speed import Speed
 
 log = logging.getLogger(__name__)
@@ -42,14 +43,12 @@ def say_what_was_reached(run: RunDir, results: dict[str, Any], seconds: float) -
     """The last lines of a run: numbers, places, next steps."""
     log.info("")
     for split, found in results.items():
-        log.info(
-            "%-5s  accuracy %.2f %%  error rate %.2f %%  mean class accuracy %.2f %%  (%s photos)",
-            split,
-            100 * found["accuracy"],
-            100 * found["error_rate"],
-            100 * found["mean_class_accuracy"],
-            f"{found['photos']:,}",
-        )
+        shares = [
+            f"{name.replace('_', ' ')} {metric.show(found[name])}"
+            for name, metric in METRICS.items()
+            if metric.is_share and name in found
+        ]
+        log.info("%-5s  %s  (%s photos)", split, "  ".join(shares), f"{found['photos']:,}")
     log.info("took   %d:%02d", *divmod(round(seconds), 60))
     log.info("run    %s", run.path)
     if (run.path / "report.html").exists():

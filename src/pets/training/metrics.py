@@ -1,8 +1,10 @@
-"""What is measured on a split; every number that a run reports comes from here."""
+"""Metrics: what is measured on a split. `METRICS` is the one place where a metric is added."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,22 +15,106 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from pets.registry import Registry
 
-class PhotosByClass(Metric):
-    """How many photos each class has, over all ranks."""
 
-    photos: Tensor
+@dataclass(frozen=True)
+class SplitMetric:
+    """A number that is measured on a split, and how it is shown.
+
+    Attributes:
+        name: the key in `status.json` and `eval/*.json`, and in TensorBoard.
+        doc: one line about it.
+        make: from the number of classes to a torchmetrics `Metric`. Its `update` gets logits
+            (B, classes) and class indices (B,), its `compute` returns a scalar over all ranks.
+        is_share: from 0 to 1, shown in percent.
+        in_epoch_table: shown on the screen after each epoch.
+        column: the column of `metrics.csv`; the name, if not given.
+    """
+
+    name: str
+    doc: str
+    make: Callable[[int], Metric]
+    is_share: bool = True
+    in_epoch_table: bool = True
+    column: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.column:
+            object.__setattr__(self, "column", self.name)
+
+    def show(self, value: float) -> str:
+        """The value as text: `91.50 %` for a share, else four decimals."""
+        return f"{100 * value:.2f} %" if self.is_share else f"{value:.4f}"
+
+
+METRICS: Registry[SplitMetric] = Registry()
+
+
+def epoch_columns() -> list[str]:
+    """The columns of `metrics.csv` that hold an epoch's numbers."""
+    return ["train_loss", *(metric.column for metric in METRICS.values())]
+
+
+class CrossEntropy(MeanMetric):
+    """The mean cross-entropy over photos, without label smoothing."""
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:  # type: ignore[override]
+        super().update(F.cross_entropy(logits, targets, reduction="none"))
+
+
+class Accuracy(MulticlassAccuracy):
+    """The share of photos whose most probable class is their label."""
 
     def __init__(self, classes: int) -> None:
-        super().__init__()
-        none = torch.zeros(classes, dtype=torch.long)
-        self.add_state("photos", default=none, dist_reduce_fx="sum")
+        super().__init__(classes, average="micro", validate_args=False)
 
-    def update(self, targets: Tensor) -> None:
-        self.photos += F.one_hot(targets, len(self.photos)).sum(0)
+
+class ErrorRate(Accuracy):
+    """One minus the accuracy."""
 
     def compute(self) -> Tensor:
-        return self.photos
+        return 1 - super().compute().cpu().double()
+
+
+class AccuracyByClass(MulticlassAccuracy):
+    """Accuracy and number of photos of each class, (2, classes)."""
+
+    tp: Tensor
+    fn: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes, average="none", validate_args=False)
+
+    def compute(self) -> Tensor:
+        return torch.stack([super().compute(), (self.tp + self.fn).float()])
+
+
+class MeanClassAccuracy(AccuracyByClass):
+    """The mean of the accuracies of the classes that have photos."""
+
+    def compute(self) -> Tensor:
+        accuracy, photos = super().compute()
+        present = accuracy[photos > 0].tolist()
+        return torch.tensor(sum(present) / len(present), dtype=torch.float64)
+
+
+METRICS.add(
+    SplitMetric(
+        "loss", "cross-entropy, mean over photos", lambda _: CrossEntropy(),
+        is_share=False, column="valid_loss",
+    )
+)  # fmt: skip
+METRICS.add(
+    SplitMetric("accuracy", "share of photos classified right", Accuracy, in_epoch_table=False)
+)
+METRICS.add(SplitMetric("error_rate", "share of photos classified wrong", ErrorRate))
+METRICS.add(
+    SplitMetric(
+        "mean_class_accuracy", "accuracy of each class, mean over classes", MeanClassAccuracy,
+        in_epoch_table=False,
+    )
+)  # fmt: skip
 
 
 class Temperature(Metric):
@@ -56,50 +142,47 @@ class Temperature(Metric):
             return torch.tensor(torch.nan)
         curve = CubicSpline(self.logs.numpy(), self.losses.double().cpu().numpy())
         level = curve.derivative().roots(extrapolate=False)
-        places = [*self.logs.tolist(), *level[np.isfinite(level)]]
-        return torch.tensor(math.exp(min(places, key=curve)))
+        candidates = [*self.logs.tolist(), *level[np.isfinite(level)]]
+        return torch.tensor(math.exp(min(candidates, key=curve)))
 
 
 class SplitMetrics(nn.Module):
-    """Loss and accuracies over the photos of one split; of several ranks each has seen its own."""
+    """All registered metrics over the photos of one split; each rank updates with its own."""
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__()
         self.classes = classes
-        self.loss = MeanMetric()
-        self.overall = MulticlassAccuracy(len(classes), average="micro")
-        self.by_class = MulticlassAccuracy(len(classes), average="none")
-        self.photos_by_class = PhotosByClass(len(classes))
+        self.registered = nn.ModuleDict({m.name: m.make(len(classes)) for m in METRICS.values()})
+        self.by_class = AccuracyByClass(len(classes))
         self.temperature = Temperature()
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Add a batch of logits (B, classes) and class indices (B,)."""
-        self.loss.update(F.cross_entropy(logits, targets, reduction="none"))
-        self.overall.update(logits, targets)
-        self.by_class.update(logits, targets)
-        self.photos_by_class.update(targets)
-        self.temperature.update(logits, targets)
+        for metric in self._all():
+            metric.update(logits, targets)
 
     def compute(self) -> dict[str, Any]:
-        """`loss`, `error_rate`, `accuracy`, `mean_class_accuracy` (over the classes that have
-        photos), `photos`, and `per_class`: accuracy by name, None for a class without photos."""
-        accuracy = float(self.overall.compute())
-        by_class, photos = self.by_class.compute().tolist(), self.photos_by_class.compute().tolist()
-        seen = [a for a, n in zip(by_class, photos, strict=True) if n]
+        """Return the metrics by name, then `photos` and `per_class`.
+
+        `per_class` is the accuracy by class name, None for a class without photos.
+        """
+        accuracy, photos = self.by_class.compute().tolist()
         return {
-            "loss": float(self.loss.compute()),
-            "error_rate": 1 - accuracy,
-            "accuracy": accuracy,
-            "mean_class_accuracy": sum(seen) / len(seen),
-            "photos": sum(photos),
+            **{name: float(metric.compute()) for name, metric in self._registered()},
+            "photos": int(sum(photos)),
             "per_class": {
                 name: value if n else None
-                for name, value, n in zip(self.classes, by_class, photos, strict=True)
+                for name, value, n in zip(self.classes, accuracy, photos, strict=True)
             },
         }
 
     def reset(self) -> None:
-        """Forget everything."""
-        for metric in self.children():
-            assert isinstance(metric, Metric)
+        """Forget all batches."""
+        for metric in self._all():
             metric.reset()
+
+    def _registered(self) -> list[tuple[str, Metric]]:
+        return [(name, m) for name, m in self.registered.items() if isinstance(m, Metric)]
+
+    def _all(self) -> list[Metric]:
+        return [*(m for _, m in self._registered()), self.by_class, self.temperature]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,44 +12,58 @@ from typing import Any
 from pets.errors import RunError
 from pets.io.csv_cells import read_cell, write_cell
 
-COLUMNS = (
-    "stage", "epoch", "step", "train_loss", "valid_loss",
-    "error_rate", "accuracy", "mean_class_accuracy", "seconds",
-)  # fmt: skip
+# Every row has these; between `step` and `seconds` are the metrics, as they were registered when
+# the row was written.
+FIXED = ("stage", "epoch", "step", "seconds")
+# The losses are drawn, the error chooses the best checkpoint: no file is without them.
+_REQUIRED = (*FIXED, "train_loss", "valid_loss", "error_rate")
 
 
 def write_metrics(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """All rows, in one step."""
+    """Write all rows in one step; a metric that a row does not have is an empty cell."""
+    names = dict.fromkeys(name for row in reversed(rows) for name in row if name not in FIXED)
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, [*FIXED[:3], *names, FIXED[3]], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: write_cell(cell) for name, cell in row.items()} for row in rows)
+    writer.writerows({name: _written(cell) for name, cell in row.items()} for row in rows)
     part = file.with_name(f".{file.name}.part")
     part.write_text(text.getvalue(), encoding="utf-8")
     part.replace(file)
 
 
 def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.csv`, numbers as numbers; none where there is no file yet.
+    """Return the rows of a `metrics.csv`, numbers as numbers, empty cells as NaN.
 
-    Raises RunError for any other file.
+    No rows if there is no file yet. The metrics may be others than those registered now.
+
+    Raises:
+        RunError: the file is damaged, or is no `metrics.csv`.
     """
     if not file.exists():
         return []
     try:
-        rows = _numbers(file)
+        with file.open(newline="", encoding="utf-8") as stream:
+            rows = [
+                {name: _read(name, cell) for name, cell in row.items()}
+                for row in csv.DictReader(stream)
+            ]
     except (ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{file}: damaged, cannot be read ({error})") from error
-    missing = [name for name in COLUMNS if rows and name not in rows[0]]
+    missing = [name for name in _REQUIRED if rows and name not in rows[0]]
     if missing:
         raise RunError(f"{file}: is no metrics.csv of a run, it has no column {missing[0]}")
     return rows
 
 
-def _numbers(file: Path) -> list[dict[str, Any]]:
-    with file.open(newline="", encoding="utf-8") as stream:
-        return [
-            {k: read_cell(v) if k == "stage" else int(v) if k in ("epoch", "step") else float(v)
-             for k, v in row.items()}
-            for row in csv.DictReader(stream)
-        ]  # fmt: skip
+def _written(cell: Any) -> Any:
+    return "" if isinstance(cell, float) and math.isnan(cell) else write_cell(cell)
+
+
+def _read(name: str, cell: str) -> Any:
+    if name == "stage":
+        return read_cell(cell)
+    if name in ("epoch", "step"):
+        return int(cell)
+    if cell == "" and name not in FIXED:
+        return math.nan
+    return float(cell)

@@ -23,7 +23,7 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_classifier
 from pets.seeding import derive_for_rank
 from pets.training.freezing import freeze_to, train_mode
-from pets.training.metrics import SplitMetrics
+from pets.training.metrics import METRICS, SplitMetrics
 from pets.training.rates import param_groups, schedule, spread
 
 Batch = tuple[Tensor, Tensor]
@@ -145,10 +145,7 @@ class TransferModule(LightningModule):
         self.progress |= {"epochs": self.current_epoch + 1, "batches": 0}
         found = self.metrics.compute()
         self.temperature = float(self.metrics.temperature.compute())
-        shown = {
-            "valid_loss": found["loss"],
-            **{k: found[k] for k in ("error_rate", "accuracy", "mean_class_accuracy")},
-        }
+        shown = {METRICS[name].column: found[name] for name in self.metrics.registered}
         if self.train_loss.update_called:
             shown = {"train_loss": float(self.train_loss.compute()), **shown}
         # For callbacks; the recorder passes it to the loggers, with steps that count over stages.

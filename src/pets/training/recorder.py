@@ -19,7 +19,8 @@ from pets.errors import RunError
 from pets.io.atomic import copy_atomically
 from pets.run_dir import RunDir
 from pets.training.checkpoints import HeldCheckpoint
-from pets.training.metrics_csv import COLUMNS, read_metrics, write_metrics
+from pets.training.metrics import epoch_columns
+from pets.training.metrics_csv import read_metrics, write_metrics
 from pets.training.rates import momentum_of
 from pets.training.speed import Speed
 from pets.training.trainer import batch_loss
@@ -113,7 +114,7 @@ class Recorder(Checkpoint):
             "stage": progress["stage"],
             "epoch": trainer.current_epoch + 1,
             "step": step,
-            **{name: found[name] for name in COLUMNS if name in found},
+            **{name: found[name] for name in epoch_columns() if name in found},
             "seconds": round(time.perf_counter() - self.started, 3),
         }
         best = min((r["error_rate"] for r in self.rows), default=float("inf"))
@@ -131,7 +132,7 @@ class Recorder(Checkpoint):
             stage=progress["stage"],
             epoch=trainer.current_epoch + 1,
             epochs=trainer.max_epochs,
-            metrics={k: row[k] for k in COLUMNS[3:8] if k in row},
+            metrics={name: row[name] for name in epoch_columns() if name in row},
         )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

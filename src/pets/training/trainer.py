@@ -24,6 +24,7 @@ from pets.distributed.ranks import check_ranks, ranks
 from pets.errors import ConfigError
 from pets.system.devices import settled
 from pets.training.checkpoints import AtomicCheckpointIO
+from pets.training.metrics import METRICS
 from pets.training.own_signals import OwnSignals
 
 # The Trainer's arguments that do here what Lightning says of them.
@@ -165,7 +166,8 @@ def log_hparams(loggers: list[Logger], config: TrainConfig, results: Mapping[str
     metrics = {
         f"hparams/{split}_{name}": found[name]
         for split, found in results.items()
-        for name in ("error_rate", "accuracy", "mean_class_accuracy", "loss")
+        for name in METRICS
+        if name in found
     }
     values = hparams(config)
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""What is wrong with photos beside each other: the same one twice, classes with few."""
+"""Cross-checks: copies of a photo, and classes with few photos."""
 
 from __future__ import annotations
 
@@ -9,37 +9,45 @@ from pets.config import VerifyConfig
 from pets.data.photos import Photo
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.verify.duplicates import as_words, bits_apart, look_alike, same
-from pets.verify.finding import Finding
-from pets.verify.look import HASH_BITS, Facts
+from pets.verify.inspection import HASH_BITS, Inspection
+from pets.verify.kinds import Finding
 
 _HELD_OUT = (TEST, VALID, TRAIN)  # who keeps a photo that several splits have
 
 
 def duplicates(
-    rows: Sequence[Photo], facts: Mapping[str, Facts], near: int | None
+    rows: Sequence[Photo], inspections: Mapping[str, Inspection], near: int | None
 ) -> Iterator[Finding]:
-    """The same files, then those of the rest that look the same; `near` is in how many of HASH_BITS
-    bits these may differ, None: not looked for."""
-    left = [photo for photo in rows if facts[photo.path].problem is None]
+    """Find copies of the same file, then pictures that look the same.
+
+    Args:
+        rows: the photos.
+        inspections: by path.
+        near: in how many of HASH_BITS bits pictures that look the same may differ; None: such
+            pictures are not searched for.
+    """
+    left = [photo for photo in rows if inspections[photo.path].problem is None]
     gone: set[str] = set()
-    for group in same([facts[photo.path].digest for photo in left]):
-        found = _group([left[place] for place in group], "", "the same file")
+    for group in same([inspections[photo.path].digest for photo in left]):
+        found = _group([left[index] for index in group], "", "the same file")
         gone |= found.exclude
         yield found
     if near is None:
         return
-    left = [p for p in left if p.path not in gone and facts[p.path].hash]
-    hashes = [facts[photo.path].hash for photo in left]
-    mirrored = [facts[photo.path].mirrored for photo in left]
+    left = [p for p in left if p.path not in gone and inspections[p.path].hash]
+    hashes = [inspections[photo.path].hash for photo in left]
+    mirrored = [inspections[photo.path].mirrored for photo in left]
     for group in look_alike(hashes, mirrored, near):
-        alike = _alike([hashes[place] for place in group], [mirrored[place] for place in group])
+        alike = _alike([hashes[index] for index in group], [mirrored[index] for index in group])
         # The best one first: it has the most pixels.
-        members = sorted((left[place] for place in group), key=lambda p: -_pixels(facts[p.path]))
+        members = sorted(
+            (left[index] for index in group), key=lambda p: -_pixels(inspections[p.path])
+        )
         yield _group(members, "near ", alike)
 
 
-def _pixels(facts: Facts) -> int:
-    return facts.width * facts.height
+def _pixels(inspection: Inspection) -> int:
+    return inspection.width * inspection.height
 
 
 def _alike(hashes: list[str], mirrored: list[str]) -> str:
@@ -72,9 +80,8 @@ def _group(group: list[Photo], near: str, what: str) -> Finding:
 
 
 def _superfluous(group: list[Photo]) -> frozenset[str]:
-    """All but one go. A test photo stays before validation's and training's, so that what is
-    measured on is what it was, and there the first; where labels differ there, none is known to be
-    right, and all go."""
+    """All copies but one. A test photo is kept before one of validation and training, so that
+    the test set does not change; if labels differ within that split, none is kept."""
     held = min((p.split for p in group), key=lambda s: _HELD_OUT.index(s) if s else len(_HELD_OUT))
     stay = [photo for photo in group if photo.split == held]
     kept = stay[0].path if len({photo.label for photo in stay}) == 1 else None

@@ -1,4 +1,4 @@
-"""Which photos are the same: by their bytes, or as they look."""
+"""Duplicates by content digest or perceptual hash, as groups of indices."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Words = np.ndarray  # (n, words), uint64: a perceptual hash a row
 
 
 def same(digests: Sequence[str]) -> list[list[int]]:
-    """Groups of two or more places with the same digest."""
+    """Groups of two or more indices with the same digest."""
     groups = defaultdict(list)
-    for place, digest in enumerate(digests):
-        groups[digest].append(place)
+    for index, digest in enumerate(digests):
+        groups[digest].append(index)
     return [group for group in groups.values() if len(group) > 1]
 
 
 def look_alike(hashes: Sequence[str], mirrored: Sequence[str], limit: int) -> list[list[int]]:
-    """Groups of two or more places whose hashes differ in at most `limit` bits, mirrored or not.
+    """Groups of two or more indices whose hashes differ in at most `limit` bits, mirrored or not.
 
     Chains are one group: a photo like a second one, and that like a third.
     """
@@ -39,8 +39,8 @@ def look_alike(hashes: Sequence[str], mirrored: Sequence[str], limit: int) -> li
     graph = coo_array((np.ones(links.shape[1], bool), (links[0], links[1])), shape=(nodes, nodes))
     _, component = connected_components(graph, directed=False)
     groups = defaultdict(list)
-    for place, part in enumerate(component[:photos].tolist()):
-        groups[part].append(place)
+    for index, part in enumerate(component[:photos].tolist()):
+        groups[part].append(index)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -66,14 +66,14 @@ def near_pairs(words: Words, limit: int) -> Iterator[np.ndarray]:
     for key in _parts(words, limit // 2 + 1):
         order = np.argsort(key).astype(np.int32)
         key, word = key[order], half[order]
-        place = np.arange(len(words), dtype=np.int32)
+        index = np.arange(len(words), dtype=np.int32)
         for step in count(1):
-            place = place[place + step < len(words)]
-            place = place[key[place] == key[place + step]]
-            if not len(place):
+            index = index[index + step < len(words)]
+            index = index[key[index] == key[index + step]]
+            if not len(index):
                 break
             # Half of the bits tell nearly all of them apart.
-            near = place[bits_apart(word[place], word[place + step]) <= limit]
+            near = index[bits_apart(word[index], word[index + step]) <= limit]
             pair = np.stack([order[near], order[near + step]])
             yield pair[:, bits_apart(words[pair[0]], words[pair[1]]) <= limit]
 

@@ -1,4 +1,4 @@
-"""The findings as one HTML file that asks the net for nothing."""
+"""The findings as one HTML file that loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ from PIL import Image
 from pets.data.diagnostics import Severity
 from pets.data.images import UnreadableImage, open_rgb
 from pets.report.template import own, template
-from pets.verify.console import totals
-from pets.verify.finding import KINDS, SEVERITIES, Finding
-from pets.verify.findings import Verified
-from pets.verify.photo_checks import ONE_BY_ONE
+from pets.verify.kinds import KINDS, SEVERITIES, Finding
+from pets.verify.verification import Verification
 
 _REPORT = "pets.report"
 _OWN = "pets.verify"
 _SIDE = 200  # pixels of a picture's longer side
-_NO_PICTURES = ("missing", "bad row", "not a photo")
 
 
 @dataclass(frozen=True)
@@ -42,17 +39,17 @@ class Section:
     cards: bool  # a finding has a sentence over its photos; else each photo its own below it
 
 
-def as_page(found: Verified, table: Path, shown: int) -> str:
+def as_page(verification: Verification, table: Path, shown: int) -> str:
     """The page, with at most so many pictures `shown` of a kind."""
-    sections = list(_sections(found, shown))
+    sections = list(_sections(verification, shown))
     paths = {p for s in sections if s.pictures for f in s.shown for p in f.photos}
-    files = {path: found.photos.root / path for path in paths}
+    files = {path: verification.photos.root / path for path in paths}
     with ThreadPoolExecutor() as pool:
         pictures = dict(zip(files, pool.map(_picture, files.values()), strict=True))
     page = template(_OWN, "page.html").render(
-        found=found,
-        totals=totals(found),
-        counts={severity: len(found.of(severity)) for severity in SEVERITIES},
+        verification=verification,
+        totals=verification.totals,
+        counts={severity: len(verification.of(severity)) for severity in SEVERITIES},
         by_severity={s: [x for x in sections if x.severity == s] for s in SEVERITIES},
         sections=sections,
         pictures=pictures,
@@ -64,8 +61,8 @@ def as_page(found: Verified, table: Path, shown: int) -> str:
     return str(page)
 
 
-def _sections(found: Verified, most: int) -> Iterator[Section]:
-    for (severity, kind), same in groupby(found.findings, lambda f: (f.severity, f.kind)):
+def _sections(verification: Verification, most: int) -> Iterator[Section]:
+    for (severity, kind), same in groupby(verification.findings, lambda f: (f.severity, f.kind)):
         findings = list(same)
         photos = sum(len(finding.photos) for finding in findings)
         shown, room = [], most
@@ -80,8 +77,8 @@ def _sections(found: Verified, most: int) -> Iterator[Section]:
             room -= max(len(some), 1)
         hidden = photos - sum(len(finding.photos) for finding in shown)
         yield Section(
-            kind, severity, KINDS[kind], len(findings), photos, shown, hidden,
-            kind not in _NO_PICTURES, kind not in ONE_BY_ONE,
+            kind, severity, KINDS[kind].doc, len(findings), photos, shown, hidden,
+            KINDS[kind].has_pictures, not KINDS[kind].one_photo,
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a photo by itself."""
+"""Checks of one photo, from its inspection."""
 
 from __future__ import annotations
 
@@ -8,50 +8,46 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from pets.config import VerifyConfig
-from pets.verify.finding import Finding
-from pets.verify.look import Facts
-
-# The kinds whose findings are about one photo each.
-ONE_BY_ONE = frozenset(
-    {
-        "unreadable", "damaged", "wrong suffix", "left out", "blank", "tiny", "elongated", "small",
-        "huge", "metadata", "CMYK", "alpha", "animation", "grey",
-    }
-)  # fmt: skip
+from pets.verify.inspection import Inspection
+from pets.verify.kinds import Finding
 
 
-def faults_of(path: str, facts: Facts, config: VerifyConfig) -> Iterator[Finding]:
-    """The findings about one file that is to be trained on."""
+def faults_of(path: str, inspection: Inspection, config: VerifyConfig) -> Iterator[Finding]:
+    """Yield the findings about one photo."""
     photo = (path,)
-    if facts.problem is not None:
+    if inspection.problem is not None:
         stops = config.data.on_bad_image == "error"
         yield Finding(
-            "unreadable", "error" if stops else "warning", facts.problem, photo, frozenset(photo)
+            "unreadable",
+            "error" if stops else "warning",
+            inspection.problem,
+            photo,
+            frozenset(photo),
         )
         return
-    if facts.damage is not None:
-        yield Finding("damaged", "warning", facts.damage, photo)
+    if inspection.damage is not None:
+        yield Finding("damaged", "warning", inspection.damage, photo)
     suffix = PurePosixPath(path).suffix
-    if not _fits(suffix, facts.format):
-        yield Finding("wrong suffix", "warning", f"a {facts.format} named {suffix}", photo)
-    if facts.blank:
+    if not _fits(suffix, inspection.format):
+        yield Finding("wrong suffix", "warning", f"a {inspection.format} named {suffix}", photo)
+    if inspection.blank:
         yield Finding("blank", "warning", "all pixels are alike", photo, frozenset(photo))
-    yield from _sizes(photo, facts, config)
-    if facts.metadata is not None:
-        yield Finding("metadata", "note", facts.metadata, photo)
-    if facts.cmyk:
+    yield from _sizes(photo, inspection, config)
+    if inspection.metadata is not None:
+        yield Finding("metadata", "note", inspection.metadata, photo)
+    if inspection.cmyk:
         yield Finding("CMYK", "note", "CMYK", photo)
-    if facts.alpha:
+    if inspection.alpha:
         yield Finding("alpha", "note", "some pixels are transparent", photo)
-    if facts.frames:
+    if inspection.frames:
         yield Finding("animation", "note", "several pictures in one file", photo)
-    if facts.grey and not facts.blank:
+    if inspection.grey and not inspection.blank:
         yield Finding("grey", "note", "no colours", photo)
 
 
-def _sizes(photo: tuple[str], facts: Facts, config: VerifyConfig) -> Iterator[Finding]:
-    short, long = sorted((facts.width, facts.height))
-    size = f"{facts.width:,} x {facts.height:,} pixels"
+def _sizes(photo: tuple[str], inspection: Inspection, config: VerifyConfig) -> Iterator[Finding]:
+    short, long = sorted((inspection.width, inspection.height))
+    size = f"{inspection.width:,} x {inspection.height:,} pixels"
     if short < config.tiny:
         yield Finding("tiny", "warning", f"{size}, below {config.tiny}", photo, frozenset(photo))
     elif short < config.smallest:

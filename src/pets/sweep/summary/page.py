@@ -14,6 +14,7 @@ from pets.sweep.summary.summary import Summary
 from pets.sweep.summary.tables import (
     beside_best,
     link,
+    other_metrics,
     stages_of,
     state_words,
     valid_words,
@@ -91,6 +92,7 @@ def _runs(summary: Summary) -> tuple[list[Column], list[list[Cell]]]:
     columns = [Column("run"), Column("state")]
     columns += [Column(summary.names[key], key) for key in summary.swept]
     columns += [Column("validation error"), Column("accuracy"), Column("loss")]
+    columns += [Column(name.replace("_", " ")) for name in other_metrics(summary)]
     if summary.best_differs:
         columns.append(Column("best epoch", "the lowest validation error after an epoch"))
     columns.append(
@@ -118,6 +120,7 @@ def _row(summary: Summary, run: Run, stages: list[str]) -> list[Cell]:
     cells.append(Cell(valid_words(summary, run) or "–", measured))
     cells.append(_share(summary, run.valid.accuracy))
     cells.append(_number(run.valid.loss, "{:.3f}"))
+    cells += [_number(run.valid.others.get(name), "{:.4f}") for name in other_metrics(summary)]
     if summary.best_differs:
         best = _share(summary, run.best)
         cells.append(Cell(best.text, best.key, note=run.best_epoch))

@@ -16,6 +16,8 @@ from pets.training.metrics_csv import read_metrics
 UNREADABLE = "unreadable"
 FINISHED, RUNNING, WAITING = "finished", "running", "waiting"
 STATES = (FINISHED, RUNNING, WAITING, "interrupted", "failed", UNREADABLE)
+# Not among the others: the mean class accuracy hardly differs from the accuracy.
+_COLUMNS = ("error_rate", "accuracy", "loss", "photos", "mean_class_accuracy")
 _FILES = ("status.json", "config.yaml", "overrides.yaml")
 
 
@@ -27,6 +29,7 @@ class Measured:
     accuracy: float | None = None
     loss: float | None = None
     photos: int | None = None
+    others: Mapping[str, float | None] = field(default_factory=dict)  # metrics added later
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,11 @@ def _measured(found: Mapping[str, Any] | None) -> Measured:
         accuracy=_number(found.get("accuracy")),
         loss=_number(found.get("loss")),
         photos=None if photos is None else int(photos),
+        others={
+            name: _number(value)
+            for name, value in found.items()
+            if name not in _COLUMNS and isinstance(value, int | float)
+        },
     )
 
 

@@ -21,7 +21,7 @@ _WIDEST = 24
 
 def as_csv(summary: Summary) -> str:
     """A row a run; errors and accuracies are shares, empty where not known."""
-    stages = stages_of(summary)
+    stages, others = stages_of(summary), other_metrics(summary)
     rows = [
         {
             "number": run.number,
@@ -31,12 +31,14 @@ def as_csv(summary: Summary) -> str:
             "valid_error": run.valid.error,
             "valid_accuracy": run.valid.accuracy,
             "valid_loss": run.valid.loss,
+            **{f"valid_{name}": run.valid.others.get(name) for name in others},
             "best_epoch_error": run.best,
             "best_epoch": run.best_epoch,
             "last_epoch_error": run.so_far,
             "test_error": run.test.error,
             "test_accuracy": run.test.accuracy,
             "test_loss": run.test.loss,
+            **{f"test_{name}": run.test.others.get(name) for name in others},
             "seconds": None if run.seconds is None else round(run.seconds, 3),
             **{f"images_per_second/{stage}": run.speeds.get(stage) for stage in stages},
             "started": run.started,
@@ -90,6 +92,11 @@ def state_words(summary: Summary) -> str:
 def stages_of(summary: Summary) -> list[str]:
     """Every stage whose speed is known, in the order of the runs."""
     return list(dict.fromkeys(stage for run in summary.runs for stage in run.speeds))
+
+
+def other_metrics(summary: Summary) -> list[str]:
+    """Every metric beside error, accuracy and loss, in the order of the runs."""
+    return list(dict.fromkeys(name for run in summary.runs for name in run.valid.others))
 
 
 def settings_table(summary: Summary) -> tuple[list[str], list[list[str]]]:

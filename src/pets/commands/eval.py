@@ -62,12 +62,13 @@ def run(cfg: DictConfig) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
+    from pets.training.metrics import METRICS
+
     width = max(len(name) for name in found["per_class"])
     log.info("%s  accuracy", "class".ljust(width))
     for name, value in sorted(found["per_class"].items(), key=lambda item: (item[1] or 0, item[0])):
         log.info("%s  %8s", name.ljust(width), "-" if value is None else f"{100 * value:.1f} %")
     log.info("")
-    for name in ("accuracy", "error_rate", "mean_class_accuracy"):
-        log.info("%-20s %7.2f %%", name, 100 * found[name])
-    log.info("%-20s %9.4f", "loss", found["loss"])
+    for metric in sorted(METRICS.values(), key=lambda metric: not metric.is_share):
+        log.info("%-20s %9s", metric.name, metric.show(found[metric.name]))
     log.info("%-20s %9s", "photos", f"{found['photos']:,}")

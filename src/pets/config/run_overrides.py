@@ -1,4 +1,4 @@
-"""What was typed over the config of a run that exists already."""
+"""Overrides typed for a run that exists already."""
 
 from __future__ import annotations
 
@@ -24,20 +24,31 @@ def put_over(
     may_change: Callable[[str], bool],
     refusal: str,
 ) -> dict[str, Any]:
-    """Put the typed keys of `cfg` over the run's own `values`; returns them with their values.
+    """Override the run's own config with the typed keys.
 
-    Raises ConfigError with the word and the `refusal` for a key that may not change.
+    Args:
+        values: the run's config, which is changed.
+        cfg: the composed config, which has the typed values.
+        overrides: as typed.
+        may_change: whether a key may be overridden.
+        refusal: the message for a key that may not.
+
+    Returns:
+        The overridden keys and their values.
+
+    Raises:
+        ConfigError: a key may not change.
     """
     given: dict[str, Any] = {}
-    for word in overrides:
-        key = word.partition("=")[0].lstrip("+~")
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
         if not may_change(key):
-            raise ConfigError(f"{word}: {refusal}")
+            raise ConfigError(f"{override}: {refusal}")
         *sections, last = key.split(".")
         section = values
         for name in sections:
             section = section.setdefault(name, {})
-        if word.startswith("~"):
+        if override.startswith("~"):
             section.pop(last, None)
             continue
         value = OmegaConf.select(cfg, key)

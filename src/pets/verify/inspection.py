@@ -1,4 +1,4 @@
-"""One file: what can be said of it without any other."""
+"""Inspection of one file: decoded to its last byte, without looking at others."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG")
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What was seen of a file. One that cannot be read has a `problem`, and nothing else counts."""
+class Inspection:
+    """What a file is. One that cannot be read has a `problem`, and nothing else counts."""
 
     problem: str | None = None  # why it cannot be read
     damage: str | None = None  # what its decoder put up with
@@ -49,9 +49,12 @@ class Facts:
     mirrored: str = ""  # the same of the mirrored picture
 
 
-def look_at(files: Sequence[Path]) -> list[Facts]:
-    """The facts of every file, by several threads, with progress; a file that has not changed since
-    is not read again. Raises PetsError where a library is missing."""
+def inspect_photos(files: Sequence[Path]) -> list[Inspection]:
+    """Inspect files in several threads, with progress. Unchanged files are not read again.
+
+    Raises:
+        PetsError: a library is not installed.
+    """
     try:
         import imagehash
         import simplejpeg  # noqa: F401
@@ -60,29 +63,31 @@ def look_at(files: Sequence[Path]) -> list[Facts]:
             f"pets verify needs the package {error.name}: {install('verify')}"
         ) from error
     versions = f"pillow {PIL.__version__} imagehash {imagehash.__version__}"
-    asked = FileMemo(
-        f"verify 3 {versions}", _asked, is_final=lambda answer: '"problem"' not in answer
+    inspected = FileMemo(
+        f"verify 3 {versions}", _inspected, is_final=lambda answer: '"problem"' not in answer
     )
-    return [Facts(**json.loads(answer)) for answer in asked.of_all(files, "looking at photos")]
+    return [
+        Inspection(**json.loads(answer)) for answer in inspected.of_all(files, "looking at photos")
+    ]
 
 
-def _asked(file: Path) -> str:
-    facts, plain = asdict(look(file)), asdict(Facts())
-    return to_json({key: value for key, value in facts.items() if value != plain[key]})
+def _inspected(file: Path) -> str:
+    inspection, plain = asdict(inspect_photo(file)), asdict(Inspection())
+    return to_json({key: value for key, value in inspection.items() if value != plain[key]})
 
 
-def look(file: Path) -> Facts:
-    """Decode a file to its last byte and say what it is."""
+def inspect_photo(file: Path) -> Inspection:
+    """Decode a file to its last byte and describe it."""
     try:
         content = file.read_bytes()
     except OSError as error:
-        return Facts(problem=f"cannot be read ({error.strerror})")
+        return Inspection(problem=f"cannot be read ({error.strerror})")
     if not content:
-        return Facts(problem="is empty")
+        return Inspection(problem="is empty")
     try:
         photo = open_rgb(file)
     except UnreadableImage as error:
-        return Facts(problem=str(error).removeprefix(f"{file}: "))
+        return Inspection(problem=str(error).removeprefix(f"{file}: "))
     metadata = _metadata(content)
     readable = content if metadata is None else without_metadata(content)
     with Image.open(io.BytesIO(readable), formats=FORMATS) as image:
@@ -92,10 +97,10 @@ def look(file: Path) -> Facts:
         frames = kind != "MPO" and bool(getattr(image, "is_animated", False))
         cmyk = image.mode == "CMYK"
         alpha = image.has_transparency_data and _transparent(image)
-    seen = photo.resize((_SEEN, _SEEN), Image.Resampling.BOX)
-    pixels = np.asarray(seen, dtype=np.int16)
+    small = photo.resize((_SEEN, _SEEN), Image.Resampling.BOX)
+    pixels = np.asarray(small, dtype=np.int16)
     blank = int(np.ptp(pixels.reshape(-1, 3), axis=0).max()) <= _FLAT
-    return Facts(
+    return Inspection(
         damage=_damage(content) if kind in ("JPEG", "MPO") else None,
         metadata=metadata,
         format=kind,
@@ -107,8 +112,8 @@ def look(file: Path) -> Facts:
         frames=frames,
         blank=blank,
         digest=blake2b(content, digest_size=16).hexdigest(),
-        hash="" if blank else _hash(seen),
-        mirrored="" if blank else _hash(ImageOps.mirror(seen)),
+        hash="" if blank else _hash(small),
+        mirrored="" if blank else _hash(ImageOps.mirror(small)),
     )
 
 

@@ -1,4 +1,4 @@
-"""All that is wrong with the photos of a data config."""
+"""Verification of a data config: every photo by itself, and all of them together."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from pets.config import DataConfig, VerifyConfig
-from pets.data.collect import Labels, label_photos, labelled, split_and_check, without_unreadable
+from pets.data.collect import label_photos, labelled, split_and_check, without_unreadable
 from pets.data.diagnostics import Diagnostics, Message, Severity
 from pets.data.discovery import find_photos
 from pets.data.exclude import read_excluded
 from pets.data.images import FORMATS, SUFFIXES
+from pets.data.labels import LABEL_RULES, Labels
 from pets.data.photos import Photo, Photos
 from pets.errors import some
 from pets.verify.cross_checks import duplicates, tiny_classes
-from pets.verify.finding import KINDS, SEVERITIES, Finding
-from pets.verify.look import look_at
+from pets.verify.inspection import inspect_photos
+from pets.verify.kinds import KINDS, SEVERITIES, Finding
 from pets.verify.photo_checks import faults_of
 
 # What a row of the table can leave out; the others are put right in a table, a list or by photos.
 _EXCLUDABLE = ("unlabelled", "tiny class")
 
 
-class CollectedDiagnostics(Diagnostics):
-    """Collects findings; none of them stops the check."""
+class CollectedFindings(Diagnostics):
+    """Diagnostics that stop nothing; all are kept as findings."""
 
     def __init__(self, excluded: frozenset[str] = frozenset()) -> None:
         super().__init__(excluded)
@@ -50,12 +51,19 @@ class CollectedDiagnostics(Diagnostics):
 
 
 @dataclass(frozen=True)
-class Verified:
-    """What was found; `photos` are those of all `named` ones that a training would use."""
+class Verification:
+    """The findings of a data config.
+
+    Attributes:
+        photos: those that a training would use.
+        named: the label of every photo, None if it has none.
+        inspected: how many photos were inspected.
+        findings: errors first, then in the order of `KINDS`.
+    """
 
     photos: Photos
     named: Labels
-    looked_at: int
+    inspected: int
     findings: tuple[Finding, ...]
 
     @cached_property
@@ -70,46 +78,56 @@ class Verified:
     def of(self, severity: Severity) -> list[Finding]:
         return [finding for finding in self.findings if finding.severity == severity]
 
+    @property
+    def totals(self) -> str:
+        """`2 errors, 1 warning, 5 notes`."""
+        counts = {severity: len(self.of(severity)) for severity in SEVERITIES}
+        parts = [f"{n:,} {word}{'' if n == 1 else 's'}" for word, n in counts.items() if n]
+        return ", ".join(parts) or "nothing found"
+
     def worst_is(self, limit: Severity) -> bool:
-        """Whether anything is as grave as this, or graver."""
-        grave = SEVERITIES[: SEVERITIES.index(limit) + 1]
-        return any(finding.severity in grave for finding in self.findings)
+        """Whether a finding is at least as severe as `limit`."""
+        severe = SEVERITIES[: SEVERITIES.index(limit) + 1]
+        return any(finding.severity in severe for finding in self.findings)
 
 
-def verify(config: VerifyConfig) -> Verified:
-    """Look at every photo of the config and at all of them together. Nothing is changed.
+def verify(config: VerifyConfig) -> Verification:
+    """Inspect the photos of a config; no file is changed.
 
-    Raises DataError where the config names what is not there.
+    Raises:
+        DataError: the config names a file or folder that is not there.
     """
     root, data = Path(config.data.root), config.data
-    diagnostics = CollectedDiagnostics(read_excluded(data.exclude, root))
+    diagnostics = CollectedFindings(read_excluded(data.exclude, root))
     named = label_photos(data, diagnostics)
-    if data.label_from == "table":
-        _tell_unnamed(root, data, named, diagnostics)
+    if LABEL_RULES[data.label_from].finds_photos:
+        _note_unnamed(root, data, named, diagnostics)
     paths = [path for path in named if path not in diagnostics.excluded]
-    facts = dict(zip(paths, look_at([root / path for path in paths]), strict=True))
-    found = [fault for path in paths for fault in faults_of(path, facts[path], config)]
+    inspections = dict(zip(paths, inspect_photos([root / path for path in paths]), strict=True))
+    found = [fault for path in paths for fault in faults_of(path, inspections[path], config)]
     labels = labelled(named)
     if data.on_bad_image == "skip":
-        bad = {path for path in labels if path in facts and facts[path].problem is not None}
+        bad = {
+            path for path in labels if path in inspections and inspections[path].problem is not None
+        }
         labels = without_unreadable(labels, bad, diagnostics)
     photos = split_and_check(named, labels, data, diagnostics)
     # Where no photo has a label or a split, they can still be compared.
     rows = photos.rows or tuple(Photo(path, "", "") for path in paths)
-    found += duplicates(rows, facts, config.near)
+    found += duplicates(rows, inspections, config.near)
     single = {path for f in diagnostics.findings if f.kind == "tiny class" for path in f.photos}
     found += [f for f in tiny_classes(photos.rows, config) if not single & set(f.photos)]
     found += diagnostics.findings
     found += _images_among_others(root, diagnostics.findings)
     order = list(KINDS)
     found.sort(key=lambda f: (SEVERITIES.index(f.severity), order.index(f.kind), f.photos[:1]))
-    return Verified(photos, named, len(paths), tuple(found))
+    return Verification(photos, named, len(paths), tuple(found))
 
 
-def _tell_unnamed(
-    root: Path, data: DataConfig, named: Labels, diagnostics: CollectedDiagnostics
+def _note_unnamed(
+    root: Path, data: DataConfig, named: Labels, diagnostics: CollectedFindings
 ) -> None:
-    """A training looks for the files that a table names, and for no others."""
+    """Note photos that the table does not name: a training does not use them."""
     diagnostics.debug(
         "unused",
         [path for path in find_photos(root, data.images, diagnostics) if path not in named],

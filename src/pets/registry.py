@@ -1,0 +1,74 @@
+"""Registries: what can be chosen by name, with one line about each entry."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import Any, Protocol, TypeVar
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+UNKNOWN_NAME = "unknown_name"  # the type of pydantic's error
+
+
+class Named(Protocol):
+    """An entry of a registry: the name it is chosen by, and one line of documentation."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def doc(self) -> str: ...
+
+
+Entry = TypeVar("Entry", bound=Named)
+
+
+class Registry(dict[str, Entry]):
+    """Entries of one kind by name, in the order they were added.
+
+    Each kind has one registry, beside the type of its entries: `METRICS` in `training/metrics.py`,
+    `LABEL_RULES` in `data/labels.py`, `SECTIONS` in `report/sections.py`, `FORMATS` in
+    `export/formats.py`.
+    """
+
+    def add(self, entry: Entry) -> Entry:
+        """Add an entry and return it.
+
+        Raises:
+            ValueError: another entry has that name.
+        """
+        if entry.name in self:
+            raise ValueError(f"{entry.name} is registered twice")
+        self[entry.name] = entry
+        return entry
+
+
+def named_in(registry: str) -> AfterValidator:
+    """Check the values of a config against the names of a registry.
+
+    Args:
+        registry: where it is, as `pets.data.labels:LABEL_RULES`. The module is imported when a
+            value is checked: the config room depends on no other room.
+
+    Returns:
+        A validator for a field with a name or a list of names.
+    """
+    module, _, attribute = registry.partition(":")
+
+    def check(value: Any) -> Any:
+        entries: Registry[Any] = getattr(import_module(module), attribute)
+        for name in [value] if isinstance(value, str) else value:
+            if name not in entries:
+                raise PydanticCustomError(UNKNOWN_NAME, "{expected}", _expected(name, entries))
+        return value
+
+    return AfterValidator(check)
+
+
+def _expected(name: str, entries: Registry[Any]) -> dict[str, str]:
+    *most, last = entries
+    known = f"{', '.join(most)} or {last}" if most else last
+    close = difflib.get_close_matches(name, entries, n=1)
+    return {"expected": f"{known}; did you mean {close[0]}?" if close else known}
