@@ -20,10 +20,10 @@ from pets.cli.arguments import in_full
 from pets.errors import RunError
 from pets.run_dir import RunDir
 from pets.sweep.summary import Summary, on_screen, summarize, write_summary
-from pets.sweep.summary.effects import Effect
-from pets.sweep.summary.noise import difference
-from pets.sweep.summary.settings import identity, in_order, short_names
-from pets.sweep.summary.tables import as_csv
+from pets.sweep.summary.statistics import difference
+from pets.sweep.summary.summary import Effect
+from pets.sweep.summary.text import as_csv
+from pets.sweep.summary.values import parse_value, short_names, sort_values
 from pets.sweep.summary.verdict import verdict
 from tests.conftest import composed
 from tests.made_up_sweep import made_up_run, made_up_sweep
@@ -94,11 +94,11 @@ def test_settings_are_runs_that_differ_in_their_seed_alone(tmp_path: Path) -> No
     summary = summarize(tmp_path)
     assert summary.swept == (LR, "seed")
     assert summary.keys == (LR,)
-    best, other = summary.groups
-    assert (best.settings, other.settings) == (("0.1",), ("0.3",))
+    best, other = summary.settings
+    assert (best.values, other.values) == (("0.1",), ("0.3",))
     assert best.valid is not None
     assert (best.valid.mean, best.valid.low, best.valid.high) == pytest.approx((0.11, 0.1, 0.12))
-    assert best.valid.deviation == pytest.approx(0.01)
+    assert best.valid.sd == pytest.approx(0.01)
     assert (len(best.counted), len(best.runs), len(other.runs)) == (3, 4, 3)
     assert verdict(summary).caveats[0] == "Of its 4 runs 3 count so far."
 
@@ -122,7 +122,7 @@ def test_the_choice_is_by_validation_alone(tmp_path: Path) -> None:
 def test_pairs_of_the_same_seed(tmp_path: Path) -> None:
     a, b = [0.10, 0.14, 0.12], [0.13, 0.16, 0.15]
     summary = two_settings(tmp_path, a, b)
-    best, other = summary.groups
+    best, other = summary.settings
     found = difference(best, other)
     assert found is not None
     expected = stats.ttest_rel(b, a).confidence_interval(0.95)
@@ -143,7 +143,7 @@ def test_other_seeds_or_other_photos_make_no_pairs(tmp_path: Path) -> None:
         made_up_run(tmp_path / f"a/{number}", {"lr": 1, "seed": number}, error)
     for number, error in enumerate(b, start=3):
         made_up_run(tmp_path / f"a/{number}", {"lr": 2, "seed": number}, error)
-    best, other = summarize(tmp_path / "a").groups
+    best, other = summarize(tmp_path / "a").settings
     found = difference(best, other)
     assert found is not None
     expected = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
@@ -156,7 +156,7 @@ def test_other_seeds_or_other_photos_make_no_pairs(tmp_path: Path) -> None:
         (run / "config.yaml").write_text(f"seed: {number % 3}\n")
         (run / "data.json").write_text(json.dumps({"fingerprint": f"{number > 2}"}))
     summary = summarize(tmp_path / "b")
-    found = summary.differences[summary.groups[1]]
+    found = summary.differences[summary.settings[1]]
     assert found is not None
     assert found.method == "welch"
     assert "not all measured on the same photos" in " ".join(verdict(summary).caveats)
@@ -223,7 +223,7 @@ def test_effects_are_means_over_all_else(tmp_path: Path) -> None:
     assert [e.mean for level in epochs.levels if (e := level.errors)] == pytest.approx([0.22, 0.24])
     assert lr.balanced
     assert not lr.logarithmic
-    table = summary.matrix
+    table = summary.grid
     assert table is not None
     assert (table.keys, table.rows, table.columns) == ((LR, EPOCHS), ("1", "2", "3"), ("2", "4"))
     cells = [[c.valid.mean for c in row if c and c.valid] for row in table.cells]
@@ -243,11 +243,11 @@ def test_rates_over_decades_have_a_logarithmic_axis(tmp_path: Path) -> None:
 
 
 def test_ways_to_type_a_value() -> None:
-    assert identity("1e-3") == identity("0.001")
-    assert identity("True") == identity("true")
-    assert identity("[1e-6,1e-4]") == identity("[0.000001, 1E-4]") == (1e-6, 1e-4)
-    assert identity("nan") == "nan"
-    assert in_order(["b", "10", "[2,1]", "9", "a", "9.0"]) == ["9", "10", "[2,1]", "b", "a"]
+    assert parse_value("1e-3") == parse_value("0.001")
+    assert parse_value("True") == parse_value("true")
+    assert parse_value("[1e-6,1e-4]") == parse_value("[0.000001, 1E-4]") == (1e-6, 1e-4)
+    assert parse_value("nan") == "nan"
+    assert sort_values(["b", "10", "[2,1]", "9", "a", "9.0"]) == ["9", "10", "[2,1]", "b", "a"]
     assert short_names([LR, EPOCHS, "plan.stages.body.lr", "lr", "seed"]) == {
         LR: "head.lr", EPOCHS: "epochs", "plan.stages.body.lr": "body.lr", "lr": "lr",
         "seed": "seed",
@@ -279,7 +279,7 @@ def test_a_number_that_is_none_is_no_result(tmp_path: Path) -> None:
     summary = summarize(tmp_path)
     assert [row["valid_error"] for row in rows(summary)] == ["", "", "0.5"]
     assert rows(summary)[0]["best_epoch_error"] == "0.5"
-    assert [group.settings for group in summary.ranked] == [("3",)]
+    assert [setting.values for setting in summary.ranked] == [("3",)]
     assert verdict(summary).others == "2 settings have no result yet."
 
 
@@ -324,7 +324,7 @@ def test_a_folder_of_single_runs(tmp_path: Path) -> None:
     made_up_run(tmp_path / "sweeps/x/0", {})
     summary = summarize(tmp_path)
     assert [run.number for run in summary.runs] == [None, None]
-    assert [group.settings for group in summary.groups] == [("b",), ("a",)]
+    assert [setting.values for setting in summary.settings] == [("b",), ("a",)]
 
 
 def test_files_whatever_the_texts(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -1,7 +1,46 @@
-"""What a sweep says: its runs as tables, pictures and sentences, from their directories alone."""
+"""The result of a sweep as tables, charts and sentences, computed from its run directories."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock
+
+from pets.errors import RunError
+from pets.io.atomic import write_atomically
+from pets.sweep.summary.charts import as_png
+from pets.sweep.summary.page import as_page
 from pets.sweep.summary.summary import Summary, summarize
-from pets.sweep.summary.tables import on_screen
-from pets.sweep.summary.write import write_summary
+from pets.sweep.summary.text import as_csv, as_markdown, on_screen
 
 __all__ = ["Summary", "on_screen", "summarize", "write_summary"]
+
+
+def write_summary(summary: Summary) -> Path:
+    """Write `summary.csv`, `.md`, `.png` and `.html` into the sweep's folder.
+
+    Each is replaced in one step; two processes may do so at once.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    contents = {
+        "summary.csv": as_csv(summary).encode(),
+        "summary.md": as_markdown(summary).encode(),
+        "summary.png": as_png(summary),
+        "summary.html": as_page(summary).encode(),
+    }
+    folder = summary.folder
+    try:
+        with FileLock(folder / ".summary.lock"):
+            for name, content in contents.items():
+                write_atomically(folder / name, content)
+    except OSError as error:
+        raise RunError(
+            f"{folder}: the summary cannot be written ({error.strerror or error}); make room, or "
+            "see that you may write there"
+        ) from error
+    return folder / "summary.html"

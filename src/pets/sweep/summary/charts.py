@@ -1,187 +1,208 @@
-"""Charts of a sweep: the settings one below another, and what each key does to the error."""
+"""Charts of a sweep: its settings one below another, two keys as a grid, the effect of each key."""
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+import io
+import textwrap
+from typing import TYPE_CHECKING
 
-from pets.io.figures import BLUE, GREY, ORANGE, plain
-from pets.sweep.summary.effects import Effect, Matrix
-from pets.sweep.summary.settings import SEED, brief
-from pets.sweep.summary.summary import Summary
+from pets.io.figures import BLUE, GREY, ORANGE, as_svg, drawn_quietly, plain
+from pets.sweep.summary.summary import Effect, Grid, Summary
+from pets.sweep.summary.text import describe_states
+from pets.sweep.summary.values import SEED, shorten
+from pets.sweep.summary.verdict import verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_SETTINGS = 30
+_MOST_SETTINGS = 30
+_MOST_EFFECTS = 6  # in the picture; the page shows all
 _MOST_TICKS = 12
-_BETWEEN = " · "
-_NICE = (1, 1.5, 2, 3, 4, 5, 6, 8)  # ticks of a logarithmic axis of errors, times powers of ten
+_WIDE_RANGE = 5.0  # highest by lowest error: one diverged run would hide how good ones differ
+_TALL = 12  # settings beside which two panels fit one below another
 
 
-def draw_settings(axes: Axes, summary: Summary) -> None:
-    """Mean and range of each setting, the best at the top; blue is what may be as good as it."""
-    groups = summary.ranked[:MOST_SETTINGS]
-    if not groups:
+def as_png(summary: Summary) -> bytes:
+    """The sentences and all charts in one picture."""
+    from matplotlib.figure import Figure
+
+    settings = min(len(summary.ranked), _MOST_SETTINGS)
+    grid = summary.grid if summary.ranked else None
+    effects = _drawn_effects(summary)[:_MOST_EFFECTS]
+    panels = 1 if grid else len(effects)
+    columns = 1 if panels < 2 or (panels == 2 and settings > _TALL) else 2
+    rows = -(-panels // columns)
+    rows_height = max(2.9 * rows, 0.3 * len(grid.rows) + 1.2 if grid else 0)
+    height = max(3.2, 0.3 * settings + 1.0, rows_height) + 1.3
+    figure = Figure(figsize=(13 if panels else 8, height), layout="constrained")
+    result = verdict(summary)
+    lines = [result.headline, f"{describe_states(summary)}. {result.comparison}"]
+    title = "\n".join(textwrap.fill(plain(line, 600), 140 if panels else 85) for line in lines)
+    with drawn_quietly():
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        left, *right = figure.subfigures(1, 2 if panels else 1, squeeze=False, wspace=0.03)[0]
+        _draw_settings(left.subplots(), summary)
+        if grid:
+            _draw_grid(right[0].subplots(), grid, summary)
+        elif panels:
+            axes = list(right[0].subplots(rows, columns, squeeze=False).flat)
+            for effect, each in zip(effects, axes, strict=False):
+                _draw_effect(each, effect, summary)
+            for unused in axes[panels:]:
+                unused.axis("off")
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=110, facecolor="white")
+    return file.getvalue()
+
+
+def as_svgs(summary: Summary) -> dict[str | Effect, str]:
+    """The charts as data URIs for the page: `settings`, `grid`, and one for each effect."""
+    from matplotlib.figure import Figure
+
+    charts: dict[str | Effect, str] = {}
+    if summary.ranked:
+        height = 0.28 * min(len(summary.ranked), _MOST_SETTINGS) + 1.2
+        figure = Figure(figsize=(8, height), layout="constrained")
+        _draw_settings(figure.subplots(), summary)
+        charts["settings"] = as_svg(figure)
+    if summary.ranked and summary.grid:
+        figure = Figure(figsize=(8, 0.35 * len(summary.grid.rows) + 1.5), layout="constrained")
+        _draw_grid(figure.subplots(), summary.grid, summary)
+        charts["grid"] = as_svg(figure)
+    for effect in _drawn_effects(summary):
+        figure = Figure(figsize=(5.6, 3.4), layout="constrained")
+        _draw_effect(figure.subplots(), effect, summary)
+        charts[effect] = as_svg(figure)
+    return charts
+
+
+def _drawn_effects(summary: Summary) -> list[Effect]:
+    return [e for e in summary.effects if len(e.levels) > 1] if summary.ranked else []
+
+
+def _draw_settings(axes: Axes, summary: Summary) -> None:
+    """Runs, range and mean of each setting, the best at the top and what may be as good in blue."""
+    settings = summary.ranked[:_MOST_SETTINGS]
+    if not settings:
         axes.text(0.5, 0.5, "no validation error yet", ha="center", va="center", color=GREY)
         axes.axis("off")
         return
-    for place, group in enumerate(groups):
-        assert group.valid is not None
-        found = summary.differences.get(group)
-        near = group is summary.best or (found is not None and found.within_noise)
-        colour = BLUE if near else GREY
-        axes.plot([100 * group.valid.low, 100 * group.valid.high], [place, place], color=colour)
-        errors = [100 * error for error in group.valid.values]
-        axes.plot(errors, [place] * len(errors), "|", color=colour, ms=7)
-        axes.plot(100 * group.valid.mean, place, "o", color=colour, ms=7)
+    for y, setting in enumerate(settings):
+        assert setting.valid is not None
+        colour = BLUE if summary.near_best(setting) else GREY
+        errors = [100 * error for error in setting.valid.values]
+        axes.plot([min(errors), max(errors)], [y, y], color=colour)
+        axes.plot(errors, [y] * len(errors), "|", color=colour, ms=7)
+        axes.plot(100 * setting.valid.mean, y, "o", color=colour, ms=7)
         axes.annotate(
-            f"{100 * group.valid.mean:.{summary.digits}f}",
-            (1.0, place), xycoords=axes.get_yaxis_transform(), xytext=(6, 0),
+            summary.number(setting.valid.mean),
+            (1.0, y), xycoords=axes.get_yaxis_transform(), xytext=(6, 0),
             textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
         )  # fmt: skip
-    axes.set_yticks(
-        range(len(groups)),
-        [
-            plain(_BETWEEN.join(brief(text, 24) for text in group.settings) or "all runs", 60)
-            for group in groups
-        ],
-        fontsize=8,
-    )
-    axes.set_ylim(len(groups) - 0.4, -0.6)
+    labels = [" · ".join(shorten(text, 24) for text in s.values) or "all runs" for s in settings]
+    axes.set_yticks(range(len(settings)), [plain(label, 60) for label in labels], fontsize=8)
+    axes.set_ylim(len(settings) - 0.4, -0.6)
     axes.set_xlabel("validation error in %: runs, range and mean")
-    _error_axis(axes, "x", summary)
-    more = len(summary.ranked) - len(groups)
-    title = f"the best {len(groups)} of {len(groups) + more} settings" if more else "settings"
-    title += "; blue: the best, and within noise of it" if len(groups) > 1 else ""
+    _scale_errors(axes, "x", summary)
+    cut = len(settings) < len(summary.ranked)
+    title = f"the best {len(settings)} of {len(summary.ranked)} settings" if cut else "settings"
+    title += "; blue: the best, and within noise of it" if len(settings) > 1 else ""
     axes.set_title(title, loc="left", fontsize=9)
-    names = _BETWEEN.join(summary.names[key] for key in summary.keys)
     axes.annotate(
-        plain(names, 80), (0, 0), xycoords="axes fraction", xytext=(-6, -16),
-        textcoords="offset points", ha="right", fontsize=8, color=GREY,
+        plain(" · ".join(summary.names[key] for key in summary.keys), 80),
+        (0, 0), xycoords="axes fraction", xytext=(-6, -16), textcoords="offset points",
+        ha="right", fontsize=8, color=GREY,
     )  # fmt: skip
     axes.grid(axis="x", alpha=0.25)
 
 
-def draw_matrix(axes: Axes, table: Matrix, summary: Summary) -> None:
-    """Mean errors of two keys' values; the lowest has a frame."""
+def _draw_grid(axes: Axes, grid: Grid, summary: Summary) -> None:
+    """The mean errors of two keys' values; the bluer the lower, the best one framed."""
     import numpy as np
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.patches import Rectangle
 
-    scale = summary.scale
-    assert scale is not None
-    shades = np.full((len(table.rows), len(table.columns)), np.nan)
-    for row, groups in enumerate(table.cells):
-        for column, group in enumerate(groups):
-            if group is None or group.valid is None:
-                axes.text(column, row, "–", ha="center", va="center", color=GREY)
-                continue
-            shade = scale.place(group.valid.mean)
-            shades[row, column] = shade
-            words = f"{100 * group.valid.mean:.{summary.digits}f}"
-            if len(table.columns) <= 6 and group.valid.deviation is not None:
-                words += f" ± {100 * group.valid.deviation:.{summary.digits}f}"
-            colour = "white" if shade < 0.45 else "black"
-            axes.text(column, row, words, ha="center", va="center", color=colour, fontsize=9)
-            if group is summary.best:
-                from matplotlib.patches import Rectangle
-
-                corner = (column - 0.47, row - 0.46)
-                frame = Rectangle(corner, 0.94, 0.92, fill=False, ec=ORANGE, lw=2.5)
-                axes.add_patch(frame)
+    low, high, logarithmic = _error_range(summary)
+    norm = (
+        (LogNorm if logarithmic else Normalize)(low, high)
+        if high > low
+        else Normalize(0, 2 * high or 1)
+    )
+    shades = np.full((len(grid.rows), len(grid.columns)), np.nan)
+    for (y, x), _ in np.ndenumerate(shades):
+        setting = grid.cells[y][x]
+        if setting is None or setting.valid is None:
+            axes.text(x, y, "–", ha="center", va="center", color=GREY)
+            continue
+        shades[y, x] = norm(100 * setting.valid.mean)
+        label = summary.number(setting.valid.mean)
+        if len(grid.columns) <= 6 and setting.valid.sd is not None:
+            label += f" ± {summary.number(setting.valid.sd)}"
+        colour = "white" if shades[y, x] < 0.45 else "black"
+        axes.text(x, y, label, ha="center", va="center", color=colour, fontsize=9)
+        if setting is summary.best:
+            corner = (x - 0.47, y - 0.46)
+            axes.add_patch(Rectangle(corner, 0.94, 0.92, fill=False, ec=ORANGE, lw=2.5))
     axes.imshow(shades, cmap="Blues_r", vmin=0, vmax=1.25, aspect="auto")
-    axes.set_xticks(range(len(table.columns)), [plain(brief(text), 16) for text in table.columns])
-    axes.set_yticks(range(len(table.rows)), [plain(brief(text), 24) for text in table.rows])
-    axes.set_xlabel(plain(table.keys[1], 60))
-    axes.set_ylabel(plain(table.keys[0], 40))
+    axes.set_xticks(range(len(grid.columns)), [plain(shorten(text), 16) for text in grid.columns])
+    axes.set_yticks(range(len(grid.rows)), [plain(shorten(text), 24) for text in grid.rows])
+    axes.set_xlabel(plain(grid.keys[1], 60))
+    axes.set_ylabel(plain(grid.keys[0], 40))
     axes.set_title("validation error in %, mean ± standard deviation", loc="left", fontsize=9)
 
 
-def draw_effect(axes: Axes, effect: Effect, summary: Summary) -> None:
-    """All runs that count over the values of a key, and the means."""
-    counted = [level for level in effect.levels if level.errors]
-    places = _places(axes, effect)
+def _draw_effect(axes: Axes, effect: Effect, summary: Summary) -> None:
+    """All finished runs over the values of a key, and their means."""
+    few = len(effect.levels) <= _MOST_TICKS
+    by_number = effect.numeric and effect.key != SEED and not few
     means: list[tuple[float, float]] = []
-    for level in counted:
-        assert level.errors is not None
+    several = False
+    for index, level in enumerate(effect.levels):
+        if level.errors is None:
+            continue
+        x = level.number if by_number and level.number is not None else index
         errors = [100 * error for error in level.errors.values]
-        axes.plot([places(level)] * len(errors), errors, "o", color=GREY, alpha=0.6, ms=4.5, mew=0)
-        means.append((places(level), 100 * level.errors.mean))
-    if means:
-        ordered = effect.numeric and effect.key != SEED and len(means) <= _MOST_TICKS
-        line = "o-" if ordered else "o"
-        size = 7 if len(means) <= _MOST_TICKS else 4
-        axes.plot(*zip(*means, strict=True), line, color=BLUE, ms=size, lw=1.4)
+        several |= len(errors) > 1
+        axes.plot([x] * len(errors), errors, "o", color=GREY, alpha=0.6, ms=4.5, mew=0)
+        means.append((x, 100 * level.errors.mean))
+    line = "o-" if effect.numeric and effect.key != SEED and few else "o"
+    axes.plot(*zip(*means, strict=True), line, color=BLUE, ms=7 if few else 4, lw=1.4)
+    if few:
+        width = max(8, 60 // len(effect.levels))
+        labels = [plain(shorten(level.text, width), width) for level in effect.levels]
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+    elif not by_number:
+        axes.set_xticks([])
+    elif effect.logarithmic:
+        axes.set_xscale("log")
     axes.set_xlabel(plain(effect.key, 60))
     axes.set_ylabel("validation error in %", fontsize=9)
-    _error_axis(axes, "y", summary)
-    several = any(len(level.errors.values) > 1 for level in counted if level.errors)
-    what = "every run, and the mean" if several else "every run"
-    what = "luck: the seed alone" if effect.key == SEED else what
-    axes.set_title(what, loc="left", fontsize=9)
+    _scale_errors(axes, "y", summary)
+    title = "every run, and the mean" if several else "every run"
+    axes.set_title("luck: the seed alone" if effect.key == SEED else title, loc="left", fontsize=9)
     axes.grid(axis="y", alpha=0.25)
 
 
-def _places(axes: Axes, effect: Effect) -> Any:
-    """Where each level stands: at its number, or one beside the other."""
-    from matplotlib.ticker import NullLocator
+def _error_range(summary: Summary) -> tuple[float, float, bool]:
+    """The lowest and highest error in %, and whether they need a logarithmic axis."""
+    errors = [100 * e for setting in summary.ranked if setting.valid for e in setting.valid.values]
+    low, high = min(errors), max(errors)
+    return low, high, low > 0 and high / low >= _WIDE_RANGE
 
-    if effect.numeric and effect.key != SEED:
-        if effect.logarithmic:
-            axes.set_xscale("log")
-        if len(effect.levels) <= _MOST_TICKS and (effect.logarithmic or _apart(effect)):
-            numbers = [level.number or 0.0 for level in effect.levels]
-            axes.set_xticks(numbers, [plain(brief(level.text), 10) for level in effect.levels])
-            axes.xaxis.set_minor_locator(NullLocator())
-        axes.margins(x=0.08)
-        return lambda level: level.number
-    at = {level.text: place for place, level in enumerate(effect.levels)}
-    if len(at) <= _MOST_TICKS:
-        length = max(10, 60 // len(at))
-        turned: dict[str, Any] = {"rotation": 25, "ha": "right"}
-        turned = turned if max(map(len, at)) > 48 // len(at) else {}
-        axes.set_xticks(range(len(at)), [plain(text, length) for text in at], **turned)
+
+def _scale_errors(axes: Axes, which: str, summary: Summary) -> None:
+    """The axis of errors, the same in all charts of a summary."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high, logarithmic = _error_range(summary)
+    if logarithmic:
+        axes.set(**{f"{which}scale": "log", f"{which}lim": (low / 1.1, high * 1.1)})
+        axis = axes.xaxis if which == "x" else axes.yaxis
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
+        axis.set_minor_formatter(NullFormatter())
     else:
-        axes.set_xticks([])
-    axes.set_xlim(-0.5, len(at) - 0.5)
-    return lambda level: at[level.text]
-
-
-def _apart(effect: Effect) -> bool:
-    """Whether labels at the levels' numbers do not run into each other."""
-    numbers = sorted(level.number or 0.0 for level in effect.levels)
-    width = (numbers[-1] - numbers[0]) or 1.0
-    return all(b - a > 0.09 * width for a, b in pairwise(numbers))
-
-
-def _error_axis(axes: Axes, which: str, summary: Summary) -> None:
-    """The errors' axis, the same in all charts of a summary."""
-    from matplotlib.ticker import NullLocator
-
-    scale = summary.scale
-    assert scale is not None
-    low, high = 100 * scale.low, 100 * scale.high
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    limit = axes.set_xlim if which == "x" else axes.set_ylim
-    if scale.logarithmic:
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        low, high = low / 1.1, high * 1.1
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        ticks = [n * 10.0**power for power in powers for n in _NICE]
-        inside = [tick for tick in ticks if low <= tick <= high]
-        few = _spaced(inside, 0.09 if which == "x" else 0.06, math.log(high / low))
-        axis.set_ticks(few, [f"{tick:g}" for tick in few])
-        axis.set_minor_locator(NullLocator())
-        limit(low, high)
-        return
-    room = 0.06 * (high - low) or 1.0
-    limit(low - room if low > room else min(low, 0) - room / 2, high + room)
-
-
-def _spaced(ticks: list[float], share: float, width: float) -> list[float]:
-    """Those ticks of a logarithmic axis that leave this share of its width between them."""
-    kept: list[float] = []
-    for tick in ticks:
-        if not kept or math.log(tick / kept[-1]) >= share * width:
-            kept.append(tick)
-    return kept
+        margin = 0.06 * (high - low) or 1.0
+        start = low - margin if low > margin else min(low, 0) - margin / 2
+        axes.set(**{f"{which}lim": (start, high + margin)})

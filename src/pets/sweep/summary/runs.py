@@ -1,4 +1,4 @@
-"""The runs of a folder, read from their directories before, while and after they run."""
+"""The runs of a sweep, read from their directories: waiting, running, finished or damaged."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from pets.errors import PetsError, RunError
+from pets.io.serialize import to_yaml
 from pets.run_dir import RunDir, from_here
 from pets.training.metrics_csv import read_metrics
 
-UNREADABLE = "unreadable"
-FINISHED, RUNNING, WAITING = "finished", "running", "waiting"
+FINISHED, RUNNING, WAITING, UNREADABLE = "finished", "running", "waiting", "unreadable"
 STATES = (FINISHED, RUNNING, WAITING, "interrupted", "failed", UNREADABLE)
-# Not among the others: the mean class accuracy hardly differs from the accuracy.
-_COLUMNS = ("error_rate", "accuracy", "loss", "photos", "mean_class_accuracy")
-_FILES = ("status.json", "config.yaml", "overrides.yaml")
+# What is not among the other metrics: the mean class accuracy hardly differs from the accuracy.
+_KNOWN = ("error_rate", "accuracy", "loss", "photos", "mean_class_accuracy")
+_RUN_FILES = ("status.json", "config.yaml", "overrides.yaml")
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A trained network on one split; errors and accuracies are shares, None where not known."""
+class Result:
+    """Metrics on one split; errors and accuracies are shares of 1, None where unknown."""
 
     error: float | None = None
     accuracy: float | None = None
@@ -31,24 +31,36 @@ class Measured:
     photos: int | None = None
     others: Mapping[str, float | None] = field(default_factory=dict)  # metrics added later
 
+    @classmethod
+    def read(cls, metrics: Mapping[str, Any] | None) -> Result:
+        """The result from an entry of `results` in a status; NaN and infinity count as unknown."""
+        metrics = metrics or {}
+        error, accuracy, loss, photos = (_finite(metrics.get(name)) for name in _KNOWN[:4])
+        others = {
+            name: _finite(value)
+            for name, value in metrics.items()
+            if name not in _KNOWN and isinstance(value, int | float)
+        }
+        return cls(error, accuracy, loss, None if photos is None else int(photos), others)
+
 
 @dataclass(frozen=True)
 class Run:
-    """One run as its files say at this moment. Times are ISO texts, seconds wall time."""
+    """One run as its files describe it now. Times are ISO texts, durations seconds."""
 
     path: Path
     state: str
-    error: str = ""  # why it ended, or what of it cannot be read: one line
-    given: Mapping[str, str] = field(default_factory=dict)  # by key, as typed
+    error: str = ""  # why it ended, or which file is damaged: one line
+    overrides: Mapping[str, str] = field(default_factory=dict)  # by key, as typed
     config: Mapping[str, Any] = field(default_factory=dict)
     position: str = ""
-    valid: Measured = Measured()
-    test: Measured = Measured()
-    so_far: float | None = None  # validation error after the last epoch
-    best: float | None = None  # the lowest validation error after an epoch
+    valid: Result = Result()
+    test: Result = Result()
+    last_epoch_error: float | None = None  # validation error
+    best_epoch_error: float | None = None
     best_epoch: str = ""
     seconds: float | None = None
-    speeds: Mapping[str, float] = field(default_factory=dict)  # stage, images a second
+    speeds: Mapping[str, float] = field(default_factory=dict)  # images per second, by stage
     started: str = ""
     ended: str = ""
     updated: str = ""
@@ -66,47 +78,62 @@ class Run:
 
     @property
     def counts(self) -> bool:
-        """Whether its validation error goes into means: finished, and a number."""
+        """Whether its validation error goes into means: it is finished, and has one."""
         return self.state == FINISHED and self.valid.error is not None
 
     @property
     def report(self) -> Path | None:
-        return self._there("report.html")
+        return self._existing("report.html")
 
     @property
     def log(self) -> Path | None:
-        return self._there("train.log")
+        return self._existing("train.log")
 
-    def _there(self, name: str) -> Path | None:
+    def value(self, key: str) -> str:
+        """The value of a dotted key: as typed, else from the config, else empty."""
+        if key in self.overrides:
+            return self.overrides[key]
+        value: Any = self.config
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is None or isinstance(value, Mapping):
+            return ""
+        if isinstance(value, str):
+            return value
+        text = to_yaml(value, sort_keys=True, default_flow_style=True, width=math.inf)
+        return text.removesuffix("...\n").strip()
+
+    def _existing(self, name: str) -> Path | None:
         return self.path / name if (self.path / name).is_file() else None
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """The runs one level below the folder, in the order of their numbers.
+    """The runs directly below a folder, by their numbers.
 
-    A run that cannot be read is one of state `unreadable` whose `error` says why. Raises RunError
-    where there is no run.
+    A damaged run has the state `unreadable` and the reason as its `error`.
+
+    Raises:
+        RunError: there is no run.
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "no such folder"
         raise RunError(f"{folder}: {what}; expected a sweep's folder, one of outputs/sweeps/...")
     if _is_run(folder):
-        above = from_here(str(folder.resolve().parent))
-        raise RunError(f"{folder}: is one run, not a sweep; its folder: pets summarize {above}")
+        parent = from_here(str(folder.resolve().parent))
+        raise RunError(f"{folder}: is one run, not a sweep; its folder: pets summarize {parent}")
     runs = [_read(path) for path in folder.iterdir() if path.is_dir() and _is_run(path)]
     if not runs:
-        raise RunError(f"{folder}: {_no_run(folder)}")
+        raise RunError(f"{folder}: {_why_no_runs(folder)}")
     return sorted(runs, key=lambda run: (run.number is None, run.number or 0, run.path.name))
 
 
 def _is_run(path: Path) -> bool:
-    return any((path / name).is_file() for name in _FILES)
+    return any((path / name).is_file() for name in _RUN_FILES)
 
 
-def _no_run(folder: Path) -> str:
-    """Why there is nothing to summarise, and where there would be."""
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    sweeps = [path for path in below if any(_is_run(run) for run in path.glob("*/"))]
+def _why_no_runs(folder: Path) -> str:
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    sweeps = [path for path in folders if any(_is_run(run) for run in path.glob("*/"))]
     if sweeps:
         newest = max(sweeps, key=lambda path: path.stat().st_mtime)
         return f"holds no runs, but sweeps; the newest: pets summarize {newest}"
@@ -116,87 +143,54 @@ def _no_run(folder: Path) -> str:
 
 def _read(path: Path) -> Run:
     run = RunDir(path)
-    given: dict[str, str] = {}
+    overrides: dict[str, str] = {}
     try:
-        given = _given(run.overrides)
-        return _of_status(run, given, run.read_config(), run.status)
+        overrides = _by_key(run.overrides)
+        return Run(path, overrides=overrides, config=run.read_config(), **_read_status(run))
     except (PetsError, OSError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split()).replace(f"{path}/", "")
-        return Run(path, UNREADABLE, error=reason, given=given)
+        return Run(path, UNREADABLE, error=reason, overrides=overrides)
 
 
-def _of_status(
-    run: RunDir, given: dict[str, str], config: dict[str, Any], status: dict[str, Any]
-) -> Run:
-    path = run.path
-    error = _last_line(status.get("error"))
-    best: tuple[float | None, str] = (None, "")
-    so_far = None
+def _read_status(run: RunDir) -> dict[str, Any]:
+    status = run.status
+    error_lines = str(status.get("error") or "").strip().splitlines()
+    fields: dict[str, Any] = {
+        "state": str(status.get("state")),
+        "error": error_lines[-1].strip() if error_lines else "",
+        "position": run.position(),
+        **{name: str(status.get(name) or "") for name in ("started", "ended", "updated")},
+    }
+    for split in ("valid", "test"):
+        fields[split] = Result.read((status.get("results") or {}).get(split))
+    if seconds := status.get("seconds"):
+        fields["seconds"] = sum(map(float, seconds.values()))
+    speeds = status.get("speed") or {}
+    fields["speeds"] = {stage: float(s["images_per_second"]) for stage, s in speeds.items()}
+    if (run.path / "data.json").exists():
+        fields["data"] = str(run.read_json("data.json").get("fingerprint") or "")
     try:
-        epochs = read_metrics(path / "metrics.csv")
-        numbers = [row for row in epochs if math.isfinite(row["error_rate"])]
-        if numbers:
-            lowest = min(numbers, key=lambda row: row["error_rate"])
-            best = (lowest["error_rate"], f"{lowest['stage']} {lowest['epoch']}")
-            so_far = numbers[-1]["error_rate"]
+        epochs = read_metrics(run.path / "metrics.csv")
     except RunError as damaged:
-        error = error or str(damaged).replace(f"{path}/", "")
-    results = status.get("results") or {}
-    spent, speeds = status.get("seconds") or {}, status.get("speed") or {}
-    data = path / "data.json"
-    return Run(
-        path,
-        state=run.state,
-        error=error,
-        given=given,
-        config=config,
-        position=run.position(),
-        valid=_measured(results.get("valid")),
-        test=_measured(results.get("test")),
-        so_far=so_far,
-        best=best[0],
-        best_epoch=best[1],
-        seconds=sum(map(float, spent.values())) if spent else None,
-        speeds={stage: float(found["images_per_second"]) for stage, found in speeds.items()},
-        started=str(status.get("started") or ""),
-        ended=str(status.get("ended") or ""),
-        updated=str(status.get("updated") or ""),
-        data=str(run.read_json(data.name).get("fingerprint") or "") if data.exists() else "",
-    )
+        fields["error"] = fields["error"] or str(damaged).replace(f"{run.path}/", "")
+        return fields
+    if epochs := [epoch for epoch in epochs if math.isfinite(epoch["error_rate"])]:
+        best = min(epochs, key=lambda epoch: epoch["error_rate"])
+        fields["last_epoch_error"] = epochs[-1]["error_rate"]
+        fields["best_epoch_error"] = best["error_rate"]
+        fields["best_epoch"] = f"{best['stage']} {best['epoch']}"
+    return fields
 
 
-def _measured(found: Mapping[str, Any] | None) -> Measured:
-    if not found:
-        return Measured()
-    photos = _number(found.get("photos"))
-    return Measured(
-        error=_number(found.get("error_rate")),
-        accuracy=_number(found.get("accuracy")),
-        loss=_number(found.get("loss")),
-        photos=None if photos is None else int(photos),
-        others={
-            name: _number(value)
-            for name, value in found.items()
-            if name not in _COLUMNS and isinstance(value, int | float)
-        },
-    )
-
-
-def _number(value: Any) -> float | None:
-    """NaN and infinity are no results."""
+def _finite(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _last_line(error: Any) -> str:
-    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
-def _given(overrides: Sequence[str]) -> dict[str, str]:
-    """Overrides as key and text; of a key that was given twice the last one counts."""
-    given = {}
-    for word in overrides:
-        key, equals, text = word.partition("=")
-        given[key.lstrip("+~")] = text if equals else "(removed)"
-    given.pop("resume", None)
-    return given
+def _by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides as key and value; of a key given twice the last one counts."""
+    values = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        values[key.lstrip("+~")] = text if equals else "(removed)"
+    values.pop("resume", None)
+    return values

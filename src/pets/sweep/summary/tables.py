@@ -1,145 +1,183 @@
-"""The summary as CSV and as lines for the screen; what its tables say."""
+"""The tables of a summary, as Markdown and for the page: settings, effects, trouble, runs."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from pets.io.csv_cells import write_cell
-from pets.sweep.summary.groups import Group
-from pets.sweep.summary.runs import Run
-from pets.sweep.summary.settings import brief, value
-from pets.sweep.summary.summary import Summary
-from pets.sweep.summary.verdict import interval_words, verdict
-
-_ON_SCREEN = 10
-_WIDEST = 24
+from pets.io.markdown import Markdown, table, text
+from pets.sweep.summary.runs import FINISHED, UNREADABLE, WAITING, Run
+from pets.sweep.summary.statistics import Setting
+from pets.sweep.summary.summary import Effect, Summary
+from pets.sweep.summary.values import parse_value
+from pets.sweep.summary.verdict import describe_interval
 
 
-def as_csv(summary: Summary) -> str:
-    """A row a run; errors and accuracies are shares, empty where not known."""
-    stages, others = stages_of(summary), other_metrics(summary)
+@dataclass(frozen=True)
+class Column:
+    """The heading of a column; `title` is what the pointer shows on the page."""
+
+    name: str
+    title: str = ""
+    sorts: bool = True  # whether the page's table can be sorted by it
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows, its value for sorting, a link, and a remark for the page."""
+
+    text: str
+    sort_by: str | float = ""
+    link: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, and rows with a cell for each."""
+
+    columns: list[Column]
+    rows: list[list[Cell]]
+
+    def markdown(self) -> list[str]:
+        """The lines of the table as Markdown."""
+        header = [column.name for column in self.columns]
+        return table(header, [[_markdown(cell) for cell in row] for row in self.rows])
+
+
+def settings_table(summary: Summary) -> Table:
+    """A row a setting, the best first."""
+    columns = [Column(summary.names[key], key) for key in summary.keys]
+    columns += [Column("validation error"), Column("sd"), Column("range", sorts=False)]
+    columns += [Column("runs", "finished, of all"), Column("beside the best", sorts=False)]
+    rows = []
+    for setting in summary.settings:
+        sample, counted = setting.valid, len(setting.counted)
+        row = [_typed(text) for text in setting.values]
+        row.append(_share(summary, sample.mean) if sample else Cell("–"))
+        if sample and sample.sd is not None:
+            ends = f"{summary.number(sample.low)} to {summary.number(sample.high)}"
+            row += [Cell(summary.number(sample.sd), sample.sd), Cell(ends)]
+        else:
+            row += [Cell(""), Cell("")]
+        row.append(Cell(f"{counted} of {len(setting.runs)}", counted))
+        rows.append([*row, Cell(_against_best(summary, setting) if sample else "")])
+    return Table(columns, rows)
+
+
+def effect_table(summary: Summary, effect: Effect) -> Table:
+    """A row a value of one key."""
+    names = (summary.names[effect.key], "validation error, mean", "runs")
     rows = [
-        {
-            "number": run.number,
-            "run": run.path.name,
-            "state": run.state,
-            **{key: value(run, key) for key in summary.swept},
-            "valid_error": run.valid.error,
-            "valid_accuracy": run.valid.accuracy,
-            "valid_loss": run.valid.loss,
-            **{f"valid_{name}": run.valid.others.get(name) for name in others},
-            "best_epoch_error": run.best,
-            "best_epoch": run.best_epoch,
-            "last_epoch_error": run.so_far,
-            "test_error": run.test.error,
-            "test_accuracy": run.test.accuracy,
-            "test_loss": run.test.loss,
-            **{f"test_{name}": run.test.others.get(name) for name in others},
-            "seconds": None if run.seconds is None else round(run.seconds, 3),
-            **{f"images_per_second/{stage}": run.speeds.get(stage) for stage in stages},
-            "started": run.started,
-            "ended": run.ended,
-            "updated": run.updated,
-            "position": run.position,
-            "error": run.error,
-            "report": f"{run.path.name}/{run.report.name}" if run.report else None,
-        }
-        for run in summary.runs
+        [
+            _typed(level.text),
+            _share(summary, level.errors.mean) if level.errors else Cell("–"),
+            Cell(f"{level.counted} of {level.runs}", level.counted),
+        ]
+        for level in effect.levels
     ]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(write_cell, rows[0]))
-    writer.writerows(map(write_cell, row.values()) for row in rows)
-    return text.getvalue()
+    return Table([Column(name) for name in names], rows)
 
 
-def on_screen(summary: Summary) -> list[str]:
-    """A short table and the sentences."""
-    header, rows = settings_table(summary)
-    lines = [f"{summary.folder}: {state_words(summary)}"]
-    if summary.ranked:
-        shown = [
-            [brief(text, _WIDEST) for text in row[:-1]] + row[-1:] for row in rows[:_ON_SCREEN]
+def troubled_table(summary: Summary) -> Table:
+    """A row a run that failed, was stopped, or cannot be read."""
+    rows = [
+        [
+            _run_cell(summary, run),
+            Cell(run.state, note=run.position),
+            Cell(run.error),
+            _file(summary, run.log, "train.log"),
         ]
-        widths = [max(map(len, column)) for column in zip(header, *shown, strict=True)]
-        lines.append("")
-        lines += [
-            "  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
-            for row in [header, *shown]
-        ]
-        if len(rows) > len(shown):
-            lines.append(f"  and {len(rows) - len(shown)} more")
-    lines += ["", *verdict(summary).sentences]
-    for run in summary.troubled[:_ON_SCREEN]:
-        lines.append(brief(f"{run.path.name}: {run.state}, {run.error or run.position}", 160))
-    if len(summary.troubled) > _ON_SCREEN:
-        lines.append(f"and {len(summary.troubled) - _ON_SCREEN} more")
-    return lines
-
-
-def state_words(summary: Summary) -> str:
-    """`12 of 18 runs finished, 2 running, 4 waiting`."""
-    runs = "run" if len(summary.runs) == 1 else "runs"
-    words = [f"{summary.finished} of {len(summary.runs)} {runs} finished"]
-    words += [f"{n} {state}" for state, n in summary.states.items() if state != "finished"]
-    return ", ".join(words)
-
-
-def stages_of(summary: Summary) -> list[str]:
-    """Every stage whose speed is known, in the order of the runs."""
-    return list(dict.fromkeys(stage for run in summary.runs for stage in run.speeds))
+        for run in summary.troubled
+    ]
+    return Table([Column(name) for name in ("run", "state", "reason", "log")], rows)
 
 
 def other_metrics(summary: Summary) -> list[str]:
-    """Every metric beside error, accuracy and loss, in the order of the runs."""
+    """The metrics beside error, accuracy and loss, in the order of the runs."""
     return list(dict.fromkeys(name for run in summary.runs for name in run.valid.others))
 
 
-def settings_table(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a row a setting, the best first."""
-    header = [summary.names[key] for key in summary.keys]
-    header += ["validation error", "sd", "range", "runs", "beside the best"]
-    return header, [_settings_row(summary, group) for group in summary.groups]
-
-
-def _settings_row(summary: Summary, group: Group) -> list[str]:
-    count = f"{len(group.counted)} of {len(group.runs)}"
-    if group.valid is None:
-        return [*group.settings, "–", "", "", count, ""]
-    digits, deviation = summary.digits, group.valid.deviation
-    low, high = (f"{100 * x:.{digits}f}" for x in (group.valid.low, group.valid.high))
-    return [
-        *group.settings,
-        summary.percent(group.valid.mean),
-        "" if deviation is None else f"{100 * deviation:.{digits}f}",
-        "" if deviation is None else f"{low} to {high}",
-        count,
-        beside_best(summary, group),
+def runs_table(summary: Summary) -> Table:
+    """A row a run, by their numbers."""
+    columns = [Column("run"), Column("state")]
+    columns += [Column(summary.names[key], key) for key in summary.swept]
+    columns.append(Column("validation error"))
+    columns += [Column(name.replace("_", " ")) for name in other_metrics(summary)]
+    if summary.best_differs:
+        columns.append(Column("best epoch", "the lowest validation error after an epoch"))
+    columns += [
+        Column("test error", "not for choosing: the choice is by validation", sorts=False),
+        Column("seconds", "training and what it needed"),
+        Column("report"),
     ]
+    return Table(columns, [_run_row(summary, run) for run in summary.runs])
 
 
-def beside_best(summary: Summary, group: Group) -> str:
+def _run_row(summary: Summary, run: Run) -> list[Cell]:
+    row = [_run_cell(summary, run), Cell(run.state, run.state, note=_progress(run))]
+    row += [_typed(run.value(key)) for key in summary.swept]
+    if run.valid.error is None and run.last_epoch_error is not None:
+        row.append(Cell(f"so far {summary.percent(run.last_epoch_error)}"))
+    else:
+        row.append(_share(summary, run.valid.error))
+    for name in other_metrics(summary):
+        value = run.valid.others.get(name)
+        row.append(Cell("") if value is None else Cell(f"{value:.4f}", value))
+    if summary.best_differs:
+        row.append(_share(summary, run.best_epoch_error, note=run.best_epoch))
+    row.append(_share(summary, run.test.error))
+    row.append(Cell("" if run.seconds is None else f"{run.seconds:,.1f}", run.seconds or ""))
+    return [*row, _file(summary, run.report, "report")]
+
+
+def _against_best(summary: Summary, setting: Setting) -> str:
     """`best`, or how much higher the error is: the interval, and whether it is noise."""
-    if group is summary.best:
+    if setting is summary.best:
         return "best"
-    found = summary.differences.get(group)
-    if found is None:
+    difference = summary.differences.get(setting)
+    if difference is None:
         return "not known"
-    noise = ", within noise" if found.within_noise else ""
-    return f"{interval_words(summary, found)}{noise}"
+    noise = ", within noise" if difference.within_noise else ""
+    return f"{describe_interval(summary, difference)}{noise}"
 
 
-def valid_words(summary: Summary, run: Run) -> str:
-    """The validation error of a finished run, or how far another one has come."""
-    if run.valid.error is not None:
-        return summary.percent(run.valid.error)
-    return "" if run.so_far is None else f"so far {summary.percent(run.so_far)}"
+def _share(summary: Summary, share: float | None, note: str = "") -> Cell:
+    return Cell("", note=note) if share is None else Cell(summary.percent(share), share, note=note)
 
 
-def link(path: Path, folder: Path) -> str:
-    """A path below the summary's folder as a relative address."""
-    return quote(os.path.relpath(path, folder))
+def _typed(text: str) -> Cell:
+    """A typed value: sorted as a number where it is one."""
+    value = parse_value(text)
+    return Cell(text, value if isinstance(value, float) else text)
+
+
+def _run_cell(summary: Summary, run: Run) -> Cell:
+    name = run.path.name
+    return Cell(name, name if run.number is None else run.number, f"{_link(summary, run.path)}/")
+
+
+def _file(summary: Summary, file: Path | None, name: str) -> Cell:
+    return Cell(name, name, _link(summary, file)) if file else Cell("")
+
+
+def _link(summary: Summary, path: Path) -> str:
+    return quote(os.path.relpath(path, summary.folder))
+
+
+def _progress(run: Run) -> str:
+    """How far an unfinished run is, and when that was written, in local time."""
+    if run.state in (FINISHED, WAITING, UNREADABLE):
+        return ""
+    try:
+        updated = datetime.fromisoformat(run.updated).astimezone()
+    except ValueError:
+        return run.position
+    return f"{run.position}, {updated:%Y-%m-%d %H:%M:%S}"
+
+
+def _markdown(cell: Cell) -> str:
+    return Markdown(f"[{text(cell.text)}]({cell.link})") if cell.link else cell.text
