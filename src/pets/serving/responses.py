@@ -1,4 +1,4 @@
-"""What the API answers: the types that its OpenAPI shows."""
+"""The bodies of requests and responses: the types in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Query(BaseModel):
-    """What may be asked beside the photos."""
+    """The parameters of a request for predictions."""
 
     model_config = ConfigDict(extra="forbid")
 
     top_k: Annotated[int, Field(ge=1, description="how many classes, the most probable first")] = 5
-    gradcam: Annotated[bool, Field(description="say where the network looked, too")] = False
+    gradcam: Annotated[bool, Field(description="add where the network looked")] = False
 
 
-class Named(BaseModel):
+class ClassProbability(BaseModel):
     """A class and its probability."""
 
     name: str
@@ -32,9 +32,9 @@ class Box(BaseModel):
     height: float
 
 
-class Looked(BaseModel):
-    """Grad-CAM for the most probable class: `values` row by row, from 0 to 1, all zero where
-    nothing speaks for it; they lie over the part that the network sees."""
+class Cam(BaseModel):
+    """Grad-CAM for the most probable class: `values` row by row, from 0 to 1, over the part of the
+    photo that the network sees; all zero where nothing speaks for the class."""
 
     name: str
     width: int
@@ -42,40 +42,40 @@ class Looked(BaseModel):
     values: list[float]
 
 
-class PhotoAnswer(BaseModel):
-    """What is on one photo; `sure` where the first class has at least the server's threshold."""
+class PhotoPrediction(BaseModel):
+    """What is on a photo; `sure` where the first class has at least the server's threshold."""
 
     file: str
     width: int = Field(description="in pixels, upright")
     height: int
     seen: Box = Field(description="what the network sees of it")
     sure: bool
-    predictions: list[Named]
-    gradcam: Looked | None = None
+    predictions: list[ClassProbability]
+    gradcam: Cam | None = None
 
 
-class PhotoProblem(BaseModel):
-    """Why a photo among several has no answer, and the status that it would get alone."""
+class PhotoError(BaseModel):
+    """Why one photo of several has no prediction, and the status it would get alone."""
 
     file: str
     error: str
     status: int
 
 
-class Answer(BaseModel):
-    """A result a photo, in their order. A single photo that cannot be read is a Problem instead."""
+class Predictions(BaseModel):
+    """A result for each photo, in order; a single photo that cannot be read is a Problem."""
 
-    results: list[PhotoAnswer | PhotoProblem]
+    results: list[PhotoPrediction | PhotoError]
 
 
 class Problem(BaseModel):
-    """Why a request has no answer, in one line."""
+    """Why a request is refused, in one line."""
 
     error: str
 
 
 class Example(BaseModel):
-    """A photo to try, its label, and where it and a small picture of it are."""
+    """A photo to try: its label, and the paths of the photo and of its thumbnail."""
 
     label: str
     photo: str
@@ -105,6 +105,6 @@ class Info(BaseModel):
 
 
 class Health(BaseModel):
-    """`ready`, as long as photos are named."""
+    """`ready`, while photos can be predicted."""
 
     status: str
