@@ -19,6 +19,7 @@ from pets.interpretation.summary import summary
 from pets.interpretation.suspects import write_suspects
 from pets.io.atomic import write_atomically
 from pets.io.serialize import to_json
+from pets.io.writable import check_writable
 from pets.report.page import write_page
 from pets.report.tensorboard import add_pictures
 from pets.training.evaluation import Trained, split_of
@@ -51,6 +52,7 @@ def write_report(
     run = trained.run.path
     folder = run / "interpret" / name
     page = run / "report.html" if name == main else folder / "report.html"
+    check_writable(folder, page.parent)
     found = study(trained, photos, split, settings, others)
     try:
         _write(found, folder, page, ckpt, loggers, name)
