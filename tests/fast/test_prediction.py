@@ -190,9 +190,13 @@ def test_other_settings_and_files_are_made_anew(
 def test_files_that_are_gone_or_have_strange_names(photos: Path) -> None:
     strange = os.fsdecode(b"photos/\xff.png")
     (photos / "0.png").rename(strange)
-    Path("list.txt").write_text("photos/1.png\nphotos/gone.png\n")
+    os.mkfifo("pipe.jpg")
+    Path("list.txt").write_text("photos/1.png\nphotos/gone.png\npipe.jpg\n")
     named("p.csv", source="list.txt")
-    assert [row["error"] for row in rows("p.csv")] == ["", "photos/gone.png: no such photo"]
+    assert [row["error"] for row in rows("p.csv")] == [
+        "", "photos/gone.png: no such photo",
+        "pipe.jpg: is no regular file but a pipe, socket or device",
+    ]  # fmt: skip
     done, _ = named("q.parquet")
     assert (done.photos, done.unreadable) == (8, 0)
     assert pd.read_parquet("q.parquet").file.tolist()[-1] == r"photos/\xff.png"

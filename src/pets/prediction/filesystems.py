@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import re
+import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple
@@ -80,6 +81,15 @@ def is_file(address: str) -> bool:
     return bool(_query(address, "isfile")) if is_remote(address) else os.path.isfile(address)  # noqa: PTH113
 
 
+def is_special(path: str) -> bool:
+    """Whether a local path is a pipe, a socket or a device: reading it might never end."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - a name need not be text
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def list_folder(folder: str) -> list[Entry]:
     """The entries of a folder, sorted by name. Raises DataError where it cannot be read."""
     if not is_remote(folder):
@@ -108,7 +118,7 @@ def _local_entry(entry: os.DirEntry[str]) -> Entry:
     except OSError:  # a link that leads back to itself
         folder = file = False
     # A link that leads nowhere is a photo that is missing; its row says so.
-    special = not (folder or file) and (not entry.is_symlink() or os.path.exists(entry.path))  # noqa: PTH110
+    special = not (folder or file) and is_special(entry.path)
     return Entry(entry.name, folder, folder and entry.is_symlink(), special)
 
 

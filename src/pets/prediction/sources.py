@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from pets.data.discovery import counted
 from pets.distributed.ranks import ranks
 from pets.errors import DataError
-from pets.prediction.filesystems import is_file, is_folder, is_remote, readable
+from pets.prediction.filesystems import is_file, is_folder, is_remote, is_special, readable
 from pets.prediction.folders import WILDCARDS, match_glob, walk_folder
 
 STDIN = "-"
@@ -84,7 +84,7 @@ def find_source(source: str) -> Source:
     if any(sign in _without_chain(source) for sign in WILDCARDS):
         found = Source("photos", partial(match_glob, source, left_out), None, identity, left_out)
         return _not_empty(found, f"source={source}: no file matches")
-    if not is_remote(source) and os.path.exists(source):  # noqa: PTH110
+    if not is_remote(source) and is_special(source):
         raise DataError(
             f"source={source}: is no regular file but a pipe, socket or device; expected a photo, "
             f"folder or list (a list from a pipe: source={STDIN})"

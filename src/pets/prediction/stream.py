@@ -13,13 +13,14 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pets.data.images import UnreadableImage, open_rgb
 from pets.data.transforms import normalize, to_tensor
 from pets.data.views import NAMES, Views, log_mean
 from pets.models.classifier import Classifier
-from pets.prediction.filesystems import is_remote, open_remote
+from pets.prediction.filesystems import is_remote, is_special, open_remote
 from pets.prediction.shards import Block
 from pets.training.speed import Speed
 
@@ -169,10 +170,17 @@ class _Readers:
         while (task := self._tasks.get()) is not None:
             error, file, into = task
             try:
-                photo = to_tensor(open_rgb(file, open_remote if is_remote(file) else None))
-                into.copy_(self._views(photo))
+                into.copy_(self._views(to_tensor(_read(file))))
                 error.set_result("")
             except UnreadableImage as unreadable:
                 error.set_result(str(unreadable))
             except BaseException as failure:  # raised where the result is asked for
                 error.set_exception(failure)
+
+
+def _read(file: str) -> Image.Image:
+    if is_remote(file):
+        return open_rgb(file, open_remote)
+    if is_special(file):
+        raise UnreadableImage(f"{file}: is no regular file but a pipe, socket or device")
+    return open_rgb(file)
