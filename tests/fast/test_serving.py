@@ -20,7 +20,7 @@ from pets.serving.address import bind, urls
 from pets.serving.batching import Batcher
 from pets.serving.metrics import Metrics
 from pets.serving.middleware import is_own_host, own_names
-from pets.serving.refusal import Refusal
+from pets.serving.responses import Refusal
 from pets.serving.upload import Memory, read_uploads, shortened
 from tests.conftest import composed
 

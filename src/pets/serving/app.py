@@ -20,8 +20,16 @@ from pets.config import ServeLimits
 from pets.report.template import own
 from pets.serving.examples import ExamplePhoto
 from pets.serving.metrics import Metrics
-from pets.serving.refusal import Refusal
-from pets.serving.responses import Example, Examples, Health, Info, Predictions, Problem, Query
+from pets.serving.responses import (
+    Example,
+    Examples,
+    Health,
+    Info,
+    Predictions,
+    Problem,
+    Query,
+    Refusal,
+)
 from pets.serving.service import Service
 from pets.serving.upload import Memory, read_uploads
 

@@ -19,7 +19,7 @@ from pets.data.images import TooManyPixels, UnreadableImage
 from pets.data.transforms import CentreCrop
 from pets.io.serialize import to_json
 from pets.serving.decoder_process import run
-from pets.serving.refusal import Refusal
+from pets.serving.responses import Refusal
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 

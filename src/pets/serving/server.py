@@ -7,16 +7,17 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import torch
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pets.config import ServeConfig
 from pets.errors import RunError
 from pets.serving.address import is_local, urls
 from pets.serving.app import build_app
-from pets.serving.connections import connections
 from pets.serving.decoder_process import FORMATS
 from pets.serving.examples import find_examples
 from pets.serving.metrics import Metrics
@@ -54,7 +55,7 @@ def serve(
     running = uvicorn.Server(
         uvicorn.Config(
             Guard(app, metrics, own_names(config.hosts)),
-            http=connections(config.limits.seconds),
+            http=_connections(config.limits.seconds),
             limit_concurrency=config.limits.connections,
             ws="none",
             lifespan="on",
@@ -71,6 +72,35 @@ def serve(
         service.close()
     if not running.started:
         raise RunError("pets serve: no processes could be started to decode photos; try again")
+
+
+class _Connection(H11Protocol):
+    """A connection that ends where the head of its next request takes longer than `seconds`.
+
+    uvicorn's own timeout begins after the first answer, and starts anew with every byte: without
+    this one, clients that say nothing could hold all connections.
+    """
+
+    seconds: float
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(self.seconds, self.end_if_idle, None)
+
+    def on_response_complete(self) -> None:
+        answered = self.cycle
+        super().on_response_complete()
+        self.loop.call_later(self.seconds, self.end_if_idle, answered)
+
+    def end_if_idle(self, last_request: Any) -> None:
+        """End the connection, unless another request has begun."""
+        if self.cycle is last_request:
+            self.transport.abort()
+
+
+def _connections(seconds: float) -> type[_Connection]:
+    """The class of connections with this timeout, for uvicorn's `http`."""
+    return type("Connection", (_Connection,), {"seconds": seconds})
 
 
 def _temperature(trained: Trained) -> float:

@@ -14,7 +14,6 @@ from pets.serving.decoder_process import FORMATS
 from pets.serving.decoding import Decoded, Decoders, TooSlow
 from pets.serving.metrics import Metrics
 from pets.serving.predictor import Photo, Prediction, Predictor
-from pets.serving.refusal import Refusal
 from pets.serving.responses import (
     Box,
     Cam,
@@ -23,6 +22,7 @@ from pets.serving.responses import (
     PhotoPrediction,
     Predictions,
     Query,
+    Refusal,
 )
 from pets.serving.upload import Hold, Upload
 from pets.system.cpu import available_cores

@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from pets.config import ServeLimits
-from pets.serving.refusal import Refusal
+from pets.serving.responses import Refusal
 
 _EXPECTED = "expected multipart/form-data with files, or a photo as the body (image/*)"
 _NAME = 80  # characters
