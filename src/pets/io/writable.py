@@ -15,8 +15,8 @@ def check_writable(*folders: Path) -> None:
         ConfigError: A folder, or the nearest one above it that exists, takes no files.
     """
     for folder in folders:
-        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         try:
+            nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
             with tempfile.TemporaryFile(dir=nearest):
                 pass
         except OSError as error:
