@@ -142,7 +142,7 @@ def check_device(rows: Rows) -> None:
     from pets.data.images import open_rgb
     from pets.data.transforms import CentreCrop, normalize, to_tensor
     from pets.run_dir import RunDir
-    from pets.serving.look import Eye, Photo
+    from pets.serving.predictor import Photo, Predictor
     from pets.training.evaluation import load_run
 
     files = sorted((DATA / "images").iterdir())[:16]
@@ -161,8 +161,10 @@ def check_device(rows: Rows) -> None:
     far = (here - there).abs()
     rows.check("augmentation, mean of pixels", float(far.mean()), 2e-3, f"largest {far.max():.2g}")
     seen = [Photo(CentreCrop(size, model.preprocess)(photo), True) for photo in photos]
-    eyes = [Eye(load_run(trained.run).model, 1.0, torch.device(d)) for d in ("cpu", DEVICE)]
-    looks = [eye.look(seen) for eye in eyes]
+    predictors = [
+        Predictor(load_run(trained.run).model, 1.0, torch.device(d)) for d in ("cpu", DEVICE)
+    ]
+    looks = [predictor.predict(seen) for predictor in predictors]
     p = [torch.tensor([found.probabilities for found in look]) for look in looks]
     rows.check("serving's network, probabilities", float((p[0] - p[1]).abs().max()), P_FLOAT32)
     cams = [torch.stack([f.cam for f in look if f.cam is not None]) for look in looks]
@@ -170,7 +172,7 @@ def check_device(rows: Rows) -> None:
     rows.check("Grad-CAM (captum)", float(((cams[0] - cams[1]).abs() * same).max()), 0.05)
     with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16):
         pixels = torch.stack([photo.pixels for photo in seen]).to(DEVICE)
-        logits = eyes[1].model(normalize(model.preprocess)(pixels)).float().cpu()
+        logits = predictors[1].model(normalize(model.preprocess)(pixels)).float().cpu()
     rows.check(
         "the network in bfloat16, probabilities",
         float((logits.softmax(1) - p[0]).abs().max()), P_BFLOAT16,
@@ -291,15 +293,15 @@ def check_serve(rows: Rows) -> None:
         code = server.wait(20)
     from pets.data.images import open_rgb
     from pets.data.transforms import CentreCrop, to_tensor
-    from pets.serving.look import Eye, Photo
+    from pets.serving.predictor import Photo, Predictor
     from pets.system.devices import usable_device
 
     trained = load_run(RunDir.open_finished(RUNS / "gpu"))
-    eye = Eye(trained.model, trained.temperature or 1.0, usable_device("cpu"))
+    predictor = Predictor(trained.model, trained.temperature or 1.0, usable_device("cpu"))
     crop = CentreCrop(trained.model.size, trained.model.preprocess)
     far = 0.0
     for file, answer in zip(files, answers, strict=True):
-        (found,) = eye.look([Photo(crop(to_tensor(open_rgb(file))), False)])
+        (found,) = predictor.predict([Photo(crop(to_tensor(open_rgb(file))), False)])
         names = zip(trained.model.classes, found.probabilities, strict=True)
         far = max(far, *(abs(answer[name] - p) for name, p in names))
     rows.check("serve, probabilities", far, P_FLOAT32, note)

@@ -43,9 +43,9 @@ from pets.data.photos import Photos
 from pets.data.transforms import CentreCrop, normalize
 from pets.features.extract import RowWriter, ViewsDataset, run_pass
 from pets.models.classifier import new_backbone
-from pets.prediction.blocks import blocks
 from pets.prediction.job import threads_for
-from pets.prediction.stream import Network, name_photos
+from pets.prediction.shards import blocks_of
+from pets.prediction.stream import Network, predict_blocks
 from pets.run_dir import RunDir
 from pets.system.installation import conf_dir
 from pets.training.freezing import train_mode
@@ -407,7 +407,7 @@ def naming(setting: Setting) -> None:
     files = [setting.files[i % len(setting.files)] for i in range(count)]
     speed = Speed()
     threads = threads_for("auto")
-    for _ in name_photos(network, blocks(files, 4096), BATCH, 1, 1.0, threads, speed):
+    for _ in predict_blocks(network, blocks_of(files, 4096), BATCH, 1, 1.0, threads, speed):
         pass
     found = speed.images_per_second
     setting.rows.add(

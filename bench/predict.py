@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import torch
 
-from pets.prediction.blocks import blocks
+from pets.prediction.shards import blocks_of
 from pets.prediction.sources import find_source
-from pets.prediction.stream import Network, name_photos
+from pets.prediction.stream import Network, predict_blocks
 from pets.run_dir import RunDir
 from pets.system.cpu import keep_freed_memory
 from pets.system.devices import usable_device
@@ -65,8 +65,8 @@ def main() -> None:
 
     def predict(threads: int) -> Took:
         began = Took.now()
-        work = blocks(files, len(files))
-        for _ in name_photos(network, work, given.batch, 1, 1.0, threads, Speed()):
+        work = blocks_of(files, len(files))
+        for _ in predict_blocks(network, work, given.batch, 1, 1.0, threads, Speed()):
             pass
         return Took.now() - began
 

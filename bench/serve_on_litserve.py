@@ -10,7 +10,7 @@ from fastapi import Request
 from pets.data.images import decode_rgb
 from pets.data.transforms import CentreCrop, to_tensor
 from pets.run_dir import RunDir
-from pets.serving.look import Eye, Found, Photo
+from pets.serving.predictor import Photo, Prediction, Predictor
 from pets.system.cpu import keep_freed_memory
 from pets.training.evaluation import load_run
 
@@ -23,7 +23,7 @@ class Named(litserve.LitAPI):
     def setup(self, device: str) -> None:
         keep_freed_memory()
         trained = load_run(RunDir.open_finished(self.run))
-        self.eye = Eye(trained.model, trained.temperature or 1.0, torch.device(device))
+        self.predictor = Predictor(trained.model, trained.temperature or 1.0, torch.device(device))
         self.classes = trained.model.classes
         self.crop = CentreCrop(trained.model.size, trained.model.preprocess)
 
@@ -34,13 +34,13 @@ class Named(litserve.LitAPI):
     def batch(self, inputs: list[Photo]) -> list[Photo]:
         return inputs
 
-    def predict(self, photos: list[Photo]) -> list[Found]:
-        return self.eye.look(photos)
+    def predict(self, photos: list[Photo]) -> list[Prediction]:
+        return self.predictor.predict(photos)
 
-    def unbatch(self, output: list[Found]) -> list[Found]:
+    def unbatch(self, output: list[Prediction]) -> list[Prediction]:
         return output
 
-    def encode_response(self, found: Found) -> dict[str, Any]:
+    def encode_response(self, found: Prediction) -> dict[str, Any]:
         rows = sorted(zip(found.probabilities, self.classes, strict=True), reverse=True)[:5]
         return {"predictions": [{"name": name, "probability": p} for p, name in rows]}
 

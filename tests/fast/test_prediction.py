@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import resource
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,16 @@ from torch import Tensor, nn
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, DataError
 from pets.io.csv_cells import read_cell
-from pets.prediction.job import Done, How, predict
-from pets.prediction.output import Out, earlier_kept
+from pets.prediction import formats
+from pets.prediction.formats import FORMATS
+from pets.prediction.job import Options, Summary, predict
+from pets.prediction.output import Output
 from pets.prediction.sources import find_source
 from pets.prediction.stream import Network
-from pets.prediction.table import table_of
+from pets.prediction.table import build_table
 
 CLASSES = ["red", "green", "error"]
-HOW = How(
+OPTIONS = Options(
     batch_size=2, threads=2, shard=3, tta=1, temperature=1.0, top_k=None,
     settings={"checkpoint": "c", "tta": ["centre"], "temperature": 1.0, "top_k": None},
 )  # fmt: skip
@@ -55,16 +58,20 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "photos"
 
 
-def named(out: str, how: How = HOW, source: str = "photos") -> tuple[Done, int]:
-    """What came of it, and how many views passed the network."""
-    model: Any = Colours()
-    done = predict(Network(model, torch.device("cpu")), find_source(source), Out.of(out), how, 5)
+def named(
+    out: str, options: Options = OPTIONS, source: str = "photos", model: Any = None
+) -> tuple[Summary, int]:
+    """The summary, and how many views passed the network."""
+    model = model or Colours()
+    network = Network(model, torch.device("cpu"))
+    done = predict(network, find_source(source), Output.parse(out), options, 5)
+    assert done is not None  # of one process
     return done, model.seen
 
 
-def with_settings(**changes: Any) -> How:
-    how = replace(HOW, **changes)
-    return replace(how, settings=HOW.settings | changes)
+def with_settings(**changes: Any) -> Options:
+    options = replace(OPTIONS, **changes)
+    return replace(options, settings=OPTIONS.settings | changes)
 
 
 def names_in(folder: str) -> list[str]:
@@ -79,7 +86,7 @@ def rows(out: str) -> list[dict[str, str]]:
 def test_every_format_holds_the_same_rows(photos: Path) -> None:
     (photos / "3.png").write_bytes(b"no photo")
     done, seen = named("out/p.csv")
-    assert (done.photos, done.unreadable, done.before, seen) == (8, 1, 0, 7)
+    assert (done.photos, done.unreadable, done.reused, seen) == (8, 1, 0, 7)
     assert [row["file"] for row in done.rows] == [f"photos/{n}.png" for n in range(5)]
     table = rows("out/p.csv")
     names = ["file", "prediction", "probability", "red", "green", "class:error", "error"]
@@ -87,7 +94,7 @@ def test_every_format_holds_the_same_rows(photos: Path) -> None:
     assert [row["file"] for row in table] == [f"photos/{n}.png" for n in range(8)]
     assert [row["prediction"] for row in table] == ["red"] * 3 + [""] + ["red"] + ["error"] * 3
     assert table[3]["error"] == "photos/3.png: cannot be read as an image (not a known format)"
-    assert done.problems == [table[3]["error"]]
+    assert done.errors == [table[3]["error"]]
     assert table[3]["red"] == ""
     # The middle of the photo, which the network sees, is (255, 40, 0).
     expected = torch.tensor([1, 40 / 255, 0]).double().softmax(0)
@@ -152,12 +159,12 @@ def test_what_is_there_is_kept_and_the_rest_made(
     Path("p/part-000001.parquet").unlink()
     kept = Path("p/part-000000.parquet").stat().st_mtime_ns
     done, seen = named("p/")
-    assert (done.before, seen, done.photos) == (5, 3, 8)
+    assert (done.reused, seen, done.photos) == (5, 3, 8)
     assert Path("p/part-000000.parquet").stat().st_mtime_ns == kept
     Path("p/part-000002.parquet").write_bytes(b"cut short")
     with caplog.at_level(logging.WARNING):
         assert named("p/")[1] == 2
-    assert "p: parts are made anew or dropped, they cannot be read" in caplog.text
+    assert "p: replacing parts of other photos, or damaged" in caplog.text
     for part in Path("p").iterdir():
         assert part.read_bytes() == (Path("whole") / part.name).read_bytes()
 
@@ -168,24 +175,28 @@ def test_other_settings_and_files_are_made_anew(
     named("p/")
     with caplog.at_level(logging.WARNING):
         assert named("p/", with_settings(temperature=2.0))[1] == 8
-        assert "made anew or dropped, they were made with another temperature" in caplog.text
+        assert "replacing parts made with another temperature" in caplog.text
         (photos / "4.png").rename(photos / "8.png")
         done, seen = named("p/", with_settings(temperature=2.0))
-        assert (done.before, seen) == (3, 5)
-        assert "the files are not the same" in caplog.text
+        assert (done.reused, seen) == (3, 5)
+        assert "replacing parts of other photos" in caplog.text
         for number in (5, 6, 7, 8):
             (photos / f"{number}.png").unlink()
         assert named("p/", with_settings(temperature=2.0))[0].photos == 4
-        assert "there are fewer files" in caplog.text
+        assert "replacing parts of photos that are gone" in caplog.text
     assert pd.read_parquet("p").file.tolist() == [f"photos/{n}.png" for n in range(4)]
 
 
 def test_files_that_are_gone_or_have_strange_names(photos: Path) -> None:
     strange = os.fsdecode(b"photos/\xff.png")
     (photos / "0.png").rename(strange)
-    Path("list.txt").write_text("photos/1.png\nphotos/gone.png\n")
+    os.mkfifo("pipe.jpg")
+    Path("list.txt").write_text("photos/1.png\nphotos/gone.png\npipe.jpg\n")
     named("p.csv", source="list.txt")
-    assert [row["error"] for row in rows("p.csv")] == ["", "photos/gone.png: no such photo"]
+    assert [row["error"] for row in rows("p.csv")] == [
+        "", "photos/gone.png: no such photo",
+        "pipe.jpg: is no regular file but a pipe, socket or device",
+    ]  # fmt: skip
     done, _ = named("q.parquet")
     assert (done.photos, done.unreadable) == (8, 0)
     assert pd.read_parquet("q.parquet").file.tolist()[-1] == r"photos/\xff.png"
@@ -220,7 +231,7 @@ def test_a_full_disk(photos: Path, room: int, kept: bool) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
         with pytest.raises(ConfigError, match=r"out=p\.csv: cannot be written \(File too") as no:
-            named("p.csv", replace(HOW, shard=200, batch_size=100), source="list.txt")
+            named("p.csv", replace(OPTIONS, shard=200, batch_size=100), source="list.txt")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert Path("p.csv").read_text() == "before"
@@ -251,13 +262,14 @@ def test_a_source_that_changed_meanwhile_is_said(photos: Path) -> None:
             Path("p/part-000000.parquet").unlink(missing_ok=True)
             return super().forward(photos)
 
-    model: Any = Growing()
-    with pytest.raises(DataError, match=r"part-000000\.parquet: is not of the photos .* again"):
-        predict(Network(model, torch.device("cpu")), find_source("photos"), Out.of("p/"), HOW, 5)
+    with pytest.raises(DataError, match=r"part-000000\.parquet: its photos changed .* again"):
+        named("p/", model=Growing())
 
 
 def test_equal_probabilities_take_the_first_class() -> None:
-    table = table_of(["x"], np.array([[0.25, 0.5, 0.5, 0.25]]), [""], list("abcd"), 3).to_pylist()
+    table = build_table(
+        ["x"], np.array([[0.25, 0.5, 0.5, 0.25]]), [""], list("abcd"), 3
+    ).to_pylist()
     assert [table[0][c] for c in ("prediction", "prediction_2", "prediction_3")] == ["b", "c", "a"]
 
 
@@ -271,7 +283,7 @@ def test_photos_of_the_same_names_are_not_taken_for_those_of_a_stopped_predictio
     for number in range(3):
         Image.open(f"photos/{7 - number}.png").convert("RGB").save(f"photos/{number}.png")
     done, seen = named("out/")
-    assert (done.before, seen) == (5, 3)
+    assert (done.reused, seen) == (5, 3)
     after = pd.read_parquet("out")
     assert after["red"][:3].tolist() == before["red"][:4:-1].tolist()
     assert after[3:].equals(before[3:])
@@ -293,15 +305,31 @@ def test_a_csv_has_no_formula_and_reads_back(photos: Path) -> None:
 
 def test_a_place_that_nobody_chose_is_one_of_its_own(tmp_path: Path) -> None:
     settings = {"checkpoint": "c", "tta": ["centre"]}
-    place = Out.default(tmp_path, "photos", "/monday/photos", settings).path
-    assert place == Out.default(tmp_path, "photos", "/monday/photos", dict(settings)).path
-    assert place != Out.default(tmp_path, "photos", "/tuesday/photos", settings).path
-    assert place != Out.default(tmp_path, "photos", "/monday/photos", settings | {"tta": []}).path
-    out = Out.default(tmp_path, "photos", "/monday/photos", settings)
+    place = Output.default(tmp_path, "photos", "/monday/photos", settings).path
+    assert place == Output.default(tmp_path, "photos", "/monday/photos", dict(settings)).path
+    assert place != Output.default(tmp_path, "photos", "/tuesday/photos", settings).path
+    assert (
+        place != Output.default(tmp_path, "photos", "/monday/photos", settings | {"tta": []}).path
+    )
+    out = Output.default(tmp_path, "photos", "/monday/photos", settings)
     for words in ("first", "second", "second"):
-        with earlier_kept(out):
+        with out.earlier_kept():
             place.write_text(words)
-    with pytest.raises(OSError, match="no room"), earlier_kept(out):
+    with pytest.raises(OSError, match="no room"), out.earlier_kept():
         raise OSError("no room")
     kept = {file.name.removeprefix(place.stem): file.read_text() for file in tmp_path.iterdir()}
     assert kept == {".csv": "second", "_1.csv": "first"}
+
+
+def test_a_format_is_one_function(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "FORMATS", FORMATS | {})
+    monkeypatch.setattr("pets.prediction.output.FORMATS", formats.FORMATS)
+
+    @formats.register(".names", "a prediction a line")
+    def names(file: Path, schema: Any) -> Iterator[formats.WriteRows]:
+        with file.open("w") as stream:
+            yield lambda table: stream.writelines(f"{n}\n" for n in table["prediction"].to_pylist())
+
+    named("p.names")
+    assert Path("p.names").read_text().split() == ["red"] * 5 + ["error"] * 3
+    assert all(one.doc for one in formats.FORMATS.values())

@@ -14,7 +14,7 @@ from PIL import Image
 from pets.cli.arguments import in_full
 from pets.data.images import UnreadableImage, open_rgb
 from pets.errors import DataError
-from pets.prediction.filesystems import opened, remote
+from pets.prediction.filesystems import is_remote, open_remote
 from pets.prediction.sources import find_source
 from tests.conftest import composed
 
@@ -114,7 +114,7 @@ def test_lists(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "1"), ("MASTER_ADDR", "h"),
                         ("MASTER_PORT", "1")):  # fmt: skip
         monkeypatch.setenv(name, value)
-    with pytest.raises(DataError, match=r"source=-: of 2 processes one alone .* \.txt file"):
+    with pytest.raises(DataError, match=r"source=-: only one of 2 processes .* \.txt file"):
         find_source("-")
 
 
@@ -149,13 +149,13 @@ def test_other_places_are_walked_and_read_alike(tmp_path: Path, memory: str) -> 
     ):
         photos = list(find_source(source))
         assert photos == expected
-        assert open_rgb(photos[0], opened).getpixel((1, 1)) == (1, 2, 3)
+        assert open_rgb(photos[0], open_remote).getpixel((1, 1)) == (1, 2, 3)
     assert find_source(inside).name == "cats"
     assert find_source(f"zip://::{archive}").name == "my"
     with pytest.raises(UnreadableImage, match=r"cut\.png::.*my\.zip: cannot be read as an image"):
-        open_rgb(f"zip://cats/1/cut.png::{archive}", opened)
+        open_rgb(f"zip://cats/1/cut.png::{archive}", open_remote)
     with pytest.raises(UnreadableImage, match=r"memory://pets-tests/no\.jpg: no such photo"):
-        open_rgb(f"{memory}/no.jpg", opened)
+        open_rgb(f"{memory}/no.jpg", open_remote)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,27 @@ def test_sources_that_are_none(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=line):
         find_source(source)
+
+
+def test_what_is_named_like_a_photo_and_is_none(tree: Path) -> None:
+    """Pipes, devices and folders are left out, and counted; a photo in such a folder is found."""
+    (tree / "photos/null.jpg").symlink_to("/dev/null")
+    (tree / "photos/loop.jpg").symlink_to("loop.jpg")
+    (tree / "photos/folder.jpg").mkdir()
+    (tree / "photos/folder.jpg/z.jpg").write_bytes(png())
+    source = find_source("photos")
+    names = [name.removeprefix("photos/") for name in source]
+    assert "folder.jpg/z.jpg" in names
+    assert "loop.jpg" in names  # its row says that it cannot be read
+    assert not {"pipe.jpg", "null.jpg"} & set(names)
+    left_out = "1 .md, 1 folder named like a photo, 2 no regular file"
+    assert source.left_out_summary == left_out
+    pipes = find_source("photos/*p*.jpg")
+    assert "photos/pipe.jpg" not in list(pipes)
+    assert pipes.left_out_summary == "1 no regular file"
+    for name in ("photos/pipe.jpg", "photos/null.jpg"):
+        with pytest.raises(DataError, match=rf"^source={name}: is no regular file but a pipe, "):
+            find_source(name)
 
 
 def test_a_folder_that_is_gone_on_the_way(tree: Path) -> None:
@@ -205,17 +226,17 @@ def test_a_zip_file_is_a_folder_and_what_is_left_out_is_counted(tree: Path) -> N
     source = find_source("photos")
     for _ in range(2):  # each walk counts anew
         files = list(source)
-        assert source.left_out == {"": 1, ".txt": 1, ".md": 1}
+        assert source.left_out == {"": 1, ".txt": 1, ".md": 1, "no regular file": 1}
     assert "photos/b/._1.jpg" not in files
-    assert source.left_out_words == "1 no suffix, 1 .md, 1 .txt"
+    assert source.left_out_summary == "1 no suffix, 1 .md, 1 .txt, 1 no regular file"
     with zipfile.ZipFile(tree / "my.ZIP", "w") as into:
         for name in ("cats/1.jpg", "cats/1.txt", "__MACOSX/cats/._1.jpg"):
             into.writestr(name, png())
     source = find_source("my.ZIP")
     assert (list(source), source.name) == (["zip://cats/1.jpg::my.ZIP"], "my")
-    assert source.left_out_words == "1 .txt"
+    assert source.left_out_summary == "1 .txt"
     assert source.identity == str(tree / "my.ZIP")
-    assert open_rgb(next(iter(source)), opened).size == (2, 3)
+    assert open_rgb(next(iter(source)), open_remote).size == (2, 3)
     (tree / "bad.zip").write_bytes(b"PK no zip")
     with pytest.raises(DataError, match=r"bad\.zip: cannot be read \(BadZipFile"):
         find_source("bad.zip")
@@ -268,13 +289,13 @@ def test_local_names_with_the_signs_of_addresses(tree: Path) -> None:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_bytes(png())
         assert list(find_source(name)) == [name]
-        assert open_rgb(name, opened if remote(name) else None).size == (2, 3)
+        assert open_rgb(name, open_remote if is_remote(name) else None).size == (2, 3)
     assert list(find_source("C++::std")) == list(find_source("C++::std/*.jpg")) == [names[0]]
     assert list(find_source("shots")) == list(find_source("shots/10::*.jpg")) == [names[3]]
     (tree / "shots/list.txt").write_text("10::22::31.jpg\nshots/10::22::31.jpg\n")
     assert list(find_source("shots/list.txt")) == [names[3]] * 2
-    assert remote("s3://bucket/e.jpg")
-    assert remote("zip://*/*.jpg::photos.zip")
-    assert remote("simplecache::memory://x.jpg")
+    assert is_remote("s3://bucket/e.jpg")
+    assert is_remote("zip://*/*.jpg::photos.zip")
+    assert is_remote("simplecache::memory://x.jpg")
     with pytest.raises(DataError, match=r"source=shots/9::1\.jpg: no such photo, folder or list"):
         find_source("shots/9::1.jpg")

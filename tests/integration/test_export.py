@@ -260,8 +260,8 @@ def test_what_is_in_the_way_stays(trained: Path, pets: Pets) -> None:
     line = pets.one_line(*words, "out=mine")
     assert "out=mine: mine/safetensors is there and is no export" in line
     (pets.folder / "file").write_text("a file")
-    line = pets.one_line(*words, "out=file")
-    assert line == "file/safetensors: cannot be written (Not a directory)"
+    line = pets.one_line(*words, "out=file", "data.root=nowhere")  # before the photos are read
+    assert line == "file: cannot be written (Not a directory); see that you may write there"
     assert (pets.folder / "mine/safetensors/diary.txt").read_text() == "dear diary"
 
 

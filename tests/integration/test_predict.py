@@ -39,17 +39,18 @@ def to_end() -> Iterator[list[int | None]]:
 
 
 class Stuck:
-    """A list of photos with pipes among them, at which a reader waits for ever."""
+    """A list of photos with pipes among them, at which a reader waits for ever: as remote files,
+    for a local pipe is refused."""
 
     def __init__(self, folder: Path, photos: Path, *places: int) -> None:
         self.list = folder / "list.txt"
-        self.files = sorted((photos / "images").glob("*.jpg"))[:60]
+        self.files = [str(file) for file in sorted((photos / "images").glob("*.jpg"))[:60]]
         self.pipes = {}
         for place in places:
             pipe = folder / f"{place}.jpg"
             os.mkfifo(pipe)
             self.pipes[pipe] = self.files[place]
-            self.files[place] = pipe
+            self.files[place] = f"file://{pipe}"
         self.list.write_text("".join(f"{file}\n" for file in self.files))
 
     def free(self, place: int) -> None:
@@ -74,8 +75,8 @@ def test_stopped_killed_and_resumed(
     stopped = running.end()
     assert stopped.returncode == 143
     assert stopped.stdout.splitlines()[-1] == (
-        "stopped by SIGTERM; 2 parts of up to 10 photos are kept in .p.csv.parts, the same command "
-        "goes on there"
+        "stopped by SIGTERM; finished parts are kept in .p.csv.parts (2 of up to 10 photos), the "
+        "same command goes on there"
     )
     assert stopped.stderr == ""
     first = (parts / "part-000000.parquet").stat().st_mtime_ns

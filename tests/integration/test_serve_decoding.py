@@ -17,7 +17,7 @@ from PIL import Image
 
 from pets.data.images import TooManyPixels, UnreadableImage, decode_rgb
 from pets.data.transforms import CentreCrop, Preprocess, to_tensor
-from pets.serving.decoding import Decoders, TooSlow, get_ready
+from pets.serving.decoding import Decoders, TooSlow, preload
 from tests.hostile import many_markers
 
 CROP = CentreCrop((64, 96), Preprocess((0.5,) * 3, (0.5,) * 3, "bicubic", 0.875))
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 @pytest.fixture(scope="module", autouse=True)
 def ready() -> None:
-    get_ready()
+    preload()
 
 
 def with_one(work: Callable[[Decoders], Awaitable[Result]]) -> Result:
@@ -40,6 +40,10 @@ def with_one(work: Callable[[Decoders], Awaitable[Result]]) -> Result:
             decoders.close()
 
     return asyncio.run(begin())
+
+
+def children() -> set[int]:
+    return {process.pid for process in psutil.Process().children(recursive=True)}
 
 
 def test_pixels_are_those_of_every_other_command(drawn: Path) -> None:
@@ -90,15 +94,16 @@ def test_a_call_that_is_cancelled_ends_its_process(drawn: Path) -> None:
     photo = next((drawn / "images").glob("*.jpg")).read_bytes()
 
     async def decode(decoders: Decoders) -> None:
+        earlier = children()
         await decoders.start()
-        before = {p.pid for p in psutil.Process().children(recursive=True)}
+        started = children() - earlier
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await decoders(many_markers(4_000_000), "x", 1_000_000, 60)
         assert (await decoders(photo, "y", 1_000_000, 5)).width == 96
-        after = {p.pid for p in psutil.Process().children(recursive=True)}
-        assert len(before - after) == 1
-        assert len(after - before) == 1
+        now = children() - earlier
+        assert len(started) == len(now) == 1
+        assert started != now
 
     with_one(decode)
 

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from tests.integration.serving import Served, everything, served
 
 IMAGE = {"Content-Type": "image/jpeg"}
 TIGHT = (
-    "limits.seconds=2", "limits.requests=3", "limits.connections=12", "limits.megabytes=0.2",
+    "limits.seconds=2", "limits.connections=12", "limits.megabytes=0.2",
     "limits.held_megabytes=0.3", "limits.megapixels=1",
 )  # fmt: skip
 
@@ -82,11 +83,10 @@ def test_a_slow_head_ends_however_it_trickles(server: Served, photo: bytes) -> N
     thread = threading.Thread(target=trickle)
     thread.start()
     try:
-        found = answer_of(everything(connection))
+        assert until_its_end(connection) == b""
     finally:
         trickling.set()
         thread.join()
-    assert found == (408, "the request's head took longer than 2 seconds (limits.seconds)")
     named(server, photo)
 
 
@@ -110,25 +110,24 @@ def test_what_comes_after_an_early_answer_is_not_read_for_ever(server: Served) -
 
 
 def test_silence_ends(server: Served) -> None:
-    assert answer_of(everything(server.raw()))[0] == 408
+    """Before the first request and after it."""
+    assert until_its_end(server.raw()) == b""
+    connection = server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert b"ready" in until_its_end(connection)
 
 
-def test_no_http_is_refused_in_json(server: Served) -> None:
-    assert answer_of(everything(server.raw(b"\x16\x03\x01 hello\r\n\r\n")))[0] == 400
+def test_what_is_no_http_is_refused(server: Served) -> None:
+    received = until_its_end(server.raw(b"\x16\x03\x01 hello\r\n\r\n"))
+    assert received.startswith(b"HTTP/1.1 400 ")
 
 
-def test_too_many_requests_come_again(server: Served, photo: bytes) -> None:
-    slow = [server.raw(head(10_000), b"x") for _ in range(3)]
-    waited = time.monotonic() + 10
-    while "pets_requests_inside 3.0" not in server.client.get("/metrics").text:
-        assert time.monotonic() < waited
-    answer = server.client.post("/api/predict", files={"file": photo})
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "1"
-    assert answer.json() == {"error": "too busy: 3 requests are being answered; try again"}
-    assert server.client.get("/health").status_code == 200
-    assert {answer_of(everything(connection))[0] for connection in slow} == {408}
-    named(server, photo)
+def until_its_end(connection: socket.socket) -> bytes:
+    """What comes before the server ends a connection."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(65536):
+            received += part
+    return received
 
 
 def test_uploads_hold_no_more_than_they_may(server: Served, photo: bytes) -> None:
@@ -147,14 +146,12 @@ def test_uploads_hold_no_more_than_they_may(server: Served, photo: bytes) -> Non
         assert time.monotonic() < waited
 
 
-def test_too_many_connections_are_refused(server: Served, photo: bytes) -> None:
+def test_too_many_connections_are_told_to_come_again(server: Served, photo: bytes) -> None:
     silent = [server.raw() for _ in range(12)]
-    refused = [server.raw() for _ in range(6)]
-    found = [answer_of(everything(connection)) for connection in [*refused, *silent]]
-    assert {status for status, _ in found} == {408, 503}
-    assert "too busy: 12 connections; try again" in [line for _, line in found]
     with httpx.Client(base_url=server.url) as client:
-        assert client.post("/api/predict", files={"file": photo}).status_code == 200
+        assert client.post("/api/predict", files={"file": photo}).status_code == 503
+    assert [until_its_end(connection) for connection in silent] == [b""] * 12
+    named(server, photo)
 
 
 def test_the_limits_given_are_those_that_hold(server: Served, photo: bytes) -> None:

@@ -92,7 +92,7 @@ def test_photos_are_dropped_and_a_bad_one_among_them(server: Served, files: list
             .startswith("cannot be read as an image (not a known format); expected JPEG")
         )
         assert bad.locator("b").count() == 0  # what a name or file says is text
-        said = page.locator("#said").inner_text()
+        said = page.locator("#announcements").inner_text()
         assert answer["predictions"][0]["name"].replace("_", " ") in said
         assert "Cannot be named: bad.jpg" in said
 

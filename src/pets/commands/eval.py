@@ -24,6 +24,7 @@ def run(cfg: DictConfig) -> None:
 
     from pets.data.datamodule import PetsDataModule
     from pets.data.external import readable
+    from pets.io.writable import check_writable
     from pets.system.cpu import keep_freed_memory
     from pets.training.evaluation import load_run, measure, photos_asked
     from pets.training.module import TransferModule
@@ -32,6 +33,7 @@ def run(cfg: DictConfig) -> None:
     quiet()
     keep_freed_memory()
     check_trainer(config.trainer)
+    check_writable(run_dir.path / "eval")
     trained = load_run(run_dir, config.ckpt)
     asked = photos_asked(trained, config.data, config.split)
     photos = asked.own if asked.others is None else readable(asked.others)

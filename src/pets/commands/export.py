@@ -24,6 +24,7 @@ def run(cfg: DictConfig) -> None:
     from pets.export.metadata import metadata_of
     from pets.export.reference import reference_of
     from pets.export.write import check_formats, export
+    from pets.io.writable import check_writable
     from pets.system.cpu import keep_freed_memory
     from pets.training.evaluation import load_run
     from pets.training.trainer import quiet
@@ -35,6 +36,7 @@ def run(cfg: DictConfig) -> None:
     trained = load_run(run_dir, config.ckpt)
     out = Path(config.out) if config.out else run_dir.path / "export"
     check_formats(config.formats, trained.model, out)
+    check_writable(out)
     reference = reference_of(trained, config.data, CALIBRATION if config.int8 else 0)
     metadata = metadata_of(reference, config.ckpt)
     for name in config.formats:

@@ -17,7 +17,7 @@ from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, DataError, LostRankError, printable
 
 if TYPE_CHECKING:
-    from pets.prediction.job import Done, How
+    from pets.prediction.job import Options, Summary
     from pets.training.evaluation import Trained
 
 SCHEMA = PredictConfig
@@ -31,7 +31,8 @@ _SHOWN = 40  # rows on screen; the file has them all
 def run(cfg: DictConfig) -> None:
     """Predict, show the first rows, and write them all. Of several ranks each comes here.
 
-    Raises SystemExit where some photos could not be read.
+    Raises:
+        SystemExit: Some photos could not be read.
     """
     config = typed(PredictConfig, cfg)
     with process_group():
@@ -46,16 +47,16 @@ def run(cfg: DictConfig) -> None:
 
 
 def _predict(config: PredictConfig) -> bool:
-    """Whether there are rows with an error."""
+    """Whether some rows have an error."""
     from pets.run_dir import RunDir
 
     run_dir = RunDir.open_finished(config.run, config.trust)
 
-    from pets.prediction.output import Out
+    from pets.prediction.output import Output
     from pets.prediction.sources import find_source
 
-    # Before torch is imported: what is wrong here is said at once.
-    out = Out.of(config.out) if config.out else None
+    # Before torch is imported, so that mistakes are reported at once.
+    output = Output.parse(config.out) if config.out else None
     source = find_source(config.source)
 
     from pets.prediction.job import predict
@@ -69,29 +70,31 @@ def _predict(config: PredictConfig) -> bool:
     keep_freed_memory()
     device = usable_device(config.device, ranks().local if ranks().local_world > 1 else None)
     trained = load_run(run_dir, config.ckpt)
-    how = _how(config, trained)
-    if out is None:
-        # Of a long name as much as leaves room for what is made of it.
+    options = _options(config, trained)
+    if output is None:
+        # A long name is cut, so that there is room for the names that are made of it.
         name = source.name if len(os.fsencode(source.name)) <= 200 else source.name[:50]
-        out = Out.default(run_dir.path / "predictions", name, source.identity, how.settings)
-    done = predict(Network(trained.model, device), source, out, how, _SHOWN)
-    if ranks().writer:
-        _tell(done, config, trained.model.classes, out.path)
-        if source.left_out:
-            log.info("left out: %s", source.left_out_words)
-    return done.unreadable > 0
+        folder = run_dir.path / "predictions"
+        output = Output.default(folder, name, source.identity, options.settings)
+    summary = predict(Network(trained.model, device), source, output, options, _SHOWN)
+    if summary is None:
+        return False  # rank 0 reports
+    _report(summary, config, trained.model.classes, output.path)
+    if left_out := source.left_out_summary:
+        log.info("left out: %s", left_out)
+    return summary.unreadable > 0
 
 
-def _how(config: PredictConfig, trained: Trained) -> How:
+def _options(config: PredictConfig, trained: Trained) -> Options:
     from pets.data.views import NAMES
-    from pets.prediction.job import How, threads_for
+    from pets.prediction.job import Options, threads_for
 
     classes = len(trained.model.classes)
     if config.top_k is not None and config.top_k > classes:
         raise ConfigError(f"top_k={config.top_k}: the model has {classes} classes")
     temperature = trained.temperature if config.temperature == "run" else config.temperature
     if temperature is None:
-        log.info("temperature=1: the run has none, it was trained without one")
+        log.info("temperature=1: the run was trained without one")
         temperature = 1.0
     with trained.run.checkpoint(config.ckpt).open("rb") as stream:
         weights = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -101,77 +104,71 @@ def _how(config: PredictConfig, trained: Trained) -> How:
         "temperature": temperature,
         "top_k": config.top_k,
     }
-    return How(
-        config.batch_size,
-        threads_for(config.num_workers),
-        config.shard,
-        config.tta,
-        temperature,
-        config.top_k,
-        settings,
-    )
+    return Options(
+        config.batch_size, threads_for(config.num_workers), config.shard, config.tta, temperature,
+        config.top_k, settings,
+    )  # fmt: skip
 
 
-def _tell(done: Done, config: PredictConfig, classes: list[str], out: Path) -> None:
-    _show(done, min(config.top, config.top_k or config.top, len(classes)), classes)
-    for line in done.problems:
+def _report(summary: Summary, config: PredictConfig, classes: list[str], path: Path) -> None:
+    _show_rows(summary, min(config.top, config.top_k or config.top, len(classes)), classes)
+    for line in summary.errors:
         log.warning("skipped: %s", line)
-    if done.unreadable > len(done.problems):
-        log.warning("skipped: %s more", f"{done.unreadable - len(done.problems):,}")
-    named = done.photos - done.unreadable
+    if summary.unreadable > len(summary.errors):
+        log.warning("skipped: %s more", f"{summary.unreadable - len(summary.errors):,}")
+    named = summary.photos - summary.unreadable
     if not named:
         raise DataError(f"source={config.source}: none of the files could be read")
-    if done.photos > _SHOWN:
-        speed = done.speed
+    if summary.photos > _SHOWN:
+        speed = summary.speed
         log.info(
             "%s photos in %.0f s: %.1f photos/s, %.0f %% of the time waiting for photos%s",
             f"{speed.images:,}",
             speed.waiting + speed.working,
             speed.images_per_second,
             100 * speed.waited,
-            f"; {done.before:,} were there already" if done.before else "",
+            f"; {summary.reused:,} were there already" if summary.reused else "",
         )
-    log.info("%s of %s photos named, written to %s", f"{named:,}", f"{done.photos:,}", out)
+    log.info("%s of %s photos named, written to %s", f"{named:,}", f"{summary.photos:,}", path)
 
 
-def _show(done: Done, top: int, classes: list[str]) -> None:
-    rows = [row for row in done.rows if row["error"] is None]
+def _show_rows(summary: Summary, top: int, classes: list[str]) -> None:
+    rows = [row for row in summary.rows if row["error"] is None]
     if not rows:
         return
-    width = max(len(_short(row["file"])) for row in rows)
+    width = max(len(_shortened(row["file"])) for row in rows)
     breed = max(map(len, classes))
     log.info("%s  %s  %6s  runners-up", "file".ljust(width), "breed".ljust(breed), "prob")
     for row in rows:
         (name, p), *others = _ranked(row, classes)[:top]
         log.info(
             "%s  %s  %4.1f %%  %s",
-            _short(row["file"]).ljust(width),
+            _shortened(row["file"]).ljust(width),
             name.ljust(breed),
             100 * p,
             ", ".join(f"{other} {100 * q:.1f} %" for other, q in others),
         )
-    if done.photos > len(done.rows):
-        log.info("... and %s more in the file", f"{done.photos - len(done.rows):,}")
+    if summary.photos > len(summary.rows):
+        log.info("... and %s more in the file", f"{summary.photos - len(summary.rows):,}")
 
 
 def _ranked(row: dict[str, Any], classes: list[str]) -> list[tuple[str, float]]:
-    """The classes of a row that it has, the most probable one first."""
-    from pets.prediction.table import columns_of
+    """The classes in a row with their probabilities, the most probable first."""
+    from pets.prediction.table import class_columns
 
     best = (row["prediction"], row["probability"])
-    columns = columns_of(classes)
+    columns = class_columns(classes)
     if columns[0] in row:
         rest = [(name, row[c]) for name, c in zip(classes, columns, strict=True) if name != best[0]]
     else:
-        places = range(2, len(classes) + 1)
         rest = [
-            (row[f"prediction_{place}"], row[f"probability_{place}"])
-            for place in places
-            if f"prediction_{place}" in row
+            (row[f"prediction_{rank}"], row[f"probability_{rank}"])
+            for rank in range(2, len(classes) + 1)
+            if f"prediction_{rank}" in row
         ]
     return [best, *sorted(rest, key=lambda one: -one[1])]
 
 
-def _short(file: str) -> str:
+def _shortened(file: str) -> str:
     file = printable(file, "")
     return file if len(file) <= 40 else f"...{file[-37:]}"

@@ -30,18 +30,18 @@ def run(cfg: DictConfig) -> None:
 
     from pets.serving.address import bind
 
-    with bind(config.host, config.port) as at:
+    with bind(config.host, config.port) as server:
         log.info("loading %s", run_dir.path)
 
-        from pets.serving.decoding import get_ready
+        from pets.serving.decoding import preload
         from pets.serving.server import serve
         from pets.system.cpu import keep_freed_memory
         from pets.system.devices import usable_device
         from pets.training.evaluation import load_run
         from pets.training.trainer import quiet
 
-        get_ready()
+        preload()
         quiet()
         keep_freed_memory()
         device = usable_device(config.device)
-        serve(load_run(run_dir, config.ckpt), config, at, device)
+        serve(load_run(run_dir, config.ckpt), config, server, device)

@@ -238,7 +238,6 @@ class ServeLimits(Strict):
     photos: int = Field(ge=1)
     seconds: float = Field(gt=0)
     decode_seconds: float = Field(gt=0)
-    requests: int = Field(ge=1)
     connections: int = Field(ge=1)
     held_megabytes: float = Field(gt=0)
 

@@ -1,1 +1,1 @@
-"""Naming what is on any number of photos: where they lie, one pass, tables on disk."""
+"""Predictions for any number of photos: find them, run the network, write a table."""

@@ -1,4 +1,4 @@
-"""The job of `pets predict`: blocks of photos to shards, shared by the ranks; then one file."""
+"""The work of `pets predict`: photos to shards, shared by the ranks; then one table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,25 +15,25 @@ from tqdm import tqdm
 from pets.distributed.process_group import all_gather, on_rank_0
 from pets.distributed.ranks import ranks
 from pets.errors import DataError
-from pets.prediction.blocks import Block, blocks
-from pets.prediction.merge import join
-from pets.prediction.output import Out, earlier_kept, hold, refuse_strangers, writing
-from pets.prediction.shards import Shards
+from pets.prediction.output import Output
+from pets.prediction.shards import Block, Shards, blocks_of
 from pets.prediction.sources import Source
-from pets.prediction.stream import Named, Network, name_photos
-from pets.prediction.table import schema, table_of
+from pets.prediction.stream import Network, Predicted, predict_blocks
+from pets.prediction.table import build_table, schema_of
 from pets.system.cpu import available_cores
 from pets.system.signals import Stopped
 from pets.training.speed import Speed
 
 log = logging.getLogger(__name__)
-_MOST_THREADS = 16
+_MAX_THREADS = 16
 
 
 @dataclass(frozen=True)
-class How:
-    """How photos are named: `shard` photos are a block; `settings`, plain values, are all that the
-    numbers depend on beside the photos."""
+class Options:
+    """How photos are predicted, by the keys of the config.
+
+    `settings` are plain values: all that the numbers depend on beside the photos.
+    """
 
     batch_size: int
     threads: int
@@ -45,133 +45,140 @@ class How:
 
 
 @dataclass(frozen=True)
-class Done:
-    """What came of it: photos, those that could not be read, those of them that were there already;
-    the first rows and the first reasons; how fast, over all ranks."""
+class Summary:
+    """How many photos there were, how many of them could not be read, and how many were there
+    already; the first rows and errors; the speed of all ranks together."""
 
     photos: int
     unreadable: int
-    before: int
+    reused: int
     rows: list[dict[str, Any]]
-    problems: list[str]
+    errors: list[str]
     speed: Speed
 
 
-def predict(network: Network, source: Source, out: Out, how: How, shown: int) -> Done:
-    """Name all photos of the source into `out`; what is there already of the same is kept.
+def predict(
+    network: Network, source: Source, output: Output, options: Options, shown: int
+) -> Summary | None:
+    """Predict all photos of a source; finished blocks of an earlier call are skipped.
 
-    Of several ranks each takes every `world`-th block; rank 0 puts them together. Raises
-    ConfigError where nothing can be written or others' files are in the way, DataError where the
-    source changed meanwhile.
+    Each of several ranks takes every `world`-th block; rank 0 writes the table and returns the
+    summary, with the first `shown` rows and errors.
+
+    Raises:
+        ConfigError: The output cannot be written, or is in use.
+        DataError: The source changed meanwhile.
     """
-    shards = Shards(out.shards, how.settings)
-    with writing(out), contextlib.ExitStack() as held:
-        on_rank_0(lambda: hold(out, held))
-        on_rank_0(lambda: refuse_strangers(out, shards))
+    shards = Shards(output.shards, options.settings)
+    with output.errors(), contextlib.ExitStack() as lock:
+        on_rank_0(lambda: lock.enter_context(output.locked()))
         try:
-            fingerprints, before, speed = _pass(network, source, shards, how)
+            fingerprints, reused, speed = _write_shards(network, source, shards, options)
         except Stopped as stopped:
             if ranks().writer:
-                _say_how_to_go_on(stopped, shards, how)
+                _report_stop(stopped, shards, options)
             raise
-        everywhere = all_gather((before, astuple(speed)))
+        by_rank = [(n, Speed(*values)) for n, values in all_gather((reused, astuple(speed)))]
         if not ranks().writer:
-            return Done(0, 0, 0, [], [], speed)
-        done = _looked_through(shards, fingerprints, shown)
-        shards.drop(len(fingerprints))
-        if not out.folder:
-            # A table of reasons alone does not take the place of an earlier one.
-            if done.unreadable < done.photos or not out.path.exists():
-                form = schema(network.model.classes, how.top_k)
-                with earlier_kept(out):
-                    join(shards, len(fingerprints), out.path, form)
-            shutil.rmtree(out.shards)
-        whole = Speed()
-        for _, values in everywhere:
-            one = Speed(*values)
-            whole.images += one.images
-            whole.waiting += one.waiting / len(everywhere)
-            whole.working += one.working / len(everywhere)
-        return replace(done, before=sum(n for n, _ in everywhere), speed=whole)
+            return None
+        summary = _summarize(shards, fingerprints, shown, by_rank)
+        shards.remove_from(len(fingerprints))
+        if not output.folder:
+            # A table of nothing but errors does not replace an earlier one.
+            if summary.unreadable < summary.photos or not output.path.exists():
+                schema = schema_of(network.model.classes, options.top_k)
+                output.write(shards, len(fingerprints), schema)
+            shutil.rmtree(output.shards)
+        return summary
 
 
-def threads_for(asked: int | str) -> int:
-    """How many threads read photos: one for every core that this rank has."""
-    if asked == "auto":
-        return max(1, min(available_cores() // ranks().local_world, _MOST_THREADS))
-    return int(asked)
+def threads_for(num_workers: int | str) -> int:
+    """How many threads read photos; `auto`: one for every core of this rank."""
+    if num_workers == "auto":
+        return max(1, min(available_cores() // ranks().local_world, _MAX_THREADS))
+    return int(num_workers)
 
 
-def _pass(
-    network: Network, source: Source, shards: Shards, how: How
+def _write_shards(
+    network: Network, source: Source, shards: Shards, options: Options
 ) -> tuple[list[str], int, Speed]:
-    """This rank's blocks to shards. Returns the fingerprints of all ranks' blocks, how many photos
-    were there already, and how fast the others went."""
+    """Write this rank's blocks.
+
+    Returns:
+        The fingerprints of the blocks of all ranks, how many photos were there already, and how
+        fast the others went.
+    """
     here, speed = ranks(), Speed()
     fingerprints: list[str] = []
-    before = 0
+    reused = 0
     total = source.total if here.world == 1 else None
-    with tqdm(total=total, unit="photo", leave=False, disable=None if here.writer else True) as bar:
+    bar = tqdm(total=total, unit="photo", leave=False, disable=None if here.writer else True)
 
-        def to_do() -> Iterator[Block]:
-            nonlocal before
-            for block in blocks(source, how.shard):
-                fingerprints.append(block.fingerprint)
-                if block.index % here.world != here.rank:
-                    continue
-                if shards.has(block):
-                    before += len(block.files)
-                    bar.update(len(block.files))
-                    continue
+    def unfinished() -> Iterator[Block]:
+        nonlocal reused
+        for block in blocks_of(source, options.shard):
+            fingerprints.append(block.fingerprint)
+            if block.index % here.world != here.rank:
+                continue
+            if shards.has(block):
+                reused += len(block.files)
+                bar.update(len(block.files))
+            else:
                 yield block
 
-        found: list[Named] = []
-        for named in name_photos(
-            network, to_do(), how.batch_size, how.tta, how.temperature, how.threads, speed
-        ):
-            found.append(named)
-            if named.last:
-                shards.write(named.block, _table(found, network.model.classes, how.top_k))
-                found.clear()
-            bar.update(len(named.errors))
-    return fingerprints, before, speed
+    with bar:
+        batches: list[Predicted] = []
+        for batch in predict_blocks(
+            network, unfinished(), options.batch_size, options.tta, options.temperature,
+            options.threads, speed,
+        ):  # fmt: skip
+            batches.append(batch)
+            if batch.last:
+                probabilities = np.concatenate([b.probabilities for b in batches])
+                errors = [error for b in batches for error in b.errors]
+                classes = network.model.classes
+                table = build_table(
+                    batch.block.files, probabilities, errors, classes, options.top_k
+                )
+                shards.write(batch.block, table)
+                batches.clear()
+            bar.update(len(batch.errors))
+    return fingerprints, reused, speed
 
 
-def _table(found: list[Named], classes: list[str], top_k: int | None) -> Any:
-    probabilities = np.concatenate([part.probabilities for part in found])
-    errors = [error for part in found for error in part.errors]
-    return table_of(found[0].block.files, probabilities, errors, classes, top_k)
-
-
-def _looked_through(shards: Shards, fingerprints: list[str], shown: int) -> Done:
-    """All shards counted and compared with the source as rank 0 saw it."""
+def _summarize(
+    shards: Shards, fingerprints: list[str], shown: int, by_rank: list[tuple[int, Speed]]
+) -> Summary:
+    """Count the rows of all shards, which must be of the photos that rank 0 saw."""
     photos = unreadable = 0
-    problems: list[str] = []
     rows: list[dict[str, Any]] = []
-    for index, expected in enumerate(fingerprints):
-        about = shards.about(index)
-        if about is None or about.files != expected:
+    errors: list[str] = []
+    for index, fingerprint in enumerate(fingerprints):
+        info = shards.info(index)
+        if info is None or info.files != fingerprint:
             raise DataError(
-                f"{shards.file(index)}: is not of the photos that it should be; they changed in "
-                "the meantime: run the same command again"
+                f"{shards.file(index)}: its photos changed while they were predicted; run the same "
+                "command again"
             )
-        photos += about.photos
-        unreadable += about.unreadable
+        photos += info.photos
+        unreadable += info.unreadable
         if len(rows) < shown:
-            rows += shards.table(index).slice(0, shown - len(rows)).to_pylist()
-        if about.unreadable and len(problems) < shown:
-            errors = shards.table(index)["error"].drop_null().to_pylist()
-            problems += errors[: shown - len(problems)]
-    return Done(photos, unreadable, 0, rows, problems, Speed())
-
-
-def _say_how_to_go_on(stopped: Stopped, shards: Shards, how: How) -> None:
-    there = sum(1 for _ in shards.folder.glob("part-*.parquet"))
-    log.warning(
-        "stopped by %s; %s of %s photos are kept in %s, the same command goes on there",
-        stopped.signal.name,
-        "1 part" if there == 1 else f"{there:,} parts",
-        f"up to {how.shard:,}",
-        shards.folder,
+            rows += shards.read(index).slice(0, shown - len(rows)).to_pylist()
+        if info.unreadable and len(errors) < shown:
+            errors += shards.read(index)["error"].drop_null().to_pylist()[: shown - len(errors)]
+    speed = Speed(
+        sum(speed.images for _, speed in by_rank),
+        sum(speed.waiting for _, speed in by_rank) / len(by_rank),
+        sum(speed.working for _, speed in by_rank) / len(by_rank),
     )
+    return Summary(photos, unreadable, sum(n for n, _ in by_rank), rows, errors, speed)
+
+
+def _report_stop(stopped: Stopped, shards: Shards, options: Options) -> None:
+    count = len(shards.files())
+    log.warning(
+        "stopped by %s; finished parts are kept in %s (%s of up to %s photos), the same command "
+        "goes on there",
+        stopped.signal.name, shards.folder, f"{count:,}", f"{options.shard:,}",
+    )  # fmt: skip
     stopped.said = True

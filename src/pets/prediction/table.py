@@ -1,4 +1,4 @@
-"""Predictions as rows: the columns, and how numbers become them."""
+"""The table of predictions: its columns, and its rows from probabilities."""
 
 from __future__ import annotations
 
@@ -10,55 +10,64 @@ import pyarrow as pa
 FIXED = ("file", "prediction", "probability", "error")
 
 
-def schema(classes: Sequence[str], top_k: int | None) -> pa.Schema:
-    """file, prediction, probability (of the prediction), one column for each class, and error (why
-    a file could not be read). With `top_k` the runners-up stand in the place of the classes:
-    prediction_2, probability_2, ... A class named like one of the others gets the column
-    `class:<name>`."""
+def schema_of(classes: Sequence[str], top_k: int | None) -> pa.Schema:
+    """The columns: file, prediction, its probability, a probability for each class, error.
+
+    With `top_k` the runners-up replace the classes: prediction_2, probability_2, ... A class that
+    has the name of a fixed column gets the column `class:<name>`. `error` is why a file could not
+    be read.
+    """
     if top_k is None:
-        columns = [(name, pa.float64()) for name in columns_of(classes)]
+        columns = [(name, pa.float64()) for name in class_columns(classes)]
     else:
         columns = [
-            (f"{name}_{place}", kind)
-            for place in range(2, top_k + 1)
+            (f"{name}_{rank}", kind)
+            for rank in range(2, top_k + 1)
             for name, kind in (("prediction", pa.string()), ("probability", pa.float64()))
         ]
     first = [("file", pa.string()), ("prediction", pa.string()), ("probability", pa.float64())]
     return pa.schema([*first, *columns, ("error", pa.string())])
 
 
-def columns_of(classes: Sequence[str]) -> list[str]:
-    """The classes' column names, none of them one of the fixed columns."""
+def class_columns(classes: Sequence[str]) -> list[str]:
+    """The column of each class, none of them a fixed one."""
     return [f"class:{name}" if name in FIXED else name for name in classes]
 
 
-def table_of(
+def build_table(
     files: Sequence[str],
     probabilities: np.ndarray,
     errors: Sequence[str],
     classes: Sequence[str],
     top_k: int | None,
 ) -> pa.Table:
-    """Rows in the order of `files`, from probabilities (files, classes) that are NaN where `errors`
-    says why."""
-    unread = np.array([bool(error) for error in errors], dtype=bool)
-    # Of equal ones the first class, as argmax has it.
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, : top_k or 1]
-    names = np.array(classes, dtype=object)[ranked]
-    best = np.take_along_axis(probabilities, ranked, axis=1)
+    """The rows of some photos.
+
+    Args:
+        files: their addresses.
+        probabilities: (photos, classes); anything where there is an error.
+        errors: why each photo could not be read, "" where it could.
+        classes: their names, in the order of the columns of `probabilities`.
+        top_k: how many classes a row names; None for a column for each class.
+    """
+    failed = np.array([bool(error) for error in errors], dtype=bool)
+    # Of equal probabilities the first class comes first, as with argmax.
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : top_k or 1]
+    names = np.array(classes, dtype=object)[order]
+    best = np.take_along_axis(probabilities, order, axis=1)
 
     def numbers(values: np.ndarray) -> pa.Array:
-        return pa.array(values, pa.float64(), mask=unread)
+        return pa.array(values, pa.float64(), mask=failed)
 
-    columns = [pa.array([_text(file) for file in files], pa.string())]
-    for place in range(ranked.shape[1]):
-        columns += [pa.array(names[:, place], pa.string(), mask=unread), numbers(best[:, place])]
+    columns = [pa.array([_as_text(file) for file in files], pa.string())]
+    for rank in range(order.shape[1]):
+        columns += [pa.array(names[:, rank], pa.string(), mask=failed), numbers(best[:, rank])]
     if top_k is None:
-        columns += [numbers(probabilities[:, place]) for place in range(len(classes))]
-    columns.append(pa.array([_text(error) or None for error in errors], pa.string()))
-    return pa.Table.from_arrays(columns, schema=schema(classes, top_k))
+        columns += [numbers(column) for column in probabilities.T]
+    columns.append(pa.array([_as_text(error) or None for error in errors], pa.string()))
+    return pa.Table.from_arrays(columns, schema=schema_of(classes, top_k))
 
 
-def _text(words: str) -> str:
-    """A file name that is no text on this system, in signs that are."""
-    return words.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _as_text(name: str) -> str:
+    """A file name that is no text in this system's encoding, with its odd bytes as `\\xff`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

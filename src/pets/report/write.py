@@ -18,6 +18,7 @@ from pets.interpretation.analysis import Analysis, analyse
 from pets.interpretation.suspects import write_suspects
 from pets.io.atomic import write_atomically
 from pets.io.serialize import to_json
+from pets.io.writable import check_writable
 from pets.report.page import write_page
 from pets.report.tensorboard import add_pictures
 from pets.training.evaluation import Trained, split_of
@@ -50,6 +51,7 @@ def write_report(
     run = trained.run.path
     folder = run / "interpret" / name
     page = run / "report.html" if name == main else folder / "report.html"
+    check_writable(folder, page.parent)
     analysis = analyse(trained, photos, split, settings, others)
     try:
         if ranks().writer:

@@ -1,1 +1,1 @@
-"""A trained run as a page and an API."""
+"""`pets serve`: a trained run behind a web page and an API."""

@@ -1,7 +1,9 @@
-"""The paths of the server."""
+"""The routes of the server."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -11,17 +13,34 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Lifespan
 
 from pets import __version__
-from pets.serving.answers import Answers
+from pets.config import ServeLimits
+from pets.report.template import own
 from pets.serving.examples import ExamplePhoto
-from pets.serving.limits import Gate, Refusal
-from pets.serving.meters import Meters
-from pets.serving.page import PAGE, page_file
-from pets.serving.schema import Answer, Example, Examples, Health, Info, Problem, Query
-from pets.serving.upload import read_uploads
+from pets.serving.metrics import Metrics
+from pets.serving.responses import (
+    Example,
+    Examples,
+    Health,
+    Info,
+    Predictions,
+    Problem,
+    Query,
+    Refusal,
+)
+from pets.serving.service import Service
+from pets.serving.upload import Memory, read_uploads
 
-PREDICT, HEALTH, METRICS = "/api/predict", "/health", "/metrics"
+log = logging.getLogger(__name__)
+
+# The page: path, files (the style begins with the one that all pages share), media type.
+_PAGE = (
+    ("/", [("pets.serving", "page.html")], "text/html"),
+    ("/page.css", [("pets.report", "page.css"), ("pets.serving", "page.css")], "text/css"),
+    ("/page.js", [("pets.serving", "page.js")], "text/javascript"),
+)
 _BINARY = {"type": "string", "format": "binary"}
 _BODY = {
     "required": True,
@@ -52,28 +71,38 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def build_app(
-    info: Info, answers: Answers, examples: list[ExamplePhoto], gate: Gate, meters: Meters
+    info: Info,
+    service: Service,
+    examples: list[ExamplePhoto],
+    limits: ServeLimits,
+    metrics: Metrics,
+    lifespan: Lifespan[FastAPI],
 ) -> FastAPI:
-    """The page and the API. FastAPI's own documentation would load scripts from the net."""
+    """The page and the API."""
+    memory = Memory(limits.held_megabytes * 1e6, metrics.held)
     app = FastAPI(
         title="pets serve",
         version=__version__,
         description=f"Names what is on photos: {info.architecture}, {len(info.classes)} classes.",
-        docs_url=None,
+        docs_url=None,  # FastAPI's documentation loads scripts from the net
         redoc_url=None,
+        lifespan=lifespan,
     )
-    _refuse_in_one_line(app)
+    _add_error_handlers(app)
 
     @app.post(
-        PREDICT,
+        "/api/predict",
         summary="Name what is on photos",
         responses=_problems(*_PROBLEMS),
         openapi_extra={"requestBody": _BODY},
     )
-    async def predict(request: Request, query: Annotated[Query, fastapi.Query()]) -> Answer:
+    async def predict(request: Request, query: Annotated[Query, fastapi.Query()]) -> Predictions:
         """A form with one or more files (any field name), or one photo as the body."""
-        with gate.enter() as held:
-            return await answers.answer(await read_uploads(request, held), held, query)
+        try:
+            with metrics.inside.track_inprogress(), memory.share() as hold:
+                return await service.predict(await read_uploads(request, limits, hold), hold, query)
+        except asyncio.CancelledError as error:  # by uvicorn, when it has waited long enough
+            raise Refusal(503, "the server is stopping", close=True) from error
 
     @app.get("/api/info", summary="The model, and what the server takes")
     async def get_info() -> Info:
@@ -118,37 +147,33 @@ def build_app(
     async def get_thumbnail(number: int) -> Response:
         return Response(example(number).thumbnail, media_type="image/jpeg")
 
-    @app.get(HEALTH, summary="Whether photos are named", responses=_problems(503))
+    @app.get("/health", summary="Whether photos are named", responses=_problems(503))
     async def health() -> Health:
-        if not answers.alive:
-            raise Refusal(503, "the network's thread has ended; start the server again")
+        if not service.alive:
+            raise Refusal(503, "photos are no longer classified; start the server again")
         return Health(status="ready")
 
     @app.get(
-        METRICS,
+        "/metrics",
         summary="Counters for Prometheus",
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
-    async def metrics() -> Response:
-        return Response(meters.text(), media_type="text/plain; version=1.0.0; charset=utf-8")
+    async def get_metrics() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8")
 
-    def serve(name: str) -> Callable[[], Response]:
-        content, kind = page_file(name)
-        return lambda: Response(content, media_type=kind)
-
-    for path, name in PAGE.items():
-        app.add_api_route(path, serve(name), include_in_schema=False)
+    for path, files, media_type in _PAGE:
+        content = "".join(own(package, name) for package, name in files)
+        app.add_api_route(path, _static(content, media_type), include_in_schema=False)
     return app
 
 
-def counted(app: FastAPI) -> frozenset[str]:
-    """The paths that are counted by their name; there are a few of them, whatever is asked for."""
-    return frozenset(getattr(route, "path", "") for route in app.routes)
+def _static(content: str, media_type: str) -> Callable[[], Response]:
+    return lambda: Response(content, media_type=media_type)
 
 
-def _refuse_in_one_line(app: FastAPI) -> None:
-    """Whatever goes wrong, the answer is a Problem."""
+def _add_error_handlers(app: FastAPI) -> None:
+    """Answer every error with a Problem."""
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> Response:
@@ -156,10 +181,9 @@ def _refuse_in_one_line(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        found = error.errors()[0]
-        key = ".".join(str(part) for part in found["loc"][1:])
-        given = str(found["input"])[:80]
-        return JSONResponse({"error": f"{key}={given}: {found['msg']}"}, 422)
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][1:])
+        return JSONResponse({"error": f"{key}={str(first['input'])[:80]}: {first['msg']}"}, 422)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
@@ -172,4 +196,5 @@ def _refuse_in_one_line(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return JSONResponse({"error": "the server failed; its log says why"}, 500)

@@ -1,95 +1,84 @@
-"""Photos that arrive while the network is busy pass it together."""
+"""Dynamic batching: photos that arrive while the network is busy pass it together."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Generic, NamedTuple, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 
-class _Waiting(NamedTuple, Generic[Item, Result]):
-    item: Item
-    result: Future[Result]
-
-
 class Batcher(Generic[Item, Result]):
-    """One thread that does `work` for what has gathered: the results of up to `max_batch` items, in
-    their order.
+    """A thread that calls `work` with the items that have gathered, at most `max_batch` of them.
 
-    An item waits `wait` seconds for others at most; those that came while the thread was at work
-    are taken at once.
+    Args:
+        work: from items to their results, in the same order.
+        max_batch: the most items of one call.
+        wait: seconds that an item waits for others; those that came during a call do not.
     """
 
     def __init__(
         self, work: Callable[[list[Item]], list[Result]], max_batch: int, wait: float = 0.0
     ) -> None:
         self._work, self._max_batch, self._wait = work, max_batch, wait
-        self._queue: queue.SimpleQueue[_Waiting[Item, Result] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="network", daemon=True)
-        self._thread.start()
+        self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Result]]] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, "network")
+        self._task: asyncio.Task[None] | None = None
 
-    async def __call__(self, item: Item) -> Result:
-        """What `work` says of the item; raises what it raises. A cancelled call is left out."""
-        return await asyncio.wrap_future(self.submit(item))
+    def warm_up(self, item: Item) -> None:
+        """Call `work` once, in its thread."""
+        self._thread.submit(self._work, [item]).result()
 
-    def submit(self, item: Item) -> Future[Result]:
-        """The same for a caller that is no coroutine."""
-        waiting = _Waiting(item, Future[Result]())
-        self._queue.put(waiting)
-        return waiting.result
+    def start(self) -> None:
+        """Begin to work, in the running event loop."""
+        self._task = asyncio.create_task(self._run())
 
     @property
     def alive(self) -> bool:
-        """Whether anything will be answered."""
-        return self._thread.is_alive()
+        """Whether items are worked on."""
+        return self._task is not None and not self._task.done()
+
+    async def __call__(self, item: Item) -> Result:
+        """The result of the item; raises what `work` raises. A cancelled call is left out."""
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((item, result))
+        return await result
 
     def close(self) -> None:
-        """End the thread after what it is doing."""
-        self._queue.put(None)
-        self._thread.join(timeout=10)
+        """End the thread after its batch."""
+        self._thread.shutdown()
 
-    def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch, ended = self._gathered(first)
-            self._answer(
-                [waiting for waiting in batch if waiting.result.set_running_or_notify_cancel()]
-            )
-            if ended:
-                return
-
-    def _gathered(self, first: _Waiting[Item, Result]) -> tuple[list[_Waiting[Item, Result]], bool]:
-        """What passes together, and whether the thread is to end after it."""
-        batch = [first]
-        until = time.monotonic() + self._wait
-        while len(batch) < self._max_batch:
-            left = until - time.monotonic()
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = await self._gather()
+            if not batch:  # all of it was cancelled
+                continue
+            items = [item for item, _ in batch]
             try:
-                found = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if found is None:
-                return batch, True
-            batch.append(found)
-        return batch, False
+                results = await loop.run_in_executor(self._thread, self._work, items)
+            except Exception as error:
+                log.exception("a batch of %s photos failed", len(batch))
+                for _, result in batch:
+                    if not result.done():
+                        result.set_exception(error)
+                continue
+            for (_, result), value in zip(batch, results, strict=True):
+                if not result.done():  # cancelled meanwhile
+                    result.set_result(value)
 
-    def _answer(self, batch: list[_Waiting[Item, Result]]) -> None:
-        if not batch:
-            return
-        try:
-            results = self._work([waiting.item for waiting in batch])
-        except Exception as error:
-            log.exception("a batch of %s photos failed", len(batch))
-            for waiting in batch:
-                waiting.result.set_exception(error)
-            return
-        for waiting, result in zip(batch, results, strict=True):
-            waiting.result.set_result(result)
+    async def _gather(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch = [await self._queue.get()]
+        until = asyncio.get_running_loop().time() + self._wait
+        while len(batch) < self._max_batch:
+            try:
+                async with asyncio.timeout_at(until):
+                    batch.append(await self._queue.get())
+            except TimeoutError:
+                break
+        return [(item, result) for item, result in batch if not result.cancelled()]

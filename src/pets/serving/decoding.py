@@ -1,4 +1,4 @@
-"""Decode photos of strangers in processes that are ended when they take too long."""
+"""Decode uploaded photos in processes of their own, which end when a photo takes too long."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from torch import Tensor
 from pets.data.images import TooManyPixels, UnreadableImage
 from pets.data.transforms import CentreCrop
 from pets.io.serialize import to_json
-from pets.serving.limits import Refusal
-from pets.serving.worker import run
+from pets.serving.decoder_process import run
+from pets.serving.responses import Refusal
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def get_ready() -> None:
-    """Begin to import, in a process of its own, what those that decode need."""
-    _CONTEXT.set_forkserver_preload(["pets.cli.main", "pets.serving.worker"])
+def preload() -> None:
+    """Start the process that decoders are forked from; it imports what they need."""
+    _CONTEXT.set_forkserver_preload(["pets.cli.main", "pets.serving.decoder_process"])
     forkserver.ensure_running()
 
 
@@ -36,7 +36,7 @@ class TooSlow(UnreadableImage):
 
 @dataclass(frozen=True)
 class Decoded:
-    """The `pixels` that the network is given, uint8 (3, h, w); the photo's own height and width."""
+    """The pixels for the network (3, h, w), uint8, and the size of the whole photo."""
 
     pixels: Tensor
     height: int
@@ -44,43 +44,49 @@ class Decoded:
 
 
 class Decoders:
-    """`count` processes, each with one photo at a time; who waits has its turn in order.
+    """`count` processes, each with one photo at a time; photos wait in order.
 
-    They are forked from one that has imported torch (`get_ready`), so that a new one is there
-    within milliseconds. They end with the server, however that ends.
+    They are forked from one that has imported torch (`preload`), so that a new one starts within
+    milliseconds. They end with the server, however that ends.
     """
 
     def __init__(self, count: int, crop: CentreCrop) -> None:
-        self._workers = [_Worker(crop) for _ in range(count)]
+        self._processes = [_Process(crop) for _ in range(count)]
         # The last one first: the others have been swapped out, or are not started yet.
-        self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
-        for worker in self._workers:
-            self._idle.put_nowait(worker)
+        self._idle: asyncio.LifoQueue[_Process] = asyncio.LifoQueue()
+        for process in self._processes:
+            self._idle.put_nowait(process)
 
     async def start(self) -> None:
-        """Start all of them, so that the first photos do not wait for it."""
-        await asyncio.gather(*(worker.start() for worker in self._workers))
+        """Start all processes, so that the first photos need not wait."""
+        await asyncio.gather(*(process.start() for process in self._processes))
 
     async def __call__(self, content: bytes, name: str, max_pixels: int, seconds: float) -> Decoded:
-        """Decode and shrink a photo within `seconds` of CPU time, a fifth more for each megapixel.
+        """Decode and crop a photo; a call that is cancelled ends its process.
 
-        Raises UnreadableImage, with the name; TooSlow and TooManyPixels are two of these. A
-        call that is cancelled ends the process.
+        Args:
+            content: the file.
+            name: what errors call it.
+            max_pixels: of the whole photo.
+            seconds: of CPU time, and a fifth more for each megapixel.
+
+        Raises:
+            UnreadableImage: TooSlow and TooManyPixels are two of these.
         """
-        worker = await self._idle.get()
+        process = await self._idle.get()
         try:
-            return await worker.decode(content, name, max_pixels, seconds)
+            return await process.decode(content, name, max_pixels, seconds)
         finally:
-            self._idle.put_nowait(worker)
+            self._idle.put_nowait(process)
 
     def close(self) -> None:
-        """End all of them."""
-        for worker in self._workers:
-            worker.end()
+        """End all processes."""
+        for process in self._processes:
+            process.end()
 
 
-class _Worker:
-    """One process; started again after it was ended."""
+class _Process:
+    """A process that decodes; started again after it has ended."""
 
     def __init__(self, crop: CentreCrop) -> None:
         self._crop = crop
@@ -101,13 +107,13 @@ class _Worker:
         await self._reader.readuntil(b"\n")
 
     async def decode(self, content: bytes, name: str, max_pixels: int, seconds: float) -> Decoded:
-        asked = {
+        request = {
             "bytes": len(content), "name": name, "max_pixels": max_pixels, "seconds": seconds
         }  # fmt: skip
         try:
             if self._process is None:
                 await self.start()
-            self._writer.write(to_json(asked).encode() + b"\n")
+            self._writer.write(to_json(request).encode() + b"\n")
             self._writer.write(content)
             await self._writer.drain()
             answer = json.loads(await self._reader.readuntil(b"\n"))
@@ -117,14 +123,14 @@ class _Worker:
                 shaped = torch.frombuffer(pixels, dtype=torch.uint8).view(3, height, width)
                 return Decoded(shaped, answer["height"], answer["width"])
         except (ConnectionError, asyncio.IncompleteReadError) as error:
-            raise self._why(name) from error
+            raise self._ended(name) from error
         except BaseException:
             self.end()
             raise
         raise (TooManyPixels if answer["large"] else UnreadableImage)(answer["error"])
 
-    def _why(self, name: str) -> UnreadableImage:
-        """Of the process that has ended."""
+    def _ended(self, name: str) -> UnreadableImage:
+        """Why the process has ended."""
         process = self._process
         assert process is not None
         process.join(5)

@@ -1,6 +1,6 @@
 "use strict";
-const AT_ONCE = 4; // uploads; the server puts them together
-const AGAIN = 6; // times that a busy server is asked
+const PARALLEL = 4; // uploads; the server puts them together
+const ATTEMPTS = 6; // times that a busy server is asked
 const SHOWN = 5; // classes
 const TYPES = { JPEG: "image/jpeg", PNG: "image/png", GIF: "image/gif", WEBP: "image/webp", AVIF: "image/avif" };
 
@@ -8,13 +8,13 @@ const at = (id) => document.getElementById(id);
 const cards = at("cards");
 let limits = { megabytes: Infinity };
 const percent = (p, digits = 1) => `${(100 * p).toFixed(digits)}\u00a0%`;
-const spoken = (name) => name.replaceAll("_", " ");
+const readable = (name) => name.replaceAll("_", " ");
 // Read out by screen readers, one after another.
-function say(text) {
+function announce(text) {
   const line = document.createElement("p");
   line.textContent = text;
-  at("said").append(line);
-  if (at("said").childElementCount > 20) at("said").firstElementChild.remove();
+  at("announcements").append(line);
+  if (at("announcements").childElementCount > 20) at("announcements").firstElementChild.remove();
 }
 
 async function ask(path, options) {
@@ -25,12 +25,12 @@ async function ask(path, options) {
     throw new Error("the server does not answer; is it still running?");
   }
   if (answer.ok) return answer;
-  const found = await answer.json().catch(() => ({ error: `status ${answer.status}` }));
-  throw Object.assign(new Error(found.error), { busy: answer.status === 503 });
+  const body = await answer.json().catch(() => ({ error: `status ${answer.status}` }));
+  throw Object.assign(new Error(body.error), { busy: answer.status === 503 });
 }
 
 // What the server is, and what it takes.
-async function introduce() {
+async function showModel() {
   const info = await (await ask("api/info")).json();
   limits = info.limits;
   at("model").textContent = `${info.run} · ${info.architecture} · ${info.size.join(" x ")} pixels`;
@@ -51,11 +51,11 @@ async function showExamples() {
     button.type = "button";
     const img = document.createElement("img");
     img.src = thumbnail;
-    img.alt = `Try a photo of ${spoken(label)}`;
-    button.title = spoken(label);
+    img.alt = `Try a photo of ${readable(label)}`;
+    button.title = readable(label);
     button.append(img);
     button.addEventListener("click", async () => {
-      const [card] = newCards([`a photo of ${spoken(label)}`]);
+      const [card] = newCards([`a photo of ${readable(label)}`]);
       try {
         const blob = await (await ask(photo)).blob();
         await name(card, new File([blob], label, { type: blob.type }), label);
@@ -71,10 +71,10 @@ async function showExamples() {
 
 // A card a photo: those chosen together in their order, above those before.
 function newCards(titles) {
-  const made = titles.map(newCard);
-  cards.prepend(...made);
+  const added = titles.map(newCard);
+  cards.prepend(...added);
   count();
-  return made;
+  return added;
 }
 
 function newCard(title) {
@@ -88,7 +88,7 @@ function newCard(title) {
     const next = card.nextElementSibling || card.previousElementSibling;
     forget(card);
     (next ? next.querySelector(".remove") : at("pick")).focus();
-    say("Removed.");
+    announce("Removed.");
   });
   return card;
 }
@@ -127,7 +127,7 @@ function showProblem(card, line) {
   note.hidden = false;
   const named = `${card.querySelector(".path").textContent}: `; // it stands above the note
   note.textContent = line.startsWith(named) ? line.slice(named.length) : line;
-  say(`Cannot be named: ${line}`);
+  announce(`Cannot be named: ${line}`);
 }
 
 function showAnswer(card, answer, label) {
@@ -135,20 +135,20 @@ function showAnswer(card, answer, label) {
   const [first] = answer.predictions;
   const title = card.querySelector("h3");
   card.classList.toggle("unsure", !answer.sure);
-  title.textContent = `${answer.sure ? "" : "Not sure: perhaps "}${spoken(first.name)}`;
-  card.querySelector("img").alt = `${answer.file}: ${spoken(first.name)}`;
+  title.textContent = `${answer.sure ? "" : "Not sure: perhaps "}${readable(first.name)}`;
+  card.querySelector("img").alt = `${answer.file}: ${readable(first.name)}`;
   if (label !== undefined) {
     const right = first.name === label;
     const path = card.querySelector(".path");
     path.className = `path ${right ? "right" : "wrong"}`;
-    path.textContent = `an example of ${spoken(label)}: ${right ? "right" : "wrong"}`;
+    path.textContent = `an example of ${readable(label)}: ${right ? "right" : "wrong"}`;
   } else {
     card.querySelector(".path").textContent = `${answer.file} · ${answer.width} x ${answer.height} pixels`;
   }
   card.querySelector("ol").replaceChildren(...answer.predictions.map(({ name, probability }) => {
     const item = document.createElement("li");
     const span = document.createElement("span");
-    span.textContent = spoken(name);
+    span.textContent = readable(name);
     const share = document.createElement("b");
     share.textContent = percent(probability);
     const bar = document.createElement("i");
@@ -158,7 +158,7 @@ function showAnswer(card, answer, label) {
   }));
   drawCam(card.querySelector("canvas"), answer.gradcam, answer.seen);
   showCams();
-  say(`${answer.file}: ${answer.sure ? "" : "not sure, perhaps "}${spoken(first.name)}, ${percent(first.probability, 0)}`);
+  announce(`${answer.file}: ${answer.sure ? "" : "not sure, perhaps "}${readable(first.name)}, ${percent(first.probability, 0)}`);
 }
 
 // Grad-CAM: a pixel a place of the feature map; the browser smooths it over what the model saw.
@@ -184,11 +184,11 @@ function showCams() {
 // One request a photo, so that each gets its own answer; a few of them at once.
 let sending = 0;
 const waiting = [];
-async function turn() {
-  if (sending >= AT_ONCE) await new Promise((go) => waiting.push(go));
+async function acquire() {
+  if (sending >= PARALLEL) await new Promise((go) => waiting.push(go));
   sending += 1;
 }
-function done() {
+function release() {
   sending -= 1;
   waiting.shift()?.();
 }
@@ -199,9 +199,9 @@ async function name(card, file, label) {
     showProblem(card, `${file.name}: ${(file.size / 1e6).toFixed(1)} MB; the server takes up to ${limits.megabytes} MB`);
     return;
   }
-  await turn();
+  await acquire();
   try {
-    for (let again = 1; ; again += 1) {
+    for (let attempt = 1; ; attempt += 1) {
       const form = new FormData();
       form.append("file", file, file.name || "photo");
       try {
@@ -209,14 +209,14 @@ async function name(card, file, label) {
         showAnswer(card, (await answer.json()).results[0], label);
         return;
       } catch (error) {
-        if (!error.busy || again === AGAIN) throw error;
-        await new Promise((go) => setTimeout(go, 500 * again * (1 + Math.random())));
+        if (!error.busy || attempt === ATTEMPTS) throw error;
+        await new Promise((go) => setTimeout(go, 500 * attempt * (1 + Math.random())));
       }
     }
   } catch (error) {
     showProblem(card, error.message);
   } finally {
-    done();
+    release();
   }
 }
 
@@ -234,7 +234,7 @@ at("gradcam").addEventListener("change", showCams);
 at("clear").addEventListener("click", () => {
   [...cards.children].forEach(forget);
   at("pick").focus();
-  say("All results removed.");
+  announce("All results removed.");
 });
 
 // Photos may be dropped anywhere; a page that lets them go would be left for the photo.
@@ -253,5 +253,5 @@ addEventListener("paste", (event) => take([...event.clipboardData.files]));
 
 document.body.classList.toggle("touch", navigator.maxTouchPoints > 0);
 at("origin").textContent = new URL("./", location.href).href;
-introduce().catch((error) => { at("about").textContent = error.message; });
-showExamples().catch(() => {}); // introduce says what is wrong
+showModel().catch((error) => { at("about").textContent = error.message; });
+showExamples().catch(() => {}); // showModel shows what is wrong

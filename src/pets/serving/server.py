@@ -3,79 +3,104 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import torch
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pets.config import ServeConfig
-from pets.serving.address import OwnNames, is_local, urls
-from pets.serving.answers import Answers
-from pets.serving.app import build_app, counted
+from pets.errors import RunError
+from pets.serving.address import is_local, urls
+from pets.serving.app import build_app
+from pets.serving.decoder_process import FORMATS
 from pets.serving.examples import find_examples
-from pets.serving.guard import Guard
-from pets.serving.limits import Gate
-from pets.serving.look import Eye
-from pets.serving.meters import Meters
-from pets.serving.protocol import protocol
-from pets.serving.schema import Info
-from pets.serving.worker import SERVED
+from pets.serving.metrics import Metrics
+from pets.serving.middleware import Guard, own_names
+from pets.serving.predictor import Predictor
+from pets.serving.responses import Info
+from pets.serving.service import Service
 from pets.training.evaluation import Trained
 
 log = logging.getLogger(__name__)
 _LAST_ANSWERS = 2  # seconds that requests have to end after Ctrl-C
 
 
-def serve(trained: Trained, config: ServeConfig, at: socket.socket, device: torch.device) -> None:
-    """Answer until a signal comes."""
-    limits = config.limits
-    eye = Eye(trained.model, _temperature(trained), device)
+def serve(
+    trained: Trained, config: ServeConfig, server: socket.socket, device: torch.device
+) -> None:
+    """Answer requests until a signal comes. Raises RunError where the server does not start."""
+    metrics = Metrics()
+    service = Service(Predictor(trained.model, _temperature(trained), device), config, metrics)
     root = config.data.root or trained.config.data.root
     examples = find_examples(trained.run, root, config.examples)
-    gate = Gate(limits)
-    meters = Meters(gate)
-    answers = Answers(eye, config, meters)
-    app = build_app(_info(trained, config), answers, examples, gate, meters)
-    server = _Server(
-        answers,
+    if not is_local(server):
+        log.warning("host=%s: everybody on the network can reach it", config.host)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        await service.start()
+        log.info("ready at %s (Ctrl-C ends it)", " and ".join(urls(server)))
+        yield
+        await asyncio.sleep(0.1)  # for the answers to requests that were cancelled
+
+    app = build_app(_info(trained, config), service, examples, config.limits, metrics, lifespan)
+    # The application logs its errors; what uvicorn cancels at the end is meant.
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+    running = uvicorn.Server(
         uvicorn.Config(
-            Guard(app, meters, counted(app), OwnNames(at, config.hosts)),
-            http=protocol(limits),
+            Guard(app, metrics, own_names(config.hosts)),
+            http=_connections(config.limits.seconds),
+            limit_concurrency=config.limits.connections,
             ws="none",
-            lifespan="off",
+            lifespan="on",
             log_config=None,  # Hydra has set up the log
             access_log=False,  # names of photos are their owners'
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=_LAST_ANSWERS + 2,
-        ),
+            timeout_graceful_shutdown=_LAST_ANSWERS,
+        )
     )
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    if not is_local(at):
-        log.warning("host=%s: everybody on the network can reach it", config.host)
     try:
-        server.run(sockets=[at])
+        running.run(sockets=[server])
     finally:
-        answers.close()
+        service.close()
+    if not running.started:
+        raise RunError("pets serve: no processes could be started to decode photos; try again")
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, answers: Answers, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._answers = answers
+class _Connection(H11Protocol):
+    """A connection that ends where the head of its next request takes longer than `seconds`.
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Who does not even take a refusal is cancelled, as is meant.
-        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-        asyncio.get_running_loop().call_later(_LAST_ANSWERS, self._answers.refuse)
-        await super().shutdown(sockets)
+    uvicorn's own timeout begins after the first answer, and starts anew with every byte: without
+    this one, clients that say nothing could hold all connections.
+    """
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._answers.start()
-        await super().startup(sockets)
-        assert sockets is not None
-        log.info("ready at %s (Ctrl-C ends it)", " and ".join(urls(sockets[0])))
+    seconds: float
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(self.seconds, self.end_if_idle, None)
+
+    def on_response_complete(self) -> None:
+        answered = self.cycle
+        super().on_response_complete()
+        self.loop.call_later(self.seconds, self.end_if_idle, answered)
+
+    def end_if_idle(self, last_request: Any) -> None:
+        """End the connection, unless another request has begun."""
+        if self.cycle is last_request:
+            self.transport.abort()
+
+
+def _connections(seconds: float) -> type[_Connection]:
+    """The class of connections with this timeout, for uvicorn's `http`."""
+    return type("Connection", (_Connection,), {"seconds": seconds})
 
 
 def _temperature(trained: Trained) -> float:
@@ -94,9 +119,9 @@ def _info(trained: Trained, config: ServeConfig) -> Info:
         temperature=_temperature(trained),
         threshold=config.threshold,
         metrics={
-            split: {k: v for k, v in found.items() if isinstance(v, int | float)}
-            for split, found in results.items()
+            split: {k: v for k, v in values.items() if isinstance(v, int | float)}
+            for split, values in results.items()
         },
         limits=config.limits.model_dump(),
-        formats=list(SERVED),
+        formats=list(FORMATS),
     )

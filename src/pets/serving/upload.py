@@ -1,21 +1,27 @@
-"""From a request to the photos in it, in memory alone."""
+"""From a request to the photos in it: limited in bytes and time, in memory alone."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 
+from prometheus_client import Gauge
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from pets.config import ServeLimits
-from pets.serving.limits import Body, Held, Refusal
+from pets.serving.responses import Refusal
 
 _EXPECTED = "expected multipart/form-data with files, or a photo as the body (image/*)"
 _NAME = 80  # characters
-_PARTS = 16  # form fields that are no file; they are ignored
+_FIELDS = 16  # of a form that are no file; they are ignored
+_DRAINED = 2.0  # seconds; a client that sends too much reads the answer only after sending it
+
+Hold = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -26,26 +32,59 @@ class Upload:
     content: bytes
 
 
-async def read_uploads(request: Request, held: Held) -> list[Upload]:
-    """The photos of a request: a form's files, or the body itself. Raises Refusal."""
-    limits = held.gate.limits
+class Memory:
+    """The bytes that all requests hold together."""
+
+    def __init__(self, limit: float, gauge: Gauge) -> None:
+        self._limit, self._gauge, self._held = limit, gauge, 0
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[Hold]:
+        """What a request calls for the bytes that it holds until the block ends.
+
+        It raises Refusal where all requests would hold too much; a single one always fits.
+        """
+        own = 0
+
+        def hold(count: int) -> None:
+            nonlocal own
+            if self._held != own and self._held + count > self._limit:
+                raise Refusal(503, "too busy: other uploads fill the memory; try again", True)
+            own += count
+            self._held += count
+            self._gauge.set(self._held)
+
+        try:
+            yield hold
+        finally:
+            self._held -= own
+            self._gauge.set(self._held)
+
+
+async def read_uploads(request: Request, limits: ServeLimits, hold: Hold) -> list[Upload]:
+    """The photos of a request: the files of a form, or the body.
+
+    Raises:
+        Refusal: There is no photo, or too many, too large or too slow ones.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        read = _of_form
-    elif kind == "application/octet-stream" or (kind.startswith("image/") and "svg" not in kind):
-        read = _of_body
-    else:
-        raise Refusal(415, f"Content-Type {shortened(kind) or '(none)'}: {_EXPECTED}")
-    body = Body(request, held)
+    is_photo = kind.startswith("image/") and "svg" not in kind
+    stream = request.stream()
     try:
         async with asyncio.timeout(limits.seconds):
-            return await read(request, body, limits)
+            body = _limited(request, stream, limits, hold)
+            if kind == "multipart/form-data":
+                return await _read_form(request, body, limits)
+            if is_photo or kind == "application/octet-stream":
+                return [Upload("photo", b"".join([chunk async for chunk in body]))]
+            raise Refusal(415, f"Content-Type {shortened(kind) or '(none)'}: {_EXPECTED}")
     except TimeoutError as error:
         line = f"the upload took longer than {limits.seconds:g} seconds (limits.seconds)"
-        raise Refusal(408, line, ends=True) from error
+        raise Refusal(408, line, close=True) from error
     except Refusal as refusal:
-        if refusal.ends:
-            await body.drain()
+        refusal.close = True
+        if "expect" not in request.headers:  # else the client has sent nothing yet
+            await _drain(stream)
         raise
 
 
@@ -55,27 +94,48 @@ def shortened(name: str) -> str:
     return plain if len(plain) <= _NAME else f"{plain[: _NAME - 3]}..."
 
 
-async def _of_body(request: Request, body: Body, limits: ServeLimits) -> list[Upload]:
-    return [Upload("photo", b"".join([chunk async for chunk in body]))]
+async def _limited(
+    request: Request, stream: AsyncGenerator[bytes, None], limits: ServeLimits, hold: Hold
+) -> AsyncGenerator[bytes, None]:
+    """The chunks of a body, refused at the first byte too many."""
+    limit = int(limits.megabytes * 1e6)
+    refusal = Refusal(413, f"the upload is larger than {limits.megabytes:g} MB (limits.megabytes)")
+    if int(request.headers.get("content-length", "0")) > limit:
+        raise refusal
+    received = 0
+    async for chunk in stream:
+        received += len(chunk)
+        if received > limit:
+            raise refusal
+        hold(len(chunk))
+        yield chunk
 
 
-async def _of_form(request: Request, body: Body, limits: ServeLimits) -> list[Upload]:
-    parser = MultiPartParser(
-        request.headers, aiter(body), max_files=limits.photos, max_fields=_PARTS
-    )
-    # Above it files go to the disk. The body is smaller, so that none does.
+async def _read_form(
+    request: Request, body: AsyncGenerator[bytes, None], limits: ServeLimits
+) -> list[Upload]:
+    parser = MultiPartParser(request.headers, body, max_files=limits.photos, max_fields=_FIELDS)
+    # Larger files would go to the disk; the body is smaller, so that none does.
     parser.spool_max_size = int(limits.megabytes * 1e6) + 1
     try:
         form = await parser.parse()
     except MultiPartException as error:
         if "Too many files" in error.message:
             line = f"more than {limits.photos} photos in one request (limits.photos)"
-            raise Refusal(413, line, ends=True) from error
-        raise Refusal(400, f"no readable form: {error.message}", ends=True) from error
+            raise Refusal(413, line) from error
+        raise Refusal(400, f"no readable form: {error.message}") from error
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise Refusal(422, f"the form has no file; {_EXPECTED}")
     return [Upload(shortened(_base(f.filename)) or "photo", await f.read()) for f in files]
+
+
+async def _drain(stream: AsyncGenerator[bytes, None]) -> None:
+    """Throw away what still comes: a client that is cut off while it sends loses the answer."""
+    with contextlib.suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_DRAINED):
+            async for _ in stream:
+                pass
 
 
 def _base(name: str | None) -> str:

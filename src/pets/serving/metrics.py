@@ -1,4 +1,4 @@
-"""What a server counts, as Prometheus reads it."""
+"""What a server counts, in Prometheus's text format."""
 
 from __future__ import annotations
 
@@ -11,20 +11,16 @@ from prometheus_client import (
     generate_latest,
 )
 
-from pets.serving.limits import Gate
-
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _PHOTOS = (1, 2, 4, 8, 16, 32, 64)
 
 
-class Meters:
-    """`requests` by path and status (those refused are the statuses from 400), `photos` by what
-    became of them, `seconds` a request by path, `batches` in photos; how many requests are inside
-    and the bytes they hold."""
+class Metrics:
+    """Counters of one server; refused requests are those with a status from 400."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each
-        own = self._registry = CollectorRegistry()
+        own = self.registry = CollectorRegistry()
         self.requests = Counter(
             "pets_requests", "requests answered", ["path", "status"], registry=own
         )
@@ -39,11 +35,9 @@ class Meters:
             "pets_batch_photos", "photos that passed the network together",
             buckets=_PHOTOS, registry=own,
         )  # fmt: skip
-        inside = Gauge("pets_requests_inside", "requests being answered", registry=own)
-        inside.set_function(lambda: gate.inside)
-        held = Gauge("pets_held_bytes", "bytes of uploads in memory", registry=own)
-        held.set_function(lambda: gate.bytes)
+        self.inside = Gauge("pets_requests_inside", "requests being answered", registry=own)
+        self.held = Gauge("pets_held_bytes", "bytes of uploads in memory", registry=own)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus's text format."""
-        return generate_latest(self._registry)
+        """All of them."""
+        return generate_latest(self.registry)

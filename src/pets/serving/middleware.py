@@ -1,0 +1,90 @@
+"""Around the application: other sites are refused, headers are strict, requests are counted."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import time
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pets.serving.metrics import Metrics
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",  # with none, some browsers send `Origin: null`
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def own_names(hosts: Collection[str]) -> frozenset[str]:
+    """The names of a server on this machine, and those of the config."""
+    return frozenset(n.lower() for n in ("localhost", socket.gethostname(), *hosts))
+
+
+def is_own_host(host: str, names: Collection[str]) -> bool:
+    """Whether a Host header is one of the names or an IP address, with any port.
+
+    Starlette's TrustedHostMiddleware knows fixed names alone. Any address will do: only a name can
+    be made to point here by others.
+    """
+    with contextlib.suppress(ValueError):
+        name = urlsplit(f"//{host}").hostname or ""
+        return name in names or bool(ipaddress.ip_address(name))
+    return False
+
+
+class Guard:
+    """An ASGI application around another one.
+
+    A page of another site may make a browser send requests here: under its own name, which it lets
+    point here (DNS rebinding), to read the answers; or from its own origin. Both are refused.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, names: Collection[str]) -> None:
+        self._app, self._metrics, self._names = app, metrics, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+
+        async def send_and_count(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+                # Counted by route: there are a few of them, whatever is asked for.
+                path = getattr(scope.get("route"), "path", "other")
+                self._metrics.requests.labels(path, message["status"]).inc()
+                self._metrics.seconds.labels(path).observe(time.perf_counter() - began)
+            await send(message)
+
+        refusal = self._refusal(Headers(scope=scope), scope["method"])
+        await (refusal or self._app)(scope, receive, send_and_count)
+
+    def _refusal(self, headers: Headers, method: str) -> JSONResponse | None:
+        host = headers.get("host", "")
+        if not is_own_host(host, self._names):
+            names = ", ".join(sorted(self._names))
+            line = f"Host {host[:80]!r}: this server answers to {names} and to IP addresses; "
+            return JSONResponse({"error": f"{line}give other names with hosts=[...]"}, 421)
+        if method == "POST" and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            return JSONResponse({"error": "a page of another site may not send photos here"}, 403)
+        # Browsers leave Sec-Fetch-Site out towards plain http; Origin they send all the same.
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+            line = f"Origin {origin[:80]!r}: a page of another site may not ask here"
+            return JSONResponse({"error": line}, 403)
+        return None

@@ -1,0 +1,130 @@
+"""What the API takes and answers: the types in its OpenAPI document, and refusals."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Query(BaseModel):
+    """The parameters of a request for predictions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    top_k: Annotated[int, Field(ge=1, description="how many classes, the most probable first")] = 5
+    gradcam: Annotated[bool, Field(description="add where the network looked")] = False
+
+
+class ClassProbability(BaseModel):
+    """A class and its probability."""
+
+    name: str
+    probability: float
+
+
+class Box(BaseModel):
+    """A part of a photo, in shares of its width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Cam(BaseModel):
+    """Grad-CAM for the most probable class: `values` row by row, from 0 to 1, over the part of the
+    photo that the network sees; all zero where nothing speaks for the class."""
+
+    name: str
+    width: int
+    height: int
+    values: list[float]
+
+
+class PhotoPrediction(BaseModel):
+    """What is on a photo; `sure` where the first class has at least the server's threshold."""
+
+    file: str
+    width: int = Field(description="in pixels, upright")
+    height: int
+    seen: Box = Field(description="what the network sees of it")
+    sure: bool
+    predictions: list[ClassProbability]
+    gradcam: Cam | None = None
+
+
+class PhotoError(BaseModel):
+    """Why one photo of several has no prediction, and the status it would get alone."""
+
+    file: str
+    error: str
+    status: int
+
+
+class Predictions(BaseModel):
+    """A result for each photo, in order; a single photo that cannot be read is a Problem."""
+
+    results: list[PhotoPrediction | PhotoError]
+
+
+class Problem(BaseModel):
+    """Why a request is refused, in one line."""
+
+    error: str
+
+
+class Example(BaseModel):
+    """A photo to try: its label, and the paths of the photo and of its thumbnail."""
+
+    label: str
+    photo: str
+    thumbnail: str
+
+
+class Examples(BaseModel):
+    """Photos of the run's validation split."""
+
+    examples: list[Example]
+
+
+class Info(BaseModel):
+    """The model, and what the server takes."""
+
+    run: str
+    stage: str
+    architecture: str
+    classes: list[str]
+    size: list[int] = Field(description="height and width of the network's input, in pixels")
+    preprocess: dict[str, Any] = Field(description="mean and std of 0..1 pixels, and so on")
+    temperature: float = Field(description="the logits are divided by it")
+    threshold: float
+    metrics: dict[str, dict[str, float]] = Field(description="by split")
+    limits: dict[str, float]
+    formats: list[str]
+
+
+class Health(BaseModel):
+    """`ready`, while photos can be predicted."""
+
+    status: str
+
+
+class Refusal(Exception):
+    """A request that is answered with an error.
+
+    Attributes:
+        status: of the HTTP response.
+        line: the error, in one line.
+        close: whether the connection ends with the answer, because the request was not read.
+    """
+
+    def __init__(self, status: int, line: str, close: bool = False) -> None:
+        super().__init__(line)
+        self.status, self.line, self.close = status, line, close
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that go with it."""
+        retry = {"Retry-After": "1"} if self.status == 503 else {}
+        return retry | ({"Connection": "close"} if self.close else {})

@@ -1,0 +1,30 @@
+"""What cannot be written is reported before the work."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pets.errors import ConfigError
+from pets.io.writable import check_writable
+from tests.conftest import on_a_small_disk
+
+
+def test_a_folder_that_does_not_exist_yet_is_not_made(tmp_path: Path) -> None:
+    check_writable(tmp_path, tmp_path / "new/deep")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for name in ("file", "file/export", "file/a/b"):
+        line = rf"^{tmp_path}/{name}: cannot be written \(Not a directory\)"
+        with pytest.raises(ConfigError, match=line):
+            check_writable(tmp_path / name)
+
+
+def test_a_read_only_disk(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from pets.io.writable import *; check_writable(Path('a/b'))"
+    found = on_a_small_disk(tmp_path, "1m,ro", [sys.executable, "-c", code])
+    last = found.stderr.splitlines()[-1]
+    assert "ConfigError: a/b: cannot be written (Read-only file system); see that" in last
