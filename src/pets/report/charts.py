@@ -94,12 +94,12 @@ def training_views(analysis: Analysis) -> tuple[int, str]:
         return 0, "It was trained on photos as they are here, without augmentation."
     views = min(kept, 5) if len(frozen) == len(stages) else 5
     many = f"{views} augmented views" if views > 1 else "one augmented view"
-    words = f"On the left the photo, beside it {many}."
+    caption = f"On the left the photo, beside it {many}."
     if frozen and kept:
-        words += f" Stage {' and '.join(frozen)} drew from {kept} such views of each photo."
+        caption += f" Stage {' and '.join(frozen)} drew from {kept} such views of each photo."
     elif frozen:
-        words += f" Stage {' and '.join(frozen)} saw the photos without augmentation."
-    return views, words
+        caption += f" Stage {' and '.join(frozen)} saw the photos without augmentation."
+    return views, caption
 
 
 def reliability_diagram(analysis: Analysis) -> Figure:

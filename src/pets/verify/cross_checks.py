@@ -61,18 +61,18 @@ def _alike(hashes: list[str], mirrored: list[str]) -> str:
 def _group(group: list[Photo], near: str, what: str) -> Finding:
     labels = sorted({photo.label for photo in group})
     splits = [split for split in (TRAIN, VALID, TEST) if any(p.split == split for p in group)]
-    words = [what]
+    parts = [what]
     kind = "duplicates"
     if len(splits) > 1:
         kind = "leak"
-        words.append(f"in {' and '.join(splits)}")
+        parts.append(f"in {' and '.join(splits)}")
     if len(labels) > 1:
         kind = "conflict"
-        words.append(f"labelled {' and '.join(labels)}")
+        parts.append(f"labelled {' and '.join(labels)}")
     return Finding(
         near + kind,
         "warning" if kind == "duplicates" else "error",
-        ", ".join(words),
+        ", ".join(parts),
         tuple(photo.path for photo in group),
         _superfluous(group),
         grouped=True,
