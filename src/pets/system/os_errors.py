@@ -1,4 +1,4 @@
-"""What the operating system refuses, as one line: which file, why, and what helps."""
+"""Errors of the operating system as one line: the file, the reason and the fix."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-_ROOM = "make room, what is written is kept; then give the command again"
+_ROOM = "make room, then run the command again; what is written is kept"
 _SHARED = (
-    "processes hand over photos in /dev/shm, and it is full or too small: data.num_workers=0 does "
-    "without, or give it room (docker run --shm-size=2g)"
+    "loader processes pass photos through /dev/shm, which is full or too small; use "
+    "data.num_workers=0, or make it larger (docker run --shm-size=2g)"
 )
 _OTHER_FOLDER = "expected a file or folder that this user may use, on a disk that can be written"
 _FIXES = {
@@ -31,11 +31,11 @@ _FIXES = {
     errno.EIO: "the disk or its connection failed",
     errno.ESTALE: "the disk or its connection failed",
 }
-# What libraries make of such errors: a pattern of their words, and the line.
+# Such errors as libraries report them: a pattern of their message, and our line.
 _WORDS = (
     (r"bus error|shared memory|/torch_\d+|torch_shm|shm_open", _SHARED),
     (r"DataLoader worker .*(exited unexpectedly|killed by signal)",
-     "a loader's process was ended from outside, for want of memory? Fewer data.num_workers"),
+     "a loader process was killed, perhaps for lack of memory; use fewer data.num_workers"),
     (r"no space left|disk is full|unexpected pos \d+ vs|requested and \d+ written",
      f"disk full; {_ROOM}"),
     (r"too many open files", f"too many open files; {_FIXES[errno.EMFILE]}"),
@@ -46,8 +46,7 @@ _WORDS = (
 
 
 def system_error(error: BaseException) -> str | None:
-    """The line for an error of the operating system, whichever library tells of it; None for any
-    other one."""
+    """Return one line for an error of the operating system, also from libraries; else None."""
     said = _last_line(str(error))
     if isinstance(error, OSError):
         if error.errno is None:  # of a loader's process comes the text alone, others have no number
@@ -78,7 +77,7 @@ def _numbered(error: OSError) -> str:
 
 
 def _not_text(error: UnicodeEncodeError) -> str:
-    """A file's name that is no text reaches a file of text."""
+    """A file name that is not UTF-8 cannot be written to a text file."""
     before = re.split(r"[\0\n,\"]", error.object[: error.start])[-1]
     after = re.split(r"[\0\n,\"]", error.object[error.start :])[0]
     name = (before + after).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -95,7 +94,7 @@ def _by_words(error: BaseException) -> str | None:
 
 
 def _full() -> list[str]:
-    """Folders that this process writes to whose disk has no room."""
+    """Folders that this process writes to whose disk is full."""
     places = [str(Path.cwd()), tempfile.gettempdir(), os.environ.get("PETS_CACHE", "")]
     return [p for p in places if Path(p).is_dir() and shutil.disk_usage(p).free < 1 << 20]
 
