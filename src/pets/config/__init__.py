@@ -1,6 +1,6 @@
-"""The types of a config: every key, its type and range, checked before any data is read.
+"""Types of the configs: every key with its type and range, checked before any data is read.
 
-The values and their reasons live in `conf/`; these classes say which values are possible.
+Defaults and their reasons are in `conf/`; these classes define which values are possible.
 """
 
 from pets.config.base import Strict, Target

@@ -1,4 +1,4 @@
-"""The network: architecture, weights, head, and how it is frozen."""
+"""Config of the network."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from pets.config.base import PathText, Strict, Target
 
 
 class ModelConfig(Strict):
-    """Architecture, where its pretrained weights come from, and the new head."""
+    """Architecture, source of its pretrained weights, new head, and batch norm."""
 
     library: Literal["torchvision", "timm"]
     name: str

@@ -1,4 +1,4 @@
-"""Whether and how a frozen backbone's activations are computed once and kept."""
+"""Config of the cached activations of a frozen backbone."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from pets.config.base import Strict
 
 
 class PrecomputeConfig(Strict):
-    """Photos pass a frozen backbone once; stages that train the head alone run on what came out."""
+    """Whether and how to compute activations once, for stages that train the head alone."""
 
     enabled: bool
     views: int = Field(ge=0, le=64)
