@@ -70,10 +70,10 @@ class StageConfig(Strict):
         """`lr` in units of the head's rate: 1, or (low, 1)."""
         return (self.rates[0] / self.rates[1], 1.0) if isinstance(self.rates, tuple) else 1.0
 
-    def at(self, found: float) -> float | tuple[float, float]:
+    def at(self, suggested: float) -> float | tuple[float, float]:
         """Return `lr` as numbers of three digits, with the suggested rate for `auto`."""
         ends = self.rates if isinstance(self.rates, tuple) else (self.rates,)
-        numbers = [float(f"{found * end:.3g}") for end in ends]
+        numbers = [float(f"{suggested * end:.3g}") for end in ends]
         return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 

@@ -36,8 +36,8 @@ def device_type(accelerator: Any) -> str:
     """Return cpu, cuda or mps for Lightning's `accelerator`: auto, gpu, cpu, ..."""
     if accelerator not in ("auto", "gpu"):
         return str(accelerator)
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return "cpu" if found is None else found.type
+    current = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if current is None else current.type
 
 
 def usable_device(name: str, gpu: int | None = None) -> torch.device:

@@ -52,7 +52,7 @@ def code_version() -> str:
         # A package installed below some other project's checkout is not that project's code.
         tracked = ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name]
         subprocess.run(tracked, check=True, capture_output=True, timeout=10)
-        found = subprocess.run(git, check=True, capture_output=True, text=True, timeout=10)
+        commit = subprocess.run(git, check=True, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return __version__
-    return f"{__version__}+{found.stdout.strip()}"
+    return f"{__version__}+{commit.stdout.strip()}"

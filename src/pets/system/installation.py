@@ -32,8 +32,8 @@ def install(extra: str) -> str:
 
 def _pip() -> str:
     """`pip` if the shell finds the one of this environment, else `<python> -m pip`."""
-    python, found = Path(sys.executable), shutil.which("pip")
-    if found is not None and Path(found).parent == python.parent:
+    python, pip = Path(sys.executable), shutil.which("pip")
+    if pip is not None and Path(pip).parent == python.parent:
         return "pip"
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())

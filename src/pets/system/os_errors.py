@@ -32,7 +32,7 @@ _FIXES = {
     errno.ESTALE: "the disk or its connection failed",
 }
 # Such errors as libraries report them: a pattern of their message, and our line.
-_WORDS = (
+_PATTERNS = (
     (r"bus error|shared memory|/torch_\d+|torch_shm|shm_open", _SHARED),
     (r"DataLoader worker .*(exited unexpectedly|killed by signal)",
      "a loader process was killed, perhaps for lack of memory; use fewer data.num_workers"),
@@ -47,17 +47,17 @@ _WORDS = (
 
 def system_error(error: BaseException) -> str | None:
     """Return one line for an error of the operating system, also from libraries; else None."""
-    said = _last_line(str(error))
+    message = _last_line(str(error))
     if isinstance(error, OSError):
         if error.errno is None:  # of a loader's process comes the text alone, others have no number
-            return _by_words(error) or said
+            return _by_message(error) or message
         return _numbered(error)
     if isinstance(error, UnicodeEncodeError):
         return _not_text(error)
     if isinstance(error, MemoryError):
         return f"not enough memory; {_FIXES[errno.ENOMEM]}"
     if isinstance(error, sqlite3.Error | RuntimeError) or type(error).__name__ == "SafetensorError":
-        return _by_words(error)
+        return _by_message(error)
     return None
 
 
@@ -66,7 +66,7 @@ def _numbered(error: OSError) -> str:
     file = error.filename
     where = f"{os.fsdecode(file)}: " if isinstance(file, str | bytes | os.PathLike) else ""
     if not where and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = "".join(f"{place}: " for place in _full()[:1])
+        where = "".join(f"{folder}: " for folder in _full()[:1])
     if ". Detail:" in reason:  # Arrow's own words
         reason = os.strerror(error.errno or 0)
     reason = re.sub(r"\[Errno \d+\] ", "", reason)
@@ -84,19 +84,19 @@ def _not_text(error: UnicodeEncodeError) -> str:
     return f"{name}: the name is not UTF-8; rename the file or folder, e.g. with convmv"
 
 
-def _by_words(error: BaseException) -> str | None:
+def _by_message(error: BaseException) -> str | None:
     text = " ".join(str(error).split())
-    for pattern, line in _WORDS:
+    for pattern, line in _PATTERNS:
         if re.search(pattern, text, re.IGNORECASE):
-            where = "".join(f"{place}: " for place in _full()[:1]) if "disk full" in line else ""
+            where = "".join(f"{folder}: " for folder in _full()[:1]) if "disk full" in line else ""
             return f"{where}{line}"
     return None
 
 
 def _full() -> list[str]:
     """Folders that this process writes to whose disk is full."""
-    places = [str(Path.cwd()), tempfile.gettempdir(), os.environ.get("PETS_CACHE", "")]
-    return [p for p in places if Path(p).is_dir() and shutil.disk_usage(p).free < 1 << 20]
+    folders = [str(Path.cwd()), tempfile.gettempdir(), os.environ.get("PETS_CACHE", "")]
+    return [p for p in folders if Path(p).is_dir() and shutil.disk_usage(p).free < 1 << 20]
 
 
 def _last_line(text: str) -> str:
