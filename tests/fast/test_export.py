@@ -298,7 +298,10 @@ def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyP
     [
         (("to=onyx",), "to=onyx: expected safetensors, onnx or hub, or several as [safetensors,"),
         (("to=[]",), "to=[]: expected safetensors, onnx or hub"),
-        (("to=hub", "int8=true"), "int8=true with to=hub: 8-bit integers are available for to=onnx"),
+        (
+            ("to=hub", "int8=true"),
+            "int8=true with to=hub: 8-bit integers are available for to=onnx",
+        ),
     ],
 )
 def test_wrong_words_are_refused(words: tuple[str, ...], line: str) -> None:

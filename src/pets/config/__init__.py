@@ -24,9 +24,8 @@ from pets.config.commands import (
 )
 from pets.config.data import AugmentConfig, DataConfig
 from pets.config.interpret import InterpretSettings
-from pets.config.model import ModelConfig
+from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import FinderConfig, PlanConfig, StageConfig
-from pets.config.precompute import PrecomputeConfig
 
 __all__ = [
     "AugmentConfig",

@@ -7,9 +7,8 @@ from pydantic import Field, model_validator
 from pets.config.base import PathText, Strict, Target
 from pets.config.data import AugmentConfig, DataConfig, height_width
 from pets.config.interpret import InterpretSettings
-from pets.config.model import ModelConfig
+from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
-from pets.config.precompute import PrecomputeConfig
 
 
 class LearnerConfig(Strict):
