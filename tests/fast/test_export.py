@@ -296,7 +296,10 @@ def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyP
     [
         (("to=onyx",), "to=onyx: expected safetensors, onnx or hub; did you mean onnx?"),
         (("to=[]",), "to=[]: expected a format, or several as [safetensors,onnx]"),
-        (("to=hub", "int8=true"), "int8=true with to=hub: 8-bit integers are there for to=onnx"),
+        (
+            ("to=hub", "int8=true"),
+            "int8=true with to=hub: 8-bit integers are available for to=onnx",
+        ),
     ],
 )
 def test_wrong_words_are_refused(words: tuple[str, ...], line: str) -> None:

@@ -266,5 +266,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 def test_names_that_are_no_text_are_said(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").touch()
     os.close(os.open(os.fsencode(tmp_path) + b"/\xfc.jpg", os.O_CREAT))
-    with pytest.raises(DataError, match=r"other encoding than UTF-8, rename them: '\\udcfc.jpg'"):
+    with pytest.raises(
+        DataError, match=r"names that are not UTF-8, rename the files: '\\udcfc.jpg'"
+    ):
         find_photos(tmp_path, ".", Diagnostics())

@@ -48,7 +48,7 @@ def test_a_path_is_as_the_shell_means_it(typed: str, meant: str) -> None:
 
 def test_without_a_home_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base.os.path, "expanduser", lambda path: path)
-    with pytest.raises(ValidationError, match="~/a: there is no home folder that ~ could be"):
+    with pytest.raises(ValidationError, match="~/a: there is no home folder for ~"):
         TypeAdapter(PathText).validate_python("~/a")
 
 

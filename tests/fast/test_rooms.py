@@ -68,4 +68,9 @@ def test_the_foundation_imports_no_other_room() -> None:
     assert rooms["system"] <= {"errors"}
     assert rooms["io"] <= {"errors"}
     assert rooms["cache"] <= {"errors", "io"}
+
+
+def test_the_demo_pets_are_named_by_a_config_alone() -> None:
+    rooms = imports_by_room()
     assert rooms["demo"] <= {"system"}
+    assert not [name for name, others in rooms.items() if "demo" in others]

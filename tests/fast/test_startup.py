@@ -57,7 +57,7 @@ def test_where_no_short_name_can_be_had_that_is_said(
         raise PermissionError
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
-    with pytest.raises(ConfigError, match=f"^TMPDIR={long}: is too long a name, .* at most 68"):
+    with pytest.raises(ConfigError, match=f"^TMPDIR={long}: is too long for .* at most 68"):
         folders()
 
 

@@ -14,7 +14,7 @@ from pets.system.os_errors import system_error
 from tests.conftest import on_a_small_disk
 
 FULL = "No space left on device"
-ROOM = "make room, what is written is kept; then give the command again"
+ROOM = "make room, then run the command again; what is written is kept"
 
 
 # Written on a disk of 64 KB; a line for each library, or that there was no error.
@@ -108,7 +108,9 @@ def test_the_line_names_file_reason_and_fix(error: BaseException, line: str) -> 
 def test_full_shared_memory_is_told_apart_from_a_full_disk(words: str) -> None:
     line = system_error(RuntimeError(words))
     assert line is not None
-    assert line.startswith("processes hand over photos in /dev/shm, and it is full or too small: ")
+    assert line.startswith(
+        "loader processes pass photos through /dev/shm, which is full or too small; "
+    )
 
 
 def test_a_name_that_is_not_text_is_named() -> None:

@@ -108,8 +108,8 @@ def test_two_folders_of_one_split(made: Made) -> None:
     ("words", "line"),
     [
         ("data.split_folders={vald: x}", r"expected \{train: <folder>, valid: <folder>\}, a list"),
-        ("data.split_folders={valid: x, test: x}", "names x twice; expected one split a folder"),
-        ("data.split_folders={valid: a/b}", "a/b is no folder's name"),
+        ("data.split_folders={valid: x, test: x}", "x is named twice; expected one split a folder"),
+        ("data.split_folders={valid: a/b}", "a/b is not a folder name"),
         ("data.split_folders={valid: gone}", "has no folder gone; it has cat, dog"),
         ("data.class_folder=second", "expected 'first' or 'last'"),
     ],

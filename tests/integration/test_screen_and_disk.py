@@ -17,7 +17,7 @@ from tests.conftest import need, on_a_small_disk
 from tests.integration.conftest import SMALL, Pets
 
 PETS = [sys.executable, "-m", "pets"]
-ROOM = "make room, what is written is kept; then give the command again"
+ROOM = "make room, then run the command again; what is written is kept"
 
 
 def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -127,7 +127,9 @@ def test_processes_without_shared_memory_end_with_a_line(drawn: Path, tmp_path: 
     found = on_a_small_disk(Path("/dev/shm"), "64k", command, cwd=tmp_path)
     assert found.returncode == 1
     (line,) = found.stderr.strip().splitlines()
-    assert line.startswith("processes hand over photos in /dev/shm, and it is full or too small: ")
+    assert line.startswith(
+        "loader processes pass photos through /dev/shm, which is full or too small; "
+    )
     assert "data.num_workers=0" in line
     assert "; go on with pets train resume=outputs/" in line
 

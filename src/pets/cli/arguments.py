@@ -1,4 +1,4 @@
-"""What is typed after `pets`, on its way to Hydra."""
+"""Translate command line arguments to Hydra overrides."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-# Hydra's: what comes after them is no short form of a key.
+# Hydra's flags that take a value: it is never a short form of a key.
 _FLAGS_WITH_A_VALUE = (
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
     "--config-dir", "-cd", "--info", "-i", "--experimental-rerun",
@@ -15,7 +15,7 @@ _FLAGS_WITH_A_VALUE = (
 
 
 def in_full(command: str, words: Sequence[str]) -> list[str]:
-    """The words of a command line, what is short among them as Hydra needs it."""
+    """Expand the short forms among a command's arguments to Hydra overrides."""
     if command == "predict" and {"-m", "--multirun"} & set(words):
         return list(words)  # commas are choices there
     return [
@@ -32,11 +32,11 @@ def _in_full(command: str, word: str, before: str) -> str:
     other = re.match(r"[-+~]|[\w.]+=", word)
     if command == "summarize" and (not other or (word[0] not in "-+~" and Path(word).is_dir())):
         return f"sweep={_quoted(word)}"
-    # A path or glob, and no number, list or choice; what is written as Hydra's stays that.
+    # A path or glob is quoted; what is written in Hydra's grammar stays as it is.
     path = re.fullmatch(r"(source|out)=((?!null$|['\"]|.*\$\{).+)", word, re.DOTALL)
     if command == "predict" and path:
         return f"{path[1]}={_quoted(path[2])}"
-    # Hydra takes no bare `~`, and would make a folder of that name for its own keys.
+    # Hydra rejects a bare `~`, and for its own keys would create a folder of that name.
     if home := re.fullmatch(r"(\+{0,2}[\w.@/]+)=(~(?:/.*)?)", word, re.DOTALL):
         paths = re.split(r",(?=~/)", home[2])  # choices of a sweep
         return f"{home[1]}={','.join(_quoted(os.path.expanduser(p)) for p in paths)}"  # noqa: PTH111
@@ -44,13 +44,13 @@ def _in_full(command: str, word: str, before: str) -> str:
 
 
 def given(key: str, value: object) -> str:
-    """The word `key=value` for a path or another text, quoted only where Hydra needs it."""
+    """Return the override `key=value` for a text, quoted only if Hydra needs it."""
     plain = re.fullmatch(r"[\w./+-]+", str(value))
     return f"{key}={value if plain else _quoted(str(value))}"
 
 
 def _quoted(word: str) -> str:
-    """A word that Hydra takes as it is, whatever signs are in it."""
+    """Quote a text so that Hydra takes it literally."""
     inside = re.sub(r"(\\*)'", r"\1\1\\'", word)
     inside = re.sub(r"(\\+)$", r"\1\1", inside)
     return f"'{inside}'".replace("${", "\\${")

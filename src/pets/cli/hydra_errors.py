@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf say of a wrong command line, as one line in the user's words."""
+"""Errors of Hydra and OmegaConf about a command line, as one line in the user's terms."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pets.errors import PetsError
 
 
 def explain(error: Exception, command: str, schema: type[BaseModel]) -> str:
-    """One line for an error of composing the config of `pets <command>`."""
+    """Return one line for an error in composing the config of `pets <command>`."""
     text = " ".join(str(error).split())
-    for mistake in (error, error.__cause__):  # Hydra wraps what a launcher refuses
+    for mistake in (error, error.__cause__):  # Hydra wraps errors of launchers
         if isinstance(mistake, PetsError):
             return str(mistake)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:

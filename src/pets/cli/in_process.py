@@ -1,4 +1,4 @@
-"""One command run in this process, as the command line would run it in one of its own."""
+"""Run a command in this process, as the command line would in its own."""
 
 from __future__ import annotations
 
@@ -25,10 +25,18 @@ if TYPE_CHECKING:
 
 
 def run_command(name: str, words: Sequence[str]) -> JobReturn:
-    """Run `pets <name> <words>` in this process; what it says is said here.
+    """Run `pets <name> <words>` in this process, with its output here.
 
-    Returns Hydra's account of it: the composed config, and what the command returned. Raises
-    PetsError for every mistake, KeyboardInterrupt where it was interrupted.
+    Args:
+        name: of the command.
+        words: its arguments, as typed in a shell.
+
+    Returns:
+        Hydra's result: the composed config, and the return value of the command.
+
+    Raises:
+        PetsError: A mistake of the user.
+        KeyboardInterrupt: It was interrupted.
     """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -60,17 +68,17 @@ def run_command(name: str, words: Sequence[str]) -> JobReturn:
 
 
 def _as_typed(word: str) -> str:
-    """A word as a shell needs it, readable where it has quotes of its own."""
+    """An argument as a shell needs it, readable if it contains quotes."""
     plain = "'" not in word or re.search(r'["$`\\!]', word)
     return shlex.quote(word) if plain else f'"{word}"'
 
 
 @contextlib.contextmanager
 def _log_of_its_own() -> Iterator[None]:
-    """A command's handlers end with it; the notebook goes on with its own."""
+    """Remove a command's log handlers after it; the notebook keeps its own."""
     root, level, said = logging.getLogger(), logging.getLogger().level, hints.level
     before = root.handlers[:]
-    # Setting up a log closes every handler on this list, whoever uses it.
+    # Configuring logging closes every handler on this list, whoever uses it.
     known: list[Any] = logging._handlerList  # type: ignore[attr-defined]
     others = known[:]
     known.clear()

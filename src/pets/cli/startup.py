@@ -1,5 +1,4 @@
-"""What a command needs of its process before any library loads: names in UTF-8, a screen that may
-go away, folders for caches and temporary files."""
+"""Prepare the process before libraries load: UTF-8 file names, standard output, cache folders."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from pets.errors import ConfigError, printable
 # Names of sockets have 107 bytes, on macOS 103; multiprocessing and torch add up to 34 to this.
 _LONGEST = 68
 
-# Where libraries keep what they compute or fetch: the variable that says so, and the default.
+# Cache folders of libraries: their environment variables and defaults.
 _CACHES = {
     "PETS_CACHE": "~/.cache/pets",
     "TORCH_HOME": "~/.cache/torch",
@@ -33,7 +32,7 @@ _CACHES = {
 
 
 class _Screen(io.FileIO):
-    """Standard output or error; what nobody reads any more is dropped, and the work goes on."""
+    """Standard output or error; after a closed pipe the output is dropped and the work goes on."""
 
     lost: OSError | None = None
 
@@ -55,15 +54,16 @@ class Screen(logging.Formatter):
 
 @contextlib.contextmanager
 def screen() -> Iterator[None]:
-    """Inside the block no character and no closed pipe of the screen ends the work.
+    """Inside the block, unprintable characters and a closed pipe do not end the work.
 
-    Raises SystemExit after it where the output could not be written: 141, the shell's code for a
-    closed pipe, or 1 with a line.
+    Raises:
+        SystemExit: After the block, if the output could not be written: 141, the shell's code for a
+            closed pipe, or 1 with a message.
     """
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # closed by the shell; the next file that is opened would be the screen
+        except OSError:  # closed by the shell; else the next opened file would get its number
             os.open(os.devnull, os.O_RDWR)
     screens = [_screen(1, sys.stdout), _screen(2, sys.stderr)]
     sys.stdout, sys.stderr = (stream for stream, _ in screens)
@@ -80,7 +80,7 @@ def screen() -> Iterator[None]:
 
 
 def _screen(number: int, stream: TextIO | None) -> tuple[TextIO, _Screen | None]:
-    """The stream over a `_Screen`; one that is no file of that number, as in tests, as it is."""
+    """Wrap a stream in a `_Screen`; streams that are not that file, as in tests, are unchanged."""
     buffer = getattr(stream, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     if stream is not None and (type(raw) is not io.FileIO or raw.fileno() != number):
@@ -92,15 +92,14 @@ def _screen(number: int, stream: TextIO | None) -> tuple[TextIO, _Screen | None]
     text = io.TextIOWrapper(
         io.BufferedWriter(made),
         encoding=stream.encoding if stream else "utf-8",
-        errors="backslashreplace",  # a name that this screen does not have signs for
+        errors="backslashreplace",  # characters that the screen lacks
         line_buffering=True,
     )
     return text, made
 
 
 def names_in_utf8() -> None:
-    """Begin again in Python's UTF-8 mode where the locale would read names of files otherwise, so
-    that what is written has the same names everywhere."""
+    """Restart in Python's UTF-8 mode if the locale decodes file names differently."""
     if sys.getfilesystemencoding().lower() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
         return
     os.environ["PYTHONUTF8"] = "1"
@@ -108,9 +107,10 @@ def names_in_utf8() -> None:
 
 
 def folders() -> None:
-    """Temporary files and caches go where they can be written; what is not as asked for is said.
+    """Move temporary files and caches to writable folders, with a message if they are moved.
 
-    Raises ConfigError where no folder for temporary files can be written.
+    Raises:
+        ConfigError: No folder for temporary files can be written.
     """
     _temporary()
     _caches()
@@ -129,9 +129,9 @@ def _temporary() -> None:
         os.environ["TMPDIR"] = folder
     if len(os.fsencode(folder)) <= _LONGEST:
         return
-    # Sockets have short names: the folder gets one. Its files stay where they were asked for.
-    for place in ("/tmp", "/var/tmp", "/dev/shm"):
-        short = f"{place}/pets-{secrets.token_hex(4)}"
+    # Names of sockets are limited: a short link to the folder is used instead.
+    for parent in ("/tmp", "/var/tmp", "/dev/shm"):
+        short = f"{parent}/pets-{secrets.token_hex(4)}"
         try:
             Path(short).symlink_to(Path(folder).resolve())
         except OSError:
@@ -140,7 +140,7 @@ def _temporary() -> None:
         os.environ["TMPDIR"] = tempfile.tempdir = short
         return
     raise ConfigError(
-        f"TMPDIR={folder}: is too long a name, processes cannot meet there; expected at most "
+        f"TMPDIR={folder}: is too long for the sockets of processes; expected at most "
         f"{_LONGEST} bytes"
     )
 
@@ -158,7 +158,7 @@ def _caches() -> None:
         try:
             pwd.getpwuid(os.getuid())
         except KeyError:
-            # torch asks for the name of a user who has none.
+            # torch needs a user name, and this user has none.
             os.environ.setdefault("LOGNAME", os.environ.get("USER") or f"user{os.getuid()}")
     moved = {
         name: name.partition("_")[0].lower()
@@ -184,13 +184,13 @@ def _caches() -> None:
 def _usable(folder: str) -> bool:
     """Whether files can be written to a folder, which need not exist yet."""
     path = Path(folder)
-    if not path.is_absolute():  # a `~` that stands for nothing
+    if not path.is_absolute():  # `~` without a home folder
         return False
     while not os.path.lexists(path):
         path = path.parent
     return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
 
 
-def _say(words: str) -> None:
+def _say(message: str) -> None:
     if os.environ.get("RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0":
-        print(words, file=sys.stderr)
+        print(message, file=sys.stderr)

@@ -1,6 +1,6 @@
-"""The types of a config: every key, its type and range, checked before any data is read.
+"""Types of the configs: every key with its type and range, checked before any data is read.
 
-The values and their reasons live in `conf/`; these classes say which values are possible.
+Defaults and their reasons are in `conf/`; these classes define which values are possible.
 """
 
 from pets.config.base import Strict, Target
@@ -23,9 +23,8 @@ from pets.config.commands import (
 )
 from pets.config.data import AugmentConfig, DataConfig
 from pets.config.interpret import InterpretSettings
-from pets.config.model import ModelConfig
+from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import FinderConfig, PlanConfig, StageConfig
-from pets.config.precompute import PrecomputeConfig
 
 __all__ = [
     "AugmentConfig",

@@ -1,4 +1,4 @@
-"""What all parts of a config are made of."""
+"""Base classes and types of all configs."""
 
 import os
 from typing import Annotated
@@ -9,25 +9,25 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def expanded(path: str) -> str:
-    """A path as it is meant: `~/x` is below the home folder. Raises ValueError without one."""
-    found = os.path.expanduser(path)  # noqa: PTH111 - which is not for `~` in a name such as `~a.jpg`
-    if found == "~" or found.startswith("~/"):
-        raise ValueError(f"{path}: there is no home folder that ~ could be; expected a whole path")
-    return found
+    """Expand `~/x` to a path below the home folder. Raises ValueError if there is none."""
+    result = os.path.expanduser(path)  # noqa: PTH111 - pathlib also expands names such as `~a.jpg`
+    if result == "~" or result.startswith("~/"):
+        raise ValueError(f"{path}: there is no home folder for ~; expected a full path")
+    return result
 
 
-# A path that a user types: a file or folder of this machine, or an address of another one.
+# A path that a user types: a local file or folder, or a URL.
 PathText = Annotated[str, AfterValidator(expanded)]
 
 
 class Strict(BaseModel):
-    """No unknown keys, no silent conversion of types, no change after the check."""
+    """No unknown keys, no implicit conversion of types, immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Target(BaseModel):
-    """A class or function by its dotted path in `_target_`; the other keys are its arguments."""
+    """A class or function, by its dotted path in `_target_`, with its arguments as other keys."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     target: str = Field(alias="_target_", description="the dotted path of a class or function")

@@ -1,4 +1,4 @@
-"""Everything that one command is told: its primary config in `conf/`, typed."""
+"""Configs of the commands: the types of the primary configs in `conf/`."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,14 +7,13 @@ from pydantic import Field, model_validator
 from pets.config.base import PathText, Strict, Target
 from pets.config.data import AugmentConfig, DataConfig, LabelRuleName, height_width
 from pets.config.interpret import InterpretSettings
-from pets.config.model import ModelConfig
+from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
-from pets.config.precompute import PrecomputeConfig
 from pets.registry import named_in
 
 
 class LearnerConfig(Strict):
-    """What training and the lr finder have in common: data, network, optimizer, machine."""
+    """What training and the lr finder share: data, network, optimizer, trainer."""
 
     data: DataConfig
     augment: AugmentConfig
@@ -29,27 +28,27 @@ class LearnerConfig(Strict):
     seed: int = Field(ge=0)
 
     def size_of(self, stage: StageConfig) -> tuple[int, int]:
-        """Height and width in pixels of the pictures that a stage is trained on."""
+        """Return the height and width in pixels of a stage's inputs."""
         return height_width(self.data.size if stage.size is None else stage.size)
 
     @model_validator(mode="after")
     def _frozen_is_still(self) -> "LearnerConfig":
         if self.precompute.enabled and self.model.frozen_norm == "train":
             raise ValueError(
-                "precompute=true with model.frozen_norm=train: batch norms that move give other "
+                "precompute=true with model.frozen_norm=train: trainable batch norms change the "
                 "activations in every step; set model.frozen_norm=eval or precompute=false"
             )
         return self
 
 
 class SweepConfig(Strict):
-    """What concerns a sweep as a whole, not its runs."""
+    """Options of a sweep as a whole."""
 
     resume: PathText | None
 
 
 class TrainConfig(LearnerConfig):
-    """Everything that a training run is made of."""
+    """Everything that defines a training run."""
 
     plan: PlanConfig
     compile: bool
@@ -62,7 +61,7 @@ class TrainConfig(LearnerConfig):
 
 
 class FindLrConfig(LearnerConfig):
-    """Where the lr finder begins: at a fresh head, or at a trained run."""
+    """The lr finder, with a fresh head or a trained run."""
 
     run: PathText | None
     trust: bool
@@ -101,7 +100,7 @@ class LookConfig(Strict):
 
 
 class VerifyConfig(Strict):
-    """The photos to check, and from where on something is worth a word."""
+    """The photos to check, and the limits beyond which they are reported."""
 
     data: DataConfig
     small: Annotated[int, Field(ge=1)] | None = Field(
@@ -125,7 +124,7 @@ class VerifyConfig(Strict):
 
 
 class RunDataConfig(Strict):
-    """What may differ from the trained run when it is used again."""
+    """Data settings that may differ from those of the trained run."""
 
     root: PathText | None
     batch_size: Annotated[int, Field(ge=1)] | None = Field(
@@ -137,7 +136,7 @@ class RunDataConfig(Strict):
 
 
 class ExternalDataConfig(RunDataConfig):
-    """Where the photos to look at are, and the labels of photos that are not the run's."""
+    """The photos to use, and how to label external ones."""
 
     label_from: LabelRuleName | None
     label_regex: str | None
@@ -148,7 +147,7 @@ class ExternalDataConfig(RunDataConfig):
 
     @property
     def labelling(self) -> dict[str, str]:
-        """What was typed of how other photos are labelled."""
+        """The given options on how to label external photos."""
         keys = (
             "label_from", "label_regex", "class_folder", "table", "path_column", "label_column",
         )  # fmt: skip
@@ -167,7 +166,7 @@ class EvalConfig(Strict):
 
 
 class InterpretConfig(InterpretSettings):
-    """A trained run, the photos to study it on, and how."""
+    """A trained run, the photos to interpret, and the report's settings."""
 
     run: PathText
     trust: bool
@@ -178,7 +177,7 @@ class InterpretConfig(InterpretSettings):
 
 
 class PredictConfig(Strict):
-    """A trained run, the photos to name, and how."""
+    """A trained run, the photos to classify, and the output."""
 
     run: PathText
     trust: bool
@@ -202,7 +201,7 @@ class PredictConfig(Strict):
 
 
 class ExportConfig(Strict):
-    """A trained run and the forms to bring it into."""
+    """A trained run and the formats to export."""
 
     run: PathText
     trust: bool
@@ -224,14 +223,14 @@ class ExportConfig(Strict):
     def _int8_is_onnx(self) -> "ExportConfig":
         if self.int8 and "onnx" not in self.formats:
             raise ValueError(
-                f"int8=true with to={','.join(self.formats)}: 8-bit integers are there for "
-                "to=onnx alone"
+                f"int8=true with to={','.join(self.formats)}: 8-bit integers are available for "
+                "to=onnx only"
             )
         return self
 
 
 class ServeLimits(Strict):
-    """What a server takes in, so that no request takes the machine."""
+    """Limits of a server's requests, which bound its memory and time."""
 
     megabytes: float = Field(gt=0)
     megapixels: float = Field(gt=0, le=100)
@@ -252,7 +251,7 @@ class ServeLimits(Strict):
 
 
 class ServeDataConfig(Strict):
-    """Where the photos of the examples lie."""
+    """Where the photos of the examples are."""
 
     root: PathText | None
 

@@ -1,4 +1,4 @@
-"""Where the photos are, how they are labelled, split and augmented."""
+"""Configs of data sets and augmentation."""
 
 from typing import Annotated, Literal
 
@@ -16,15 +16,15 @@ SIZE = "pixels: one number from 8 to 4096, or [height, width]"
 
 
 def height_width(size: Size) -> tuple[int, int]:
-    """A size as (height, width) in pixels."""
+    """Return a size as (height, width) in pixels."""
     return (size, size) if isinstance(size, int) else size
 
 
 class DataConfig(Strict):
-    """Where the photos are, how they are labelled and split, and how they are fed."""
+    """A data set: where the photos are, how they are labelled, split and loaded."""
 
     name: str
-    licence: str | None = None  # configs of older runs do not have it
+    licence: str | None = None  # absent in configs of older runs
     root: PathText = Field(min_length=1, description="a folder")
     prepare: Target | None
     images: str
@@ -35,10 +35,10 @@ class DataConfig(Strict):
     path_column: str | None
     label_column: str | None
     relabel: PathText | None
-    exclude: PathText | None = None  # configs of older runs do not have it
+    exclude: PathText | None = None  # absent in configs of older runs
     split: Literal["auto", "random", "official", "folders", "column"]
     split_column: str | None
-    # Configs of older runs do not have these two.
+    # Absent in configs of older runs.
     split_folders: SplitFolders | None = Field(
         default=None, description="{train: <folder>, valid: <folder>}, a list for several, or null"
     )
@@ -78,11 +78,13 @@ class DataConfig(Strict):
         folders = [f for names in named for f in ([names] if isinstance(names, str) else names)]
         twice = [folder for folder in folders if folders.count(folder) > 1]
         if twice:
-            raise ValueError(f"split_folders: names {twice[0]} twice; expected one split a folder")
+            raise ValueError(
+                f"split_folders: {twice[0]} is named twice; expected one split a folder"
+            )
         wrong = [folder for folder in folders if not folder or "/" in folder or "\\" in folder]
         if wrong:
             raise ValueError(
-                f"split_folders: {wrong[0] or 'an empty name'} is no folder's name; expected "
+                f"split_folders: {wrong[0] or 'an empty name'} is not a folder name; expected "
                 "folders directly in data.images"
             )
         if self.split_folders and self.split not in ("auto", "folders"):
@@ -90,7 +92,7 @@ class DataConfig(Strict):
                 f"split_folders has no effect with split={self.split}; set data.split=folders"
             )
         if self.split_folders == {} and self.split == "folders":
-            raise ValueError("split_folders={} says that there are none; expected some, or null")
+            raise ValueError("split_folders={} means no folders; expected some, or null")
         if self.class_folder is not None and self.label_from != "folder":
             raise ValueError(
                 f"class_folder has no effect with label_from={self.label_from}; "
@@ -100,7 +102,7 @@ class DataConfig(Strict):
 
     @model_validator(mode="after")
     def _no_key_without_effect(self) -> "DataConfig":
-        """A key that the chosen labelling or split would ignore is a mistake, not a wish."""
+        """Refuse keys that the chosen labelling or split would ignore."""
         if self.label_from == "filename" and self.label_regex is None:
             raise ValueError(
                 "label_from=filename needs a regex, as in \"data.label_regex='^(.+)_\\d+'\""
@@ -127,7 +129,7 @@ class DataConfig(Strict):
             )
         for name, value in (("valid_pct", self.valid_pct), ("carve_pct", self.carve_pct)):
             if value == 0:
-                raise ValueError(f"{name}=0: expected above 0, something must be validated on")
+                raise ValueError(f"{name}=0: expected above 0: training needs validation photos")
         if self.cache_side is not None and self.cache == "none":
             raise ValueError("cache_side has no effect with cache=none; set data.cache=decoded")
         if self.valid_pct + self.test_pct >= 0.95:
@@ -139,7 +141,7 @@ class DataConfig(Strict):
 
 
 class AugmentConfig(Strict):
-    """What happens to training photos: one by one, then to whole batches."""
+    """Augmentation of training photos: each on its own, then whole batches."""
 
     crop: Target | None
     photo: dict[str, Target]

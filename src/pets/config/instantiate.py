@@ -1,6 +1,6 @@
-"""What a config names by `_target_`: its signature checked before data is read, then built.
+"""Build what a config names by `_target_`, after a check of its signature.
 
-What a run from elsewhere may name is checked where it is read (`pets.trust`).
+What the config of a foreign run may name is checked when it is read (`pets.trust`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,15 @@ from pets.errors import ConfigError
 
 
 def build(key: str, target: Target, **given: Any) -> Any:
-    """Call what `target` names with its own arguments and the `given` ones.
+    """Call the class or function that `target` names.
 
-    Raises ConfigError naming `key` when it refuses their values; its other errors pass.
+    Args:
+        key: where the target is in the config, for errors.
+        target: the dotted path and its arguments.
+        **given: further arguments.
+
+    Raises:
+        ConfigError: It refuses the arguments' values; its other errors pass through.
     """
     function = get_object(target.target)
     try:
@@ -30,7 +36,7 @@ def build(key: str, target: Target, **given: Any) -> Any:
 
 
 def _built(value: Any) -> Any:
-    """A value with the nodes inside it built: a transform may hold others."""
+    """A value with nested `_target_` nodes built: a transform may contain others."""
     if isinstance(value, list | tuple):
         return [_built(item) for item in value]
     if not isinstance(value, Mapping):
@@ -42,9 +48,15 @@ def _built(value: Any) -> Any:
 
 
 def check_signature(key: str, target: Target, given: tuple[str, ...] = ()) -> None:
-    """Fail unless the function behind `_target_` takes exactly the arguments of the node.
+    """Check that the function behind `_target_` accepts exactly the arguments of the node.
 
-    `given` names the arguments that the code adds itself. Raises ConfigError.
+    Args:
+        key: where the target is in the config, for errors.
+        target: the dotted path and its arguments.
+        given: names of arguments that the code adds itself.
+
+    Raises:
+        ConfigError: It cannot be imported, or an argument is missing or unknown.
     """
     try:
         function = get_object(target.target)
@@ -63,7 +75,7 @@ def check_arguments(
     arguments: Mapping[str, Any],
     given: tuple[str, ...] = (),
 ) -> None:
-    """Fail with a line that names the argument when `function` would not take it."""
+    """Raise ConfigError, naming the argument, if `function` does not accept the arguments."""
     parameters = inspect.signature(function).parameters
     name = getattr(function, "__qualname__", str(function))
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

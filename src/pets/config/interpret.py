@@ -1,4 +1,4 @@
-"""What a report looks at, and how much of it."""
+"""Config of the report on a model's mistakes."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from pets.config.base import Strict
 
 
 class InterpretSettings(Strict):
-    """How a model is studied."""
+    """What the report contains, and how much of it."""
 
     tta: int = Field(ge=1, le=8)
     neighbours: int = Field(ge=0, le=20)

@@ -1,4 +1,4 @@
-"""The stages of training, and how the learning rate of one is found."""
+"""Configs of training stages and of the learning rate finder."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from pets.config.base import Rate, Strict
 from pets.config.data import SIZE, Size
 
-# What the lr finder finds, or a part or multiple of it: auto, auto/100, auto*10.
+# The lr finder's suggestion, or a fraction or multiple of it: auto, auto/100, auto*10.
 AutoRate = Annotated[str, Field(pattern=r"^auto([/*][1-9]\d{0,5}(\.\d{1,6})?)?$")]
 StageRate = (
     Rate
@@ -22,7 +22,7 @@ STAGE_RATE = (
 
 
 def in_units(rate: float | str) -> float:
-    """A rate as a number; `auto` as 1, `auto/100` as 0.01."""
+    """Return a rate as a number, with `auto` as 1 and `auto/100` as 0.01."""
     if not isinstance(rate, str):
         return float(rate)
     sign, number = rate.removeprefix("auto")[:1], rate.removeprefix("auto")[1:]
@@ -30,14 +30,14 @@ def in_units(rate: float | str) -> float:
 
 
 def check_order(lr: float | str | tuple[float | str, float | str]) -> None:
-    """Raises ValueError where the first layers would get a higher rate than the head."""
+    """Raise ValueError if the first layers would get a higher rate than the head."""
     if isinstance(lr, tuple) and in_units(lr[0]) > in_units(lr[1]):
         shown = ", ".join(str(end) for end in lr)
         raise ValueError(f"lr=[{shown}]: expected [low, high], the head's rate last")
 
 
 class StageConfig(Strict):
-    """One stage of a plan: what is frozen, for how long, at which rates."""
+    """One stage of a plan: frozen layers, epochs, learning rates. Defaults: conf/stage."""
 
     freeze_to: int
     epochs: int = Field(ge=1)
@@ -54,13 +54,13 @@ class StageConfig(Strict):
 
     @property
     def auto(self) -> bool:
-        """Whether the lr finder is to choose the rate."""
+        """Whether the lr finder chooses the rate."""
         ends = self.lr if isinstance(self.lr, tuple) else (self.lr,)
         return any(isinstance(end, str) for end in ends)
 
     @property
     def rates(self) -> float | tuple[float, float]:
-        """`lr` in numbers; in units of the rate that is to be found where it is `auto`."""
+        """`lr` as numbers; with `auto`, in units of the rate that the finder will suggest."""
         if isinstance(self.lr, tuple):
             return in_units(self.lr[0]), in_units(self.lr[1])
         return in_units(self.lr)
@@ -70,15 +70,15 @@ class StageConfig(Strict):
         """`lr` in units of the head's rate: 1, or (low, 1)."""
         return (self.rates[0] / self.rates[1], 1.0) if isinstance(self.rates, tuple) else 1.0
 
-    def at(self, found: float) -> float | tuple[float, float]:
-        """`lr` in numbers of three digits, where `auto` is the rate that was found."""
+    def at(self, suggested: float) -> float | tuple[float, float]:
+        """Return `lr` as numbers of three digits, with the suggested rate for `auto`."""
         ends = self.rates if isinstance(self.rates, tuple) else (self.rates,)
-        numbers = [float(f"{found * end:.3g}") for end in ends]
+        numbers = [float(f"{suggested * end:.3g}") for end in ends]
         return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
 class PlanConfig(Strict):
-    """The stages of training, in their order."""
+    """The stages of training, in order."""
 
     stages: dict[str, StageConfig]
 
@@ -90,7 +90,7 @@ class PlanConfig(Strict):
 
 
 class FinderConfig(Strict):
-    """The lr finder's mock training, and which of its suggestions `auto` takes."""
+    """The lr finder's mock training, and the suggestion that `auto` takes."""
 
     start_lr: Rate
     end_lr: Rate

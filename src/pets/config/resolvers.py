@@ -1,4 +1,4 @@
-"""The interpolations that configs may use beside OmegaConf's own."""
+"""Interpolations for configs, in addition to OmegaConf's own."""
 
 import os
 import secrets
@@ -7,15 +7,17 @@ from omegaconf import OmegaConf
 
 from pets.distributed.ranks import ranks
 
-# One tag a process: two runs started within the same second never share a directory.
+# One tag per process: runs started within the same second get different directories.
 _TAG = secrets.token_hex(3)
 
 
 def register_resolvers() -> None:
-    """Register `${run_tag:}`: six random hex digits, the same all through one process.
+    """Register the interpolations.
 
-    And `${either:a,b}`: `a`, or `b` where `a` is null; `${rank:}`: which of a training's processes;
-    `${explained:<command>}`: its keys, as `--help` shows them.
+    - `${run_tag:}`: six random hex digits, the same throughout one process.
+    - `${either:a,b}`: `a`, or `b` if `a` is null.
+    - `${rank:}`: the rank of this process.
+    - `${explained:<command>}`: the command's keys, as `--help` shows them.
     """
 
     def keys(command: str) -> str:
@@ -29,7 +31,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_tag", lambda: _TAG, replace=True)
     OmegaConf.register_new_resolver(
         "either",
-        # Hydra makes the folder: `~` has to be a home before the config is typed.
+        # Hydra creates the folder before the config is validated, so `~` is expanded here.
         lambda first, second: second if first is None else os.path.expanduser(first),  # noqa: PTH111
         replace=True,
     )

@@ -1,4 +1,4 @@
-"""What Slurm is asked for: the keys of `hydra/launcher=slurm`."""
+"""Config of Slurm jobs: the keys of `hydra/launcher=slurm`."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""From Hydra's composed config to the typed one, and from what is wrong with it to one line."""
+"""Validate composed configs: a typed config, or one line per mistake."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pets.registry import UNKNOWN_NAME
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Pydantic's kinds of complaint in plainer words than its own.
+# Pydantic's error types in plain words.
 _EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
@@ -33,9 +33,10 @@ _EXPECTED = {
 
 
 def typed(schema: type[Model], cfg: DictConfig) -> Model:
-    """The composed config as a `schema`.
+    """Convert a composed config to a `schema`.
 
-    Raises ConfigError, a line for every wrong value with its key, what was expected and the fix.
+    Raises:
+        ConfigError: One line per wrong value: the key, the value, what was expected and the fix.
     """
     try:
         values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -48,7 +49,7 @@ def typed(schema: type[Model], cfg: DictConfig) -> Model:
 
 
 def typed_values(schema: type[Model], values: Any) -> Model:
-    """Plain values, for example those of a run's `config.yaml`, as a `schema`."""
+    """Convert plain values, such as a run's `config.yaml`, to a `schema`. Raises ConfigError."""
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -57,10 +58,10 @@ def typed_values(schema: type[Model], values: Any) -> Model:
 
 
 def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
-    """One pydantic complaint in the words of the config: `key=value: what is wrong; the fix`."""
-    keys, description = _place(schema, detail["loc"])
+    """Format a pydantic error as `key=value: what is wrong; the fix`."""
+    keys, description = _field(schema, detail["loc"])
     key = ".".join(keys)
-    # Inside a union pydantic shows a part of the value; the user typed all of it.
+    # For a union pydantic reports a part of the value; the user typed all of it.
     value = _at(values, keys) if description else detail["input"]
     if detail["type"] == "extra_forbidden":
         return f"{key}={value}: no such key; {suggestion(key, schema)}"
@@ -76,11 +77,11 @@ def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
     return f"{key}={_shown(value)}: expected {expected.removeprefix('Input should be ')}"
 
 
-def _place(schema: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], str | None]:
-    """The dotted key of an error and the description of its field.
+def _field(schema: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], str | None]:
+    """The keys of an error's field, and the field's description.
 
-    Below a field that has a description pydantic's location goes on into the branches of its
-    union; the key of the field is what a user can act on.
+    For a field with a description pydantic's location continues into the branches of its union;
+    users know only the key of the field.
     """
     model: Any = schema
     keys: list[str] = []
@@ -108,7 +109,7 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _value_model(annotation: Any) -> Any:
-    """What a `dict[str, X]` holds: X."""
+    """The type of the values of a `dict[str, X]`: X."""
     arguments = get_args(annotation)
     return arguments[-1] if get_origin(annotation) is dict else None
 
@@ -120,7 +121,7 @@ def _shown(value: Any) -> str:
 
 
 def known_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every dotted key that a schema names."""
+    """Yield every dotted key of a schema."""
     for name, field in schema.model_fields.items():
         key = f"{prefix}{name}"
         yield key
@@ -129,7 +130,7 @@ def known_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def suggestion(key: str, schema: type[BaseModel]) -> str:
-    """The key that was probably meant, or where to see them all."""
+    """Suggest the key that was probably meant, and where to see all keys."""
     close = difflib.get_close_matches(key, list(known_keys(schema)), n=1, cutoff=0.6)
     see_all = "--cfg job shows every key"
     return f"did you mean {close[0]}? ({see_all})" if close else see_all

@@ -54,13 +54,13 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
     others: list[Path] = []
     broken: list[Path] = []
     hidden: list[Path] = []
-    aside: dict[str, list[Path]] = defaultdict(list)
+    skipped: dict[str, list[Path]] = defaultdict(list)
     misnamed: list[str] = []
     for path, why in _everything(folder, diagnostics):
         a_photo = path.suffix.lower() in SUFFIXES
         why = "hidden" if path.name.startswith(".") else why
         if why:
-            (aside[why] if a_photo else hidden).append(path)
+            (skipped[why] if a_photo else hidden).append(path)
         elif not _is_text(path.name):
             misnamed.append(ascii(path.relative_to(root).as_posix()))
         elif path.is_symlink() and not path.exists():
@@ -69,13 +69,13 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
             (photos if a_photo else others).append(path)
         elif a_photo:
             others.append(path)
-    found = _below(root, photos)
+    paths = _below(root, photos)
     if misnamed:
         what = "names that are not UTF-8, rename the files"
         diagnostics.error("bad name", None, f"{folder}: {what}: {some(misnamed)}")
-    for why, paths in sorted(aside.items()):
-        diagnostics.note("not a photo", _below(root, paths), _left_out(folder, why))
-    if not found:
+    for why, files in sorted(skipped.items()):
+        diagnostics.note("not a photo", _below(root, files), _left_out(folder, why))
+    if not paths:
         raise DataError(
             f"{folder}: no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
             + (f"; there are {_kinds(_below(root, others))}" if others else "")
@@ -87,7 +87,7 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
         _below(root, broken),
         lambda paths: f"left out {len(paths):,} broken links: {some(paths)}",
     )
-    return found
+    return paths
 
 
 def _left_out(folder: Path, why: str, what: str = "photos") -> Callable[[list[str]], str]:
@@ -141,8 +141,8 @@ def _everything(folder: Path, diagnostics: Diagnostics) -> Iterator[tuple[Path, 
 def _entries(folder: Path, why: str, diagnostics: Diagnostics) -> list[os.DirEntry[str]]:
     """The entries of a folder, sorted by name; an unreadable folder is reported."""
     try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         if not (why or left_out_folder(folder.name)):
             line = f"{folder}: the folder cannot be read ({error.strerror})"
@@ -152,10 +152,10 @@ def _entries(folder: Path, why: str, diagnostics: Diagnostics) -> list[os.DirEnt
 
 def _identity(folder: Path) -> tuple[int, int]:
     try:
-        found = folder.stat()
+        stat = folder.stat()
     except OSError:  # reported when it is read
         return (-1, hash(folder))
-    return found.st_dev, found.st_ino
+    return stat.st_dev, stat.st_ino
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -84,11 +84,11 @@ def _download(archive: Mapping[str, str], file: Path, root: Path) -> Path:
         ) from error
     for kind, expected in sums.items():
         with part.open("rb") as stream:
-            found = hashlib.file_digest(stream, kind).hexdigest()
-        if found != expected.lower():
+            actual = hashlib.file_digest(stream, kind).hexdigest()
+        if actual != expected.lower():
             part.unlink()
             raise DataError(
-                f"{url}: has {kind} {found}, expected {expected}; the download was removed, "
+                f"{url}: has {kind} {actual}, expected {expected}; the download was removed, "
                 "try again"
             )
     part.replace(file)
@@ -102,8 +102,8 @@ def _reason(error: Exception, part: Path) -> str:
         return f"the server answers {error.code}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no space left for {part}"
-    found = getattr(error, "reason", None) or error
-    return " ".join(str(found).split())[:200] or type(error).__name__
+    reason = getattr(error, "reason", None) or error
+    return " ".join(str(reason).split())[:200] or type(error).__name__
 
 
 def _open(request: Request) -> HTTPResponse:
@@ -119,8 +119,8 @@ def _open(request: Request) -> HTTPResponse:
         urllib.request.UnknownHandler,
     ):
         opener.add_handler(handler())
-    found: HTTPResponse = opener.open(request, timeout=_TIMEOUT)
-    return found
+    response: HTTPResponse = opener.open(request, timeout=_TIMEOUT)
+    return response
 
 
 def _fetch(url: str, part: Path) -> None:

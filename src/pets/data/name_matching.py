@@ -105,8 +105,8 @@ class PhotoNames:
         if "/" not in spelled:
             levels += [self._bare, self._stems]
         for level in levels:
-            if found := level.get(spelled, []):
-                return [path for path in found if path == name] or found
+            if photos := level.get(spelled, []):
+                return [path for path in photos if path == name] or photos
         return []
 
 
@@ -143,7 +143,7 @@ def read_list(file: Path, names: PhotoNames) -> Listed:
         read.append(_listed(map(way, lines), names))
         if not (read[-1].missing or read[-1].doubtful):
             return read[-1]
-    return max(read, key=lambda found: (len(set(found.photos.values())), len(found.doubtful)))
+    return max(read, key=lambda listed: (len(set(listed.photos.values())), len(listed.doubtful)))
 
 
 def _ways(lines: list[str]) -> Iterable[Callable[[str], str]]:
@@ -161,11 +161,11 @@ def _ways(lines: list[str]) -> Iterable[Callable[[str], str]]:
 def _listed(named: Iterable[str], names: PhotoNames) -> Listed:
     listed = Listed()
     for name in dict.fromkeys(named):
-        found = names.find(name)
-        if len(found) == 1:
-            listed.photos[name] = found[0]
-        elif found:
-            listed.doubtful[name] = found
+        photos = names.find(name)
+        if len(photos) == 1:
+            listed.photos[name] = photos[0]
+        elif photos:
+            listed.doubtful[name] = photos
         else:
             listed.missing.append(name)
     return listed

@@ -158,19 +158,19 @@ def locate_photos(table: Photos, fingerprint: object) -> LocatedPhotos:
     if len(same) < len(rows):
         others = [path for path in _photos_below(root) if path not in same]
         elsewhere = {c.hex(): path for path, c in _contents_of(root, others).items()}
-    found: list[Photo] = []
+    located: list[Photo] = []
     missing: list[Photo] = []
     changed: list[Photo] = []
     for photo in rows:
         if photo.path in same:
-            found.append(photo)
+            located.append(photo)
         elif photo.content in elsewhere:
             path = elsewhere[photo.content]
-            found.append(Photo(path, photo.label, photo.split, photo.content))
+            located.append(Photo(path, photo.label, photo.split, photo.content))
         else:
             (changed if photo.path in now else missing).append(photo)
-    photos = Photos(root, tuple(found), tuple(table.classes))
-    return LocatedPhotos(table, photos, tuple(missing), tuple(changed), len(found) - len(same))
+    photos = Photos(root, tuple(located), tuple(table.classes))
+    return LocatedPhotos(table, photos, tuple(missing), tuple(changed), len(located) - len(same))
 
 
 def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:

@@ -130,7 +130,7 @@ def read_table(root: Path, config: DataConfig, diagnostics: Diagnostics) -> pd.D
     table = table[table["path"] != ""]
     pairs = twice(table["path"], root)
     rows = table.index
-    says = {
+    repeats = {
         table["path"].iloc[later]: (
             f"row {rows[later]} ({given[rows[later]]}) is row {rows[first]} ({given[rows[first]]})"
         )
@@ -138,9 +138,9 @@ def read_table(root: Path, config: DataConfig, diagnostics: Diagnostics) -> pd.D
     }
     diagnostics.error(
         "bad row",
-        sorted(says),
+        sorted(repeats),
         lambda paths: (
-            f"{file}: names photos twice: {some(paths)}; {says[paths[0]]}; "
+            f"{file}: names photos twice: {some(paths)}; {repeats[paths[0]]}; "
             "expected one row per photo"
         ),
     )
@@ -194,12 +194,12 @@ def _there(
         ),
     )
     names = PhotoNames(find_photos(root, config.images, diagnostics), config.images)
-    found = {name: names.find(name) for name in unknown if name not in set(away)}
-    doubtful = {name: photos for name, photos in found.items() if len(photos) > 1}
+    matches = {name: names.find(name) for name in unknown if name not in set(away)}
+    doubtful = {name: photos for name, photos in matches.items() if len(photos) > 1}
     diagnostics.error(
         "ambiguous", list(doubtful), lambda _: f"{file}: {doubts(doubtful)} in the column of paths"
     )
-    missing = [name for name, photos in found.items() if not photos]
+    missing = [name for name, photos in matches.items() if not photos]
     images = root / config.images
     diagnostics.error(
         "missing",
@@ -210,7 +210,7 @@ def _there(
         ),
     )
     return [
-        path or (found[name][0] if len(found.get(name, ())) == 1 else "")
+        path or (matches[name][0] if len(matches.get(name, ())) == 1 else "")
         for name, path in zip(given, paths, strict=True)
     ]
 

@@ -1,4 +1,22 @@
-"""A demo data set that needs no download: cartoon cats and dogs, drawn by the project itself."""
+"""The demo data set: cartoon cats and dogs, drawn by pets itself, so that no download is needed.
+
+Nothing else in pets imports this room, and you can leave it alone: `conf/data/demo.yaml` names
+`pets.demo.draw_pets`, which `pets.data.prepare` calls if the folder does not exist yet. It writes
+`images/<breed>_<number>.jpg`, with names like those of the Oxford-IIIT Pet data set.
+
+How a picture is made, from the top:
+
+    __init__.py   draw_pets: all pictures into a folder, by several processes
+    pictures.py   draw_pet: one picture, from a breed and a number; light and grain of a photo
+    breeds.py     the ten breeds, two pairs of them hard to tell apart, and a random individual
+    moods.py      pose, mood and position of an animal
+    scenes.py     backgrounds
+    bodies.py, heads.py, faces.py, coats.py   the parts of an animal
+    shapes.py, canvas.py                      outlines, and drawing them in perspective
+
+Every picture depends only on the seed, the breed and its number. A change of any drawing changes
+the data set, and with it every number that was measured on it.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +48,16 @@ Oxford-IIIT Pet data set: `<breed>_<number>.jpg`, cats capitalised, dogs in lowe
 def draw_pets(root: Path, per_breed: int = 80, size: int = 288, seed: int = 0) -> None:
     """Draw `per_breed` pictures of every breed as `root/images/<breed>_<number>.jpg`.
 
-    The same `seed` gives the same files. `root` appears only when it is complete; a `root` that
-    is there already is left alone and raises FileExistsError.
+    `root` appears only when it is complete.
+
+    Args:
+        root: must not exist.
+        per_breed: pictures of each breed.
+        size: pixels a side.
+        seed: the same seed gives the same files.
+
+    Raises:
+        FileExistsError: `root` exists already.
     """
     root = Path(root)
     if root.exists():
@@ -57,7 +83,7 @@ def draw_pets(root: Path, per_breed: int = 80, size: int = 288, seed: int = 0) -
 
 
 def _draw_all(folder: Path, per_breed: int, size: int, seed: int) -> None:
-    """Draw every picture into `folder`, on all cores where that is worth starting processes."""
+    """Draw every picture into `folder`, on all cores if there are enough pictures."""
     tasks = [(breed, number) for breed in range(len(BREEDS)) for number in range(1, per_breed + 1)]
     save = partial(_save, folder=folder, size=size, seed=seed)
     bar = partial(tqdm, total=len(tasks), desc="Drawing pets", unit="picture", disable=None)

@@ -1,4 +1,4 @@
-"""Drawing one picture from start to finish."""
+"""Draw one picture from start to finish."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pets.demo.scenes import backdrop
 def draw_pet(breed: int, number: int, size: int = 288, seed: int = 0) -> Image.Image:
     """Draw picture `number` of the breed `BREEDS[breed]`, `size` pixels a side.
 
-    Each picture has dice of its own, so it does not matter which were drawn before it.
+    Each picture has its own random stream, so it does not depend on pictures drawn before.
     """
     rng = np.random.default_rng([seed, breed, number])
     pet = born(BREEDS[breed], rng)

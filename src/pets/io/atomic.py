@@ -1,4 +1,4 @@
-"""Files and folders replaced in one step: a reader finds the old one or the new one, whole."""
+"""Replace files and folders atomically: readers see the old or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Replace the file by its new content in one step: a crash or a full disk leaves the old one.
+    """Replace a file's content; after a crash or on a full disk the old file is still there.
 
-    Raises OSError when the content cannot be written.
+    Raises:
+        OSError: It cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        part.unlink(missing_ok=True)  # what lies there may be a link to a file elsewhere
+        part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
         with part.open("xb") as stream:
             stream.write(content)
             stream.flush()
@@ -30,8 +31,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write to inside the block, in the place of `path` after it; nothing is left of it
-    where the block fails."""
+    """Yield a temporary file to write to; it replaces `path` after the block, unless that fails."""
     part = path.with_name(f".{path.name}.part")
     try:
         part.unlink(missing_ok=True)  # as above
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def copy_atomically(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source` in one step; a link where the disk can do that."""
+    """Make `target` a copy of `source`, as a hard link if the disk supports it."""
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     try:
@@ -57,13 +57,13 @@ def copy_atomically(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def folder_atomically(path: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `path` when the block ends; where the block
-    raises, `path` is as it was and nothing is left.
+    """Yield a temporary folder to fill; it replaces `path` after the block, unless that fails.
 
-    Raises OSError when it cannot be made.
+    Raises:
+        OSError: It cannot be written.
     """
     part, old = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
-    # What a process that was killed left here: the folder before it, or one that is not whole.
+    # Leftovers of a killed process: the previous folder, or an unfinished one.
     if old.exists() and not path.exists():
         old.rename(path)
     for left in (part, old):

@@ -1,4 +1,4 @@
-"""What all charts share: their colours, how names stand in them, and the way into a page."""
+"""What all charts share: colours, safe text for names, and SVG for pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLUE, ORANGE, RED, GREY = "#3b7dd8", "#d98324", "#c0392b", "#8a8f98"
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure as a data URI, without a background: the page gives it light or dark."""
+    """Render a figure as SVG in a data URI, with a transparent background."""
     file = io.BytesIO()
     with drawn_quietly():
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
@@ -25,22 +25,24 @@ def as_svg(figure: Figure) -> str:
 
 
 def one_line(text: str, width: int) -> str:
-    """A name as it may stand in a line: without control signs, at most `width` characters."""
-    # Also the marks that turn the direction of all that follows, and halves of characters.
+    """Return a name as one line without control characters, at most `width` characters long."""
+    # Category C includes marks of writing direction and halves of surrogate pairs.
     shown = "".join(" " if unicodedata.category(sign)[0] == "C" else sign for sign in text)
     line = " ".join(shown.split()) or "(blank)"
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def plain(text: str, width: int) -> str:
-    """A text that matplotlib shows as it is: on one line, not too long, no formulas. Every name of
-    a class, a file, a stage or a setting goes through it."""
+    """Return text that matplotlib shows literally: one line, not too long, no formulas.
+
+    Use it for every name of a class, a file, a stage or a setting.
+    """
     return one_line(text, width).replace("$", r"\$")
 
 
 @contextmanager
 def drawn_quietly() -> Iterator[None]:
-    """Without a word about signs that the font does not have."""
+    """Suppress warnings about characters that the font lacks."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield

@@ -1,4 +1,4 @@
-"""Texts and tables as Markdown that shows them as they are."""
+"""Escape text, and write tables, for Markdown."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _SIGNS = "\\`*_[]<>|#&~$"
 
 
 class Markdown(str):
-    """A text that is Markdown already."""
+    """Text that is Markdown already and is not escaped."""
 
 
-def text(words: Any) -> str:
-    """A text on one line that Markdown shows as it is."""
-    if isinstance(words, Markdown):
-        return words
-    line = " ".join(str(words).split())
+def text(value: Any) -> str:
+    """Escape a value so that Markdown shows it literally, on one line."""
+    if isinstance(value, Markdown):
+        return value
+    line = " ".join(str(value).split())
     return "".join(f"\\{sign}" if sign in _SIGNS else sign for sign in line)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table."""
+    """Return the lines of a table; cells are escaped."""
     return [
         "| " + " | ".join(map(text, header)) + " |",
         "|" + "---|" * len(header),

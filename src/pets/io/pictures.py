@@ -1,4 +1,4 @@
-"""Figures and pictures as bytes, pixels and data URIs."""
+"""Convert figures and pictures to bytes, pixels and data URIs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TITLE = 32  # characters of a line of a title in `grid`
 
 
 def pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
-    """The figure drawn: (height, width, 3), uint8."""
+    """Render a figure as uint8 (height, width, 3)."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     with drawn_quietly():
@@ -28,14 +28,14 @@ def pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Pixels (height, width, 3), uint8, as a PNG file's content."""
+    """Encode uint8 pixels (height, width, 3) as PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
 def jpeg(pixels: Tensor, side: int) -> bytes:
-    """Pixels (3, h, w), uint8, as a JPEG file's content whose longer side is at most `side`."""
+    """Encode uint8 pixels (3, h, w) as JPEG, with a longer side of at most `side` pixels."""
     image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
     file = io.BytesIO()
@@ -44,18 +44,18 @@ def jpeg(pixels: Tensor, side: int) -> bytes:
 
 
 def jpeg_uri(pixels: np.ndarray) -> str:
-    """Pixels (height, width, 3), uint8, as a JPEG in a data URI."""
+    """Encode uint8 pixels (height, width, 3) as JPEG in a data URI."""
     content = jpeg(torch.from_numpy(pixels).permute(2, 0, 1), max(pixels.shape))
     return f"data:image/jpeg;base64,{b64encode(content).decode()}"
 
 
 def png_uri(content: bytes) -> str:
-    """A PNG file's content as a data URI."""
+    """Return a PNG file's content as a data URI."""
     return f"data:image/png;base64,{b64encode(content).decode()}"
 
 
 def as_pixels(content: bytes) -> Tensor:
-    """A picture file's content as (3, h, w), uint8."""
+    """Decode a picture file's content to uint8 (3, h, w)."""
     image = Image.open(io.BytesIO(content)).convert("RGB")
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
@@ -66,24 +66,30 @@ def grid(
     columns: int,
     heat: Sequence[np.ndarray] = (),
 ) -> Figure:
-    """Photos (3, h, w) side by side under their titles, which are `plain`; `heat` (h', w') in 0..1,
-    if given, is laid over each."""
+    """Draw photos side by side under their titles.
+
+    Args:
+        pixels: photos, uint8 (3, h, w).
+        titles: one per photo, as `figures.plain` returns them.
+        columns: photos per row.
+        heat: heat maps (h', w') from 0 to 1, drawn over the first photos.
+    """
     rows = -(-len(pixels) // columns)
     height, width = max(p.shape[-2] for p in pixels), max(p.shape[-1] for p in pixels)
     line = 0.085 * width
-    words = line * (1 + max(title.count("\n") for title in titles))
-    across, down = 1.05 * width, height + words + 0.05 * width
+    title_height = line * (1 + max(title.count("\n") for title in titles))
+    across, down = 1.05 * width, height + title_height + 0.05 * width
     figure = Figure(figsize=(2.2 * columns, 2.2 * rows * down / across))
-    # One pair of axes for all: a hundred of them take seconds to lay out.
+    # A single pair of axes: a hundred take seconds to lay out.
     axes = figure.add_axes((0, 0, 1, 1))
-    for place, (photo, title) in enumerate(zip(pixels, titles, strict=True)):
-        left, top = (place % columns) * across, (place // columns) * down + words
+    for index, (photo, title) in enumerate(zip(pixels, titles, strict=True)):
+        left, top = (index % columns) * across, (index // columns) * down + title_height
         h, w = photo.shape[-2:]
         extent = (left, left + w, top + h, top)
         axes.imshow(torch.movedim(photo, 0, -1).numpy(), extent=extent)
-        if place < len(heat):
+        if index < len(heat):
             axes.imshow(
-                heat[place], extent=extent, cmap="autumn", alpha=0.75 * heat[place],
+                heat[index], extent=extent, cmap="autumn", alpha=0.75 * heat[index],
                 interpolation="bilinear", vmin=0, vmax=1,
             )  # fmt: skip
         axes.text(left + w / 2, top - line / 3, title, ha="center", va="bottom", fontsize=9)

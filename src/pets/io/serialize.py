@@ -1,4 +1,4 @@
-"""Numbers of numpy and torch as Python's own, in what is written as JSON, YAML or checkpoint."""
+"""JSON and YAML of values that may contain numpy and torch numbers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ _PLAIN = {type(None), bool, int, float, str}
 
 
 def plain(value: Any, keep: type | tuple[type, ...] = ()) -> Any:
-    """The same value of dicts, lists, tuples and Python's numbers and strings.
+    """Convert a nested value to dicts, lists, tuples and Python's numbers and strings.
 
-    Neither numpy nor torch is imported: whatever has `tolist` is an array, a tensor or a scalar of
-    one.
+    Neither numpy nor torch is imported: whatever has `tolist` counts as an array or a tensor.
 
     Args:
-        value: nested as deep as one likes.
-        keep: types that stay as they are, such as the tensors of a checkpoint.
+        value: nested to any depth.
+        keep: types that are left unchanged, such as the tensors of a checkpoint.
     """
     if type(value) in _PLAIN or isinstance(value, keep):
         return value
@@ -31,12 +30,12 @@ def plain(value: Any, keep: type | tuple[type, ...] = ()) -> Any:
 
 
 def to_json(value: Any, **layout: Any) -> str:
-    """The value as JSON; `layout` is that of `json.dumps`."""
+    """Return the value as JSON; `layout` are options of `json.dumps`."""
     return json.dumps(plain(value), **layout)
 
 
 def to_yaml(value: Any, **layout: Any) -> str:
-    """The value as YAML, keys in their own order; `layout` is that of `yaml.safe_dump`."""
+    """Return the value as YAML, keys in order; `layout` are options of `yaml.safe_dump`."""
     import yaml
 
     layout = {"sort_keys": False, "allow_unicode": True} | layout

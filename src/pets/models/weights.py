@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import getproxies, proxy_bypass
 
 import timm
 import torch
@@ -21,9 +24,9 @@ from pets.config import ModelConfig
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, WeightsError, some
 from pets.system.installation import install
-from pets.system.network import need_host
 
 log = logging.getLogger(__name__)
+_TIMEOUT = 5  # seconds
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
     with _says_the_ways_out(config):
         kept = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         if config.weights == "default" and not kept.exists():
-            need_host(weights.url)
+            check_reachable(weights.url)
         network = torchvision.models.get_model(
             config.name, weights=weights if config.weights == "default" else None
         )
@@ -112,7 +115,7 @@ def _cache_alone_when_offline() -> Iterator[None]:
     """Keep the hub's client from trying for a minute where its host cannot be reached."""
     before = hub.HF_HUB_OFFLINE
     try:
-        need_host(hub.ENDPOINT)
+        check_reachable(hub.ENDPOINT)
     except OSError:
         hub.HF_HUB_OFFLINE = True
     try:
@@ -217,3 +220,20 @@ def _load_strictly(network: nn.Module, tensors: dict[str, Any], source: str) -> 
         if names:
             raise WeightsError(f"{source}: does not fit the architecture; it {what} {some(names)}")
     network.load_state_dict(tensors, strict=False)
+
+
+def check_reachable(url: str) -> None:
+    """Connect to a URL's host, or to the proxy that leads there, and close the connection.
+
+    Download clients try again for minutes; this fails at once if there is no network.
+
+    Raises:
+        OSError: The host cannot be reached.
+    """
+    target = urlparse(url)
+    proxy = getproxies().get(target.scheme)
+    if proxy and not proxy_bypass(target.hostname or ""):
+        target = urlparse(proxy if "//" in proxy else f"http://{proxy}")
+    port = target.port or {"http": 80, "https": 443}.get(target.scheme, 443)
+    with socket.create_connection((target.hostname, port), _TIMEOUT):
+        pass

@@ -1,4 +1,4 @@
-"""What the machine has to compute on, and what that is fast at."""
+"""Devices: which one to use, its fast precision, threads, and the compiler."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _whole: int | None = None
 
 
 def share_threads(jobs: int) -> None:
-    """Leave the other jobs that run on this machine their part of the cores."""
+    """Use this process's share of the threads, if several `jobs` run on this machine."""
     global _whole
     own = torch.get_num_threads()
     _whole = _whole or own
@@ -23,7 +23,7 @@ def share_threads(jobs: int) -> None:
 
 @contextlib.contextmanager
 def all_threads() -> Iterator[None]:
-    """All cores, for what other jobs are waiting for as well."""
+    """Use all threads inside the block, for work that the other jobs wait for."""
     share = torch.get_num_threads()
     torch.set_num_threads(_whole or share)
     try:
@@ -33,11 +33,11 @@ def all_threads() -> Iterator[None]:
 
 
 def device_type(accelerator: Any) -> str:
-    """`cpu`, `cuda` or `mps` for Lightning's name of an accelerator: auto, gpu, cpu, ..."""
+    """Return cpu, cuda or mps for Lightning's `accelerator`: auto, gpu, cpu, ..."""
     if accelerator not in ("auto", "gpu"):
         return str(accelerator)
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return "cpu" if found is None else found.type
+    current = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if current is None else current.type
 
 
 def usable_device(name: str, gpu: int | None = None) -> torch.device:
@@ -63,10 +63,10 @@ def usable_device(name: str, gpu: int | None = None) -> torch.device:
 
 
 def fast_precision(device: str) -> str:
-    """Lightning's name of the precision that a device is fast at without a loss that shows.
+    """Return Lightning's name of the fastest precision without visible loss of accuracy.
 
-    bfloat16 for what multiplies matrices in it: GPUs since NVIDIA's Ampere, CPUs with AMX. Other
-    CPUs only imitate it, at a quarter of the speed.
+    bfloat16 on devices with hardware for it: GPUs since NVIDIA's Ampere, CPUs with AMX. Other CPUs
+    emulate it, at a quarter of the speed.
     """
     if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return "bf16-mixed"
@@ -76,7 +76,7 @@ def fast_precision(device: str) -> str:
 
 
 def check_compiler() -> None:
-    """torch.compile builds what it makes with a C++ compiler. Raises ConfigError without one."""
+    """Raise ConfigError without the C++ compiler that torch.compile needs."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -90,7 +90,7 @@ def check_compiler() -> None:
 
 
 def settled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The Trainer's arguments with `precision: auto` settled for its accelerator."""
+    """Return the Trainer's arguments with `precision: auto` resolved for its accelerator."""
     chosen = dict(values)
     if chosen.get("precision") == "auto":
         chosen["precision"] = fast_precision(device_type(chosen.get("accelerator", "auto")))

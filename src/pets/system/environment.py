@@ -1,4 +1,4 @@
-"""What a run came from: code, packages, machine."""
+"""The environment of a run: code, packages, machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def environment(ranks: int) -> dict[str, Any]:
-    """What a run came from: code, packages, machine, folder, and its number of `ranks`."""
+    """Describe code, packages, machine, folder and the number of `ranks` of a run."""
     import platform
 
     import torch
@@ -28,21 +28,20 @@ def environment(ranks: int) -> dict[str, Any]:
 
 
 def origin() -> dict[str, str]:
-    """The code, and the folder that paths of the config are from."""
+    """Return the code version, and the folder that the config's paths are relative to."""
     return {"pets": code_version(), "folder": str(Path.cwd())}
 
 
 @cache
 def _packages() -> dict[str, str]:
-    """Name and version of what is installed, by the folders alone: reading the metadata of a
-    hundred packages takes a second."""
-    found = (folder.stem for place in sys.path for folder in Path(place).glob("*.dist-info"))
-    return dict(sorted(stem.split("-", 1) for stem in found if "-" in stem))
+    """Installed packages by folder names alone: reading their metadata takes a second."""
+    stems = (folder.stem for path in sys.path for folder in Path(path).glob("*.dist-info"))
+    return dict(sorted(stem.split("-", 1) for stem in stems if "-" in stem))
 
 
-@cache  # what runs is the code that was loaded, whatever becomes of the files
+@cache  # the code that was loaded, even if files change later
 def code_version() -> str:
-    """The package's version, and the commit where it runs from a git checkout."""
+    """Return the package's version, with the commit if it runs from a git checkout."""
     import subprocess
 
     from pets import __version__
@@ -53,7 +52,7 @@ def code_version() -> str:
         # A package installed below some other project's checkout is not that project's code.
         tracked = ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name]
         subprocess.run(tracked, check=True, capture_output=True, timeout=10)
-        found = subprocess.run(git, check=True, capture_output=True, text=True, timeout=10)
+        commit = subprocess.run(git, check=True, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return __version__
-    return f"{__version__}+{found.stdout.strip()}"
+    return f"{__version__}+{commit.stdout.strip()}"

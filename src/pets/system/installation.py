@@ -1,4 +1,4 @@
-"""What to type for packages that are missing, where pets runs from a checkout or is installed."""
+"""Where pets is installed, and the command that installs missing packages."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-DISTRIBUTION = "pets-lightning"  # `pets` on the package index is somebody else's
+DISTRIBUTION = "pets-lightning"  # `pets` on the package index is another project
 
 
 def checkout() -> Path | None:
-    """The top folder of the checkout that pets runs from; None where it is installed."""
+    """Return the top folder of the checkout that pets runs from; None if it is installed."""
     return None if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1]
 
 
 def conf_dir() -> Path:
-    """Where the configs are: inside the installed package, or at the top of the checkout."""
+    """Return the folder of the configs, in the installed package or at the top of the checkout."""
     return (checkout() or _PACKAGE) / "conf"
 
 
 def install(extra: str) -> str:
-    """The command that adds the packages of an extra to the environment that pets runs in."""
+    """Return the command that installs an extra into the environment of pets."""
     top = checkout()
     if top is None:
         return f'{_pip()} install "{DISTRIBUTION}[{extra}]"'
@@ -31,9 +31,9 @@ def install(extra: str) -> str:
 
 
 def _pip() -> str:
-    """`pip` where a shell finds the one of this environment, else that of this interpreter."""
-    python, found = Path(sys.executable), shutil.which("pip")
-    if found is not None and Path(found).parent == python.parent:
+    """`pip` if the shell finds the one of this environment, else `<python> -m pip`."""
+    python, pip = Path(sys.executable), shutil.which("pip")
+    if pip is not None and Path(pip).parent == python.parent:
         return "pip"
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())

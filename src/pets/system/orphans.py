@@ -1,4 +1,4 @@
-"""No process outlives the one that made it, not even where that one was killed."""
+"""End child processes with their parent, even if the parent is killed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from multiprocessing import connection, parent_process
 
 
 def end_with_maker(first: signal.Signals | None = None, patience: float = 0.0) -> None:
-    """In a process of multiprocessing, whatever started it: end it when its maker is gone.
+    """In a process of multiprocessing: end this process when its parent is gone.
 
-    The maker's end of a pipe closes with it. Of several that were forked one after another, each
-    keeps those before it open: they end in turn, the last one first.
+    The parent's end of a pipe closes with it. Of several forked processes each holds the pipes of
+    those before it open: they end one after another, the last one first.
 
     Args:
-        first: a signal that asks this process to end in order.
-        patience: seconds that it has for that.
+        first: a signal to send to this process first, so that it can end in order.
+        patience: seconds to wait after that signal.
     """
     maker = parent_process()
     assert maker is not None

@@ -1,4 +1,4 @@
-"""What the operating system refuses, as one line: which file, why, and what helps."""
+"""Errors of the operating system as one line: the file, the reason and the fix."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-_ROOM = "make room, what is written is kept; then give the command again"
+_ROOM = "make room, then run the command again; what is written is kept"
 _SHARED = (
-    "processes hand over photos in /dev/shm, and it is full or too small: data.num_workers=0 does "
-    "without, or give it room (docker run --shm-size=2g)"
+    "loader processes pass photos through /dev/shm, which is full or too small; use "
+    "data.num_workers=0, or make it larger (docker run --shm-size=2g)"
 )
 _OTHER_FOLDER = "expected a file or folder that this user may use, on a disk that can be written"
 _FIXES = {
@@ -31,11 +31,11 @@ _FIXES = {
     errno.EIO: "the disk or its connection failed",
     errno.ESTALE: "the disk or its connection failed",
 }
-# What libraries make of such errors: a pattern of their words, and the line.
-_WORDS = (
+# Such errors as libraries report them: a pattern of their message, and our line.
+_PATTERNS = (
     (r"bus error|shared memory|/torch_\d+|torch_shm|shm_open", _SHARED),
     (r"DataLoader worker .*(exited unexpectedly|killed by signal)",
-     "a loader's process was ended from outside, for want of memory? Fewer data.num_workers"),
+     "a loader process was killed, perhaps for lack of memory; use fewer data.num_workers"),
     (r"no space left|disk is full|unexpected pos \d+ vs|requested and \d+ written",
      f"disk full; {_ROOM}"),
     (r"too many open files", f"too many open files; {_FIXES[errno.EMFILE]}"),
@@ -46,19 +46,18 @@ _WORDS = (
 
 
 def system_error(error: BaseException) -> str | None:
-    """The line for an error of the operating system, whichever library tells of it; None for any
-    other one."""
-    said = _last_line(str(error))
+    """Return one line for an error of the operating system, also from libraries; else None."""
+    message = _last_line(str(error))
     if isinstance(error, OSError):
         if error.errno is None:  # of a loader's process comes the text alone, others have no number
-            return _by_words(error) or said
+            return _by_message(error) or message
         return _numbered(error)
     if isinstance(error, UnicodeEncodeError):
         return _not_text(error)
     if isinstance(error, MemoryError):
         return f"not enough memory; {_FIXES[errno.ENOMEM]}"
     if isinstance(error, sqlite3.Error | RuntimeError) or type(error).__name__ == "SafetensorError":
-        return _by_words(error)
+        return _by_message(error)
     return None
 
 
@@ -67,7 +66,7 @@ def _numbered(error: OSError) -> str:
     file = error.filename
     where = f"{os.fsdecode(file)}: " if isinstance(file, str | bytes | os.PathLike) else ""
     if not where and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = "".join(f"{place}: " for place in _full()[:1])
+        where = "".join(f"{folder}: " for folder in _full()[:1])
     if ". Detail:" in reason:  # Arrow's own words
         reason = os.strerror(error.errno or 0)
     reason = re.sub(r"\[Errno \d+\] ", "", reason)
@@ -78,26 +77,26 @@ def _numbered(error: OSError) -> str:
 
 
 def _not_text(error: UnicodeEncodeError) -> str:
-    """A file's name that is no text reaches a file of text."""
+    """A file name that is not UTF-8 cannot be written to a text file."""
     before = re.split(r"[\0\n,\"]", error.object[: error.start])[-1]
     after = re.split(r"[\0\n,\"]", error.object[error.start :])[0]
     name = (before + after).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return f"{name}: the name is not UTF-8; rename the file or folder, e.g. with convmv"
 
 
-def _by_words(error: BaseException) -> str | None:
+def _by_message(error: BaseException) -> str | None:
     text = " ".join(str(error).split())
-    for pattern, line in _WORDS:
+    for pattern, line in _PATTERNS:
         if re.search(pattern, text, re.IGNORECASE):
-            where = "".join(f"{place}: " for place in _full()[:1]) if "disk full" in line else ""
+            where = "".join(f"{folder}: " for folder in _full()[:1]) if "disk full" in line else ""
             return f"{where}{line}"
     return None
 
 
 def _full() -> list[str]:
-    """Folders that this process writes to whose disk has no room."""
-    places = [str(Path.cwd()), tempfile.gettempdir(), os.environ.get("PETS_CACHE", "")]
-    return [p for p in places if Path(p).is_dir() and shutil.disk_usage(p).free < 1 << 20]
+    """Folders that this process writes to whose disk is full."""
+    folders = [str(Path.cwd()), tempfile.gettempdir(), os.environ.get("PETS_CACHE", "")]
+    return [p for p in folders if Path(p).is_dir() and shutil.disk_usage(p).free < 1 << 20]
 
 
 def _last_line(text: str) -> str:
