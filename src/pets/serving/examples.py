@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pets.data.content_hash import content_hashes
 from pets.data.images import FORMATS, UnreadableImage, open_rgb
 from pets.data.photos import Photo, Photos
 from pets.data.splits import VALID
