@@ -1,4 +1,4 @@
-"""The Lightning module: one stage's training of a classifier, and its measurement."""
+"""The LightningModule: a classifier with the losses and metrics of one stage."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class ClassifierModule(LightningModule):
         assert self.stage is not None
         train_mode(self.model, self.stage.config.freeze_to)
         if self.loss_before is not None:
-            self._take_up(self.loss_before)
+            self._resume_loss(self.loss_before)
             self.loss_before = None
 
     def on_train_epoch_start(self) -> None:
@@ -184,8 +184,12 @@ class ClassifierModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.loss_before = checkpoint["pets"].get("train_loss")
 
-    def _take_up(self, loss: Tensor) -> None:
-        """Go on with the sum and the number of losses (ranks, 2) that a checkpoint has."""
+    def _resume_loss(self, loss: Tensor) -> None:
+        """Go on with the sum and the number of losses (ranks, 2) of a checkpoint in mid-epoch.
+
+        Raises:
+            RunError: where the number of ranks is another one.
+        """
         ranks = self.trainer.world_size
         if len(loss) != ranks:
             raise RunError(

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def backbone_of(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess, str]:
-    """The pretrained backbone, what it expects of photos, where its weights come from.
+    """Load the pretrained backbone; also what it expects of photos, and its weights' source.
 
     A resumed run's weights are in its checkpoint: the file, package or net they once came from is
     not needed again, on another machine either.
@@ -45,10 +45,14 @@ def backbone_of(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess,
 
 
 def photos_of(config: TrainConfig, run: RunDir) -> Photos:
-    """The photos of the config, written into the run; a resumed run's are those it began with, so
-    that none changes from one split to another. Raises RunError where these have changed.
+    """Collect the photos of the config and write their table into the run.
 
-    Of several ranks the writer collects them; on another machine they must be the same ones.
+    A resumed run keeps the photos that it began with, so that none moves to another split. Of
+    several ranks the writer collects them; on another machine they must be the same ones.
+
+    Raises:
+        RunError: where the photos of a resumed run have changed.
+        DataError: where photos are missing, or too few for the ranks.
     """
     table = run.path / "photos.csv"
     resumed = from_writer(lambda: table.exists() and (run.path / "data.json").exists())
@@ -79,10 +83,10 @@ def _collected(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
         len(photos.classes),
         ", ".join(f"{count:,} {split}" for split, count in counts.items()),
     )
-    found = {**counts, "classes": photos.classes, "fingerprint": photos.fingerprint}
+    about = {**counts, "classes": photos.classes, "fingerprint": photos.fingerprint}
     if not resumed:
         photos.save(table)
-        run.write_json("data.json", found)
+        run.write_json("data.json", about)
     elif run.read_json("data.json").get("fingerprint") != photos.fingerprint:
         raise RunError(
             f"{photos.root}: the photos are not the ones that {run.path} began with; put them "
@@ -124,7 +128,7 @@ class StartPoint:
 
 
 class _Reached(BaseModel):
-    """How far a checkpoint says that its run was."""
+    """The progress in a checkpoint."""
 
     stage: str
     steps_before: int = Field(ge=0)
@@ -134,7 +138,11 @@ class _Reached(BaseModel):
 
 
 def resume_point(config: TrainConfig, model: Classifier, recorder: Recorder) -> StartPoint:
-    """Where to start: at the beginning, or after the last checkpoint, whose weights are loaded."""
+    """Start at the beginning, or after the last checkpoint, whose weights are loaded.
+
+    Raises:
+        RunError: for a checkpoint that does not fit the config.
+    """
     last = recorder.run.checkpoint()
     if not last.exists():
         recorder.keep_only(0)
