@@ -36,23 +36,25 @@ from pets.config.resolvers import register_resolvers
 from pets.config.validation import typed
 from pets.data.activation_dataset import Activations
 from pets.data.collect import collect_photos
-from pets.data.datamodule import PetsDataModule
 from pets.data.dataset import PhotoFiles
 from pets.data.decoded import Decoder
 from pets.data.photos import Photos
 from pets.data.transforms import CentreCrop, normalize
+from pets.data.workers import worker_options
 from pets.features.extract import RowWriter, ViewsDataset, run_pass
 from pets.models.classifier import new_backbone
+from pets.models.freezing import freeze_to, train_mode
 from pets.prediction.job import threads_for
 from pets.prediction.shards import blocks_of
 from pets.prediction.stream import Network, predict_blocks
 from pets.run_dir import RunDir
 from pets.system.installation import conf_dir
-from pets.training.freezing import train_mode
-from pets.training.module import new_module
+from pets.training.datamodule import PetsDataModule
+from pets.training.module import ClassifierModule, new_model
 from pets.training.rates import param_groups, spread
 from pets.training.recorder import Recorder
 from pets.training.speed import Speed
+from pets.training.stage import Inputs, Stage
 from pets.training.trainer import build_loggers, quiet, trainer
 
 PART, WORK, DEVICE = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
@@ -133,31 +135,41 @@ class Setting:
         # Once on disk and often in an epoch, so that no epoch ends while it is measured.
         self.photos = repeated(photos, TIMES)
         backbone, preprocess, _ = new_backbone(self.config.model, 0)
-        self.module = new_module(self.config, backbone, preprocess, self.photos.classes)
+        self.model = new_model(self.config, backbone, preprocess, self.photos.classes)
         # Not zeros, from which no gradient would come for the backbone.
-        torch.nn.init.normal_(list(self.module.model.head.parameters())[-2], std=0.01)
-        config = self.config
-        self.data = PetsDataModule(config.data, config.augment, preprocess, self.photos, 0)
+        torch.nn.init.normal_(list(self.model.head.parameters())[-2], std=0.01)
         files = sorted((root / "images").iterdir())
         kilobytes = sum(file.stat().st_size for file in files) / len(files) / 1000
         self.files = [str(file) for file in files]
         if PART in ("resnet34", "pass"):
-            workers = self.data._options().get("num_workers")
+            workers = worker_options(self.config.data.num_workers)["num_workers"]
             rows.add(
                 note=f"{PART}: {len(files)} photos of 500 x 375 and {kilobytes:.0f} kB; "
                 f"{self.config.data.size} px, batch {BATCH}, {workers} loaders, "
                 f"{ROOM >> 20} MiB of shared memory"
             )
 
+    def stage(self, name: str, inputs: Inputs | None = None) -> Stage:
+        """A stage of the plan, by default on the photos' files."""
+        inputs = inputs or Inputs(self.config.data.height_width)
+        return Stage.of_plan(name, self.config.plan.stages[name], inputs, seed=0)
+
+    def data(self, stage: Stage) -> PetsDataModule:
+        """The batches of a stage."""
+        config, preprocess = self.config, self.model.preprocess
+        return PetsDataModule(
+            config.data, config.augment, preprocess, self.photos, stage.inputs, stage
+        )
+
     def batch(self) -> tuple[Tensor, Tensor]:
         """One batch, normalised, on the device."""
         height, width = self.config.data.height_width
         pixels = torch.randint(0, 256, (BATCH, 3, height, width), dtype=torch.uint8)
         targets = torch.randint(0, len(self.photos.classes), (BATCH,))
-        return normalize(self.module.model.preprocess)(pixels.to(DEVICE)), targets.to(DEVICE)
+        return normalize(self.model.preprocess)(pixels.to(DEVICE)), targets.to(DEVICE)
 
     def decoder(self) -> Decoder:
-        config, model = self.config, self.module.model
+        config, model = self.config, self.model
         return Decoder(config.data, model.preprocess, config.data.height_width, config.cache_dir)
 
 
@@ -235,19 +247,17 @@ class Clock(Callback):
         self.until = time.perf_counter() + SECONDS
 
 
-def fitted(setting: Setting, name: str, what: str, of: float | None, loader: Any = None) -> None:
-    """A real training, with recorder and TensorBoard, on `setting.data` or another loader."""
-    module, config, clock = setting.module, setting.config, Clock()
+def fitted(setting: Setting, stage: Stage, what: str, of: float | None, data: Any = None) -> None:
+    """A real training, with recorder and TensorBoard, on the stage's data or another's."""
+    config, clock = setting.config, Clock()
     fresh()
-    module.begin(name, config.plan.stages[name], 0, 0, setting.data.activations is not None)
-    setting.data.begin(name)
+    module, data = ClassifierModule(setting.model, config, stage), data or setting.data(stage)
     loggers = build_loggers(config.logger, WORK / "logs", steps_done=0)
     values = {**config.trainer, "limit_val_batches": 0}
     fit = trainer(values, 1, [Recorder(setting.run), clock], loggers)
     began = time.perf_counter()
-    feed = {"datamodule": setting.data} if loader is None else {"train_dataloaders": loader}
     with contextlib.suppress(Enough):
-        fit.fit(module, **feed)
+        fit.fit(module, data)
     took = time.perf_counter() - began
     assert clock.speed is not None, "the epoch ended before anything was measured"
     speed = clock.speed.images_per_second
@@ -272,9 +282,9 @@ class Again:
 
 def bare_step(setting: Setting, name: str) -> Callable[[], None]:
     """Forward, backward, optimizer: what no way of feeding can be faster than."""
-    module, stage = setting.module, setting.config.plan.stages[name]
-    module.begin(name, stage, 0, 0)
-    model = module.model.to(DEVICE)
+    stage = setting.config.plan.stages[name]
+    freeze_to(setting.model, stage.freeze_to)
+    model = setting.model.to(DEVICE)
     train_mode(model, stage.freeze_to)
     groups = param_groups(model, spread(stage.rates, len(model.layer_groups)))
     optimizer = build("optimizer", setting.config.optimizer, params=groups)
@@ -301,7 +311,7 @@ def deterministic(wanted: bool) -> None:
 def training(setting: Setting, frozen: bool) -> None:
     """Every way to feed one stage."""
     name, words = ("head", "frozen") if frozen else ("backbone", "unfrozen")
-    title, data, rows = f"{PART}, {words}", setting.data, setting.rows
+    title, rows = f"{PART}, {words}", setting.rows
     for wanted, said in ((False, "bare step, not deterministic"), (True, "bare step")):
         fresh()
         deterministic(wanted)
@@ -309,18 +319,20 @@ def training(setting: Setting, frozen: bool) -> None:
         of = rate(step, SECONDS * 0.6)
         rows.add(what=f"{title}: {said}", speed=of, of=None, memory=peak())
         del step
-    size = setting.config.data.height_width
+    size, stage = setting.config.data.height_width, setting.stage(name)
     batch = setting.batch()
-    fitted(setting, name, f"{title}: one batch, in the trainer", of, Again(batch, 20_000))
+    fitted(setting, stage, f"{title}: one batch, in the trainer", of, Again(batch, 20_000))
     del batch
-    data.feed(size)
-    fitted(setting, name, f"{title}: from files", of)
-    data.feed(size, decoded=setting.decoder().decoded(setting.photos))
+    fitted(setting, stage, f"{title}: from files", of)
+    pixels = Inputs(size, decoded=setting.decoder().decoded(setting.photos))
+    stage = setting.stage(name, pixels)
+    data = setting.data(stage)
     assert data.on_device is not None
-    fitted(setting, name, f"{title}: decoded, augmented on the device", of)
+    fitted(setting, stage, f"{title}: decoded, augmented on the device", of, data)
     if PART == "resnet34" and frozen:
+        data = setting.data(stage)
         data.on_device = None
-        fitted(setting, name, f"{title}: decoded, augmented by the loaders", of)
+        fitted(setting, stage, f"{title}: decoded, augmented by the loaders", of, data)
 
 
 class TimedRows(RowWriter):
@@ -337,7 +349,7 @@ class TimedRows(RowWriter):
 
 def feature_pass(setting: Setting) -> None:
     """Files through the frozen backbone, beside the backbone alone."""
-    model = setting.module.model
+    model = setting.model
     inputs, _ = setting.batch()
     deterministic(True)
     fresh()
@@ -367,20 +379,21 @@ def feature_pass(setting: Setting) -> None:
 def warm_head(setting: Setting) -> None:
     """The head on activations."""
     contents = sorted(set(setting.photos.contents(setting.photos.rows)))
-    values = torch.randn(len(contents), 1, 2 * setting.module.model.backbone.features)
+    values = torch.randn(len(contents), 1, 2 * setting.model.backbone.features)
     kept = Activations(values, {content: row for row, content in enumerate(contents)})
-    setting.data.photos = repeated(setting.photos, 8)
-    setting.data.feed(setting.config.data.height_width, {"train": kept, "valid": kept})
-    fitted(setting, "head", "resnet34: warm head, on activations", None)
+    size = setting.config.data.height_width
+    stage = setting.stage("head", Inputs(size, {"train": kept, "valid": kept}))
+    data = setting.data(stage)
+    data.photos = repeated(setting.photos, 8)
+    fitted(setting, stage, "resnet34: warm head, on activations", None, data)
     speed = setting.rows.rows[-1]["speed"]
     setting.rows.add(note=f"warm head: an epoch of 5,912 photos in {5912 / speed:.2f} s")
     # As it is without Lightning and loggers.
-    stage = setting.config.plan.stages["head"]
-    module = setting.module
-    module.begin("head", stage, 0, 0, True)
-    model = module.model.to(DEVICE)
-    train_mode(model, stage.freeze_to)
-    groups = param_groups(model, spread(stage.rates, len(model.layer_groups)))
+    plan = stage.config
+    freeze_to(setting.model, plan.freeze_to)
+    model = setting.model.to(DEVICE)
+    train_mode(model, plan.freeze_to)
+    groups = param_groups(model, spread(plan.rates, len(model.layer_groups)))
     optimizer = build("optimizer", setting.config.optimizer, params=groups)
     inputs = values[torch.randint(len(values), (BATCH,)), 0].to(DEVICE)
     targets = torch.randint(0, 2, (BATCH,), device=DEVICE)
@@ -398,7 +411,7 @@ def warm_head(setting: Setting) -> None:
 def naming(setting: Setting) -> None:
     """`pets predict` beside its network on a batch that is there."""
     fresh()
-    network = Network(setting.module.model, torch.device(DEVICE))
+    network = Network(setting.model, torch.device(DEVICE))
     pixels = torch.zeros((BATCH, 1, 3, *network.model.size), dtype=torch.uint8)
     of = rate(lambda: network(pixels).cpu(), SECONDS / 2)
     setting.rows.add(what="resnet34: predict's network, float32", speed=of, memory=peak())

@@ -8,9 +8,9 @@ from pathlib import Path
 from job import Job
 from tell import Told, arithmetic, versions_of
 
+from pets.models.freezing import freeze_to
 from pets.run_dir import RunDir
 from pets.training.evaluation import load_run
-from pets.training.freezing import freeze_to
 
 
 def pets_command(job: Job, seed: int, cache: Path | None = None) -> list[str]:

@@ -98,7 +98,7 @@ def record(folder: Path, photos: Path | None) -> dict[str, Any]:
         found[name] = value
         print(name, flush=True)
 
-    pets(folder, "train", *SMALL, "callbacks=interpret", "hydra.run.dir=small")
+    pets(folder, "train", *SMALL, "report=true", "hydra.run.dir=small")
     note("small", of_run(folder / "small"))
     predictions = pd.read_parquet(folder / "small/interpret/test/predictions.parquet")
     note("report", digest(predictions.round(5).to_csv(index=False).encode()))

@@ -46,8 +46,6 @@ ALLOWED: dict[str, frozenset[str]] = {
     "callbacks": frozenset(
         {
             "pets.callbacks.epoch_table.EpochTable",
-            "pets.callbacks.interpret.Interpret",
-            "pets.callbacks.lr_finder.LRFinder",
             "pets.callbacks.progress.ProgressBar",
             "pytorch_lightning.callbacks.EMAWeightAveraging",
             "pytorch_lightning.callbacks.EarlyStopping",

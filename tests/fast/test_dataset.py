@@ -5,21 +5,23 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.data.dataset import EpochSampler
+from pets.data.prepare import prepare_photos
 from pets.data.transforms import Preprocess
 from pets.seeding import derive
+from pets.training.datamodule import PetsDataModule
+from pets.training.stage import Inputs, Stage
 from tests.conftest import train_config
 
 PLAIN = Preprocess((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear", 0.875)
 
 
-def module(drawn: Path, *overrides: str) -> PetsDataModule:
+def module(drawn: Path, *overrides: str, stage: str = "head") -> PetsDataModule:
     config = train_config(f"data.root={drawn}", "data.size=32", "data.batch_size=16", *overrides)
     photos = prepare_photos(config.data)
-    data = PetsDataModule(config.data, config.augment, PLAIN, photos, config.seed)
-    data.begin("head")
-    return data
+    plan = config.plan.stages[stage]
+    value = Stage.of_plan(stage, plan, Inputs(config.size_of(plan)), config.seed)
+    return PetsDataModule(config.data, config.augment, PLAIN, photos, value.inputs, value)
 
 
 def epoch(loader: DataLoader, number: int) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[type-arg]
@@ -57,10 +59,9 @@ def test_photos_do_not_depend_on_workers_or_on_what_was_drawn_before(drawn: Path
 
 
 def test_stages_and_seeds_differ(drawn: Path) -> None:
-    data = module(drawn, "data.num_workers=0")
-    head = epoch(data.train_dataloader(), 0)[1]
-    data.begin("body")
-    assert not torch.equal(head, epoch(data.train_dataloader(), 0)[1])
+    head = epoch(module(drawn, "data.num_workers=0").train_dataloader(), 0)[1]
+    body = module(drawn, "data.num_workers=0", stage="body")
+    assert not torch.equal(head, epoch(body.train_dataloader(), 0)[1])
     other = module(drawn, "data.num_workers=0", "seed=1")
     assert not torch.equal(head, epoch(other.train_dataloader(), 0)[1])
 

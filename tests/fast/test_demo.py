@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pets.data.datamodule import prepare_photos
+from pets.data.prepare import prepare_photos
 from pets.demo import BREEDS, draw_pet, draw_pets
 from tests.conftest import train_config
 

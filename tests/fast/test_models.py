@@ -14,9 +14,9 @@ from pets.config import ModelConfig
 from pets.errors import ConfigError, WeightsError
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, classifier_from, new_backbone, new_classifier
+from pets.models.freezing import freeze_to, train_mode
 from pets.models.heads import ConcatPoolHead, LinearHead
 from pets.models.weights import load_pretrained
-from pets.training.freezing import freeze_to, train_mode
 from pets.training.rates import param_groups
 from tests.conftest import train_config
 

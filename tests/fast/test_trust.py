@@ -59,7 +59,7 @@ def put(values: dict[str, Any], keys: tuple[str, ...], value: Any) -> dict[str, 
     return values
 
 
-CONFIG = train_config("callbacks=interpret", "augment=mixup").model_dump(by_alias=True, mode="json")
+CONFIG = train_config("callbacks=ema", "augment=mixup").model_dump(by_alias=True, mode="json")
 CONFIG["data"]["prepare"] = None  # never followed
 
 

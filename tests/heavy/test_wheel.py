@@ -45,7 +45,7 @@ def test_a_wheel_trains_away_from_the_checkout(tmp_path: Path, drawn: Path) -> N
     said = run(sys.executable, "-c", hint, cwd=elsewhere, **path)
     assert said.endswith('install "pets-lightning[serve]"\n')
     short = ("plan=frozen4", "plan.stages.head.epochs=2", f"data.root={drawn}")
-    report = ("callbacks=interpret", "interpret.neighbours=0", "interpret.channels=0")
+    report = ("report=true", "interpret.neighbours=0", "interpret.channels=0")
     said = run(
         sys.executable, "-m", "pets", "train", *SMALL[:-2], *short, *report, cwd=elsewhere, **path
     )

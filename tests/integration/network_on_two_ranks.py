@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from pets.data.datamodule import PetsDataModule, prepare_photos
+from pets.data.prepare import prepare_photos
 from pets.distributed.process_group import process_group
 from pets.models.classifier import new_backbone
-from pets.seeding import derive
-from pets.training.module import new_module
+from pets.training.datamodule import PetsDataModule
+from pets.training.module import ClassifierModule, new_model
+from pets.training.stage import Inputs, Stage
 from pets.training.trainer import trainer
 from tests.conftest import train_config
 
@@ -21,10 +22,11 @@ def main(out: Path, overrides: list[str]) -> None:
     config = train_config(*overrides)
     backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
-    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
-    module = new_module(config, backbone, preprocess, photos.classes)
-    module.begin("head", config.plan.stages["head"], 0, derive(config.seed, "stage", "head"))
-    data.begin("head")
+    plan = config.plan.stages["head"]
+    stage = Stage.of_plan("head", plan, Inputs(config.size_of(plan)), config.seed)
+    data = PetsDataModule(config.data, config.augment, preprocess, photos, stage.inputs, stage)
+    model = new_model(config, backbone, preprocess, photos.classes)
+    module = ClassifierModule(model, config, stage)
     with process_group():
         trainer(config.trainer, max_epochs=1).fit(module, data)
     torch.save({"network": module.state_dict(), "draw": torch.rand(3)}, out)

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ import torch
 
 from pets.config import TrainConfig
 from pets.data.activation_dataset import Activations
-from pets.data.datamodule import PetsDataModule, prepare_photos
+from pets.data.photos import Photos
+from pets.data.prepare import prepare_photos
 from pets.data.splits import TRAIN, VALID
 from pets.features.activations import activations
-from pets.features.inputs import feed
 from pets.models.classifier import Classifier, new_backbone, new_classifier
+from pets.training.datamodule import PetsDataModule
+from pets.training.inputs import prepare_inputs
+from pets.training.stage import Inputs, Stage
 from tests.conftest import train_config
 from tests.integration.test_precompute import HEAD
 
@@ -29,13 +33,24 @@ def learner(root: Path, *words: str) -> tuple[TrainConfig, Classifier, PetsDataM
     photos = prepare_photos(config.data)
     size = config.data.height_width
     model = new_classifier(backbone, config.model, photos.classes, preprocess, size, config.seed)
-    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
-    return config, model, data
+    return config, model, data_of(config, model, photos)
+
+
+def data_of(
+    config: TrainConfig,
+    model: Classifier,
+    photos: Photos,
+    activations: Mapping[str, Activations] | None = None,
+) -> PetsDataModule:
+    """The first stage's data, on photos or on activations."""
+    inputs = Inputs(config.data.height_width, activations)
+    stage = Stage.of_plan("head", config.plan.stages["head"], inputs, config.seed)
+    return PetsDataModule(config.data, config.augment, model.preprocess, photos, inputs, stage)
 
 
 def found(root: Path, *words: str) -> dict[str, Activations]:
     config, model, data = learner(root, *words)
-    return activations(config, model, data.photos, data.size)
+    return activations(config, model, data.photos, data.inputs.size)
 
 
 def passes(caplog: pytest.LogCaptureFixture) -> int:
@@ -59,10 +74,9 @@ def photos(drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Pat
 
 def test_rows_are_those_of_the_photos(photos: Path) -> None:
     config, model, data = learner(photos)
-    kept = activations(config, model, data.photos, data.size)
+    kept = activations(config, model, data.photos, data.inputs.size)
     model.eval()
     for split in (TRAIN, VALID):
-        data.feed(data.size)
         rows = data.photos.of(split)
         inputs = torch.stack(
             [
@@ -73,8 +87,8 @@ def test_rows_are_those_of_the_photos(photos: Path) -> None:
         with torch.no_grad():
             maps = model.backbone(data.normalize(inputs))
         expected = torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], 1)
-        data.feed(data.size, kept)
-        values, targets = data._dataset(split).__getitems__([0, 7, len(rows) - 1])
+        cached = data_of(config, model, data.photos, kept)
+        values, targets = cached._dataset(split).__getitems__([0, 7, len(rows) - 1])
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-4)
         assert targets.tolist() == [
             data.photos.classes.index(rows[place].label) for place in (0, 7, len(rows) - 1)
@@ -102,7 +116,7 @@ def test_a_renamed_photo_is_no_miss_and_keeps_its_row(
     label = old.label
     (photos / old.path).rename(photos / "images" / f"{label}_999.jpg")
     config, model, data = learner(photos)
-    kept = activations(config, model, data.photos, data.size)
+    kept = activations(config, model, data.photos, data.inputs.size)
     assert passes(caplog) == 0
     (renamed,) = [row for row in data.photos.rows if row.path.endswith(f"{label}_999.jpg")]
     assert data.photos.contents([renamed]) == [content]
@@ -145,7 +159,7 @@ def test_other_weights_are_a_miss(photos: Path, caplog: pytest.LogCaptureFixture
     config, model, data = learner(photos)
     with torch.no_grad():
         next(model.backbone.parameters())[0, 0, 1, 1] += 1e-6
-    activations(config, model, data.photos, data.size)
+    activations(config, model, data.photos, data.inputs.size)
     assert passes(caplog) == 1
 
 
@@ -167,23 +181,22 @@ def test_two_photos_of_the_same_content_share_a_row(
     photo = sorted((photos / "images").iterdir())[0]
     shutil.copy(photo, photo.with_name(photo.stem.rpartition("_")[0] + "_998.jpg"))
     config, model, data = learner(photos)
-    kept = activations(config, model, data.photos, data.size)
+    kept = activations(config, model, data.photos, data.inputs.size)
     assert passes(caplog) == 0  # the set of contents is the same
-    data.feed(data.size, kept)
+    data = data_of(config, model, data.photos, kept)
     assert sum(len(data.photos.of(split)) for split in ("train", "valid", "test")) == 101
 
 
 def test_views_are_augmented_each_and_chosen_by_the_draw(photos: Path) -> None:
     config, model, data = learner(photos, "precompute.views=3")
-    kept = activations(config, model, data.photos, data.size)
+    kept = activations(config, model, data.photos, data.inputs.size)
     train, valid = kept[TRAIN], kept[VALID]
     assert train.values.shape == (60, 3, 2560)
     assert valid.values.shape == (40, 1, 2560)
     between_views = (train.values[:, 0] - train.values[:, 1]).abs().mean()
     between_photos = (train.values[:-1, 0] - train.values[1:, 0]).abs().mean()
     assert 0.05 * between_photos < between_views < between_photos
-    data.feed(data.size, kept)
-    data.begin("head")
+    data = data_of(config, model, data.photos, kept)
     loader = data.train_dataloader()
     seen = set()
     for epoch in range(12):
@@ -205,8 +218,9 @@ def test_a_head_without_classify_gets_whole_maps(photos: Path) -> None:
 
     model.head = Own()
     stage = config.plan.stages["head"]
-    feed(config, stage, model, data, 4)
-    assert data.activations is not None
-    assert data.activations[TRAIN].values.shape == (100, 1, 1280, 3, 3)
+    inputs = prepare_inputs(config, stage, model, data.photos, 4)
+    assert inputs.activations is not None
+    assert inputs.activations[TRAIN].values.shape == (100, 1, 1280, 3, 3)
+    data = data_of(config, model, data.photos, inputs.activations)
     batch, _ = next(iter(data.val_dataloader()))
     assert torch.equal(model.from_activations(batch), batch.flatten(1)[:, :10])

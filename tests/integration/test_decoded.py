@@ -10,11 +10,14 @@ import torch
 
 from pets.cache.store import Store
 from pets.config import TrainConfig
-from pets.data.datamodule import PetsDataModule, prepare_photos
 from pets.data.dataset import Draw
 from pets.data.decoded import DecodedPhotos, Decoder
+from pets.data.photos import Photos
+from pets.data.prepare import prepare_photos
 from pets.data.splits import TRAIN, VALID
 from pets.data.transforms import Preprocess
+from pets.training.datamodule import PetsDataModule
+from pets.training.stage import Inputs, Stage
 from tests.conftest import train_config
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, status
@@ -30,9 +33,17 @@ def fed(root: Path, *words: str) -> tuple[TrainConfig, PetsDataModule]:
         "data.batch_size=16", "data.num_workers=0", *words,
     )  # fmt: skip
     photos = prepare_photos(config.data)
-    data = PetsDataModule(config.data, config.augment, BICUBIC, photos, config.seed)
-    data.begin("head")
-    return config, data
+    return config, data_of(config, photos, Inputs(SIZE))
+
+
+def data_of(config: TrainConfig, photos: Photos, inputs: Inputs) -> PetsDataModule:
+    stage = Stage.of_plan("head", config.plan.stages["head"], inputs, config.seed)
+    return PetsDataModule(config.data, config.augment, BICUBIC, photos, inputs, stage)
+
+
+def from_cache(config: TrainConfig, data: PetsDataModule) -> PetsDataModule:
+    """The same on decoded photos."""
+    return data_of(config, data.photos, Inputs(SIZE, decoded=kept(config, data)))
 
 
 def kept(config: TrainConfig, data: PetsDataModule) -> DecodedPhotos:
@@ -47,11 +58,11 @@ def photos(drawn: Path, tmp_path: Path) -> Path:
 def test_evaluation_sees_the_very_pixels_of_the_files(photos: Path) -> None:
     config, data = fed(photos)
     from_files = [batch for batch, _ in data.val_dataloader()]
-    data.feed(SIZE, decoded=kept(config, data))
-    from_cache = [batch for batch, _ in data.val_dataloader()]
-    assert len(from_files) == len(from_cache) == 2
-    assert all(torch.equal(a, b) for a, b in zip(from_files, from_cache, strict=True))
-    assert from_cache[0].dtype == torch.uint8
+    cached = from_cache(config, data)
+    from_pixels = [batch for batch, _ in cached.val_dataloader()]
+    assert len(from_files) == len(from_pixels) == 2
+    assert all(torch.equal(a, b) for a, b in zip(from_files, from_pixels, strict=True))
+    assert from_pixels[0].dtype == torch.uint8
 
 
 def test_training_photos_are_augmented_alike(photos: Path) -> None:
@@ -60,7 +71,7 @@ def test_training_photos_are_augmented_alike(photos: Path) -> None:
     config, data = fed(photos)
     data.trainer = None
     first, labels = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
-    data.feed(SIZE, decoded=kept(config, data))
+    data = from_cache(config, data)
     batch = next(iter(data.train_dataloader()))
     assert batch[0][0].dtype == torch.uint8
     assert batch[0][0].shape == (16, 3, 73, 73)
@@ -75,7 +86,7 @@ def test_training_photos_are_augmented_alike(photos: Path) -> None:
 
 def test_other_augmentations_work_on_the_decoded_pixels(photos: Path) -> None:
     config, data = fed(photos, "augment=trivial")
-    data.feed(SIZE, decoded=kept(config, data))
+    data = from_cache(config, data)
     assert data.on_device is None
     batch, _ = next(iter(data.train_dataloader()))
     assert (batch.shape, batch.dtype) == ((16, 3, 64, 64), torch.uint8)
@@ -84,7 +95,7 @@ def test_other_augmentations_work_on_the_decoded_pixels(photos: Path) -> None:
 def test_a_much_larger_side_is_shrunk_with_antialiasing_by_the_loaders(photos: Path) -> None:
     """Else thin lines would break up, and training would see sharper pictures than validation."""
     config, data = fed(photos, "data.cache=decoded", "data.cache_side=96")
-    data.feed(SIZE, decoded=kept(config, data))
+    data = from_cache(config, data)
     assert data.on_device is None
     batch, _ = next(iter(data.train_dataloader()))
     assert (batch.shape, batch.dtype) == ((16, 3, 64, 64), torch.uint8)
@@ -92,10 +103,10 @@ def test_a_much_larger_side_is_shrunk_with_antialiasing_by_the_loaders(photos: P
 
 def test_loader_processes_read_the_same(photos: Path) -> None:
     config, data = fed(photos)
-    data.feed(SIZE, decoded=kept(config, data))
+    data = from_cache(config, data)
     alone = list(data.train_dataloader())
     config, data = fed(photos, "data.num_workers=2")
-    data.feed(SIZE, decoded=kept(config, data))
+    data = from_cache(config, data)
     for (ours, _), (theirs, _) in zip(alone, data.train_dataloader(), strict=True):
         assert torch.equal(ours[0], theirs[0])
         assert torch.equal(ours[1], theirs[1])
@@ -190,7 +201,7 @@ def test_a_run_on_decoded_photos_ends_where_one_on_files_does(
 
 def test_a_draw_is_the_same_in_any_batch(photos: Path) -> None:
     config, data = fed(photos)
-    data.feed(SIZE, decoded=kept(config, data))
+    data = from_cache(config, data)
     dataset = data._dataset(TRAIN)
     (crop, draws), _ = dataset[Draw(3, 17)]
     (again, same), _ = dataset[Draw(3, 17)]

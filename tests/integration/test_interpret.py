@@ -1,4 +1,4 @@
-"""`pets interpret` and callbacks=interpret: the predictions table and the files beside it."""
+"""`pets interpret` and report=true: the predictions table and the files beside it."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def test_a_column_read_by_anybody(studied: Path) -> None:
 
 
 @pytest.mark.core
-def test_the_callback_reports_and_changes_nothing(trained: Path, pets: Pets, drawn: Path) -> None:
-    said = pets("train", f"data.root={drawn}", *SMALL, "callbacks=interpret").stdout
+def test_a_report_after_training_changes_nothing(trained: Path, pets: Pets, drawn: Path) -> None:
+    said = pets("train", f"data.root={drawn}", *SMALL, "report=true").stdout
     (run,) = pets.runs()
     assert metrics(run) == metrics(trained)
     assert same(weights(run), weights(trained))
@@ -106,7 +106,7 @@ def test_the_callback_reports_and_changes_nothing(trained: Path, pets: Pets, dra
 
 
 def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) -> None:
-    short = ["plan=frozen4", "plan.stages.head.epochs=2", "callbacks=interpret"]
+    short = ["plan=frozen4", "plan.stages.head.epochs=2", "report=true"]
     blocker = pets.folder / "outputs/run/interpret"
     blocker.parent.mkdir(parents=True)
     blocker.write_text("in the way")
@@ -134,7 +134,7 @@ def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) ->
 def test_the_report_shows_what_the_training_saw(
     pets: Pets, drawn: Path, given: list[str], words: str
 ) -> None:
-    frozen = ["plan=frozen4", "plan.stages.head.epochs=2", "callbacks=interpret"]
+    frozen = ["plan=frozen4", "plan.stages.head.epochs=2", "report=true"]
     pets("train", f"data.root={drawn}", *SMALL[:-2], *frozen, "interpret.channels=0", *given)
     (run,) = pets.runs()
     page = (run / "report.html").read_text()
@@ -276,7 +276,7 @@ def test_planted_wrong_labels_are_proposed_and_put_right(pets: Pets) -> None:
     rows = [{"path": f"images/{n}", "label": planted.get(n, label)} for n, label in labels.items()]
     pd.DataFrame(rows).to_csv(root / "labels.csv", index=False)
     small = ["data=table", "data.root=photos", *SMALL[:-2], "data.test_pct=0.2", "plan=frozen4"]
-    pets("train", *small, "callbacks=interpret", "interpret.channels=0")
+    pets("train", *small, "report=true", "interpret.channels=0")
     (run,) = pets.runs()
     csv = run / "interpret/test/suspects.csv"
     suspects = pd.read_csv(csv)
@@ -318,7 +318,7 @@ def test_names_that_mean_something_elsewhere(pets: Pets, drawn: Path) -> None:
     assert looked.stderr == ""
     trained = pets(
         "train", *given, "model=efficientnet_lite0", "plan=frozen4", "plan.stages.head.epochs=1",
-        "precompute=true", "trainer.precision=32-true", "callbacks=interpret",
+        "precompute=true", "trainer.precision=32-true", "report=true",
         "interpret.channels=1", "data.batch_size=8",
     )  # fmt: skip
     assert trained.stderr == ""

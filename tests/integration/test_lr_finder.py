@@ -1,4 +1,4 @@
-"""The lr finder as a command, a callback and `lr: auto`: its rates reach the optimizer."""
+"""The lr finder as a command, before every stage, and `lr: auto`: its rates reach the optimizer."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def cycle(steps: int, peak: float) -> list[float]:
 FEW = ("lr_finder.steps=40", "lr_finder.start_lr=1e-6")
 
 
-def test_the_callback_shows_every_stage_and_changes_nothing(
+def test_curves_of_every_stage_are_shown_and_change_nothing(
     trained: Path, pets: Pets, drawn: Path
 ) -> None:
-    said = pets("train", f"data.root={drawn}", *SMALL, *FEW, "callbacks=lr_finder").stdout
+    said = pets("train", f"data.root={drawn}", *SMALL, *FEW, "lr_curves=true").stdout
     (run,) = pets.runs()
     assert metrics(run) == metrics(trained)
     assert same(weights(run), weights(trained))
@@ -125,8 +125,8 @@ def test_a_loss_that_never_falls_waits_for_a_given_rate(pets: Pets, drawn: Path)
     ]
 
 
-def test_the_callback_lets_a_stage_begin_that_it_cannot_search(pets: Pets, drawn: Path) -> None:
-    short = ["plan=frozen4", "plan.stages.head.epochs=4", "callbacks=lr_finder"]
+def test_a_stage_begins_though_its_curve_cannot_be_recorded(pets: Pets, drawn: Path) -> None:
+    short = ["plan=frozen4", "plan.stages.head.epochs=4", "lr_curves=true"]
     small = [word for word in SMALL[:-2] if "batch_size" not in word]
     said = pets("train", f"data.root={drawn}", *small, *short, "data.batch_size=61").stdout
     assert "60 training photos do not fill a batch of 61" in said

@@ -31,7 +31,7 @@ def test_a_hundred_runs(pets: Pets, drawn: Path) -> None:
 def test_tensorboard_finds_scalars_pictures_and_hparams(pets: Pets, drawn: Path) -> None:
     words = [word for word in SHORT if word != "callbacks=none"]
     rates = "plan.stages.head.lr=1e-3,1e-2"
-    pets("train", "-m", f"data.root={drawn}", *words, "callbacks=interpret", rates)
+    pets("train", "-m", f"data.root={drawn}", *words, "report=true", rates)
     assert len(pets.runs()) == 2
     for run in pets.runs():
         events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()

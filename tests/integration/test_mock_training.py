@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 from pathlib import Path
@@ -13,12 +12,13 @@ import pytest
 import torch
 
 from pets.config import FinderConfig, StageConfig
-from pets.data.datamodule import PetsDataModule, prepare_photos
+from pets.data.prepare import prepare_photos
 from pets.errors import DataError
 from pets.lr_finder.curve import Curve
 from pets.lr_finder.range_test import record
 from pets.models.classifier import new_backbone
-from pets.training.module import TransferModule, new_module
+from pets.training.module import new_model
+from pets.training.stage import Inputs, Stage
 from tests.conftest import train_config
 from tests.integration.ranks import on_two_ranks
 
@@ -47,20 +47,20 @@ class Bench:
         backbone, preprocess, _ = new_backbone(config.model, config.seed)
         photos = prepare_photos(config.data)
         self.config = config
-        self.module: TransferModule = new_module(config, backbone, preprocess, photos.classes)
-        self.data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
+        self.photos = photos
+        self.model = new_model(config, backbone, preprocess, photos.classes)
 
     def record(self, freeze_to: int = -1, lr: Any = "auto", **finder: Any) -> Curve:
         """The curve of a stage."""
         settings = {"start_lr": 1e-6, "end_lr": 10.0, "steps": 30, "method": ["valley"], **finder}
-        stage = StageConfig(
+        plan = StageConfig(
             freeze_to=freeze_to, epochs=1, lr=lr, schedule="one_cycle", pct_start=0.3, div=25.0,
             size=None,
         )  # fmt: skip
-        return record(
-            self.module, self.data, "head", stage,
-            FinderConfig.model_validate(settings), self.config.trainer,
-        )  # fmt: skip
+        changed = {"lr_finder": FinderConfig.model_validate(settings)}
+        config = self.config.model_copy(update=changed)
+        stage = Stage.of_plan("head", plan, Inputs(config.size_of(plan)), config.seed)
+        return record(stage, self.model, self.photos, config)
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +70,13 @@ def bench(drawn: Path) -> Bench:
 
 def everything(bench: Bench) -> dict[str, Any]:
     """All that mock training could change."""
-    module = bench.module
+    model = bench.model
     return {
-        "weights": {k: v.clone() for k, v in module.state_dict().items()},
-        "trains": {k: p.requires_grad for k, p in module.named_parameters()},
-        "gradients": [p.grad is None for p in module.parameters()],
-        "modes": [m.training for m in module.modules()],
-        "progress": copy.deepcopy(module.progress),
-        "stage": (module.stage, module.stage_seed, bench.data.stage),
-        "trainers": (module._trainer, bench.data.trainer),
+        "weights": {k: v.clone() for k, v in model.state_dict().items()},
+        "trains": {k: p.requires_grad for k, p in model.named_parameters()},
+        "gradients": [p.grad is None for p in model.parameters()],
+        "modes": [m.training for m in model.modules()],
+        "size": model.size,
         "torch": torch.get_rng_state(),
         "numpy": np.random.get_state()[1],
         "python": random.getstate(),

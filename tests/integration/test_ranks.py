@@ -145,7 +145,7 @@ def test_cache_finder_and_report_are_those_of_one(pets: Pets, drawn: Path) -> No
     ]  # fmt: skip
     pets(*words, *SMALL[:5], "cache_dir=alone", "hydra.run.dir=one")
     small = [word for word in HALVES if "plan" not in word]
-    words = [*words, *small, "cache_dir=shared", "hydra.run.dir=two", "callbacks=interpret"]
+    words = [*words, *small, "cache_dir=shared", "hydra.run.dir=two", "report=true"]
     started = start_two_ranks(pets.folder, ["pets", *words])
     assert started.end() == [0, 0], [started.said(0), started.said(1)]
     one, two = pets.folder / "one", pets.folder / "two"

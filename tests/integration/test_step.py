@@ -11,11 +11,13 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch.nn import functional as F
 
-from pets.data.datamodule import PetsDataModule, prepare_photos
+from pets.data.prepare import prepare_photos
 from pets.models.classifier import new_backbone
 from pets.system.devices import device_type, fast_precision, settled
 from pets.training.checkpoints import read_checkpoint
-from pets.training.module import TransferModule, new_module
+from pets.training.datamodule import PetsDataModule
+from pets.training.module import ClassifierModule, new_model
+from pets.training.stage import Inputs, Stage
 from pets.training.trainer import build_callbacks, trainer
 from tests.conftest import train_config
 from tests.integration.conftest import SMALL, Pets
@@ -23,16 +25,16 @@ from tests.integration.runs import metrics, same, scalars, status, weights
 from tests.integration.test_resume import killed_after
 
 
-def learner(drawn: Path, *words: str) -> tuple[TransferModule, PetsDataModule, Any]:
+def learner(drawn: Path, *words: str) -> tuple[ClassifierModule, PetsDataModule, Any]:
     """A module about to train its head, its data and its config."""
     config = train_config(f"data.root={drawn}", *SMALL, "trainer.accelerator=cpu", *words)
     backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
-    module = new_module(config, backbone, preprocess, photos.classes)
-    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
-    module.begin("head", config.plan.stages["head"], 0, 1)
-    data.begin("head")
-    return module, data, config
+    model = new_model(config, backbone, preprocess, photos.classes)
+    plan = config.plan.stages["head"]
+    stage = Stage.of_plan("head", plan, Inputs(config.size_of(plan)), config.seed)
+    data = PetsDataModule(config.data, config.augment, preprocess, photos, stage.inputs, stage)
+    return ClassifierModule(model, config, stage), data, config
 
 
 def test_small_pictures_first(pets: Pets, drawn: Path) -> None:

@@ -6,10 +6,11 @@ import json
 import sys
 from pathlib import Path
 
-from pets.data.datamodule import PetsDataModule, prepare_photos
+from pets.data.prepare import prepare_photos
 from pets.lr_finder.range_test import record
 from pets.models.classifier import new_backbone
-from pets.training.module import new_module
+from pets.training.module import new_model
+from pets.training.stage import Inputs, Stage
 from tests.conftest import train_config
 
 
@@ -18,11 +19,11 @@ def main(out: Path, overrides: list[str]) -> None:
     config = train_config(*overrides)
     backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
-    module = new_module(config, backbone, preprocess, photos.classes)
-    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
+    model = new_model(config, backbone, preprocess, photos.classes)
     two = {**config.trainer, "accelerator": "cpu", "devices": 2, "strategy": "ddp"}
-    stage = config.plan.stages["head"]
-    curve = record(module, data, "head", stage, config.lr_finder, two)
+    plan = config.plan.stages["head"]
+    stage = Stage.of_plan("head", plan, Inputs(config.size_of(plan)), config.seed)
+    curve = record(stage, model, photos, config.model_copy(update={"trainer": two}))
     found = {**curve.as_json(), "choice": curve.choose()}
     out.write_text(json.dumps(found), encoding="utf-8")
 

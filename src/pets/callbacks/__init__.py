@@ -1,1 +1,1 @@
-"""Lightning callbacks: what a run writes down, and what it shows."""
+"""Lightning callbacks: what a training shows on the screen."""

@@ -22,12 +22,13 @@ def run(cfg: DictConfig) -> None:
 
     run_dir = RunDir.open_finished(config.run, config.trust)
 
-    from pets.data.datamodule import PetsDataModule
     from pets.data.external import readable
     from pets.io.writable import check_writable
     from pets.system.cpu import keep_freed_memory
+    from pets.training.datamodule import PetsDataModule
     from pets.training.evaluation import load_run, measure, photos_asked
-    from pets.training.module import TransferModule
+    from pets.training.module import ClassifierModule
+    from pets.training.stage import Inputs
     from pets.training.trainer import check_trainer, quiet, trainer
 
     quiet()
@@ -45,11 +46,10 @@ def run(cfg: DictConfig) -> None:
     changes = {"num_workers": config.data.num_workers}
     if config.data.batch_size is not None:
         changes["batch_size"] = config.data.batch_size
-    fed = trained.config.data.model_copy(update=changes)
-    preprocess = trained.model.preprocess
-    data = PetsDataModule(fed, trained.config.augment, preprocess, photos, trained.config.seed)
-    data.feed(trained.model.size)
-    module = TransferModule(trained.model, trained.config.optimizer, [])
+    data_config = trained.config.data.model_copy(update=changes)
+    inputs, preprocess = Inputs(trained.model.size), trained.model.preprocess
+    data = PetsDataModule(data_config, trained.config.augment, preprocess, photos, inputs)
+    module = ClassifierModule(trained.model, trained.config)
     found = measure(module, data, asked.split, trainer(config.trainer))
     log.info("split %s, checkpoint %s", asked.split, config.ckpt)
     _show(found)

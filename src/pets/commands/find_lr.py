@@ -15,10 +15,10 @@ from pets.config.validation import typed, typed_values
 from pets.errors import RunError
 
 if TYPE_CHECKING:
-    from pets.data.datamodule import PetsDataModule
+    from pets.data.photos import Photos
     from pets.lr_finder.search import LrSearch
+    from pets.models.classifier import Classifier
     from pets.run_dir import RunDir
-    from pets.training.module import TransferModule
 
 SCHEMA = FindLrConfig
 log = logging.getLogger(__name__)
@@ -47,12 +47,13 @@ def run(cfg: DictConfig) -> LrSearch:
     folder = from_here(hydra.runtime.output_dir)
 
     from pets.data.splits import TRAIN
-    from pets.features.inputs import check_feed, feed
     from pets.lr_finder.auto import shown
     from pets.lr_finder.search import LrSearch
+    from pets.models.freezing import frozen_groups
     from pets.system.cpu import keep_freed_memory
-    from pets.training.freezing import frozen_groups
-    from pets.training.loop import check_signatures
+    from pets.training.checks import check_signatures
+    from pets.training.inputs import check_inputs, prepare_inputs
+    from pets.training.stage import Stage
     from pets.training.trainer import build_loggers, quiet
 
     quiet()
@@ -61,14 +62,16 @@ def run(cfg: DictConfig) -> LrSearch:
     check_signatures(config)
     stage = _stage(config, fresh=run_dir is None)
     loggers = build_loggers(config.logger, folder)
-    module, data, begins = _fresh(config, stage) if run_dir is None else _trained(run_dir, config)
-    check_feed(config, {"find-lr": stage}, module.model)
+    model, photos, begins = _fresh(config, stage) if run_dir is None else _trained(run_dir, config)
+    check_inputs(config, {"find-lr": stage}, model)
     drawn = config.lr_finder.steps * config.data.batch_size
-    feed(config, stage, module.model, data, epochs=ceil(drawn / len(data.photos.of(TRAIN))))
-    groups = [name for name, _ in module.model.layer_groups]
+    epochs = ceil(drawn / len(photos.of(TRAIN)))
+    inputs = prepare_inputs(config, stage, model, photos, epochs)
+    groups = [name for name, _ in model.layer_groups]
     frozen = frozen_groups(groups, stage.freeze_to)
     name = f"{begins}_{'all' if frozen == 0 else groups[frozen]}"
-    search = LrSearch(name, stage, module, data, config, folder, loggers)
+    whole = Stage.of_plan(name, stage, inputs, config.seed)
+    search = LrSearch(whole, model, photos, config, folder, loggers)
     try:
         found = search.rates()
     except RunError as error:
@@ -117,33 +120,25 @@ def _stage(config: FindLrConfig, fresh: bool) -> StageConfig:
     )
 
 
-def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[TransferModule, PetsDataModule, str]:
+def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[Classifier, Photos, str]:
     """A fresh head on the pretrained backbone, the config's photos, and what to call this."""
-    from pets.data.datamodule import PetsDataModule, prepare_photos
+    from pets.data.prepare import prepare_photos
     from pets.models.classifier import new_backbone
-    from pets.training.loop import check_network
-    from pets.training.module import new_module
+    from pets.training.checks import check_network
+    from pets.training.module import new_model
 
     backbone, preprocess, _ = new_backbone(config.model, config.seed)
     check_network(config, backbone, preprocess, {"find-lr": stage})
     photos = prepare_photos(config.data)
-    module = new_module(config, backbone, preprocess, photos.classes)
-    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
-    return module, data, "fresh"
+    return new_model(config, backbone, preprocess, photos.classes), photos, "fresh"
 
 
-def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[TransferModule, PetsDataModule, str]:
+def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[Classifier, Photos, str]:
     """The run's network and photos, and what to call this."""
-    from pets.data.datamodule import PetsDataModule
     from pets.data.splits import TRAIN
-    from pets.data.transforms import batch_transforms
     from pets.training.evaluation import load_run, photos_of_run
-    from pets.training.module import TransferModule
 
     trained = load_run(run_dir, config.ckpt)
     photos = photos_of_run(run_dir, config.data.root, TRAIN)
-    mixes = batch_transforms(config.augment, len(photos.classes))
-    module = TransferModule(trained.model, config.optimizer, mixes, config.label_smoothing)
-    preprocess = trained.model.preprocess
-    data = PetsDataModule(config.data, config.augment, preprocess, photos, config.seed)
-    return module, data, f"{'after' if config.ckpt == 'last' else 'best'}_{trained.stage}"
+    begins = f"{'after' if config.ckpt == 'last' else 'best'}_{trained.stage}"
+    return trained.model, photos, begins

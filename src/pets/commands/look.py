@@ -23,7 +23,7 @@ def run(cfg: DictConfig) -> Photos:
     from hydra.core.hydra_config import HydraConfig
 
     from pets.data import preview
-    from pets.data.datamodule import prepare_photos
+    from pets.data.prepare import prepare_photos
     from pets.data.transforms import check_augment
     from pets.io.pictures import pixels, png
     from pets.run_dir import from_here

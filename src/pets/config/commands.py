@@ -52,12 +52,20 @@ class TrainConfig(LearnerConfig):
 
     plan: PlanConfig
     compile: bool
+    lr_curves: bool
+    report: bool
     callbacks: dict[str, Target]
     interpret: InterpretSettings
     resume: PathText | None = None
     trust: bool = False
     sweep: SweepConfig
     experiment: None = None
+
+    def with_stage(self, name: str, stage: StageConfig) -> "TrainConfig":
+        """The same with another stage of this name in the plan."""
+        stages = {**self.plan.stages, name: stage}
+        plan = self.plan.model_copy(update={"stages": stages})
+        return self.model_copy(update={"plan": plan})
 
 
 class FindLrConfig(LearnerConfig):

@@ -9,6 +9,8 @@ from filelock import FileLock
 
 from pets.config import DataConfig
 from pets.config.instantiate import build
+from pets.data.collect import collect_photos
+from pets.data.photos import Photos
 
 log = logging.getLogger(__name__)
 
@@ -27,3 +29,12 @@ def make_data(config: DataConfig) -> None:
         if not root.exists():
             log.info("%s does not exist yet: %s", root, config.prepare.target.rpartition(".")[2])
             build("data.prepare", config.prepare, root=root)
+
+
+def prepare_photos(config: DataConfig) -> Photos:
+    """Make or fetch the data where it is not there yet, then collect its photos.
+
+    A folder that exists is used as it is. Raises DataError.
+    """
+    make_data(config)
+    return collect_photos(config)

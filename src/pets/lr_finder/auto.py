@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
-from pets.config import TrainConfig
 from pets.distributed.process_group import on_rank_0
-from pets.errors import PetsError, RunError
+from pets.errors import DataError, PetsError, RunError
 from pets.lr_finder.search import LrSearch
 from pets.run_dir import RunDir
+from pets.training.stage import Stage
 
 log = logging.getLogger(__name__)
 
 
-def settle_rate(search: LrSearch, config: TrainConfig, run: RunDir) -> TrainConfig:
-    """The config with the found rate in the place of a stage's `auto`, and the run's `config.yaml`
-    likewise; unchanged where the stage has a rate.
+def find_rate(search: LrSearch, run: RunDir) -> Stage:
+    """Replace `auto` in a stage's rate by what the finder suggests; any other rate stays.
 
-    A run that is resumed does not search again. `status.json` says under `lr_found` what was asked,
-    the method, and the rate of every layer group. Raises RunError where the curve supports no
-    suggestion; the run then waits to be given a rate.
+    The rate is written into the run's `config.yaml`, so that a resumed run does not search again.
+    `status.json` says under `lr_found` what was asked, the method, and the rate of every layer
+    group.
+
+    Raises:
+        RunError: where the curve supports no suggestion; the run then waits to be given a rate.
     """
-    if not search.stage.auto:
-        return config
+    stage = search.stage
+    if not stage.config.auto:
+        return stage
     key = f"plan.stages.{search.name}.lr"
     try:
         own = search.rates()
@@ -42,9 +46,19 @@ def settle_rate(search: LrSearch, config: TrainConfig, run: RunDir) -> TrainConf
         shown(found["asked"]), found["method"], found["found"],
         ", ".join(f"{name} at {rate:.2e}" for name, rate in found["groups"].items()),
     )  # fmt: skip
-    stage = search.stage.model_copy(update={"lr": search.stage.at(found["found"])})
-    stages = {**config.plan.stages, search.name: stage}
-    return config.model_copy(update={"plan": config.plan.model_copy(update={"stages": stages})})
+    rate = stage.config.at(found["found"])
+    return replace(stage, config=stage.config.model_copy(update={"lr": rate}))
+
+
+def look(search: LrSearch) -> None:
+    """Record and draw the curve of a stage for looking; no rate is changed.
+
+    Where that cannot be done, the reason is logged.
+    """
+    try:
+        search.run()
+    except DataError as error:
+        log.warning("%s", error)
 
 
 def shown(lr: Any) -> str:

@@ -6,7 +6,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from pets.config import FinderConfig, StageConfig
-from pets.data.datamodule import PetsDataModule
+from pets.config import FinderConfig, LearnerConfig
+from pets.data.photos import Photos
 from pets.distributed.process_group import reduce
 from pets.distributed.ranks import ranks
 from pets.errors import DataError
 from pets.lr_finder.curve import SKIPPED_AT_START, Curve
+from pets.models.classifier import Classifier
 from pets.seeding import derive
-from pets.training.module import TransferModule
+from pets.training.datamodule import PetsDataModule
+from pets.training.module import ClassifierModule
+from pets.training.stage import Stage
 from pets.training.trainer import batch_loss, trainer
 
 # fastai's weight of the past in the running loss, and how far that may rise above its lowest.
@@ -33,40 +36,36 @@ MEMORY, EXPLOSION = 0.98, 4.0
 _LIMITS: dict[str, Any] = {"detect_anomaly": False, "limit_val_batches": 0}
 
 
-def record(
-    module: TransferModule,
-    data: PetsDataModule,
-    name: str,
-    stage: StageConfig,
-    settings: FinderConfig,
-    trainer_values: Mapping[str, Any],
-) -> Curve:
-    """The curve of a stage from the module's present weights.
+def record(stage: Stage, model: Classifier, photos: Photos, config: LearnerConfig) -> Curve:
+    """Record the loss of a stage over growing rates, from the network's present weights.
 
     The range test of Smith (2015, arXiv:1506.01186): one optimizer step a rate, from `start_lr` to
     `end_lr` by a constant factor, over as many epochs as that takes. It trains a copy of the
     network with an optimizer and data loader of its own; random states are put back. All groups
     keep the ratios of the stage's `lr`; the rates of the curve are those of the highest group.
 
-    Every rank of a distributed run gets the same curve. Raises DataError for less than a batch of
-    photos.
+    Args:
+        stage: what it trains, on which inputs.
+        model: the network, which stays as it is.
+        photos: all splits.
+        config: with the settings of the finder.
+
+    Returns:
+        The curve, the same on every rank.
+
+    Raises:
+        DataError: for less than a batch of photos.
     """
-    copied = TransferModule(
-        copy.deepcopy(module.model),
-        module.optimizer,
-        copy.deepcopy(module.batch_transforms),
-        module.label_smoothing,
-    )
-    fed = copy.copy(data)
-    mock = stage.model_copy(update={"lr": stage.ratios, "schedule": "constant"})
+    settings, mock = config.lr_finder, mock_stage(stage, config.seed)
     ramp = _Ramp(settings)
     began = time.perf_counter()
     with isolate_rng():
-        seed = derive(data.seed, "lr_finder", name)
-        copied.begin(f"lr_finder/{name}", mock, 0, seed, data.activations is not None)
-        fed.begin(f"lr_finder/{name}")
-        values = {**trainer_values, **_LIMITS, "max_steps": settings.steps}
-        trainer(values, max_epochs=-1, callbacks=[ramp]).fit(copied, datamodule=fed)
+        module = ClassifierModule(copy.deepcopy(model), config, mock)
+        data = PetsDataModule(
+            config.data, config.augment, model.preprocess, photos, mock.inputs, mock
+        )
+        values = {**config.trainer, **_LIMITS, "max_steps": settings.steps}
+        trainer(values, max_epochs=-1, callbacks=[ramp]).fit(module, datamodule=data)
     return Curve(
         lrs=np.array(ramp.lrs[: len(ramp.losses)]),
         losses=np.array(ramp.losses),
@@ -75,6 +74,13 @@ def record(
         photos=ramp.photos,
         seconds=time.perf_counter() - began,
     )
+
+
+def mock_stage(stage: Stage, seed: int) -> Stage:
+    """The stage in mock training: constant rates in units of the highest, own random streams."""
+    config = stage.config.model_copy(update={"lr": stage.config.ratios, "schedule": "constant"})
+    mock = Stage.of_plan(f"lr_finder/{stage.name}", config, stage.inputs, seed)
+    return replace(mock, noise_seed=derive(seed, "lr_finder", stage.name))
 
 
 def _ended(steps: int, asked: int) -> str:

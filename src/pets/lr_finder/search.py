@@ -12,8 +12,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
-from pets.config import LearnerConfig, StageConfig
-from pets.data.datamodule import PetsDataModule
+from pets.config import LearnerConfig
+from pets.data.photos import Photos
 from pets.distributed.ranks import ranks
 from pets.errors import RunError
 from pets.io.pictures import pixels, png
@@ -22,9 +22,10 @@ from pets.lr_finder.curve import Curve
 from pets.lr_finder.plot import draw
 from pets.lr_finder.range_test import record
 from pets.lr_finder.suggestions import NoSuggestion
-from pets.training.freezing import frozen_groups
-from pets.training.module import TransferModule
+from pets.models.classifier import Classifier
+from pets.models.freezing import frozen_groups
 from pets.training.rates import spread
+from pets.training.stage import Stage
 
 log = logging.getLogger(__name__)
 
@@ -33,19 +34,22 @@ FOLDER = "lr_finder"
 
 @dataclass(frozen=True)
 class LrSearch:
-    """One stage's search, from the module's weights at this moment; nothing but files changes.
+    """One stage's search, from the network's weights at this moment; nothing but files changes.
 
     Writes `lr_finder/<name>.png` and `.json` below `folder`, and the picture into TensorBoard.
     """
 
-    name: str
-    stage: StageConfig
-    module: TransferModule
-    data: PetsDataModule
+    stage: Stage
+    model: Classifier
+    photos: Photos
     config: LearnerConfig
     folder: Path
     loggers: Sequence[Logger] = ()
-    step: int = 0
+
+    @property
+    def name(self) -> str:
+        """The stage's."""
+        return self.stage.name
 
     def run(self) -> Curve:
         """The curve with its files and its table of suggestions; recorded once, then remembered."""
@@ -53,12 +57,12 @@ class LrSearch:
 
     @cached_property
     def _curve(self) -> Curve:
-        settings, config = self.config.lr_finder, self.config
+        settings = self.config.lr_finder
         log.info(
             "\nlr finder, %s: %g to %g in %s steps of %s photos",
             self.title, settings.start_lr, settings.end_lr, settings.steps, self.photos_a_step,
         )  # fmt: skip
-        curve = record(self.module, self.data, self.name, self.stage, settings, config.trainer)
+        curve = record(self.stage, self.model, self.photos, self.config)
         if ranks().writer:
             self._write(curve)
         for method, found in curve.suggestions().items():
@@ -73,8 +77,8 @@ class LrSearch:
     @property
     def title(self) -> str:
         """The stage in words."""
-        groups = [name for name, _ in self.module.model.layer_groups]
-        trained = groups[frozen_groups(groups, self.stage.freeze_to) :]
+        groups = [name for name, _ in self.model.layer_groups]
+        trained = groups[frozen_groups(groups, self.stage.config.freeze_to) :]
         which = trained[0] if len(trained) == 1 else f"{trained[0]} to {trained[-1]}"
         return f"{self.name}, training {which}"
 
@@ -105,13 +109,13 @@ class LrSearch:
             method, found = self.run().choose()
         except NoSuggestion as none:
             raise RunError(f"lr finder, {self.name}: no suggestion; {none}") from none
-        lr = self.stage.at(found)
-        groups = [name for name, _ in self.module.model.layer_groups]
+        lr, asked = self.stage.config.at(found), self.stage.config.lr
+        groups = [name for name, _ in self.model.layer_groups]
         by_group = dict(zip(groups, spread(lr, len(groups)), strict=True))
-        trained = groups[frozen_groups(groups, self.stage.freeze_to) :]
+        trained = groups[frozen_groups(groups, self.stage.config.freeze_to) :]
         return {
             "lr": list(lr) if isinstance(lr, tuple) else lr,
-            "asked": list(self.stage.lr) if isinstance(self.stage.lr, tuple) else self.stage.lr,
+            "asked": list(asked) if isinstance(asked, tuple) else asked,
             "method": method,
             "found": found,
             "groups": {name: by_group[name] for name in trained},
@@ -119,11 +123,11 @@ class LrSearch:
 
     def _write(self, curve: Curve) -> None:
         self.file("png").parent.mkdir(parents=True, exist_ok=True)
-        groups = [name for name, _ in self.module.model.layer_groups]
-        factors = spread(self.stage.ratios, len(groups))
+        groups = [name for name, _ in self.model.layer_groups]
+        factors = spread(self.stage.config.ratios, len(groups))
         numbers = {
             "stage": self.name,
-            "freeze_to": self.stage.freeze_to,
+            "freeze_to": self.stage.config.freeze_to,
             "factors": dict(zip(groups, factors, strict=True)),
             **curve.as_json(),
         }
@@ -133,6 +137,6 @@ class LrSearch:
         for logger in self.loggers:
             if isinstance(logger, TensorBoardLogger):
                 tag = f"lr_finder/{self.name}"
-                logger.experiment.add_image(tag, array, self.step, dataformats="HWC")
+                logger.experiment.add_image(tag, array, self.stage.steps_before, dataformats="HWC")
                 # The command may end here: what its writer has not written would be lost.
                 logger.experiment.flush()

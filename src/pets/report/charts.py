@@ -18,13 +18,13 @@ from torchvision.utils import make_grid
 
 from pets.data import preview
 from pets.data.images import UnreadableImage
-from pets.features.inputs import on_activations
 from pets.interpretation.analysis import Analysis
 from pets.interpretation.confusion import Matrix, order_by_confusion
 from pets.interpretation.interpretation import Interpretation
 from pets.interpretation.layers import Stage
 from pets.io.figures import BLUE, GREY, ORANGE, RED, plain
 from pets.io.pictures import TITLE, as_pixels, grid
+from pets.training.inputs import on_activations
 
 
 def learning_curves(rows: list[dict[str, Any]]) -> Figure:

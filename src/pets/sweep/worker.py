@@ -67,7 +67,7 @@ def train_in(run: RunDir) -> None:
 
 def check_config(values: Mapping[str, Any]) -> None:
     """What a training checks before it reads data. Raises ConfigError."""
-    from pets.training.loop import check_signatures
+    from pets.training.checks import check_signatures
     from pets.training.trainer import quiet
 
     quiet()

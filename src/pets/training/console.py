@@ -1,4 +1,4 @@
-"""What a training says on the screen: its stages, how fast they were, what was reached."""
+"""What a training logs on the screen: its stages, their speed, the results."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ log = logging.getLogger(__name__)
 hints = logging.getLogger(f"{__name__}.hints")
 
 
-def say_stage(name: str, stage: StageConfig) -> None:
-    """The heading of a stage."""
+def log_stage(name: str, stage: StageConfig) -> None:
+    """Log the heading of a stage."""
     lr = stage.rates
     rates = f"{lr:g}" if isinstance(lr, float | int) else f"{lr[0]:g} to {lr[1]:g}"
     log.info("\nstage %s: %s epochs, lr %s", name, stage.epochs, rates)
 
 
-def say_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
-    """How fast a stage was, and what would make it faster where it waited for photos."""
+def log_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
+    """Log how fast a stage was, and what would make it faster where it waited for photos."""
     if not speed.images:
         return
     what = "activations" if on_activations else "images"
@@ -39,8 +39,8 @@ def say_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
     )  # fmt: skip
 
 
-def say_what_was_reached(run: RunDir, results: dict[str, Any], seconds: float) -> None:
-    """The last lines of a run: numbers, places, next steps."""
+def log_results(run: RunDir, results: dict[str, Any], seconds: float) -> None:
+    """Log the last lines of a run: metrics, its folder, what to type next."""
     log.info("")
     for split, found in results.items():
         shares = [

@@ -10,7 +10,6 @@ from typing import Any
 from pytorch_lightning import Trainer
 
 from pets.config import ExternalDataConfig, TrainConfig
-from pets.data.datamodule import PetsDataModule
 from pets.data.external import external_photos, result_name
 from pets.data.photos import OTHER, SPLITS, LocatedPhotos, Photos, locate_photos
 from pets.data.splits import TEST, TRAIN, VALID
@@ -18,13 +17,14 @@ from pets.errors import ConfigError, DataError, RunError, some
 from pets.models.classifier import Classifier, classifier_from
 from pets.run_dir import RunDir
 from pets.training.checkpoints import read_checkpoint
-from pets.training.module import TransferModule
+from pets.training.datamodule import PetsDataModule
+from pets.training.module import ClassifierModule
 
 log = logging.getLogger(__name__)
 
 
 def measure(
-    module: TransferModule, data: PetsDataModule, split: str, trainer: Trainer
+    module: ClassifierModule, data: PetsDataModule, split: str, trainer: Trainer
 ) -> dict[str, Any]:
     """The metrics of `SplitMetrics.compute` over the photos of a split."""
     data.measured = split

@@ -1,4 +1,4 @@
-"""The Lightning module: one stage's training of a classifier, and its measurement."""
+"""The LightningModule: a classifier with the losses and metrics of one stage."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MeanMetric
-from torchvision.transforms import v2
 
-from pets.config import LearnerConfig, StageConfig, Target
+from pets.config import LearnerConfig
 from pets.config.instantiate import build
 from pets.data.transforms import Preprocess, batch_transforms
 from pets.distributed.lightning import share_statistics
@@ -21,10 +20,11 @@ from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, DataError, RunError
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_classifier
+from pets.models.freezing import freeze_to, train_mode
 from pets.seeding import derive_for_rank
-from pets.training.freezing import freeze_to, train_mode
 from pets.training.metrics import METRICS, SplitMetrics
 from pets.training.rates import param_groups, schedule, spread
+from pets.training.stage import Stage
 
 Batch = tuple[Tensor, Tensor]
 _NO_NORM = (
@@ -32,59 +32,56 @@ _NO_NORM = (
 )
 
 
-class TransferModule(LightningModule):
-    """Cross-entropy training of a `Classifier`, a stage at a time.
+class ClassifierModule(LightningModule):
+    """Cross-entropy training of a `Classifier` in one stage, or its measurement without one.
 
-    `begin` sets the stage before each `fit`: what is frozen, at which rates, and the seed of the
-    stage's dropout and batch transforms. The optimizer holds what trains in the stage.
+    Made anew for every stage around the same network, of which it freezes what the stage says. The
+    optimizer holds what trains in the stage.
     """
 
     def __init__(
-        self,
-        model: Classifier,
-        optimizer: Target,
-        batch_transforms: list[v2.Transform],
-        label_smoothing: float = 0.0,
+        self, model: Classifier, config: LearnerConfig, stage: Stage | None = None
     ) -> None:
+        """Freeze the network for the stage, before Lightning wraps it.
+
+        Args:
+            model: the network.
+            config: optimizer, transforms of batches, label smoothing.
+            stage: what is frozen, at which rates, with which random streams.
+        """
         super().__init__()
         self.model = model
-        self.optimizer = optimizer
-        self.batch_transforms, self.label_smoothing = batch_transforms, label_smoothing
+        self.optimizer, self.label_smoothing = config.optimizer, config.label_smoothing
+        self.batch_transforms = batch_transforms(config.augment, len(model.classes))
         # Looking for NaN after every step would wait for the GPU; the recorder looks at an epoch's.
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.metrics = SplitMetrics(model.classes)
-        self.stage: StageConfig | None = None
+        self.stage = stage
         self.progress: dict[str, Any] = {}
-        self.stage_seed = 0
         self.measured: dict[str, Any] = {}
-        self.on_activations = False
         self.temperature: float | None = None  # that fits the validation photos
         self.loss_before: Tensor | None = None
+        if stage is not None:
+            # How far the training is, for checkpoints, files and loggers.
+            self.progress = {
+                "stage": stage.name, "epochs": 0, "batches": 0, "steps_before": stage.steps_before,
+            }  # fmt: skip
+            model.size = stage.inputs.size
+            freeze_to(model, stage.config.freeze_to)
 
-    def begin(
-        self,
-        name: str,
-        stage: StageConfig,
-        steps_before: int,
-        seed: int,
-        on_activations: bool = False,
-    ) -> None:
-        """Freeze for the stage; to be called before `fit`, so before anything wraps the model.
-
-        `steps_before` are the optimizer steps of the earlier stages; logged steps count on.
-        `on_activations`: the batches hold what the backbone gave, in the place of photos.
-        """
-        self.stage, self.stage_seed, self.on_activations = stage, seed, on_activations
-        self.progress = {"stage": name, "epochs": 0, "batches": 0, "steps_before": steps_before}
-        freeze_to(self.model, stage.freeze_to)
+    @property
+    def on_activations(self) -> bool:
+        """Whether the batches hold activations of the backbone in the place of photos."""
+        return self.stage is not None and self.stage.on_activations
 
     def configure_optimizers(self) -> Any:
         assert self.stage is not None
-        assert not self.stage.auto, "the lr finder settles the rate before the fit"
-        rates = spread(self.stage.rates, len(self.model.layer_groups))
+        stage = self.stage.config
+        assert not stage.auto, "the lr finder settles the rate before the fit"
+        rates = spread(stage.rates, len(self.model.layer_groups))
         optimizer = build("optimizer", self.optimizer, params=param_groups(self.model, rates))
         steps = int(self.trainer.estimated_stepping_batches)
-        plan = schedule(optimizer, self.stage, steps)
+        plan = schedule(optimizer, stage, steps)
         if plan is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plan, "interval": "step"}}
@@ -95,20 +92,21 @@ class TransferModule(LightningModule):
     def on_train_start(self) -> None:
         # An epoch that was stopped in its middle goes on without `on_train_epoch_start`.
         assert self.stage is not None
-        train_mode(self.model, self.stage.freeze_to)
+        train_mode(self.model, self.stage.config.freeze_to)
         if self.loss_before is not None:
-            self._take_up(self.loss_before)
+            self._resume_loss(self.loss_before)
             self.loss_before = None
 
     def on_train_epoch_start(self) -> None:
         assert self.stage is not None
-        train_mode(self.model, self.stage.freeze_to)
+        train_mode(self.model, self.stage.config.freeze_to)
         self.train_loss.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout and mixed batches depend on the step alone, not on what was drawn before it: so
         # a run goes on in the middle of an epoch, on any device, without generators' states.
-        seed = derive_for_rank(self.stage_seed, "noise", self.current_epoch, batch_idx)
+        assert self.stage is not None
+        seed = derive_for_rank(self.stage.noise_seed, "noise", self.current_epoch, batch_idx)
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
@@ -183,8 +181,12 @@ class TransferModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.loss_before = checkpoint["pets"].get("train_loss")
 
-    def _take_up(self, loss: Tensor) -> None:
-        """Go on with the sum and the number of losses (ranks, 2) that a checkpoint has."""
+    def _resume_loss(self, loss: Tensor) -> None:
+        """Go on with the sum and the number of losses (ranks, 2) of a checkpoint in mid-epoch.
+
+        Raises:
+            RunError: where the number of ranks is another one.
+        """
         ranks = self.trainer.world_size
         if len(loss) != ranks:
             raise RunError(
@@ -198,11 +200,14 @@ class TransferModule(LightningModule):
         self.train_loss.weight += count - 1
 
 
-def new_module(
+def new_model(
     config: LearnerConfig, backbone: Backbone, preprocess: Preprocess, classes: list[str]
-) -> TransferModule:
-    """A module with a fresh head on the backbone. Raises ConfigError for batches of one photo
-    under a head with batch norms."""
+) -> Classifier:
+    """Put a fresh head on the backbone.
+
+    Raises:
+        ConfigError: for batches of one photo under a head with batch norms.
+    """
     size = config.data.height_width
     model = new_classifier(backbone, config.model, classes, preprocess, size, config.seed)
     together = config.data.batch_size * (
@@ -213,5 +218,4 @@ def new_module(
             f"data.batch_size=1: {type(model.head).__name__} has batch norms, which need two "
             f"photos in a training batch; {_NO_NORM}"
         )
-    mixes = batch_transforms(config.augment, len(classes))
-    return TransferModule(model, config.optimizer, mixes, config.label_smoothing)
+    return model

@@ -18,18 +18,18 @@ from pets.distributed.process_group import check_same, leader_first, on_rank_0
 from pets.distributed.ranks import ranks
 from pets.errors import DataError, RunError, some
 from pets.models.backbone import Backbone
-from pets.models.classifier import new_backbone
+from pets.models.classifier import Classifier, new_backbone
 from pets.models.weights import empty_network
 from pets.run_dir import RunDir
 from pets.training.checkpoints import read_checkpoint
-from pets.training.module import TransferModule
+from pets.training.module import ClassifierModule
 from pets.training.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
 
 def backbone_of(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess, str]:
-    """The pretrained backbone, what it expects of photos, where its weights come from.
+    """Load the pretrained backbone; also what it expects of photos, and its weights' source.
 
     A resumed run's weights are in its checkpoint: the file, package or net they once came from is
     not needed again, on another machine either.
@@ -45,10 +45,14 @@ def backbone_of(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess,
 
 
 def photos_of(config: TrainConfig, run: RunDir) -> Photos:
-    """The photos of the config, written into the run; a resumed run's are those it began with, so
-    that none changes from one split to another. Raises RunError where these have changed.
+    """Collect the photos of the config and write their table into the run.
 
-    Of several ranks the writer collects them; on another machine they must be the same ones.
+    A resumed run keeps the photos that it began with, so that none moves to another split. Of
+    several ranks the writer collects them; on another machine they must be the same ones.
+
+    Raises:
+        RunError: where the photos of a resumed run have changed.
+        DataError: where photos are missing, or too few for the ranks.
     """
     table = run.path / "photos.csv"
     resumed = on_rank_0(lambda: table.exists() and (run.path / "data.json").exists())
@@ -84,10 +88,10 @@ def _collected(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
         len(photos.classes),
         ", ".join(f"{count:,} {split}" for split, count in counts.items()),
     )
-    found = {**counts, "classes": photos.classes, "fingerprint": photos.fingerprint}
+    about = {**counts, "classes": photos.classes, "fingerprint": photos.fingerprint}
     if not resumed:
         photos.save(table)
-        run.write_json("data.json", found)
+        run.write_json("data.json", about)
     elif run.read_json("data.json").get("fingerprint") != photos.fingerprint:
         raise RunError(
             f"{photos.root}: the photos are not the ones that {run.path} began with; put them "
@@ -108,10 +112,20 @@ def _of_the_run(table: Path, config: TrainConfig) -> Photos:
 
 @dataclass(frozen=True)
 class StartPoint:
-    """The stage to begin or go on with, by its place in the plan; the optimizer steps done before
-    it, and inside it; its epochs that are done, and the batches of the one after them."""
+    """How far a run is.
 
-    place: int = 0
+    Attributes:
+        stages: those of the plan that are not trained, by name; at least the last one.
+        begun: the one of them that is trained in part; of a run that lacks only its results, the
+            last one, with all its epochs.
+        steps_before: optimizer steps of the stages before these.
+        steps: optimizer steps that are done in the begun stage.
+        epochs: whole epochs that are done in it.
+        batches: batches that are done in the epoch after those.
+    """
+
+    stages: list[str]
+    begun: str | None = None
     steps_before: int = 0
     steps: int = 0
     epochs: int = 0
@@ -119,7 +133,7 @@ class StartPoint:
 
 
 class _Reached(BaseModel):
-    """How far a checkpoint says that its run was."""
+    """The progress in a checkpoint."""
 
     stage: str
     steps_before: int = Field(ge=0)
@@ -128,28 +142,33 @@ class _Reached(BaseModel):
     batches: int = Field(0, ge=0)
 
 
-def resume_point(config: TrainConfig, module: TransferModule, recorder: Recorder) -> StartPoint:
-    """Where to start: the beginning, or after the last checkpoint, whose weights are put into the
-    module."""
+def resume_point(config: TrainConfig, model: Classifier, recorder: Recorder) -> StartPoint:
+    """Start at the beginning, or after the last checkpoint, whose weights are loaded.
+
+    Raises:
+        RunError: for a checkpoint that does not fit the config.
+    """
     last = recorder.run.checkpoint()
     if not last.exists():
         recorder.keep_only(0)
-        return StartPoint()
+        return StartPoint(list(config.plan.stages))
     checkpoint = read_checkpoint(last, recorder.run.trusted)
     names = list(config.plan.stages)
     try:
         about = _Reached.model_validate(checkpoint["pets"]).model_dump()
-        place = names.index(about["stage"])
-        module.load_state_dict(checkpoint["state_dict"])
+        index = names.index(about["stage"])
+        ClassifierModule(model, config).load_state_dict(checkpoint["state_dict"])
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"{last}: does not fit the run's config.yaml ({reason})") from error
-    before = sum(config.plan.stages[name].epochs for name in names[:place])
-    recorder.keep_only(before + about["epochs"])
+    epochs_before = sum(config.plan.stages[name].epochs for name in names[:index])
+    recorder.keep_only(epochs_before + about["epochs"])
     batches = about["batches"]
     check_same(str(last), {key: about[key] for key in ("stage", "epochs", "steps")})
     within = f" and {batches} batches" if batches else ""
     log.info("going on after %s epochs%s of stage %s", about["epochs"], within, about["stage"])
-    if about["epochs"] >= config.plan.stages[about["stage"]].epochs:
-        return StartPoint(place + 1, about["steps_before"] + about["steps"])
-    return StartPoint(place, about["steps_before"], about["steps"], about["epochs"], batches)
+    before, steps, epochs = about["steps_before"], about["steps"], about["epochs"]
+    trained = epochs >= config.plan.stages[about["stage"]].epochs
+    if trained and names[index + 1 :]:
+        return StartPoint(names[index + 1 :], steps_before=before + steps)
+    return StartPoint(names[index:], about["stage"], before, steps, epochs, batches)

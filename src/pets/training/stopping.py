@@ -66,8 +66,9 @@ class StopOnSignal(Checkpoint):
         if not self.recorder.saved:
             progress: Any = pl_module.progress
             self.recorder.write(trainer)
-            self.recorder.run.update_status(
-                stage=progress["stage"], epoch=progress["epochs"], epochs=trainer.max_epochs
-            )
+            if self.recorder.run.writes:
+                self.recorder.run.update_status(
+                    stage=progress["stage"], epoch=progress["epochs"], epochs=trainer.max_epochs
+                )
             log.info("  a checkpoint after %s steps of stage %s", self.steps, progress["stage"])
         signals.stop(number)

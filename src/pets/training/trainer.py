@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from hydra.utils import get_object
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor
@@ -22,10 +22,10 @@ from pets.config.instantiate import build, check_arguments
 from pets.distributed.lightning import check_sync_batchnorm, cluster_environment, ddp_kwargs
 from pets.distributed.ranks import check_ranks, ranks
 from pets.errors import ConfigError
+from pets.system import signals
 from pets.system.devices import settled
 from pets.training.checkpoints import AtomicCheckpointIO
 from pets.training.metrics import METRICS
-from pets.training.own_signals import OwnSignals
 
 # The Trainer's arguments that do here what Lightning says of them.
 HONOURED = (
@@ -123,6 +123,23 @@ def trainer(
         # The sampler's order is pets' own: it derives from seed, stage and epoch.
         use_distributed_sampler=False,
     )
+
+
+class OwnSignals(Callback):
+    """Installs the process's own signal handlers again, in the place of Lightning's.
+
+    Lightning's would end an accumulation of gradients half-way, and talk to the other ranks at any
+    moment.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signals.take_signals()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signals.take_signals()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signals.take_signals()
 
 
 def batch_loss(trainer: Trainer, outputs: Any) -> Tensor:
