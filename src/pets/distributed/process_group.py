@@ -235,7 +235,7 @@ def _message(error: BaseException) -> str:
         return f"stopped by {error.signal.name}"
     if isinstance(error, PetsError):
         return str(error)
-    return system_error(error) or "".join(traceback.format_exception(error))
+    return system_error(error) or "".join(traceback.format_exception(error)).strip()
 
 
 def _gather_bytes(content: Tensor) -> list[Tensor]:
