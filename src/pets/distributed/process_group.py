@@ -34,7 +34,7 @@ Value = TypeVar("Value")
 
 _START = timedelta(minutes=5)  # until all ranks must have started
 _LONGEST_WAIT = timedelta(days=7)
-_SHORT = timedelta(seconds=5)  # for a word through the store
+_SHORT = timedelta(seconds=3)  # for a word through the store
 _CAUSE = "pets/cause"  # why the first rank ended that did not end well
 _LEFT = "pets/left"  # how many ranks have ended
 _KILLED = "killed, or its machine is gone"
@@ -178,10 +178,12 @@ def _join(here: Ranks) -> Store:
     return store
 
 
-def _destroy() -> None:
+def _destroy(early: bool = False) -> None:
     from torch import distributed
 
     with contextlib.suppress(RuntimeError, ValueError, AssertionError):
+        if early and distributed.group.WORLD is not None:
+            distributed.group.WORLD.abort()  # NCCL would wait for ranks that are gone
         distributed.destroy_process_group()
 
 
@@ -190,16 +192,15 @@ def _leave_early(store: Store, here: Ranks, error: BaseException) -> None:
 
     Rank 0 may be the one that serves the store: it stays until the others have read it.
     """
-    own = not isinstance(error, LostRankError)
     until = time.monotonic() + _SHORT.seconds
     with contextlib.suppress(RuntimeError):
         store.set_timeout(_SHORT)
-        if own:
+        if not isinstance(error, LostRankError):
             number = error.signal if isinstance(error, Stopped) else 0
             store.compare_set(_CAUSE, "", to_json([here.rank, _message(error), number]))
-        _destroy()
         left = store.add(_LEFT, 1)
-        while here.writer and own and left < here.world and time.monotonic() < until:
+        _destroy(early=True)
+        while here.writer and left < here.world and time.monotonic() < until:
             time.sleep(0.05)
             left = store.add(_LEFT, 0)
 
@@ -234,7 +235,7 @@ def _message(error: BaseException) -> str:
         return f"stopped by {error.signal.name}"
     if isinstance(error, PetsError):
         return str(error)
-    return system_error(error) or "".join(traceback.format_exception(error))
+    return system_error(error) or "".join(traceback.format_exception(error)).strip()
 
 
 def _gather_bytes(content: Tensor) -> list[Tensor]:
