@@ -310,7 +310,7 @@ def deterministic(wanted: bool) -> None:
 
 def training(setting: Setting, frozen: bool) -> None:
     """Every way to feed one stage."""
-    name, words = ("head", "frozen") if frozen else ("backbone", "unfrozen")
+    name, words = ("head", "frozen") if frozen else ("body", "unfrozen")
     title, rows = f"{PART}, {words}", setting.rows
     for wanted, said in ((False, "bare step, not deterministic"), (True, "bare step")):
         fresh()

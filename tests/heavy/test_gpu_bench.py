@@ -25,7 +25,7 @@ def test_parts_run_and_one_that_fails_does_not_stop_the_others(tmp_path: Path) -
     assert parts["predict"]["ended"] == "failed, exit code 1"
     speeds = [row["what"] for row in parts["pass"]["rows"] if row.get("speed", 0) > 0]
     assert speeds == [
-        "resnet34: the body alone, forward",
+        "resnet34: the backbone alone, forward",
         "resnet34: feature pass (precompute) from files",
         "resnet34: warm head, on activations",
         "resnet34: warm head, bare step",
