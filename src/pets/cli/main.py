@@ -18,7 +18,7 @@ from pets.cli.arguments import completion_words, in_full
 from pets.cli.startup import folders, names_in_utf8, screen
 from pets.distributed.ranks import check_alone, ranks
 from pets.errors import ConfigError, PetsError
-from pets.sweep.overrides import with_words_of_sweep
+from pets.sweep.overrides import with_saved_overrides
 from pets.system.installation import conf_dir
 from pets.system.os_errors import system_error
 from pets.system.signals import Stopped, stoppable
@@ -126,7 +126,7 @@ def run_command(name: str, arguments: list[str]) -> None:
             check_alone(name)
         elif {"-m", "--multirun"} & set(arguments):
             check_alone("train -m")
-            arguments = with_words_of_sweep(arguments)
+            arguments = with_saved_overrides(arguments)
         sys.argv = [sys.argv[0], *_of_this_rank(arguments)]
         with stoppable():
             app(_one_line_on_mistakes(module.run))()
