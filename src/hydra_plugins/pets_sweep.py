@@ -1,28 +1,26 @@
-"""Where Hydra looks for launchers and sweepers; imported by every Hydra application."""
+"""Where Hydra looks for launchers and sweepers: it accepts only classes of this package."""
 
 from __future__ import annotations
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-from pets.sweep.local import ProcessLauncher
-from pets.sweep.search import SmartSweeper
-from pets.sweep.slurm import SlurmJobsLauncher
+from pets.sweep import local, optuna, slurm
 
 
-class LocalLauncher(ProcessLauncher):
+class LocalLauncher(local.LocalLauncher):
     pass
 
 
-class SlurmLauncher(SlurmJobsLauncher):
+class SlurmLauncher(slurm.SlurmLauncher):
     pass
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's own, without its composing of every job beforehand: the launcher does that."""
+    """Hydra's sweeper, except that the launcher composes and checks the jobs."""
 
     def validate_batch_is_legal(self, batch: object) -> None:
-        """Leave it to the launcher."""
+        """Nothing: the launcher does it."""
 
 
-class OptunaSweeper(SmartSweeper):
+class OptunaSweeper(optuna.OptunaSweeper):
     pass

@@ -11,9 +11,8 @@ import yaml
 
 from pets.config.slurm import SlurmSettings
 from pets.errors import ConfigError, PetsError
-from pets.sweep.slurm import SlurmJobsLauncher
+from pets.sweep.slurm import Allocation, SlurmLauncher, allocation, sbatch_parameters
 from pets.sweep.slurm_queue import Phase
-from pets.sweep.slurm_resources import Machines, machines, sbatch_parameters
 from pets.system.installation import conf_dir
 from tests.conftest import need, train_config
 
@@ -24,7 +23,7 @@ del DEFAULTS["_target_"]
 
 
 def settings(**changes: Any) -> SlurmSettings:
-    return SlurmJobsLauncher(**DEFAULTS | changes).settings
+    return SlurmLauncher(**DEFAULTS | changes).settings
 
 
 def trainer(*overrides: str) -> dict[str, Any]:
@@ -34,17 +33,17 @@ def trainer(*overrides: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("overrides", "needed"),
     [
-        (("trainer.accelerator=cpu",), Machines(1, 1, None)),
-        (("trainer.accelerator=gpu",), Machines(1, 1, 1)),
-        (("trainer.accelerator=gpu", "trainer.devices=2"), Machines(1, 2, 2)),
+        (("trainer.accelerator=cpu",), Allocation(1, 1, None)),
+        (("trainer.accelerator=gpu",), Allocation(1, 1, 1)),
+        (("trainer.accelerator=gpu", "trainer.devices=2"), Allocation(1, 2, 2)),
         (
             ("trainer=slurm_ddp", "trainer.devices=8", "trainer.num_nodes=2"),
-            Machines(2, 8, 8),
+            Allocation(2, 8, 8),
         ),
     ],
 )  # fmt: skip
-def test_a_job_gets_what_its_trainer_uses(overrides: tuple[str, ...], needed: Machines) -> None:
-    assert machines(settings(), trainer(*overrides)) == needed
+def test_a_job_gets_what_its_trainer_uses(overrides: tuple[str, ...], needed: Allocation) -> None:
+    assert allocation(settings(), trainer(*overrides)) == needed
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_what_does_not_fit_is_one_line(
     changes: dict[str, Any], overrides: tuple[str, ...], line: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        machines(settings(**changes), trainer(*overrides))
+        allocation(settings(**changes), trainer(*overrides))
     assert str(caught.value) == line
 
 
@@ -102,7 +101,7 @@ def test_sbatch_is_told_all_settings() -> None:
         partition="gpu", account="pets", qos="low", mem="64G", time="1-12:00:00", jobs=3,
         setup=["module load cuda"], sbatch={"constraint": "a100", "exclusive": True},
     )  # fmt: skip
-    given = sbatch_parameters(wanted, Machines(2, 8, 8), "a sweep")
+    given = sbatch_parameters(wanted, Allocation(2, 8, 8), "a sweep")
     text = _make_sbatch_string("run", "logs", map_count=5, **given)
     for option in (
         "partition=gpu", "account=pets", "qos=low", "mem=64G", "time=1-12:00:00", "array=0-4%3",
@@ -111,17 +110,19 @@ def test_sbatch_is_told_all_settings() -> None:
     ):  # fmt: skip
         assert f"#SBATCH --{option}\n" in text
     assert "\nmodule load cuda\n" in text
-    assert " --kill-on-bad-exit=0 --cpus-per-task=4 run\n" in text
-    given = sbatch_parameters(settings(requeue=False), Machines(1, 1, None), "s")
+    assert " --kill-on-bad-exit=1 --cpus-per-task=4 run\n" in text
+    given = sbatch_parameters(settings(requeue=False), Allocation(1, 1, None), "s")
     text = _make_sbatch_string("run", "logs", **given)
     assert "#SBATCH --no-requeue\n" in text
     assert "gpus" not in text
 
 
 def test_why_a_job_waits_is_said_where_it_is_news() -> None:
-    assert Phase("PENDING", "Resources").words == "waits in Slurm"
-    assert Phase("PENDING", "PartitionTimeLimit").words == "waits in Slurm (PartitionTimeLimit)"
-    assert Phase("RUNNING", "None", "node[1-2]").words == "runs on node[1-2]"
+    assert Phase("PENDING", "Resources").description == "waits in Slurm"
+    assert (
+        Phase("PENDING", "PartitionTimeLimit").description == "waits in Slurm (PartitionTimeLimit)"
+    )
+    assert Phase("RUNNING", "None", "node[1-2]").description == "runs on node[1-2]"
     assert [Phase(s).ended for s in ("TIMEOUT", "CANCELLED", "COMPLETING", "PENDING")] == [
         True, True, False, False,
     ]  # fmt: skip
@@ -130,15 +131,15 @@ def test_why_a_job_waits_is_said_where_it_is_news() -> None:
 def test_without_slurm_or_submitit_one_line_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    launcher = SlurmJobsLauncher(**DEFAULTS)
+    launcher = SlurmLauncher(**DEFAULTS)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PetsError, match=r"^hydra/launcher=slurm: there is no sbatch here; "):
-        launcher.get_ready()
+        launcher.start()
     for name in ("sbatch", "srun", "squeue"):
         (tmp_path / name).touch(mode=0o755)
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(PetsError, match=r"needs the package submitit; .*\[slurm\]"):
-        launcher.get_ready()
+        launcher.start()
 
 
 def test_launchers_are_found_without_importing_submitit_or_torch() -> None:

@@ -1,4 +1,4 @@
-"""Jobs of a sweep: what makes two the same, their names, their places, what Optuna is to search."""
+"""Jobs of a sweep: what makes two the same, their names, their slots, what Optuna is to search."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pets.errors import ConfigError, RunError
 from pets.sweep.jobs import check_swept, identity, prepare, runs_of, unfinished
-from pets.sweep.local import places
-from pets.sweep.overrides import FILE, keep_words, kept_words, with_words_of_sweep
-from pets.sweep.search import distribution
+from pets.sweep.local import divide
+from pets.sweep.optuna import distribution
+from pets.sweep.overrides import FILE, save_overrides, saved_overrides, with_saved_overrides
 from tests.conftest import need, train_config
 
 
@@ -73,14 +73,14 @@ def test_only_what_makes_runs_different_can_be_swept() -> None:
 def test_cores_and_gpus_are_handed_out(
     jobs: int, devices: int, wanted: Any, cores: int, gpus: str, found: Sequence[str | None]
 ) -> None:
-    made = places(jobs, devices, wanted, cores, list(gpus))
-    assert [place.environment.get("CUDA_VISIBLE_DEVICES") for place in made] == found
-    assert {place.places for place in made} == {len(found)}
+    made = divide(jobs, devices, wanted, cores, list(gpus))
+    assert [slot.environment.get("CUDA_VISIBLE_DEVICES") for slot in made] == found
+    assert {slot.slots for slot in made} == {len(found)}
 
 
 def test_more_gpus_than_there_are() -> None:
     with pytest.raises(ConfigError, match=r"trainer\.devices=4: this machine has 2 GPUs"):
-        places(9, 4, "auto", 16, ["0", "1"])
+        divide(9, 4, "auto", 16, ["0", "1"])
 
 
 def test_what_optuna_searches() -> None:
@@ -110,17 +110,17 @@ def test_what_optuna_searches() -> None:
 
 def test_a_resumed_sweep_means_the_words_it_began_with(tmp_path: Path) -> None:
     resume = f"sweep.resume={tmp_path}"
-    assert with_words_of_sweep(["-m", resume, "seed=3"]) == ["-m", resume, "seed=3"]
+    assert with_saved_overrides(["-m", resume, "seed=3"]) == ["-m", resume, "seed=3"]
     began = ["data=folder", "+callbacks.x=1", "seed=0,1", "hydra/launcher=slurm", "sweep.resume=y"]
-    keep_words(tmp_path, [*began, "hydra.launcher.jobs=2"])
-    assert kept_words(tmp_path) == ["data=folder", "+callbacks.x=1", "seed=0,1"]
+    save_overrides(tmp_path, [*began, "hydra.launcher.jobs=2"])
+    assert saved_overrides(tmp_path) == ["data=folder", "+callbacks.x=1", "seed=0,1"]
     # Alone it is about what is unfinished; where the runs go is no change.
     for where in ([], ["hydra/launcher=local"], ["--config-dir", "mine", "--config-dir=mine"]):
-        assert with_words_of_sweep(["-m", *where, resume]) == ["-m", *where, resume]
-    found = with_words_of_sweep(["-m", "seed=3", resume])
+        assert with_saved_overrides(["-m", *where, resume]) == ["-m", *where, resume]
+    found = with_saved_overrides(["-m", "seed=3", resume])
     assert found == ["-m", "seed=3", "data=folder", "+callbacks.x=1", resume]
-    keep_words(tmp_path, ["hydra/sweeper=optuna", "seed=0,1"])
-    assert with_words_of_sweep([resume]) == ["hydra/sweeper=optuna", "seed=0,1", resume]
+    save_overrides(tmp_path, ["hydra/sweeper=optuna", "seed=0,1"])
+    assert with_saved_overrides([resume]) == ["hydra/sweeper=optuna", "seed=0,1", resume]
     (tmp_path / FILE).write_text(yaml.safe_dump(["no words"]))
     with pytest.raises(RunError, match=r"sweep\.yaml: cannot be read"):
-        kept_words(tmp_path)
+        saved_overrides(tmp_path)

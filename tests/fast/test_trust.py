@@ -20,7 +20,7 @@ from pets.io.serialize import to_yaml
 from pets.models.classifier import classifier_from
 from pets.models.weights import empty_network, read_state_dict
 from pets.run_dir import RunDir
-from pets.sweep.overrides import with_words_of_sweep
+from pets.sweep.overrides import with_saved_overrides
 from pets.system.installation import conf_dir
 from pets.training.checkpoints import FORMAT, read_checkpoint
 from pets.trust import check, check_words, refusal
@@ -207,19 +207,20 @@ def test_usual_words_of_a_sweep_are_allowed(tmp_path: Path) -> None:
 
 
 def test_the_cache_of_a_resumed_sweep_is_this_users_own(tmp_path: Path) -> None:
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"words": ["seed=0,1", "cache_dir=/x"]}))
+    saved = {"overrides": ["seed=0,1", "cache_dir=/x"]}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(saved))
     typed = ["-m", f"sweep.resume={tmp_path}", "label_smoothing=0.1"]
-    assert with_words_of_sweep(typed) == ["-m", "seed=0,1", *typed[1:]]
-    assert "cache_dir=/x" in with_words_of_sweep([*typed, "trust=true"])
+    assert with_saved_overrides(typed) == ["-m", "seed=0,1", *typed[1:]]
+    assert "cache_dir=/x" in with_saved_overrides([*typed, "trust=true"])
 
 
 @pytest.mark.parametrize("word", ["trust=true", "resume=/x"])
 def test_a_sweep_cannot_trust_itself(word: str, tmp_path: Path) -> None:
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"words": ["seed=0,1", word]}))
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"overrides": ["seed=0,1", word]}))
     typed = ["-m", f"sweep.resume={tmp_path}", "seed=3"]
     with pytest.raises(RunError, match=f"{word}: is more than a value"):
-        with_words_of_sweep(typed)
-    assert word in with_words_of_sweep([*typed, "trust=true"])
+        with_saved_overrides(typed)
+    assert word in with_saved_overrides([*typed, "trust=true"])
 
 
 def test_values_that_are_no_config_are_refused_or_plain(tmp_path: Path) -> None:
@@ -250,8 +251,8 @@ def test_links_out_of_a_sweep_are_refused_before_hydra_writes(name: str, tmp_pat
     (sweep / name).symlink_to(tmp_path / "mine")
     for resume in (f"sweep.resume={sweep}", f"++sweep.resume='{sweep}'"):
         with pytest.raises(RunError, match=f"{name}: leads out of the folder"):
-            with_words_of_sweep(["-m", resume])
-        assert with_words_of_sweep(["-m", resume, "trust=true"]) == ["-m", resume, "trust=true"]
+            with_saved_overrides(["-m", resume])
+        assert with_saved_overrides(["-m", resume, "trust=true"]) == ["-m", resume, "trust=true"]
 
 
 def test_a_run_cannot_trust_itself(run: RunDir) -> None:

@@ -10,8 +10,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pets.sweep.worker import PRELOAD
+
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["pets.sweep.preload"])
+CONTEXT.set_forkserver_preload(PRELOAD)
 
 
 class Running:

@@ -104,10 +104,10 @@ def run_command(name: str, arguments: list[str]) -> None:
         if not getattr(module, "SEVERAL_PROCESSES", False):
             check_alone(name)
         elif {"-m", "--multirun"} & set(arguments):
-            from pets.sweep.overrides import with_words_of_sweep
+            from pets.sweep.overrides import with_saved_overrides
 
             check_alone("train -m")
-            arguments = with_words_of_sweep(arguments)
+            arguments = with_saved_overrides(arguments)
         sys.argv = [sys.argv[0], *_of_this_rank(arguments)]
         with stoppable():
             app(_one_line_on_mistakes(module.run))()

@@ -15,6 +15,6 @@ SCHEMA = SummarizeConfig
 def run(cfg: DictConfig) -> None:
     """Read the runs, write the summary into their folder, show it in short."""
     config = typed(SummarizeConfig, cfg)
-    from pets.sweep.finish import say_summary
+    from pets.sweep.summary import show_summary
 
-    say_summary(Path(config.sweep))
+    show_summary(Path(config.sweep))

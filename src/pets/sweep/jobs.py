@@ -1,13 +1,14 @@
-"""The jobs of a sweep: composed, checked and given run directories before any of them runs."""
+"""The jobs of a sweep: each a run directory, prepared before any of them is trained."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,7 +25,7 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep, and what it needs of the machine."""
+    """One run of a sweep, and its config."""
 
     run: RunDir
     config: TrainConfig
@@ -33,9 +34,27 @@ class Job:
     def name(self) -> str:
         return self.run.path.name
 
+    @property
+    def valid_error(self) -> float | None:
+        """The validation error of a finished run, a share of 1; None where there is none.
 
-def composed(cfg: DictConfig) -> TrainConfig:
-    """The config of one job, typed. Raises ConfigError."""
+        The test error is not for choosing.
+        """
+        valid: Mapping[str, Any] = self.run.status.get("results", {}).get("valid", {})
+        return valid.get("error_rate") if self.run.finished else None
+
+    def outcome(self) -> str:
+        """The result in words: `error 7.1 %`, or the state and why."""
+        if self.run.finished:
+            error = self.valid_error
+            return "no validation photos" if error is None else f"error {100 * error:.1f} %"
+        status = self.run.status
+        lines = str(status.get("error") or "").strip().splitlines()  # the last one of a traceback
+        return ": ".join([str(status.get("state")), *lines[-1:]])
+
+
+def job_config(cfg: DictConfig) -> TrainConfig:
+    """The typed config of one job, from what Hydra has composed. Raises ConfigError."""
     task = copy.copy(cfg)
     OmegaConf.set_struct(task, False)
     task.pop("hydra")
@@ -43,9 +62,9 @@ def composed(cfg: DictConfig) -> TrainConfig:
 
 
 def identity(config: TrainConfig) -> str:
-    """What a run trains, as a hash: the config without where things lie and what it runs on."""
+    """A hash of what a run trains: its config without paths and devices."""
     values = config.model_dump(by_alias=True, mode="json")
-    values["ranks"] = ranks_of(config.trainer)  # whose batches make one step
+    values["ranks"] = ranks_of(config.trainer)  # the batches of all make one step
     for key in MAY_CHANGE:
         *sections, last = key.split(".")
         section = values
@@ -57,13 +76,13 @@ def identity(config: TrainConfig) -> str:
 
 
 def check_swept(swept: Sequence[Sequence[str]]) -> None:
-    """Raises ConfigError where runs would differ in what does not make them different."""
+    """Raise ConfigError where jobs differ in a key that does not make two runs different."""
     for key in MAY_CHANGE:
-        values = dict.fromkeys(w for words in swept for w in words if w.startswith(f"{key}="))
+        values = dict.fromkeys(o for job in swept for o in job if o.startswith(f"{key}="))
         if len(values) > 1:
-            given = ",".join(word.partition("=")[2] for word in values)
+            typed = ",".join(override.partition("=")[2] for override in values)
             raise ConfigError(
-                f"{key}={given}: says where things lie or what they run on, and does not make two "
+                f"{key}={typed}: says where things lie or what they run on, and does not make two "
                 "runs of a sweep different; expected one value, or a sweep for each"
             )
 
@@ -86,46 +105,49 @@ def prepare(
     swept: Sequence[Sequence[str]],
     trusted: bool = False,
 ) -> list[Job]:
-    """A job for each of the configs with their overrides; its run is in the sweep's folder.
+    """Find or create the run directory of each job.
 
-    Where the folder has a run of the same identity, that is the job's: finished, begun or waiting.
-    New ones are numbered after all that are there, and named after `swept`, the overrides in which
-    the jobs differ. Those that are there are `trusted` or not; the new ones are.
+    Args:
+        folder: The sweep's folder.
+        configs: Config and overrides of each job. A job whose run is in the folder already, in
+            whatever state, gets that run.
+        swept: Of each job the overrides in which the jobs differ; they name a new run. New runs are
+            numbered after those in the folder.
+        trusted: Whether the runs in the folder may name code of their own; new ones may.
     """
-    there = {run.status.get("identity"): run for run in runs_of(folder, trusted)}
-    number = max((_number(run.path) or 0 for run in there.values()), default=-1) + 1
+    runs = {run.status.get("identity"): run for run in runs_of(folder, trusted)}
+    number = max((_number(run.path) or 0 for run in runs.values()), default=-1) + 1
     width = len(str(number + len(configs) - 1))
     jobs = []
-    for (config, overrides), words in zip(configs, swept, strict=True):
-        known = identity(config)
-        if known not in there:
-            path = folder / _directory(f"{number:0{width}}", words)
+    for (config, overrides), differing in zip(configs, swept, strict=True):
+        same = identity(config)
+        if same not in runs:
+            path = folder / _directory_name(f"{number:0{width}}", differing)
             values = config.model_dump(by_alias=True, mode="json") | {"trust": False}
-            there[known] = RunDir.prepare(path, values, overrides, identity=known)
+            runs[same] = RunDir.prepare(path, values, overrides, identity=same)
             number += 1
-        jobs.append(Job(there[known], config))
+        jobs.append(Job(runs[same], config))
     return jobs
 
 
 def unfinished(folder: Path, trusted: bool = False) -> list[Job]:
-    """Every run of a sweep that is not finished."""
+    """The jobs of a sweep that are not finished."""
     runs = [run for run in runs_of(folder, trusted) if not run.finished]
     return [Job(run, run.train_config) for run in runs]
 
 
-def _directory(number: str, overrides: Sequence[str]) -> str:
-    """`07_resnet34_lr0.001_seed0`: the number, and the value of every override, with its key's last
-    part where that says more; without what a shell, Hydra or a file system would take for something
-    else."""
-    words = []
-    for word in overrides:
-        key, _, value = word.lstrip("+~").partition("=")
+def _directory_name(number: str, overrides: Sequence[str]) -> str:
+    """`07_resnet34_lr0.001_seed0`: the number and the values, each after its key's last part where
+    it needs one; without characters that a shell, Hydra or a file system would interpret."""
+    parts = [number]
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
         last = re.split(r"[./]", key)[-1]
         speaks = re.match(r"[a-zA-Z]", value) and value not in ("true", "false", "null", "auto")
-        words.append(re.sub(r"[^\w.+-]+", "-", value if speaks else last + value).strip("-"))
-    return "_".join([number, *words])[:_LONGEST_NAME]
+        parts.append(re.sub(r"[^\w.+-]+", "-", value if speaks else last + value).strip("-"))
+    return "_".join(parts)[:_LONGEST_NAME]
 
 
 def _number(path: Path) -> int | None:
-    found = re.match(r"\d+(?=_|$)", path.name)
-    return int(found[0]) if found and path.is_dir() else None
+    match = re.match(r"\d+(?=_|$)", path.name)
+    return int(match[0]) if match and path.is_dir() else None

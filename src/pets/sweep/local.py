@@ -1,4 +1,4 @@
-"""Jobs of a sweep on this machine, several at once."""
+"""The launcher for this machine: several jobs at once, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from pets.config import TrainConfig
 from pets.distributed.ranks import as_rank, ranks_of
 from pets.errors import ConfigError
 from pets.io.serialize import to_json
-from pets.sweep.finish import again, reached
 from pets.sweep.jobs import Job
-from pets.sweep.launching import SweepLauncher
-from pets.sweep.worker import Place, check_config, device_count, run_job
+from pets.sweep.launcher import SweepLauncher, resume_command
+from pets.sweep.worker import PRELOAD, Slot, check_config, device_count, run_job
 from pets.system.cpu import available_cores
 from pets.system.orphans import end_with_maker
 
 log = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 # Seconds for a rank to end in order after another one has failed, and after it was asked to.
 _PATIENCE = 30.0
 
-# Parts of a config in which no signature is hidden.
-_NUMBERS = ("plan", "seed", "lr_finder", "interpret")
+# Sections of a config that name no function whose arguments could be checked.
+_WITHOUT_TARGETS = ("plan", "seed", "lr_finder", "interpret")
 
 
-class ProcessLauncher(SweepLauncher):
-    """Every job a process of its own, forked from one that has imported torch already.
+class LocalLauncher(SweepLauncher):
+    """Hydra launcher that forks a process for each job from one that has imported torch.
 
-    `jobs` run at once: `auto` is as many as there are GPUs for; without GPUs one for every two
-    cores, at least two. The cores are shared out among them.
+    Args:
+        jobs: How many run at once. `auto`: as many as there are GPUs for; without GPUs one for
+            every two cores, at least two. They share the cores.
     """
 
     def __init__(self, jobs: int | Literal["auto"]) -> None:
@@ -56,8 +56,8 @@ class ProcessLauncher(SweepLauncher):
         self.running: set[BaseProcess] = set()
         self.stopping = False
 
-    def get_ready(self) -> None:
-        self.context.set_forkserver_preload(["pets.sweep.preload"])
+    def start(self) -> None:
+        self.context.set_forkserver_preload(PRELOAD)
         forkserver.ensure_running()
 
     def check(self, config: TrainConfig) -> None:
@@ -74,31 +74,35 @@ class ProcessLauncher(SweepLauncher):
             )
 
     def check_all(self, configs: Sequence[TrainConfig]) -> None:
-        """Signatures behind `_target_` and the trainer's arguments, of every different kind."""
+        """Check the arguments of all `_target_` and of the trainer, once for equal sections."""
         kinds = {}
         for config in configs:
             values = config.model_dump(by_alias=True, mode="json")
             if ranks_of(config.trainer) == 1:  # several need their ranks
-                kinds[to_json({k: v for k, v in values.items() if k not in _NUMBERS})] = values
+                kinds[to_json({k: v for k, v in values.items() if k not in _WITHOUT_TARGETS})] = (
+                    values
+                )
         if kinds:
             self._with_torch(check_config, [(values,) for values in kinds.values()])
 
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
-        """Run all, each in a place that is free; says what became of each."""
-        places = self._places(jobs)
-        log.info("%s at once; what a run says is in its train.log", len(places))
-        free: queue.SimpleQueue[Place] = queue.SimpleQueue()
-        for place in places:
-            free.put(place)
-        with ThreadPoolExecutor(len(places)) as pool, self._stopped_with(pool, folder):
+        """Train each job as soon as a slot is free, and log its outcome."""
+        slots = self._slots(jobs)
+        log.info("%s at once; what a run says is in its train.log", len(slots))
+        free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        for slot in slots:
+            free.put(slot)
+        with ThreadPoolExecutor(len(slots)) as pool, self._stopping_jobs(pool, folder):
             done = as_completed([pool.submit(self._run, job, free) for job in jobs])
             for count, future in enumerate(done, 1):
-                _say(future.result(), f"{count}/{len(jobs)}")
+                job = future.result()
+                level = logging.INFO if job.run.finished else logging.WARNING
+                log.log(level, "%s/%s  %s: %s", count, len(jobs), job.name, job.outcome())
 
-    def _run(self, job: Job, free: queue.SimpleQueue[Place]) -> Job:
-        place = free.get()
+    def _run(self, job: Job, free: queue.SimpleQueue[Slot]) -> Job:
+        slot = free.get()
         try:
-            processes = [self._process(job, rank) for rank in _ranks(job, place)]
+            processes = [self._process(job, rank) for rank in _slots_of_ranks(job, slot)]
             for process in processes:
                 process.start()
                 self.running.add(process)
@@ -106,22 +110,22 @@ class ProcessLauncher(SweepLauncher):
                     process.terminate()
             _wait_for(processes)
             self.running -= set(processes)
-            # Where a rank is killed, the others end with another code than its signal.
-            _note_death(job, min(process.exitcode or 0 for process in processes))
+            # Of a killed rank the code is negative, of the others it is not.
+            _note_end(job, min(process.exitcode or 0 for process in processes))
         finally:
-            free.put(place)
+            free.put(slot)
         return job
 
-    def _process(self, job: Job, place: Place) -> BaseProcess:
-        arguments = (str(job.run.path), job.run.trusted, place, self.log_config(job))
+    def _process(self, job: Job, slot: Slot) -> BaseProcess:
+        arguments = (str(job.run.path), job.run.trusted, slot, self.log_config(job))
         return self.context.Process(target=run_job, args=arguments, name=job.name)
 
-    def _places(self, jobs: Sequence[Job]) -> list[Place]:
+    def _slots(self, jobs: Sequence[Job]) -> list[Slot]:
         devices = max(ranks_of(job.config.trainer) for job in jobs)
-        return places(len(jobs), devices, self.jobs, available_cores(), self._gpus(jobs))
+        return divide(len(jobs), devices, self.jobs, available_cores(), self._gpus(jobs))
 
     def _gpus(self, jobs: Sequence[Job]) -> list[str]:
-        """The GPUs that jobs may use, as CUDA_VISIBLE_DEVICES names them."""
+        """The GPUs for the jobs, by their names in CUDA_VISIBLE_DEVICES."""
         if all(job.config.trainer.get("accelerator") == "cpu" for job in jobs):
             return []
         (count,) = self._with_torch(device_count, [()])
@@ -129,15 +133,18 @@ class ProcessLauncher(SweepLauncher):
         return visible.split(",")[:count] if visible else [str(i) for i in range(count)]
 
     def _with_torch(
-        self, ask: Callable[..., Answer], questions: Sequence[tuple[Any, ...]]
-    ) -> list[Answer]:
-        """What a function answers in a process that has torch: this one never imports it."""
+        self, function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]
+    ) -> list[Result]:
+        """Call a function in a process that imports torch; this one never does."""
         with ProcessPoolExecutor(1, self.context, end_with_maker) as pool:
-            return [future.result() for future in [pool.submit(ask, *q) for q in questions]]
+            return [
+                future.result()
+                for future in [pool.submit(function, *arguments) for arguments in calls]
+            ]
 
     @contextlib.contextmanager
-    def _stopped_with(self, pool: ThreadPoolExecutor, folder: Path) -> Iterator[None]:
-        """Stopped from outside: running jobs write their checkpoints, the others stay waiting."""
+    def _stopping_jobs(self, pool: ThreadPoolExecutor, folder: Path) -> Iterator[None]:
+        """On an exception, have running jobs write their checkpoints; the others stay waiting."""
         try:
             yield
         except BaseException:
@@ -145,17 +152,24 @@ class ProcessLauncher(SweepLauncher):
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(self.running):
                 process.terminate()
-            log.warning("stopped; go on with %s", again(self.config, folder))
+            log.warning("stopped; go on with %s", resume_command(self.config, folder))
             raise
 
 
-def places(
+def divide(
     jobs: int, devices: int, wanted: int | Literal["auto"], cores: int, gpus: Sequence[str]
-) -> list[Place]:
-    """As many places as `jobs` of so many `devices` may run at once; where there are GPUs, each
-    place has its own, as long as they suffice.
+) -> list[Slot]:
+    """Divide a machine into slots.
 
-    Raises ConfigError where a job needs more GPUs than there are.
+    Args:
+        jobs: How many jobs there are; more slots are not made.
+        devices: Devices of one job.
+        wanted: The number of slots, or `auto`.
+        cores: CPU cores of the machine.
+        gpus: Its GPUs; each slot gets its own, as long as they suffice.
+
+    Raises:
+        ConfigError: a job needs more GPUs than there are.
     """
     if gpus and len(gpus) < devices:
         raise ConfigError(f"trainer.devices={devices}: this machine has {len(gpus)} GPUs")
@@ -164,28 +178,27 @@ def places(
     count = len(shares) if gpus else min(own_cores, max(2, own_cores // 2))
     count = min(jobs, count if wanted == "auto" else wanted)
     return [
-        Place(count, {"CUDA_VISIBLE_DEVICES": shares[i % len(shares)]} if gpus else {})
+        Slot(count, {"CUDA_VISIBLE_DEVICES": shares[i % len(shares)]} if gpus else {})
         for i in range(count)
     ]
 
 
-def _ranks(job: Job, place: Place) -> list[Place]:
-    """The place of each of a job's processes: one a device."""
+def _slots_of_ranks(job: Job, slot: Slot) -> list[Slot]:
+    """The slot with the environment of each of a job's processes, one a device."""
     world = ranks_of(job.config.trainer)
     if world == 1:
-        return [place]
+        return [slot]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     return [
-        replace(place, environment={**place.environment, **as_rank(rank, world, port)})
+        replace(slot, environment={**slot.environment, **as_rank(rank, world, port)})
         for rank in range(world)
     ]
 
 
 def _wait_for(ranks: Sequence[BaseProcess]) -> None:
-    """Until all ranks of a job have ended. Where one fails, the others notice; one that does not is
-    stopped, as torchrun does it."""
+    """Wait until all ranks of a job have ended; stop those that do not notice a failed one."""
     running = list(ranks)
     while running and not any(process.exitcode for process in ranks):
         connection.wait([process.sentinel for process in running])
@@ -199,8 +212,8 @@ def _wait_for(ranks: Sequence[BaseProcess]) -> None:
         process.join()
 
 
-def _note_death(job: Job, exitcode: int) -> None:
-    """A process that was killed could not write its status itself."""
+def _note_end(job: Job, exitcode: int) -> None:
+    """Write the status of a run whose process could not: it was killed."""
     if job.run.status.get("state") not in ("waiting", "running"):
         return
     if exitcode in (-signal.SIGTERM, -signal.SIGINT):
@@ -209,8 +222,3 @@ def _note_death(job: Job, exitcode: int) -> None:
     how = f"was killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"exit {exitcode}"
     screen = job.run.path / "screen.log"
     job.run.update_status(state="failed", error=f"its process ended ({how}); see {screen}")
-
-
-def _say(job: Job, count: str) -> None:
-    level = logging.INFO if job.run.finished else logging.WARNING
-    log.log(level, "%s  %s: %s", count, job.name, reached(job.run))

@@ -1,4 +1,4 @@
-"""What was typed for a sweep: kept in its folder, so that a resumed one means the same runs."""
+"""The overrides of a sweep, saved in its folder, so that a resumed sweep means the same runs."""
 
 from __future__ import annotations
 
@@ -14,73 +14,72 @@ from pets.trust import PlainLoader, check_links, check_words
 
 FILE = "sweep.yaml"
 _RESUME = r"\+*sweep\.resume=(.*)"
-# What a training is made of; the others are about this moment.
-_MOMENT = ("cache_dir", "resume", "sweep", "trust")
-_KEYS = [key for key in TrainConfig.model_fields if key not in _MOMENT]
+_TRUSTED = "trust=true"
+# The keys of a training; the others are about where and how it runs.
+_KEYS = [k for k in TrainConfig.model_fields if k not in ("cache_dir", "resume", "sweep", "trust")]
 
 
-def keep_words(folder: Path, overrides: Sequence[str]) -> None:
-    """Write down what makes the runs of a new sweep: not where they run."""
-
-    kept = [word for word in overrides if not _of_the_moment(word)]
-    text = to_yaml({"words": kept}, width=1000)
+def save_overrides(folder: Path, overrides: Sequence[str]) -> None:
+    """Save the overrides of a new sweep that decide what is trained."""
+    kept = [override for override in overrides if not _is_about_running(override)]
+    text = to_yaml({"overrides": kept}, width=1000)
     (folder / FILE).write_text(text, encoding="utf-8")
 
 
-def kept_words(folder: Path) -> list[str]:
-    """What the sweep in a folder began with; nothing where none is there.
+def saved_overrides(folder: Path) -> list[str]:
+    """The overrides that the sweep in a folder was started with; none where no sweep is there.
 
-    Raises RunError where it cannot be read.
+    Raises:
+        RunError: the file cannot be read.
     """
     import yaml
 
     file = folder / FILE
     if not file.exists():
         return []
+    damage = (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, RecursionError)
     try:
-        return [
-            str(word) for word in yaml.load(file.read_text(encoding="utf-8"), PlainLoader)["words"]
-        ]
-    except (
-        OSError,
-        UnicodeDecodeError,
-        yaml.YAMLError,
-        LookupError,
-        TypeError,
-        RecursionError,
-    ) as error:
+        values = yaml.load(file.read_text(encoding="utf-8"), PlainLoader)
+        return [str(override) for override in values["overrides"]]
+    except damage as error:
         raise RunError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
 
 
-def with_words_of_sweep(words: Sequence[str]) -> list[str]:
-    """The words of a command line that has `sweep.resume=` and more to change in the sweep, after
-    those that the sweep began with. A key that is typed again takes the place of the sweep's.
+def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
+    """Add the saved overrides to a command line that changes a sweep by `sweep.resume=<folder>`.
 
-    Raises RunError where the sweep's words cannot be read.
+    A key that is typed again replaces the saved one. A command line that changes nothing stays as
+    it is: it means the unfinished runs, whatever was added since.
+
+    Raises:
+        RunError: the saved overrides cannot be read, or do more than set values for a training.
     """
-    resumed = [match[1] for word in words if (match := re.fullmatch(_RESUME, word, re.DOTALL))]
-    folder = expanduser(resumed[-1].strip("'\"")) if resumed else ""  # noqa: PTH111
-    if folder and "trust=true" not in words:
+    resume = [match[1] for a in arguments if (match := re.fullmatch(_RESUME, a, re.DOTALL))]
+    if not resume:
+        return list(arguments)
+    trusted = _TRUSTED in arguments
+    folder = expanduser(resume[-1].strip("'\""))  # noqa: PTH111 - raises nothing without a home
+    if folder and not trusted:
         check_links(Path(folder))  # before Hydra writes there
-    kept = kept_words(Path(folder)) if resumed else []
-    overrides = [word for word in words if re.match(r"~|[^-][^=]*=", word)]
-    changes = [word for word in overrides if not _of_the_moment(word)]
-    searched = "hydra/sweeper=optuna" in kept
-    if not kept or (not changes and not searched):
-        return list(words)  # what is unfinished, whatever was added since
-    if "trust=true" not in words:
-        kept = [word for word in kept if _key(word) != "cache_dir"]  # this user's own is used
-        check_words(kept, Path(folder) / FILE, _KEYS)
-    typed = {_key(word) for word in words}
-    # Beside the others: between two groups of words Hydra takes no flag.
-    place = next(at for at, word in enumerate(words) if re.match(_RESUME, word, re.DOTALL))
-    return [*words[:place], *(w for w in kept if _key(w) not in typed), *words[place:]]
+    saved = saved_overrides(Path(folder))
+    overrides = [a for a in arguments if re.match(r"~|[^-][^=]*=", a)]
+    changed = any(not _is_about_running(override) for override in overrides)
+    if not saved or (not changed and "hydra/sweeper=optuna" not in saved):
+        return list(arguments)
+    if not trusted:
+        saved = [override for override in saved if _key(override) != "cache_dir"]
+        check_words(saved, Path(folder) / FILE, _KEYS)
+    typed = {_key(argument) for argument in arguments}
+    # Beside the others: Hydra takes no flag between two groups of overrides.
+    at = next(i for i, a in enumerate(arguments) if re.match(_RESUME, a, re.DOTALL))
+    return [*arguments[:at], *(o for o in saved if _key(o) not in typed), *arguments[at:]]
 
 
-def _of_the_moment(word: str) -> bool:
-    """What says where the runs of a sweep are trained, not which."""
-    return re.match(r"\+*(sweep\.|trust=|hydra/(?!sweeper)|hydra\.(?!sweeper))", word) is not None
+def _is_about_running(override: str) -> bool:
+    """Whether it decides where and how the runs are trained, not which."""
+    pattern = r"\+*(sweep\.|trust=|hydra/(?!sweeper)|hydra\.(?!sweeper))"
+    return re.match(pattern, override) is not None
 
 
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]

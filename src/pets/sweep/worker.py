@@ -1,4 +1,4 @@
-"""What a process does that was started for one job of a sweep."""
+"""What runs in the process of a job."""
 
 from __future__ import annotations
 
@@ -18,40 +18,44 @@ from pets.errors import PetsError
 from pets.run_dir import RunDir
 from pets.system.orphans import end_with_maker
 
-_PATIENCE = 60.0  # seconds for a job to come to the end of its step and write its checkpoint
+# Imported once, by the process from which all jobs are forked.
+PRELOAD = ["torch.utils.tensorboard", "torchvision", "pets.training.loop"]
+
+_GRACE = 60.0  # seconds for a job to finish its step and write its checkpoint
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where on this machine a job runs: one of how many `places` that share the CPU cores, and what
-    its environment says beside that, for example of GPUs."""
+class Slot:
+    """One of several `slots` that share this machine's cores; a job at a time runs in each.
 
-    places: int
+    `environment` is set in the job's process, for example which GPUs it sees.
+    """
+
+    slots: int
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_job(folder: str, trusted: bool, place: Place, log_config: Mapping[str, Any]) -> None:
-    """Train in a prepared or stopped run directory, with the screen in its `screen.log`.
+def run_job(folder: str, trusted: bool, slot: Slot, log_config: Mapping[str, Any]) -> None:
+    """Train in a prepared or stopped run directory, with all output in its `screen.log`.
 
-    Ends the process: exit code 0 for a finished run, else as `pets train` would.
+    Ends the process with the exit code that `pets train` would have.
     """
-    os.environ |= place.environment
-    _screen_to(Path(folder) / "screen.log")
-    _end_with_the_launcher()
+    os.environ |= slot.environment
+    _redirect_output(Path(folder) / "screen.log")
+    _leave_signals_to_launcher()
     log_as_rank(log_config)
     from pets.system.devices import share_threads
 
-    share_threads(place.places)
+    share_threads(slot.slots)
     train_in(RunDir.open(folder, trusted))
 
 
 def log_as_rank(config: Mapping[str, Any]) -> None:
-    """Rank 0 has the run's log; another one says only its errors."""
-    here = ranks()
-    if here.writer:
+    """Configure the log of the run on rank 0; the other ranks show their errors alone."""
+    if ranks().writer:
         logging.config.dictConfig(dict(config))
     else:
-        logging.basicConfig(level=logging.ERROR, format=f"rank {here.rank}: %(message)s")
+        logging.basicConfig(level=logging.ERROR, format=f"rank {ranks().rank}: %(message)s")
 
 
 def train_in(run: RunDir) -> None:
@@ -66,7 +70,7 @@ def train_in(run: RunDir) -> None:
 
 
 def check_config(values: Mapping[str, Any]) -> None:
-    """What a training checks before it reads data. Raises ConfigError."""
+    """Check what a training checks before it reads data. Raises ConfigError."""
     from pets.training.checks import check_signatures
     from pets.training.trainer import quiet
 
@@ -75,14 +79,14 @@ def check_config(values: Mapping[str, Any]) -> None:
 
 
 def device_count() -> int:
-    """GPUs that torch sees."""
+    """The number of GPUs that torch sees."""
     import torch
 
     return torch.cuda.device_count()
 
 
-def _screen_to(file: Path) -> None:
-    """Standard output and error of this process and of its children."""
+def _redirect_output(file: Path) -> None:
+    """Redirect standard output and error of this process and its children."""
     sys.stdout.flush()
     sys.stderr.flush()
     with file.open("ab") as stream:
@@ -93,9 +97,8 @@ def _screen_to(file: Path) -> None:
     sys.stderr = open(2, "w", closefd=False, **options)  # noqa: SIM115
 
 
-def _end_with_the_launcher() -> None:
-    """Ctrl-C in the terminal is the launcher's affair, which stops its jobs; one that is killed
-    takes them along."""
+def _leave_signals_to_launcher() -> None:
+    """Have Ctrl-C reach the launcher alone, which stops its jobs, and end when it is killed."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    end_with_maker(signal.SIGTERM, _PATIENCE)
+    end_with_maker(signal.SIGTERM, _GRACE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from filelock import FileLock
@@ -13,7 +14,22 @@ from pets.sweep.summary.page import as_page
 from pets.sweep.summary.summary import Summary, summarize
 from pets.sweep.summary.text import as_csv, as_markdown, on_screen
 
-__all__ = ["Summary", "on_screen", "summarize", "write_summary"]
+__all__ = ["Summary", "on_screen", "show_summary", "summarize", "write_summary"]
+
+log = logging.getLogger(__name__)
+
+
+def show_summary(folder: Path) -> None:
+    """Write the summary of a sweep's folder and log its main lines.
+
+    Raises:
+        RunError: the folder holds no run, or cannot be written.
+    """
+    summary = summarize(folder)
+    page = write_summary(summary)
+    for line in on_screen(summary):
+        log.info("%s", line)
+    log.info("\nsummary  %s", page)
 
 
 def write_summary(summary: Summary) -> Path:

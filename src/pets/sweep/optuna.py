@@ -1,4 +1,4 @@
-"""Optuna chooses the next runs of a sweep by what the others reached."""
+"""Optuna as Hydra sweeper: it chooses the next runs by the results of those before."""
 
 from __future__ import annotations
 
@@ -34,16 +34,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class SmartSweeper(Sweeper):
-    """Hydra sweeper over Optuna's ask and tell: the lowest validation error is looked for among
-    `n_trials` runs, `n_jobs` of which are chosen at a time.
+class OptunaSweeper(Sweeper):
+    """Hydra sweeper that minimizes the validation error with Optuna's ask-and-tell interface.
 
-    What is searched is given as `key=interval(1e-4,1e-2)`, `tag(log,interval(...))`,
-    `key=choice(a,b)`, `key=a,b` or `key=range(1,8)`. The study is kept in the sweep's folder: a
-    sweep that is stopped goes on with the same words and `sweep.resume`.
+    A trial is a run; the study is stored in the sweep's folder, so that `sweep.resume` continues
+    it. (hydra-optuna-sweeper needs Optuna 2, and stops at a failed trial.)
+
+    Args:
+        n_trials: Runs in all, those before a resume included.
+        n_jobs: Runs chosen at a time.
+        sampler: `_target_` and arguments of one of Optuna's samplers.
+        params: The search space, as a command line adds to it: `key: interval(1e-4,1e-2)`, also
+            `tag(log,interval(a,b))`, `choice(a,b)`, `a,b` and `range(1,8)`.
     """
-
-    # hydra-optuna-sweeper does the same on Optuna 2 of 2022 only, and stops at a failed trial.
 
     def __init__(
         self, n_trials: int, n_jobs: int, sampler: Any, params: Mapping[str, Any] | None
@@ -67,9 +70,9 @@ class SmartSweeper(Sweeper):
         self.folder = Path(str(config.hydra.sweep.dir))
 
     def sweep(self, arguments: list[str]) -> None:
-        """Ask, run, tell, until enough runs have been told of."""
-        words = [f"{key}={value}" for key, value in self.params.items()]
-        parsed = self.parser.parse_overrides([*words, *arguments])
+        """Ask for trials, run them, and tell their results, until there are enough."""
+        params = [f"{key}={value}" for key, value in self.params.items()]
+        parsed = self.parser.parse_overrides([*params, *arguments])
         last = {o.get_key_element(): o for o in parsed}  # what is typed later wins
         searched = {key: distribution(o) for key, o in last.items() if o.is_sweep_override()}
         if not searched:
@@ -79,7 +82,7 @@ class SmartSweeper(Sweeper):
             )
         fixed = [str(o.input_line) for o in last.values() if not o.is_sweep_override()]
         study = self._study()
-        self._check_same(study, searched)
+        self._check_space(study, searched)
         while trials := self._next(study, searched):
             jobs = [
                 [*fixed, *(f"{key}={trial.params[key]}" for key in searched)] for trial in trials
@@ -87,7 +90,7 @@ class SmartSweeper(Sweeper):
             returned = self.launch(jobs, initial_job_idx=trials[0].number)
             for trial, job in zip(trials, returned, strict=True):
                 tell(study, trial.number, float(job.return_value))
-        self._say(study)
+        self._report(study)
 
     def _study(self) -> optuna.Study:
         try:
@@ -104,15 +107,15 @@ class SmartSweeper(Sweeper):
             direction="minimize",
             load_if_exists=True,
         )
-        # A sampler that begins again with its seed would choose the same runs again.
+        # With the same seed a resumed study would repeat its first trials.
         seed = self.sampler.get("seed")
-        again = {} if seed is None else {"seed": seed + len(study.trials)}
+        shifted = {} if seed is None else {"seed": seed + len(study.trials)}
         sampler = {str(key): value for key, value in self.sampler.items()}
-        study.sampler = build("hydra.sweeper.sampler", Target.model_validate(sampler | again))
+        study.sampler = build("hydra.sweeper.sampler", Target.model_validate(sampler | shifted))
         return study
 
-    def _check_same(self, study: optuna.Study, searched: Mapping[str, BaseDistribution]) -> None:
-        """Raises ConfigError where a study goes on with other keys than it began with."""
+    def _check_space(self, study: optuna.Study, searched: Mapping[str, BaseDistribution]) -> None:
+        """Raise ConfigError where a study is resumed with other keys than it was started with."""
         keys = sorted(searched)
         before = study.user_attrs.get("searched", keys)
         if before != keys:
@@ -125,19 +128,19 @@ class SmartSweeper(Sweeper):
     def _next(
         self, study: optuna.Study, searched: Mapping[str, BaseDistribution]
     ) -> Sequence[optuna.trial.FrozenTrial]:
-        """Trials that a stop left without a result, else new ones."""
+        """Trials that were stopped before their result, else new ones."""
         from optuna.trial import TrialState
 
         states = [trial.state for trial in study.trials]
         left = self.n_trials - sum(state.is_finished() for state in states)
-        begun = study.get_trials(states=(TrialState.RUNNING,))
-        if not begun:
+        open_trials = study.get_trials(states=(TrialState.RUNNING,))
+        if not open_trials:
             for _ in range(min(left, self.n_jobs)):
                 study.ask(dict(searched))
-            begun = study.get_trials(states=(TrialState.RUNNING,))
-        return begun[: self.n_jobs]
+            open_trials = study.get_trials(states=(TrialState.RUNNING,))
+        return open_trials[: self.n_jobs]
 
-    def _say(self, study: optuna.Study) -> None:
+    def _report(self, study: optuna.Study) -> None:
         from optuna.trial import TrialState
 
         if not study.get_trials(states=(TrialState.COMPLETE,)):
@@ -148,12 +151,14 @@ class SmartSweeper(Sweeper):
         log.info("hydra.sweeper.n_trials=<more> with sweep.resume=%s searches on", self.folder)
         for key, value in best.params.items():
             log.info("  %s=%s", key, value)
-        found = {"best_value": best.value, "best_params": dict(best.params)}
-        (self.folder / "optimization_results.yaml").write_text(to_yaml(found), encoding="utf-8")
+        best_found = {"best_value": best.value, "best_params": dict(best.params)}
+        (self.folder / "optimization_results.yaml").write_text(
+            to_yaml(best_found), encoding="utf-8"
+        )
 
 
 def tell(study: optuna.Study, number: int, error: float) -> None:
-    """The result of a trial; a failed one is told as such and teaches nothing."""
+    """Tell the study a trial's validation error; NaN marks the trial as failed."""
     from optuna.trial import TrialState
 
     if math.isnan(error):
@@ -163,7 +168,7 @@ def tell(study: optuna.Study, number: int, error: float) -> None:
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """Optuna's distribution of what Hydra's grammar says. Raises ConfigError for anything else."""
+    """The distribution of an override in Hydra's sweep syntax. Raises ConfigError for others."""
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,
@@ -172,18 +177,18 @@ def distribution(override: Override) -> BaseDistribution:
 
     value = override.value()
     if isinstance(value, ChoiceSweep):
-        words: Any = override.sweep_iterator(transformer=Transformer.encode)
-        return CategoricalDistribution(list(words))
-    whole: dict[bool, Any] = {True: IntDistribution, False: FloatDistribution}
+        choices: Any = override.sweep_iterator(transformer=Transformer.encode)
+        return CategoricalDistribution(list(choices))
+    by_whole: dict[bool, Any] = {True: IntDistribution, False: FloatDistribution}
     if isinstance(value, IntervalSweep):
         ends = value.start, value.end
-        kind = whole[all(isinstance(end, int) for end in ends)]
+        kind = by_whole[all(isinstance(end, int) for end in ends)]
         return kind(*ends, log="log" in value.tags)
     if isinstance(value, RangeSweep) and not value.shuffle:
         assert value.start is not None
         assert value.stop is not None
         numbers: list[Any] = list(override.sweep_iterator())
-        kind = whole[all(isinstance(number, int) for number in (value.start, value.step))]
+        kind = by_whole[all(isinstance(number, int) for number in (value.start, value.step))]
         return kind(value.start, numbers[-1], step=value.step)
     raise ConfigError(
         f"{override.input_line}: cannot be searched; expected interval(a,b), choice(a,b) or "
