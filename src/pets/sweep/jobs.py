@@ -50,7 +50,7 @@ class Job:
             return "no validation photos" if error is None else f"error {100 * error:.1f} %"
         status = self.run.status
         lines = str(status.get("error") or "").strip().splitlines()  # the last one of a traceback
-        return ": ".join([str(status.get("state")), *lines[-1:]])
+        return ": ".join([self.run.state, *lines[-1:]])
 
 
 def job_config(cfg: DictConfig) -> TrainConfig:

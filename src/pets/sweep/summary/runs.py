@@ -156,7 +156,7 @@ def _read_status(run: RunDir) -> dict[str, Any]:
     status = run.status
     error_lines = str(status.get("error") or "").strip().splitlines()
     fields: dict[str, Any] = {
-        "state": str(status.get("state")),
+        "state": run.state,
         "error": error_lines[-1].strip() if error_lines else "",
         "position": run.position(),
         **{name: str(status.get(name) or "") for name in ("started", "ended", "updated")},
