@@ -173,7 +173,7 @@ def test_halves_merged_are_the_whole() -> None:
     net = handmade(one=nn.Conv2d(3, 64, 5, 2), two=nn.Conv2d(64, 64, 3, 2, 1))
     whole = watched(net, noise(), [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]])
     half = watched(net, noise(), [[0, 2], [4, 6, 8, 10]])
-    half.merge(watched(net, noise(), [[1, 3, 5], [7], [9]]).stages)
+    half.merge(watched(net, noise(), [[1, 3, 5], [7], [9]]).exchanged())
     assert [stage.name for stage in half.stages] == ["one", "two"]
     for one, other in zip(half.stages, whole.stages, strict=True):
         for channel, patches in one.patches.items():

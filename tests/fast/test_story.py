@@ -2,7 +2,7 @@
 
 import inspect
 
-from pets.training import loop
+from pets.train import train
 
 CHAPTERS = (
     "check_signatures(", "backbone_of(", "photos_of(", "prepare_stage(", "fit(", "measure(",
@@ -11,7 +11,7 @@ CHAPTERS = (
 
 
 def test_one_function_of_at_most_eighty_lines_tells_a_training() -> None:
-    source = inspect.getsource(loop.train)
+    source = inspect.getsource(train)
     assert len(source.splitlines()) <= 80
     places = [source.index(f" {chapter}") for chapter in CHAPTERS]
     assert places == sorted(places)

@@ -73,7 +73,7 @@ def _train(config: TrainConfig, begin: Callable[[], RunDir], new: bool = False) 
     with stoppable(), process_group():
         run_dir = _of_rank_0(begin, trusted=new or config.trust)
         with _status(run_dir, new), other_ranks_errors():
-            from pets.training.loop import train
+            from pets.train import train
 
             train(config, run_dir)
         return run_dir

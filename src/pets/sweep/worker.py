@@ -19,7 +19,7 @@ from pets.run_dir import RunDir
 from pets.system.orphans import end_with_maker
 
 # Imported once, by the process from which all jobs are forked.
-PRELOAD = ["torch.utils.tensorboard", "torchvision", "pets.training.loop"]
+PRELOAD = ["torch.utils.tensorboard", "torchvision", "pets.train"]
 
 _GRACE = 60.0  # seconds for a job to finish its step and write its checkpoint
 
