@@ -28,7 +28,7 @@ Entry = TypeVar("Entry", bound=Named)
 class Registry(dict[str, Entry]):
     """Entries of one kind by name, in the order they were added.
 
-    Each kind has one registry, beside the type of its entries: `METRICS` in `training/metrics.py`,
+    Each kind has one registry, beside the type of its entries: `METRICS` in `metrics.py`,
     `LABEL_RULES` in `data/labels.py`, `SECTIONS` in `report/sections.py`, `FORMATS` in
     `export/formats.py`.
     """

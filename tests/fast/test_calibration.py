@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pets.interpretation.calibration import at_temperature, fit_temperature, reliability
-from pets.training.metrics import Temperature
+from pets.metrics import Temperature
 
 
 def true_odds(photos: int, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:

@@ -15,11 +15,11 @@ from pets.data.collect import collect_photos
 from pets.data.labels import LABEL_RULES, LabelRule
 from pets.errors import ConfigError
 from pets.export.formats import FORMATS
+from pets.metrics import METRICS
 from pets.registry import Registry
 from pets.report.sections import SECTIONS
 from pets.report.template import template
 from pets.system.installation import conf_dir
-from pets.training.metrics import METRICS
 from pets.verify.kinds import KINDS
 from tests.conftest import composed, train_config
 

@@ -24,7 +24,7 @@ NAME = "top3_accuracy"
 # All that adding a metric takes, in front of the command itself.
 WITH_METRIC = f"""
 from torchmetrics.classification import MulticlassAccuracy
-from pets.training.metrics import METRICS, SplitMetric
+from pets.metrics import METRICS, SplitMetric
 
 def top3_accuracy(classes):
     return MulticlassAccuracy(classes, top_k=min(3, classes), average="micro")

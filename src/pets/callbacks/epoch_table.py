@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from pets.training.metrics import METRICS
+from pets.metrics import METRICS
 
 log = logging.getLogger(__name__)
 

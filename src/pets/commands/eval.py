@@ -64,7 +64,7 @@ def run(cfg: DictConfig) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from pets.training.metrics import METRICS
+    from pets.metrics import METRICS
 
     width = max(len(name) for name in found["per_class"])
     log.info("%s  accuracy", "class".ljust(width))

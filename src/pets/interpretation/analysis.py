@@ -31,8 +31,8 @@ from pets.interpretation.interpretation import Interpretation
 from pets.interpretation.layers import Stage, TopPatches, first_kernels
 from pets.interpretation.rows import Floats, nearest
 from pets.interpretation.suspects import find_suspects, held_out_probabilities, suspects_table
+from pets.metrics import METRICS
 from pets.training.evaluation import Trained
-from pets.training.metrics import METRICS
 from pets.training.trainer import trainer
 
 log = logging.getLogger(__name__)

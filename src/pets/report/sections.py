@@ -21,11 +21,11 @@ from pets.io.figures import as_svg
 from pets.io.pictures import jpeg, jpeg_uri, pixels, png_uri
 from pets.io.serialize import to_yaml
 from pets.lr_finder.search import FOLDER as LR_FINDER
+from pets.metrics import METRICS
 from pets.registry import Registry
 from pets.report import charts
 from pets.report.photos import PagePhotos
 from pets.report.published import LESSON_PAIRS, PUBLISHED, same_split, split_in_words
-from pets.training.metrics import METRICS
 from pets.training.metrics_csv import read_metrics
 
 PAIRS = 12  # most confused pairs with photos; the matrix has them all

@@ -7,8 +7,8 @@ from typing import Any
 
 from pets.config import StageConfig, TrainConfig
 from pets.data.workers import automatic_workers
+from pets.metrics import METRICS
 from pets.run_dir import RunDir
-from pets.training.metrics import METRICS
 from pets.training.speed import Speed
 
 log = logging.getLogger(__name__)

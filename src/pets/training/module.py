@@ -18,11 +18,11 @@ from pets.distributed.lightning import share_statistics
 from pets.distributed.process_group import reduce
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, DataError, RunError
+from pets.metrics import METRICS, SplitMetrics
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_classifier
 from pets.models.freezing import freeze_to, train_mode
 from pets.seeding import derive_for_rank
-from pets.training.metrics import METRICS, SplitMetrics
 from pets.training.rates import param_groups, schedule, spread
 from pets.training.stage import Stage
 

@@ -22,10 +22,10 @@ from pets.config.instantiate import build, check_arguments
 from pets.distributed.lightning import check_sync_batchnorm, cluster_environment, ddp_kwargs
 from pets.distributed.ranks import check_ranks, ranks
 from pets.errors import ConfigError
+from pets.metrics import METRICS
 from pets.system import signals
 from pets.system.devices import settled
 from pets.training.checkpoints import AtomicCheckpointIO
-from pets.training.metrics import METRICS
 
 # The Trainer's arguments that do here what Lightning says of them.
 HONOURED = (
