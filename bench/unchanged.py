@@ -92,7 +92,8 @@ def resumed(folder: Path, run: Path) -> dict[str, Any]:
 
 
 def record(folder: Path, photos: Path | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    # Another number of threads adds up in another order.
+    found: dict[str, Any] = {"threads": os.environ.get("OMP_NUM_THREADS", "all cores")}
 
     def note(name: str, value: Any) -> None:
         found[name] = value
