@@ -1,7 +1,10 @@
 """A wrong config is one line that names the key, the value, what was expected and the fix."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from omegaconf import OmegaConf
 
 from pets.config import EvalConfig, Target, TrainConfig
@@ -185,3 +188,12 @@ def test_a_stage_that_says_nothing_of_a_key_has_its_default(plan: str) -> None:
     assert stages == {name: defaults | keys for name, keys in written.items()}
     for name, keys in written.items():
         assert not keys.items() & defaults.items(), f"{plan}: {name} repeats a default"
+
+
+@pytest.mark.parametrize("file", sorted(conf_dir().glob("*.yaml")), ids=lambda file: file.stem)
+def test_no_key_of_a_command_has_the_name_of_a_group(file: Path) -> None:
+    """Hydra would take `key=value` for the choice of a group's option."""
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
+    keys = {key for key, value in values.items() if not isinstance(value, dict | list)}
+    assert keys.isdisjoint(groups)

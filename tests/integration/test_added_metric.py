@@ -15,7 +15,7 @@ import pytest
 
 from pets.sweep.summary import summarize
 from pets.sweep.summary.page import as_page
-from pets.sweep.summary.tables import as_csv
+from pets.sweep.summary.text import as_csv
 from pets.training.metrics_csv import read_metrics, write_metrics
 from tests.integration.conftest import SMALL
 from tests.integration.runs import tags

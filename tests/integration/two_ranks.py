@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from pets.data.prepare import prepare_photos
+from pets.distributed.process_group import process_group
 from pets.lr_finder.range_test import record
 from pets.models.classifier import new_backbone
 from pets.training.module import new_model
@@ -23,7 +24,8 @@ def main(out: Path, overrides: list[str]) -> None:
     two = {**config.trainer, "accelerator": "cpu", "devices": 2, "strategy": "ddp"}
     plan = config.plan.stages["head"]
     stage = Stage.of_plan("head", plan, Inputs(config.size_of(plan)), config.seed)
-    curve = record(stage, model, photos, config.model_copy(update={"trainer": two}))
+    with process_group():
+        curve = record(stage, model, photos, config.model_copy(update={"trainer": two}))
     found = {**curve.as_json(), "choice": curve.choose()}
     out.write_text(json.dumps(found), encoding="utf-8")
 
