@@ -189,6 +189,16 @@ def test_folders_of_the_system_and_of_pets(made: Made, caplog: pytest.LogCapture
     assert "left out 1 photos hidden: .trash/0.jpg" in caplog.text
 
 
+def test_what_is_only_named_like_a_photo(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+    root = made({"cat": 4, "dog": 4})
+    os.mkfifo(root / "cat/pipe.jpg")
+    (root / "cat/folder.jpg").mkdir()
+    (root / "dog/device.jpg").symlink_to("/dev/zero")
+    assert labels(collected(root)) == {"cat": 4, "dog": 4}
+    expected = "left out 3 photos that are no regular files: cat/folder.jpg, cat/pipe.jpg, dog/dev"
+    assert expected in caplog.text
+
+
 def oxford(root: Path, breeds: tuple[str, str], line: str, newline: str = "\n") -> Path:
     (root / "images").mkdir()
     (root / "annotations").mkdir()

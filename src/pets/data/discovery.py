@@ -67,8 +67,8 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
             broken.append(path)
         elif path.is_file():
             (photos if a_photo else others).append(path)
-        elif a_photo:
-            others.append(path)
+        elif a_photo:  # a folder, a pipe or a device of that name
+            skipped["that are no regular files"].append(path)
     paths = _below(root, photos)
     if misnamed:
         what = "names that are not UTF-8, rename the files"
