@@ -88,7 +88,7 @@ def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
 
 def _timm(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
     if set(config.name) & set(":/") or not timm.is_model(config.name):
-        # A name with ":" or "/" is an address, which timm would ask for, whatever `pretrained` says.
+        # A name with ":" or "/" is an address: timm would ask its host, whatever `pretrained` says.
         raise ConfigError(_unknown(config, timm.list_models()))
     fetched = config.weights == "default"
     with _says_the_ways_out(config), _cache_alone_when_offline() if fetched else nullcontext():
