@@ -126,6 +126,14 @@ def test_a_mistake_is_one_line(pets: Pets, drawn: Path, words: list[str], line: 
     assert not outputs.exists() or not list(outputs.iterdir())
 
 
+def test_models_lists_the_configs_and_finds_more(pets: Pets) -> None:
+    lines = pets("models").stdout.splitlines()
+    assert "efficientnet_lite0         4.7 M   224 px  here      Apache-2.0" in lines
+    lines = pets("models", "vit_small*dinov2*").stdout.splitlines()
+    assert lines[1].split()[:4] == ["vit_small_patch14_dinov2.lvd142m", "22.1", "M", "518"]
+    assert "timm has no architecture of such a name" in pets.one_line("models", "xx*")
+
+
 def test_an_unknown_command_names_the_nearest(pets: Pets) -> None:
     found = pets("trian", code=2)
     assert found.stderr.strip() == "pets trian: no such command; did you mean pets train?"

@@ -29,6 +29,8 @@ def _in_full(command: str, word: str, before: str) -> str:
         return word
     if command == "cache" and re.fullmatch(r"\w+", word):
         return f"action={word}"
+    if command == "models" and not re.match(r"[-+~]|[\w.]+=", word):
+        return f"pattern={_quoted(word)}"
     other = re.match(r"[-+~]|[\w.]+=", word)
     if command == "summarize" and (not other or (word[0] not in "-+~" and Path(word).is_dir())):
         return f"sweep={_quoted(word)}"

@@ -78,6 +78,8 @@ def _main() -> None:
         _stop("pets cache: list or clear, not both", code=2)
     if sum(word.startswith("sweep=") for word in words) > 1:
         _stop("pets summarize: one folder at a time", code=2)
+    if sum(word.startswith("pattern=") for word in words) > 1:
+        _stop("pets models: one pattern at a time, in quotes: 'vit*dino*'", code=2)
     try:
         folders()
     except ConfigError as error:

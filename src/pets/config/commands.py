@@ -92,6 +92,12 @@ class CacheConfig(Strict):
     cache_dir: str = Field(min_length=1, description="a folder")
 
 
+class ModelsConfig(Strict):
+    """Which backbones to list."""
+
+    pattern: Annotated[str, Field(min_length=1)] | None
+
+
 class SummarizeConfig(Strict):
     """The sweep to summarise."""
 

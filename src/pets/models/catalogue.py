@@ -1,0 +1,123 @@
+"""The catalogue of backbones: size, licence, and whether their weights are here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+import torch
+import torchvision
+from huggingface_hub import try_to_load_from_cache
+
+from pets.config import ModelConfig
+
+# The names under which the hub keeps weights.
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A backbone that can be chosen.
+
+    `name` is what is typed; `parameters` counts the whole network with its original classifier;
+    `size` is the side in pixels of the pictures that the weights were trained with.
+    """
+
+    name: str
+    parameters: int
+    size: int
+    licence: str
+    is_here: bool
+
+
+class Origin(NamedTuple):
+    """Where the weights come from that a training began with, and their licence, in words."""
+
+    weights: str
+    licence: str
+
+
+def entry_of(name: str, model: ModelConfig) -> Entry:
+    """Return the entry of a config in `conf/model/`. Nothing is downloaded."""
+    count, size = _measures(model)
+    licence = origin_of(model).licence.partition(":")[0].partition(",")[0]
+    return Entry(name, count, size, licence, has_weights(model))
+
+
+def has_weights(model: ModelConfig) -> bool:
+    """Whether the pretrained weights can be had without a network."""
+    if model.weights == "none":
+        return True
+    if model.weights == "package":
+        return model.package is not None and find_spec(model.package) is not None
+    if model.weights != "default":
+        return Path(model.weights).is_file()
+    if model.library == "torchvision":
+        url = torchvision.models.get_model_weights(model.name).DEFAULT.url
+    else:
+        config = timm.get_pretrained_cfg(model.name)
+        if config is not None and config.hf_hub_id:
+            kept = (try_to_load_from_cache(config.hf_hub_id, file) for file in _WEIGHT_FILES)
+            if any(isinstance(path, str) for path in kept):
+                return True
+        url = (config.url if config is not None else "") or ""
+    return bool(url) and (Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name).is_file()
+
+
+def matching(pattern: str) -> list[str]:
+    """Return timm's architectures with pretrained weights whose names match, `*` for anything."""
+    names: list[str] = timm.list_models(pattern, pretrained=True)
+    return names
+
+
+def _measures(model: ModelConfig) -> tuple[int, int]:
+    """The parameters and the side of the input, of a network that takes no memory."""
+    network: Any
+    with torch.device("meta"):
+        if model.library == "torchvision":
+            network = torchvision.models.get_model(model.name, weights=None)
+            size = (
+                torchvision.models.get_model_weights(model.name).DEFAULT.transforms().crop_size[0]
+            )
+        else:
+            network = timm.create_model(model.name, pretrained=False)
+            size = network.pretrained_cfg["input_size"][-1]
+    return sum(p.numel() for p in network.parameters()), size
+
+
+def origin_of(model: ModelConfig) -> Origin:
+    """What can be known without the net. A licence that is not known is said to be unknown."""
+    if model.weights == "none":
+        return Origin("none: random numbers", "none is needed")
+    if model.weights == "package":
+        package = str(model.package).replace("_", "-")
+        return Origin(f"ImageNet, the package {package}", _of_package(package))
+    if model.weights != "default":
+        return Origin("a file of the trainer's own", "unknown")
+    if model.library == "timm":
+        config = timm.get_pretrained_cfg(model.name)
+        tag = (config and config.tag) or "default"
+        return Origin(
+            f"timm {timm.__version__}, {model.name.partition('.')[0]}.{tag}",
+            (config and config.license) or "unknown",
+        )
+    return Origin(
+        f"torchvision, {model.name}, trained on ImageNet",
+        "unknown: torchvision's code is BSD-3-Clause, of the weights it says that they may have "
+        "terms of their own, as the data set that they were trained on has",
+    )
+
+
+def _of_package(package: str) -> str:
+    try:
+        about = distribution(package)
+    except PackageNotFoundError:
+        return f"unknown: {package} is not installed here"
+    text = " ".join((about.read_text("LICENSE") or "").replace(",", "").split())
+    if "Apache License Version 2.0" in text:
+        return "Apache-2.0, says the package's LICENSE file"
+    return "unknown"
