@@ -32,7 +32,7 @@ def made_up_run(
         *sections, last = key.split(".")
         for name in sections:
             section = section.setdefault(name, {})
-        section[last] = value
+        section[last] = as_number(value)
     (path / "config.yaml").write_text(yaml.safe_dump(config))
     words = [f"{key}={value}" for key, value in given.items()]
     (path / "overrides.yaml").write_text(yaml.safe_dump(words))
@@ -50,6 +50,14 @@ def made_up_run(
     if rows:
         (path / "metrics.csv").write_text("\n".join([_HEADER, *rows]) + "\n")
     return path
+
+
+def as_number(value: Any) -> Any:
+    """A typed number as a config has it: 0.0001 for `1e-4`."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def measured(error: float, photos: int) -> dict[str, float]:

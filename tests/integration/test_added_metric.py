@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pets.sweep.summary import summarize
-from pets.sweep.summary.page import as_page
-from pets.sweep.summary.text import as_csv
+from pets.summary.page import as_page
+from pets.summary.settings import summarize
+from pets.summary.tables import as_csv
 from pets.training.metrics_csv import read_metrics, write_metrics
 from tests.integration.conftest import SMALL
 from tests.integration.runs import tags

@@ -15,6 +15,6 @@ SCHEMA = SummarizeConfig
 def run(cfg: DictConfig) -> None:
     """Read the runs, write the summary into their folder, show it in short."""
     config = typed(SummarizeConfig, cfg)
-    from pets.sweep.summary import show_summary
+    from pets.summary import show_summary
 
     show_summary(Path(config.sweep))

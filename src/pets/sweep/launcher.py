@@ -167,7 +167,7 @@ class SweepEnd(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Exit with 1 unless every run in the sweep's folder is finished."""
-        from pets.sweep.summary import show_summary
+        from pets.summary import show_summary
 
         folder = from_here(str(config.hydra.sweep.dir))
         try:

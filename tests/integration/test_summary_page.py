@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from pets.sweep.summary import summarize, write_summary
+from pets.summary import show_summary
 from tests.integration.browser import COLOURS, opened
 from tests.integration.conftest import SMALL, Pets
 from tests.made_up_sweep import made_up_run, made_up_sweep
@@ -31,7 +31,8 @@ def page_of_twelve(tmp_path_factory: pytest.TempPathFactory) -> Path:
     failed = made_up_run(folder / "11_run", given, state="failed", error=f"x\nError: {HOSTILE}")
     (failed / "train.log").touch()
     (folder / "03_run/report.html").touch()
-    return write_summary(summarize(folder))
+    show_summary(folder)
+    return folder / "summary.html"
 
 
 def column(page: Any, table: str, number: int) -> list[str]:
@@ -43,17 +44,13 @@ def column(page: Any, table: str, number: int) -> list[str]:
 def test_everything_is_there_and_sorts(page_of_twelve: Path) -> None:
     with opened(page_of_twelve) as page:
         heading = page.locator("h1").inner_text().replace("\u00a0", " ")
-        assert heading == "lr=3e-3 epochs=2: 1.6 % validation error"
+        assert heading == "lr=0.003 epochs=2: 1.6 % validation error"
         assert "11 of 12 runs finished, 1 failed" in page.inner_text("header")
         assert page.locator("table[aria-label=Settings] tbody tr").count() == 6
-        assert page.locator("section#effects img.chart").count() == 4
         broken = "[...document.images].filter((i) => !i.complete || !i.naturalWidth).length"
         assert page.evaluate(broken) == 0
-        assert (
-            page.locator("section#effects img[alt^='mean validation errors of two']").count() == 1
-        )
         assert page.locator("section#settings img.chart").count() == 1
-        assert page.locator("section#settings tr.near").first.inner_text().startswith("3e-3")
+        assert page.locator("section#settings tr.near").first.inner_text().startswith("0.003")
 
         assert column(page, "Runs", 1) == [f"{number:02}_run" for number in range(12)]
         button = page.locator("table[aria-label=Runs] thead button", has_text="validation error")
@@ -70,7 +67,7 @@ def test_everything_is_there_and_sorts(page_of_twelve: Path) -> None:
         button = page.locator("table[aria-label=Settings] thead button", has_text="lr")
         button.focus()
         page.keyboard.press("Enter")
-        assert column(page, "Settings", 1) == ["1e-4", "1e-4", "3e-3", "3e-3", "1e-2", "1e-2"]
+        assert column(page, "Settings", 1) == ["0.0001", "0.0001", "0.003", "0.003", "0.01", "0.01"]
         button = page.locator("table[aria-label=Settings] thead button", has_text="epochs")
         button.click()
         assert column(page, "Settings", 2) == ["2", "2", "2", "10", "10", "10"]
@@ -127,7 +124,8 @@ def test_texts_cannot_break_the_page(tmp_path: Path) -> None:
     texts = (HOSTILE, "w" * 300, "$x_1$", "[1e-6,1e-4]")
     made_up_sweep(tmp_path, {(text,): 0.1 for text in texts}, ["data.label_regex"])
     (tmp_path / "00_run").rename(tmp_path / f"00_{HOSTILE.replace('/', '')}")
-    file = write_summary(summarize(tmp_path))
+    show_summary(tmp_path)
+    file = tmp_path / "summary.html"
     for width in (360, 1280):
         with opened(file, width=width) as page:
             assert page.locator("img[src='x']").count() == 0
@@ -138,7 +136,8 @@ def test_texts_cannot_break_the_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize("runs", [1, 100])
 def test_one_run_and_a_hundred(tmp_path: Path, runs: int) -> None:
     errors = {(10.0**-n, n): 0.5 / (n + 1) for n in range(runs)}
-    file = write_summary(summarize(made_up_sweep(tmp_path, errors, [LR, "weight_decay"])))
+    show_summary(made_up_sweep(tmp_path, errors, [LR, "weight_decay"]))
+    file = tmp_path / "summary.html"
     assert file.stat().st_size < 2e6
     with opened(file) as page:
         assert page.locator("table[aria-label=Runs] tbody tr").count() == runs

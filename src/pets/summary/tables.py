@@ -1,0 +1,186 @@
+"""The tables of a summary, and the whole of it as CSV, as Markdown and on the screen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from pets.io.csv_cells import write_cell
+from pets.io.markdown import Markdown, table, text
+from pets.summary.settings import SEED, Setting, Summary, shorten
+from pets.summary.verdict import describe_interval, verdict
+
+_MOST_ON_SCREEN = 10
+_WIDEST_CELL = 24
+_SHOWN = ("error", "accuracy", "loss", "photos", "mean_class_accuracy")  # or of no interest
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows, its value for sorting if that is not the text, and a link from the
+    summary's folder."""
+
+    text: str
+    sort_by: str | float | None = None
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    columns: list[str]
+    rows: list[list[Cell]]
+
+    def markdown(self) -> list[str]:
+        rows = [
+            [Markdown(f"[{text(c.text)}]({c.link})") if c.link else c.text for c in row]
+            for row in self.rows
+        ]
+        return table(self.columns, rows)
+
+
+def settings_table(summary: Summary) -> Table:
+    """A row a setting, the best first."""
+    names = [name for name in summary.names.values() if name != SEED]
+    columns = [*names, "validation error", "sd", "range", "runs", "beside the best"]
+    rows = []
+    for setting in summary.settings:
+        errors, count = setting.errors, len(setting.errors)
+        several = count > 1
+        low, high = summary.percent(errors.min(), ""), summary.percent(errors.max(), "")
+        row = [*map(_value, setting.values), _share(summary, errors.mean())]
+        row.append(_share(summary, errors.std(), ""))
+        row.append(Cell(f"{low} to {high}" if several else ""))
+        row += [Cell(f"{count} of {setting.started}", count), Cell(_beside(summary, setting))]
+        rows.append(row)
+    return Table(columns, rows)
+
+
+def runs_table(summary: Summary) -> Table:
+    """A row a run, by their numbers."""
+    runs = summary.runs
+    known = [f"valid_{name}" for name in _SHOWN]
+    others = [name for name in map(str, runs) if name.startswith("valid_") and name not in known]
+    best_epoch = ["best epoch"] if (runs.best_epoch_error < runs.valid_error - 1e-6).any() else []
+    columns = ["run", "state", *summary.names.values(), "validation error"]
+    columns += [name.removeprefix("valid_").replace("_", " ") for name in others]
+    columns += [*best_epoch, "test error", "seconds", "report"]
+    rows = []
+    for run, values in zip(_rows(runs), summary.values.to_numpy(), strict=True):
+        row = [
+            _run(run),
+            Cell(f"running, {run.position}" if run.state == "running" else run.state),
+        ]
+        row += map(_value, values)
+        if math.isnan(run.valid_error) and not math.isnan(run.last_epoch_error):
+            row.append(Cell(f"so far {summary.percent(run.last_epoch_error)}", ""))
+        else:
+            row.append(_share(summary, run.valid_error))
+        row += [_number(f"{vars(run)[name]:.4f}", vars(run)[name]) for name in others]
+        if best_epoch:
+            best = f"{summary.percent(run.best_epoch_error)} ({run.best_epoch})"
+            row.append(_number(best, run.best_epoch_error))
+        row.append(_share(summary, run.test_error))
+        row.append(_number(f"{run.seconds:,.1f}", run.seconds))
+        row.append(Cell("report", link=quote(run.report)) if run.report else Cell(""))
+        rows.append(row)
+    return Table(columns, rows)
+
+
+def troubled_table(summary: Summary) -> Table:
+    """A row a run that failed, was stopped, or cannot be read."""
+    rows = []
+    for run in _rows(summary.troubled):
+        log = f"{run.run}/train.log"
+        there = (summary.folder / log).is_file()
+        where = Cell("train.log", link=quote(log)) if there else Cell("")
+        rows.append([_run(run), Cell(run.state), Cell(run.position), Cell(run.error), where])
+    return Table(["run", "state", "how far", "reason", "log"], rows)
+
+
+def as_csv(summary: Summary) -> str:
+    """A row a run; errors and accuracies are shares of 1, empty where unknown."""
+    runs = summary.runs.astype({"valid_photos": "Int64", "test_photos": "Int64"})
+    first = ["number", "run", "state"]
+    results = runs.drop(columns=[*first, "seed", "data"])
+    rows = pd.concat([runs[first], summary.values, results], axis=1)
+    return rows.map(write_cell).rename(columns=write_cell).to_csv(index=False, lineterminator="\n")
+
+
+def as_markdown(summary: Summary) -> str:
+    """The sentences and all tables; links lead from the summary's folder."""
+    headline, *sentences = map(text, verdict(summary))
+    lines = [f"# {headline.removesuffix('.')}", "", f"{summary.states}.", ""]
+    lines += [line for sentence in sentences for line in (sentence, "")]
+    lines += ["![Validation errors](summary.png)", "", "## Settings", ""]
+    lines += settings_table(summary).markdown()
+    if len(summary.troubled):
+        lines += ["", "## Failed, stopped or unreadable", "", *troubled_table(summary).markdown()]
+    lines += ["", "## Runs", "", *runs_table(summary).markdown()]
+    lines += ["", "## The same in all runs", ""] if summary.common else []
+    lines += [f"- {text(f'{key}={value}')}" for key, value in summary.common.items()]
+    return "\n".join(lines) + "\n"
+
+
+def on_screen(summary: Summary) -> list[str]:
+    """A short table and the sentences."""
+    lines = [f"{summary.folder}: {summary.states}", ""]
+    if summary.ranked:
+        settings = settings_table(summary)
+        rows = [
+            [*(shorten(cell.text, _WIDEST_CELL) for cell in row[:-1]), row[-1].text]
+            for row in settings.rows[:_MOST_ON_SCREEN]
+        ]
+        widths = [max(map(len, cells)) for cells in zip(settings.columns, *rows, strict=True)]
+        for row in (settings.columns, *rows):
+            cells = (f"  {cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+            lines.append("".join(cells).rstrip())
+        lines += [*_more(len(settings.rows)), ""]
+    lines += verdict(summary)
+    for run in _rows(summary.troubled)[:_MOST_ON_SCREEN]:
+        lines.append(shorten(f"{run.run}: {run.state}, {run.error or run.position}", 160))
+    return [*lines, *_more(len(summary.troubled))]
+
+
+def _rows(runs: pd.DataFrame) -> list[Any]:
+    """The rows of a table, with their values as attributes."""
+    records: list[Any] = runs.to_dict("records")
+    return [SimpleNamespace(**run) for run in records]
+
+
+def _more(count: int) -> list[str]:
+    return [f"  and {count - _MOST_ON_SCREEN} more"] if count > _MOST_ON_SCREEN else []
+
+
+def _beside(summary: Summary, setting: Setting) -> str:
+    """`best`, or how much higher the error is: the interval, and whether it is noise."""
+    if not len(setting.errors) or setting is summary.ranked[0]:
+        return "best" if len(setting.errors) else ""
+    if setting.difference is None:
+        return "not known"
+    noise = ", within noise" if setting.difference.within_noise else ""
+    return f"{describe_interval(summary, setting.difference)}{noise}"
+
+
+def _share(summary: Summary, share: float, unit: str = " %") -> Cell:
+    return _number(summary.percent(share, unit), share)
+
+
+def _number(shown: str, number: float) -> Cell:
+    """An empty cell for NaN."""
+    return Cell("", "") if math.isnan(number) else Cell(shown, number)
+
+
+def _value(value: str) -> Cell:
+    """A value of a key, sorted as a number where it is one."""
+    number = float(pd.to_numeric(value, errors="coerce"))
+    return Cell(value, value if math.isnan(number) else number)
+
+
+def _run(run: Any) -> Cell:
+    number = run.run if pd.isna(run.number) else int(run.number)
+    return Cell(run.run, number, f"{quote(run.run)}/")
