@@ -9,8 +9,8 @@ import pytest
 
 from pets.config import VerifyConfig
 from pets.config.validation import typed
-from pets.data.exclude import read_excluded
 from pets.data.photos import Photo, Photos
+from pets.data.tables import read_excluded
 from pets.interpretation.suspects import COLUMNS, write_suspects
 from pets.io.csv_cells import read_cell, write_cell
 from pets.training.metrics_csv import read_metrics, write_metrics

@@ -114,12 +114,11 @@ def redirected(url: str) -> bytes:
         (OK + b"X: a\r\n" * 500 + b"\r\n", "got more than 100 headers"),
         (OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\nabc", "IncompleteRead"),
         (OK + b"Content-Length: 1000\r\n\r\nabc", "broke after 3 of 1,000 bytes"),
-        (OK + b"Content-Length: 9000000000000000\r\n\r\nabc", "no space left for .*part"),
+        (OK + b"Content-Length: 9000000000000000\r\n\r\nabc", "No space left on device.*part"),
         (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "the server answers 500"),
-        (redirected("file:///etc/passwd"), "redirects to file:///etc/passwd, which is not follo"),
-        (redirected("data:text/plain,hello"), "redirects to data:text/plain,hello, which is"),
-        (redirected("ftp://127.0.0.1:9/x"), "unknown url type: ftp"),
-        (redirected("/again"), "the server redirects to /again, which is not followed"),
+        (redirected("file:///etc/passwd"), "the server answers 302"),
+        (redirected("data:text/plain,hello"), "the server answers 302"),
+        (redirected("/again"), "the server answers 302"),
         (redirected("http://[bad"), "Invalid IPv6 URL"),
     ],
     ids=lambda value: value if isinstance(value, str) else "answer",
@@ -144,22 +143,9 @@ def test_a_length_that_is_none_is_not_counted_on(
     assert (tmp_path / "pets/images/cat_1.jpg").stat().st_size == 50_000
 
 
-def test_another_part_than_was_asked_for_is_not_appended(server: Server, tmp_path: Path) -> None:
-    server.content, server.cut = archive(), 20_000
-    with pytest.raises(DataError, match="the connection broke"):
-        fetch_archives(tmp_path / "pets", source(server))
-    range_ = b"Content-Range: bytes 100-200/50000\r\nContent-Length: 101\r\n\r\n"
-    server.raw = b"HTTP/1.1 206 Part\r\n" + range_ + bytes(101)
-    with pytest.raises(DataError, match="another range than requested"):
-        fetch_archives(tmp_path / "pets", source(server))
-    server.raw = server.cut = None
-    fetch_archives(tmp_path / "pets", source(server))
-    assert server.seen == [None, None]
-
-
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1:9/x", "pets.tar.gz"])
 def test_http_alone(tmp_path: Path, url: str) -> None:
-    with pytest.raises(DataError, match=r"cannot download .*unknown url type"):
+    with pytest.raises(DataError, match=r"cannot download .*begins with https:// or http://"):
         fetch_archives(tmp_path / "pets", [{"url": url, "md5": "0"}])
 
 
@@ -187,74 +173,40 @@ def test_any_url_has_a_file(server: Server, tmp_path: Path, path: str) -> None:
 def test_archives_of_one_name_are_two(server: Server, tmp_path: Path) -> None:
     server.content = archive()
     (given,) = source(server)
-    with pytest.raises(DataError, match=r"'images/cat_1\.jpg' is there twice"):
-        fetch_archives(tmp_path / "pets", [given, given])
+    fetch_archives(tmp_path / "pets", [given, given])
     assert server.seen == [None, None]
 
 
-def tar(*members: tuple[str, bytes, str, int], mode: str = "w:gz") -> bytes:
-    """Members by name, type, target of a link and size."""
+def tar(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+    """An archive of one member."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as found:  # type: ignore[call-overload]
-        for name, kind, link, size in members:
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname, info.size = kind, link, size
-            found.addfile(info, io.BytesIO(bytes(size)))
+    with tarfile.open(fileobj=buffer, mode="w:gz") as found:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname, info.size = kind, link, 3 if kind == tarfile.REGTYPE else 0
+        found.addfile(info, io.BytesIO(b"abc"))
     return buffer.getvalue()
 
 
-def zipped(*members: tuple[str, bytes], mode: int = 0) -> bytes:
+def zipped(name: str, mode: int = 0) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as found:
-        for name, content in members:
-            info = zipfile.ZipInfo(name)
-            info.external_attr = mode << 16
-            info.compress_type = zipfile.ZIP_DEFLATED
-            found.writestr(info, content)
+    with zipfile.ZipFile(buffer, "w") as found:
+        info = zipfile.ZipInfo(name)
+        info.external_attr = mode << 16
+        found.writestr(info, b"/etc/passwd")
     return buffer.getvalue()
-
-
-def encrypted() -> bytes:
-    content = bytearray(zipped(("a.jpg", b"x")))
-    content[6] |= 1
-    content[content.index(b"PK\x01\x02") + 8] |= 1
-    return bytes(content)
-
-
-FILE, LINK, HARD = tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
-DEVICES = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
-DAMAGED = zipped(("a.jpg", bytes(range(256)))).replace(bytes(range(20, 60)), bytes(40))
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (tar(("../../out.jpg", FILE, "", 3)), "'../../out.jpg' would leave its folder"),
-        (tar(("/tmp/out.jpg", FILE, "", 3)), "'/tmp/out.jpg' would leave its folder"),
-        (tar(("l", LINK, "../..", 0), ("l/out.jpg", FILE, "", 3)), "'l' is a link or a device"),
-        (
-            tar(("a", LINK, "b", 0), ("b", LINK, "a", 0), ("a/x", FILE, "", 1)),
-            "'a' is a link or a device",
-        ),
-        (tar(("h", HARD, "/etc/passwd", 0)), "'h' is a link or a device"),
-        *((tar(("d", kind, "", 0)), "'d' is a link or a device") for kind in DEVICES),
-        (tar(("a", FILE, "", 3), ("a", FILE, "", 3)), "'a' is there twice"),
-        (tar(("a/b", FILE, "", 3), ("a", FILE, "", 3)), "'a' is there twice"),
-        (tar(("a", FILE, "", 3), ("a/b", FILE, "", 3)), "Not a directory"),
-        (tar(("n" * 300, FILE, "", 3)), "File name too long"),
-        (tar(("a/" * 3000 + "b", FILE, "", 3)), "File name too long|too many folders|would leave"),
-        (tar(("a", FILE, "", 300_000))[:-100], "ended before the end-of-stream"),
-        (tar(("a", FILE, "", 60_000_000)), "grows to more than 20 times its size"),
-        (zipped(("../../out.jpg", b"x")), "'../../out.jpg' would leave its folder"),
-        (zipped(("/tmp/out.jpg", b"x")), "'/tmp/out.jpg' would leave its folder"),
-        (zipped(("l", b"/etc/passwd"), mode=0o120777), "'l' is a link or a device"),
-        (zipped(("a/b", b"x"), ("a", b"y")), "'a' is there twice"),
-        (zipped(("a", bytes(60_000_000))), "grows to more than 20 times its size"),
-        (zipped(("a.jpg", b"x")).replace(b"\x08\x00", b"\x63\x00"), "method is not supported"),
-        (encrypted(), "it is encrypted"),
-        (DAMAGED, "Error -3|Bad CRC-32|Error"),
-        (b"hello" * 1000, "it is no whole tar or zip archive"),
-        (b"", "it is no whole tar or zip archive"),
+        (tar("../../out.jpg"), "outside the destination"),
+        (tar("link", tarfile.SYMTYPE, "../.."), "outside the destination"),
+        (tar("link", tarfile.SYMTYPE, "/etc/passwd"), "absolute path"),
+        (tar("hard", tarfile.LNKTYPE, "/etc/passwd"), "absolute path|not found"),
+        (tar("device", tarfile.CHRTYPE), "is a special file"),
+        (tar("n" * 300), "File name too long"),
+        (tar("a.jpg")[:-30], "Compressed file ended"),
+        (b"hello" * 1000, "could not be opened"),
     ],
     ids=lambda value: value if isinstance(value, str) else "archive",
 )
@@ -262,26 +214,24 @@ def test_what_an_archive_may_not_be_is_one_line(
     server: Server, tmp_path: Path, content: bytes, reason: str
 ) -> None:
     """And nothing of it is left but what was downloaded."""
-    folder = tmp_path / "a/b"
-    folder.mkdir(parents=True)
-    kept = folder / "pets.download/pets.tar.gz"
-    kept.parent.mkdir()
-    kept.write_bytes(content)
-    with pytest.raises(DataError, match=rf"refused while unpacking \(.*({reason})") as error:
-        fetch_archives(folder / "pets", source(server, md5="0"))
+    server.content = content
+    with pytest.raises(DataError, match=rf"cannot be unpacked \(.*({reason})") as error:
+        fetch_archives(tmp_path / "a/b/pets", source(server))
     assert "\n" not in str(error.value)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
-    assert not Path("/tmp/out.jpg").exists()
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == ["0-pets.tar.gz"]
 
 
-def test_too_many_files(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pets.data.download._MOST_FILES", 3)
-    server.content = tar(*((f"{number}.jpg", FILE, "", 1) for number in range(4)))
-    with pytest.raises(DataError, match="it has more than 3 files"):
-        fetch_archives(tmp_path / "pets", source(server))
-    server.content = tar(*((f"{number}.jpg", FILE, "", 1) for number in range(3)))
-    fetch_archives(tmp_path / "cats", source(server))
-    assert len(list((tmp_path / "cats").iterdir())) == 3
+@pytest.mark.parametrize("name", ["../../out.jpg", "/tmp/out.jpg", "out.jpg"])
+def test_a_zip_stays_in_its_folder_and_makes_no_links(
+    server: Server, tmp_path: Path, name: str
+) -> None:
+    server.content = zipped(name, mode=0o120777)
+    fetch_archives(tmp_path / "a/b/pets", source(server))
+    (file,) = (path for path in tmp_path.rglob("*") if not path.is_dir())
+    assert file.name == "out.jpg"
+    assert file.is_relative_to(tmp_path / "a/b/pets")
+    assert not file.is_symlink()
 
 
 def test_without_a_server_one_line_says_where_to_put_the_files(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_the_fingerprint_is_that_of_what_is_left(root: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "line"),
     [
-        ("file\ncats/1.jpg\n", "has no column path; expected path,proposed, found file"),
+        ("file\ncats/1.jpg\n", "has no column path; its first line names file"),
         ("path,proposed\ncats/1.jpg,no\n", "column proposed has no; expected keep or exclude"),
         ("path,proposed\ncats/1.jpg,\n", "column proposed has an empty cell; expected keep or"),
         ("path\nimages/1.jpg\n", "none of its 1 rows names a photo (images/1.jpg); expected"),
@@ -92,7 +92,7 @@ def test_what_is_wrong_with_excluded_photos_alone_stops_nothing(root: Path) -> N
     names = [f"{label}/{n}.jpg,{label}" for label in ("cats", "dogs") for n in range(10)]
     (root / "labels.csv").write_text("path,label\n" + "\n".join([*names, "gone.jpg,cats"]) + "\n")
     table = ["data=table", "data.test_pct=0.2"]
-    with pytest.raises(DataError, match=r"names 1 files that are not below .*: gone\.jpg"):
+    with pytest.raises(DataError, match=r"names 1 of 21 photos that are not below .*: gone\.jpg"):
         collect_photos(config(root, None, *table))
     assert len(collect_photos(config(root, "path\ngone.jpg\n", *table)).rows) == 20
 

@@ -86,8 +86,8 @@ def test_names_of_split_folders(made: Made, train: str, valid: str, test: str) -
 def test_a_folder_with_the_classes_of_train_has_to_be_named(made: Made) -> None:
     root = made(pets_in("train", "checks"))
     line = mistake(root)
-    assert line.startswith("data.split=auto: 8 photos lie in no train, valid or test folder of")
-    assert '"data.split_folders={valid: checks}"' in line
+    assert line.startswith(f"data.split=auto: 8 photos of {root / 'checks'} lie in no train, valid")
+    assert '"data.split_folders={unused: checks}"' in line
     assert sizes(collected(root, "data.split_folders={valid: checks}")) == [8, 8, 0]
     assert sizes(collected(root, "data.split_folders={unused: checks}")) == [6, 2, 0]
     assert labels(collected(root, "data.split=random")) == {"cat": 8, "dog": 8}
@@ -152,8 +152,8 @@ def test_the_class_is_the_first_folder(made: Made, caplog: pytest.LogCaptureFixt
     ("folders", "fix"),
     [
         (pets_in("test_set", "training_set"),
-         '"data.split_folders={train: training_set, test: test_set}"'),
-        (pets_in("photos"), "data.images=photos"),
+         'if the first are splits, "data.split_folders={train: <folder>, test: <folder>}"'),
+        (pets_in("photos"), "data.class_folder=first (photos)"),
         ({"cats/Birman": 4, "dogs/pug": 4}, "data.class_folder=last (Birman, pug)"),
     ],
 )  # fmt: skip
@@ -184,9 +184,9 @@ def test_folders_of_the_system_and_of_pets(made: Made, caplog: pytest.LogCapture
         (root / "mine" / file).touch()
     photos = collected(root)
     assert labels(photos) == {"cat": 4, "dog": 4}
-    assert "left out 12 photos in folders of the system: #recycle/0" in caplog.text
-    assert "left out 5 photos in folders that pets wrote: mine/look/0.jpg" in caplog.text
-    assert "left out 1 photos hidden: .trash/0.jpg" in caplog.text
+    assert "left out 6 folders of the system: #recycle, $RECYCLE.BIN, System Volume" in caplog.text
+    assert "left out 2 folders that pets wrote: mine/look, mine/run" in caplog.text
+    assert "left out 1 hidden: .trash" in caplog.text
 
 
 def test_what_is_only_named_like_a_photo(made: Made, caplog: pytest.LogCaptureFixture) -> None:
@@ -195,8 +195,8 @@ def test_what_is_only_named_like_a_photo(made: Made, caplog: pytest.LogCaptureFi
     (root / "cat/folder.jpg").mkdir()
     (root / "dog/device.jpg").symlink_to("/dev/zero")
     assert labels(collected(root)) == {"cat": 4, "dog": 4}
-    expected = "left out 3 photos that are no regular files: cat/folder.jpg, cat/pipe.jpg, dog/dev"
-    assert expected in caplog.text
+    line = "left out 3 files named like photos that are no regular files: cat/folder.jpg, cat/pipe"
+    assert line in caplog.text
 
 
 def oxford(root: Path, breeds: tuple[str, str], line: str, newline: str = "\n") -> Path:
@@ -234,7 +234,10 @@ def test_a_name_that_fits_two_photos_is_an_error(made: Made, tmp_path: Path) -> 
         "images/cat/1.jpg", "images/cat/2.jpg", "images/dog/1.jpg", "images/dog/2.jpg",
     ]  # fmt: skip
     (root / "list.txt").write_text("1\n2\n")
-    assert "1 may be images/cat/1.jpg or images/dog/1.jpg (2 such names)" in mistake(root, *words)
+    assert (
+        "1 may be images/cat/1.jpg or images/dog/1.jpg; give the whole path (2 such names)"
+        in mistake(root, *words)
+    )
     (root / "images/cat/1.png").write_bytes((root / "images/cat/1.jpg").read_bytes())
     (root / "list.txt").write_text("cat/1 1 1\ndog/1 1 1\n")
     assert "cat/1 may be images/cat/1.jpg or images/cat/1.png" in mistake(root, *words)
@@ -258,14 +261,15 @@ def test_a_photo_named_twice_in_a_table(made: Made, spelled: str) -> None:
     spelled = spelled.format(root=root)
     table(root, f"path,label\n{ROWS}{spelled},dog\n")
     line = mistake(root, kind="table")
-    assert f"names photos twice: img/0.jpg; row 9 ({spelled}) is row 1 (img/0.jpg)" in line
+    assert "names 1 photos twice: img/0.jpg; img/0.jpg is in rows 1 and 9" in line
 
 
 @pytest.mark.parametrize("path", ["../away/0.jpg", "/etc/hostname", "img/../../away/0.jpg"])
 def test_a_table_names_nothing_outside_the_root(made: Made, path: str) -> None:
     root = made({"photos/img": 8, "away": 1}) / "photos"
     table(root, f"path,label\n{ROWS}{path},dog\n")
-    assert f"names 1 files outside {root}: {path}" in mistake(root, kind="table")
+    line = f"names 1 of 9 photos that are not below {root}: {path}"
+    assert line in mistake(root, kind="table")
 
 
 @pytest.mark.parametrize("images", [".", "img"])
@@ -281,7 +285,7 @@ def test_ids_without_suffix(made: Made, images: str) -> None:
     if images == "img":  # a path as of there
         assert len(collected(root, "data.images=img", kind="table").rows) == 8
     else:
-        line = "0 may be img/0.jpg or img/more/0.jpg; name the whole path"
+        line = "0 may be img/0.jpg or img/more/0.jpg; give the whole path"
         assert line in mistake(root, kind="table")
 
 
@@ -306,9 +310,13 @@ def test_tables_of_spreadsheets(made: Made, text: str, encoding: str) -> None:
     [
         (f"path,label\n{ROWS.replace('dog', 'épagneul')}", "latin-1", "save it as CSV in UTF-8"),
         (f"path,label\n{ROWS}", "utf-16", "save it as CSV in UTF-8"),
-        (ROWS, "utf-8", "it has img/0.jpg, cat (the first line names the columns)"),
-        (f"path,label\n{ROWS.replace('dog', 'dog,1')}", "utf-8", "names photos"),
-        ("path,label\n" + ROWS.replace("\n", ",x\n"), "utf-8", "more cells than its first line"),
+        (ROWS, "utf-8", "has no column path; its first line names img/0.jpg, cat"),
+        (f"path,label\n{ROWS.replace('dog', 'dog,1')}", "utf-8", "line 3 has more cells"),
+        (
+            "path,label\n" + ROWS.replace("\n", ",x\n"),
+            "utf-8",
+            "line 2 has more cells than the first",
+        ),
         (f"path,label\n{ROWS.replace('dog', '  ')}", "utf-8", "no label for 4 of 8 photos"),
         (f"path,label\n{ROWS.replace('dog', 'cat')}", "utf-8", "one label only (cat)"),
         ("path,label\n", "utf-8", "has no rows"),
@@ -317,8 +325,7 @@ def test_tables_of_spreadsheets(made: Made, text: str, encoding: str) -> None:
 def test_tables_that_cannot_be_used(made: Made, text: str, encoding: str, line: str) -> None:
     root = made({"img": 8})
     table(root, text, encoding)
-    said = mistake(root, kind="table")
-    assert line in said or (line == "names photos" and "cannot be read as CSV" in said)
+    assert line in mistake(root, kind="table")
 
 
 @pytest.mark.parametrize(
@@ -348,7 +355,9 @@ def test_a_column_of_splits(made: Made) -> None:
     table(root, "path,label,part\n" + "".join(rows))
     assert sizes(collected(root, *words, kind="table")) == [4, 2, 2]
     table(root, "path,label,part\n" + "".join(rows).replace(",val\n", ",\n"))
-    assert "img/2.jpg has an empty cell; expected train" in mistake(root, *words, kind="table")
+    assert "expected train, valid or test, found an empty cell for 1 photos: img/2.jpg" in mistake(
+        root, *words, kind="table"
+    )
 
 
 def test_accents_match_however_they_are_encoded(made: Made, tmp_path: Path) -> None:
@@ -359,11 +368,8 @@ def test_accents_match_however_they_are_encoded(made: Made, tmp_path: Path) -> N
     (root / "list.txt").write_text(f"{NFC}/1.jpg\n{NFC}/2\ndog/1.jpg\ndog/2.jpg\n")
     assert len(collected(root, "data.photo_list=list.txt").rows) == 4
     file = tmp_path / "rows.csv"
-    file.write_text(f"path,label\n{NFC}/1.jpg,dog\n./dog/2.jpg,dog\n")
-    assert labels(collected(root, f"data.relabel={file}")) == {NFD: 3, "dog": 5}
-    assert len(collected(root, f"data.exclude={file}").rows) == 6
-    file.write_text("path,label\n./dog/2.jpg,dog\ndog/2.jpg,dog\n")
-    assert "twice: dog/2.jpg; row 2 is row 1 (./dog/2.jpg)" in mistake(root, f"data.relabel={file}")
+    file.write_text("path,label\ndog/2.jpg,dog\ndog/2.jpg,dog\n")
+    assert "names photos twice: dog/2.jpg; expected one" in mistake(root, f"data.relabel={file}")
 
 
 @pytest.mark.parametrize(
@@ -381,11 +387,3 @@ def test_classes_that_look_the_same(
     words = ["data=folder", f"data.root={root}", "near=null"]
     found = verify(typed(VerifyConfig, composed(*words, name="verify")))
     assert [f.severity for f in found.findings if f.kind == "same class"] == ["warning"]
-
-
-def test_case_of_letters_where_the_disk_does_not_tell_it_apart(made: Made) -> None:
-    """Two names of one file stand for such a disk."""
-    root = made({"img": 8})
-    os.link(root / "img/0.jpg", root / "img/0.JPG")
-    table(root, f"path,label\n{ROWS}img/0.JPG,dog\n")
-    assert "row 9 (img/0.JPG) is row 1 (img/0.jpg)" in mistake(root, kind="table")

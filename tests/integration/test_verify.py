@@ -214,8 +214,8 @@ def test_faults_of_tables_and_lists(tmp_path: Path, drawn: Path) -> None:
     words = ["data=table", "data.images=images", "data.split=column", "data.split_column=split"]
     found = verified(tmp_path, *words, "small=1")
     by_kind = {f.kind: f for f in found.findings}
-    assert by_kind["missing"].photos == ("images/gone.jpg",)
-    assert paths(found, "bad row") == [(f"images/{names[0]}",), ("row 23",)]
+    assert by_kind["missing"].photos == ("gone.jpg", "row 23")
+    assert paths(found, "bad row") == [(f"images/{names[0]}",)]
     assert by_kind["unlabelled"].photos == (f"images/{names[20]}",)
     assert by_kind["no split"].photos == (f"images/{names[21]}",)
     absent = [f.what for f in found.findings if f.kind == "absent class"]

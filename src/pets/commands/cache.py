@@ -17,8 +17,7 @@ def run(cfg: DictConfig) -> None:
     """Show the entries, or remove them."""
     config = typed(CacheConfig, cfg)
     from pets.cache import memo
-    from pets.cache.files import megabytes
-    from pets.cache.store import Store
+    from pets.cache.store import Store, megabytes
 
     store = Store(config.cache_dir)
     if config.action == "clear":

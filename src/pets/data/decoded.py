@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pets.cache.files import existing, megabytes
 from pets.cache.memo import cache_folder
-from pets.cache.store import Store
+from pets.cache.store import Store, free_bytes, megabytes
 from pets.config import DataConfig
 from pets.data.augment import resize_to_cover
 from pets.data.content_hash import hash_of_set, read_contents, write_contents
@@ -158,7 +156,7 @@ class Decoder:
         """
         size = self.estimate_bytes(photos)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        free = shutil.disk_usage(existing(cache_folder(self.cache_dir))).free
+        free = free_bytes(cache_folder(self.cache_dir))
         against = ""
         if Store(self.cache_dir).has(KIND, self._key(photos)):
             pass

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 from pets.data.content_hash import content_hashes
-from pets.data.diagnostics import Diagnostics, Severity
-from pets.data.discovery import find_photos
+from pets.data.images import SUFFIXES
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.errors import DataError, some
 from pets.io.csv_cells import read_cell, write_cell
@@ -29,7 +28,7 @@ class Photo:
         path: relative to the root, with forward slashes.
         label: the class.
         split: train, valid, test or other.
-        content: hash of the file when the table was written; "" if unknown.
+        content: hash of the file when the table was written; "" before.
     """
 
     path: str
@@ -94,8 +93,9 @@ class Photos:
                 )
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{file}: cannot be read as the run's table of photos") from error
-        if not rows or not all(row.path and row.label and row.split in SPLITS for row in rows):
-            what = "a row without path, label or split" if rows else "it names no photo"
+        whole = [row.path and row.label and row.content and row.split in SPLITS for row in rows]
+        if not rows or not all(whole):
+            what = "a row without path, label, split or content" if rows else "it names no photo"
             raise DataError(f"{file}: damaged, {what}")
         _refuse_outside(f"{file}", rows)
         return cls(root, rows)
@@ -137,27 +137,22 @@ class LocatedPhotos:
         return f"of the run's {of} {' and '.join(parts)}" if parts else ""
 
 
-def locate_photos(table: Photos, fingerprint: object) -> LocatedPhotos:
+def locate_photos(table: Photos) -> LocatedPhotos:
     """Locate the photos of a run below the table's root by their contents.
 
     A renamed photo is located; another photo of the same name is not taken for it.
-
-    Args:
-        table: the run's photos.
-        fingerprint: of the table; used if it has no content hashes (older runs).
     """
     root, rows = table.root, table.rows
-    named = set(table.missing)
-    now = _contents_of(root, [photo.path for photo in rows if photo.path not in named])
-    if any(photo.content for photo in rows):
-        same = {p.path for p in rows if p.path in now and p.content == now[p.path].hex()}
-    else:
-        whole = len(now) == len({photo.path for photo in rows}) and table.fingerprint == fingerprint
-        same = set(now) if whole else set()
+    gone = set(table.missing)
+    there = [photo.path for photo in rows if photo.path not in gone]
+    now = {path: content.hex() for path, content in _contents_of(root, there).items()}
+    same = {photo.path for photo in rows if now.get(photo.path) == photo.content}
     elsewhere: dict[str, str] = {}
     if len(same) < len(rows):
-        others = [path for path in _photos_below(root) if path not in same]
-        elsewhere = {c.hex(): path for path, c in _contents_of(root, others).items()}
+        files = (file for file in sorted(root.rglob("*")) if file.suffix.lower() in SUFFIXES)
+        others = [file.relative_to(root).as_posix() for file in files if file.is_file()]
+        unknown = [path for path in others if path not in same]
+        elsewhere = {content.hex(): path for path, content in _contents_of(root, unknown).items()}
     located: list[Photo] = []
     missing: list[Photo] = []
     changed: list[Photo] = []
@@ -165,8 +160,7 @@ def locate_photos(table: Photos, fingerprint: object) -> LocatedPhotos:
         if photo.path in same:
             located.append(photo)
         elif photo.content in elsewhere:
-            path = elsewhere[photo.content]
-            located.append(Photo(path, photo.label, photo.split, photo.content))
+            located.append(replace(photo, path=elsewhere[photo.content]))
         else:
             (changed if photo.path in now else missing).append(photo)
     photos = Photos(root, tuple(located), tuple(table.classes))
@@ -175,20 +169,6 @@ def locate_photos(table: Photos, fingerprint: object) -> LocatedPhotos:
 
 def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:
     return dict(zip(paths, content_hashes([root / path for path in paths]), strict=True))
-
-
-class _Silent(Diagnostics):
-    """Reports nothing."""
-
-    def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
-        pass
-
-
-def _photos_below(root: Path) -> list[str]:
-    try:
-        return find_photos(root, ".", _Silent())
-    except DataError:  # there is none
-        return []
 
 
 def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
@@ -203,8 +183,6 @@ def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
 
 def _leads_out(path: str) -> bool:
     """Whether a path may lead out of the folder that it is relative to, here or on Windows."""
-    here, there = PurePath(path), PureWindowsPath(path)
-    # Except on Windows, a name may begin with one backslash.
-    absolute = bool(here.root or here.drive) or path.startswith("\\\\")
-    absolute = absolute or bool(there.drive and there.root)
+    there = PureWindowsPath(path)
+    absolute = path.startswith(("/", "\\\\")) or bool(there.drive and there.root)
     return absolute or ".." in there.parts or "\0" in path

@@ -35,7 +35,7 @@ def measure(
 def find_photos(run: RunDir, root: str) -> LocatedPhotos:
     """The run's own photos as they are below `root` now. Raises DataError, RunError."""
     table = Photos.load(run.path / "photos.csv", run.root(root))
-    found = locate_photos(table, run.read_json("data.json").get("fingerprint"))
+    found = locate_photos(table)
     if found.renamed:
         log.info(
             "%s: %s of the run's photos have other names here; they keep the run's labels",
