@@ -307,7 +307,7 @@ def test_limits_hold_for_files_with_broken_metadata(tmp_path: Path) -> None:
 def test_a_photo_is_a_photo_whatever_its_suffix(tmp_path: Path, suffix: str) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / f"x{suffix}", "TIFF" if suffix == ".tif" else "JPEG")
     assert find_photos(tmp_path, ".", Diagnostics()) == [f"x{suffix}"]
-    assert list(find_source(str(tmp_path))) == [str(tmp_path / f"x{suffix}")]
+    assert find_source(str(tmp_path)).files == [str(tmp_path / f"x{suffix}")]
     config = typed(VerifyConfig, composed("data.root=x", name="verify"))
     kinds = [
         f.kind for f in faults_of(f"x{suffix}", inspect_photo(tmp_path / f"x{suffix}"), config)

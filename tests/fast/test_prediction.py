@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import resource
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,15 @@ from torch import Tensor, nn
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, DataError
 from pets.io.csv_cells import read_cell
-from pets.prediction import formats
-from pets.prediction.formats import FORMATS
 from pets.prediction.job import Options, Summary, predict
 from pets.prediction.output import Output
-from pets.prediction.sources import find_source
+from pets.prediction.sources import Source, find_source
 from pets.prediction.stream import Network
-from pets.prediction.table import build_table
+from pets.prediction.table import FORMATS, build_table
 
 CLASSES = ["red", "green", "error"]
 OPTIONS = Options(
-    batch_size=2, threads=2, shard=3, tta=1, temperature=1.0, top_k=None,
-    settings={"checkpoint": "c", "tta": ["centre"], "temperature": 1.0, "top_k": None},
+    batch_size=2, threads=2, shard=3, tta=1, temperature=1.0, top_k=None, checkpoint="c"
 )  # fmt: skip
 
 
@@ -67,11 +63,6 @@ def named(
     done = predict(network, find_source(source), Output.parse(out), options, 5)
     assert done is not None  # of one process
     return done, model.seen
-
-
-def with_settings(**changes: Any) -> Options:
-    options = replace(OPTIONS, **changes)
-    return replace(options, settings=OPTIONS.settings | changes)
 
 
 def names_in(folder: str) -> list[str]:
@@ -118,7 +109,7 @@ def test_every_format_holds_the_same_rows(photos: Path) -> None:
 
 def test_the_best_few_in_the_place_of_all_classes(photos: Path) -> None:
     named("all.csv")
-    named("two.csv", with_settings(top_k=2))
+    named("two.csv", replace(OPTIONS, top_k=2))
     names = ["file", "prediction", "probability", "prediction_2", "probability_2", "error"]
     for row, whole in zip(rows("two.csv"), rows("all.csv"), strict=True):
         assert list(row) == names
@@ -133,10 +124,10 @@ def test_the_best_few_in_the_place_of_all_classes(photos: Path) -> None:
 
 def test_the_mean_of_views_and_the_temperature(photos: Path) -> None:
     """The whole photo is darker than its centre, so that its logits are others."""
-    _, seen = named("four.csv", with_settings(tta=4))
+    _, seen = named("four.csv", replace(OPTIONS, tta=4))
     assert seen == 32
     named("one.csv")
-    named("cold.csv", with_settings(tta=4, temperature=0.25))
+    named("cold.csv", replace(OPTIONS, tta=4, temperature=0.25))
     columns = ["red", "green", "class:error"]
     four, one, cold = (
         pd.DataFrame(rows(f"{name}.csv"))[columns].astype(float).to_numpy()
@@ -164,7 +155,7 @@ def test_what_is_there_is_kept_and_the_rest_made(
     Path("p/part-000002.parquet").write_bytes(b"cut short")
     with caplog.at_level(logging.WARNING):
         assert named("p/")[1] == 2
-    assert "p: replacing parts of other photos, or damaged" in caplog.text
+    assert "p: replacing 1 parts of other photos or settings, or damaged" in caplog.text
     for part in Path("p").iterdir():
         assert part.read_bytes() == (Path("whole") / part.name).read_bytes()
 
@@ -174,16 +165,16 @@ def test_other_settings_and_files_are_made_anew(
 ) -> None:
     named("p/")
     with caplog.at_level(logging.WARNING):
-        assert named("p/", with_settings(temperature=2.0))[1] == 8
-        assert "replacing parts made with another temperature" in caplog.text
+        assert named("p/", replace(OPTIONS, temperature=2.0))[1] == 8
+        assert "replacing 3 parts of other photos or settings" in caplog.text
         (photos / "4.png").rename(photos / "8.png")
-        done, seen = named("p/", with_settings(temperature=2.0))
+        done, seen = named("p/", replace(OPTIONS, temperature=2.0))
         assert (done.reused, seen) == (3, 5)
-        assert "replacing parts of other photos" in caplog.text
+        assert "replacing 2 parts of other photos or settings" in caplog.text
         for number in (5, 6, 7, 8):
             (photos / f"{number}.png").unlink()
-        assert named("p/", with_settings(temperature=2.0))[0].photos == 4
-        assert "replacing parts of photos that are gone" in caplog.text
+        assert named("p/", replace(OPTIONS, temperature=2.0))[0].photos == 4
+        assert "removing 1 parts of photos that are gone" in caplog.text
     assert pd.read_parquet("p").file.tolist() == [f"photos/{n}.png" for n in range(4)]
 
 
@@ -303,33 +294,26 @@ def test_a_csv_has_no_formula_and_reads_back(photos: Path) -> None:
     assert [row["file"] for row in json.loads(Path("out.json").read_text())] == files
 
 
-def test_a_place_that_nobody_chose_is_one_of_its_own(tmp_path: Path) -> None:
-    settings = {"checkpoint": "c", "tta": ["centre"]}
-    place = Output.default(tmp_path, "photos", "/monday/photos", settings).path
-    assert place == Output.default(tmp_path, "photos", "/monday/photos", dict(settings)).path
-    assert place != Output.default(tmp_path, "photos", "/tuesday/photos", settings).path
-    assert (
-        place != Output.default(tmp_path, "photos", "/monday/photos", settings | {"tta": []}).path
-    )
-    out = Output.default(tmp_path, "photos", "/monday/photos", settings)
-    for words in ("first", "second", "second"):
-        with out.earlier_kept():
-            place.write_text(words)
-    with pytest.raises(OSError, match="no room"), out.earlier_kept():
-        raise OSError("no room")
-    kept = {file.name.removeprefix(place.stem): file.read_text() for file in tmp_path.iterdir()}
-    assert kept == {".csv": "second", "_1.csv": "first"}
+def test_without_out_other_photos_and_settings_have_a_file_of_their_own(photos: Path) -> None:
+    def default(source: str, **changes: Any) -> Path:
+        settings = replace(OPTIONS, **changes).settings
+        return Output.default(Path("predictions"), find_source(source), settings).path
+
+    first = default("photos")
+    assert first == default("photos/")
+    assert first.match("predictions/photos_????????.csv")
+    assert first != default("photos", tta=4)
+    assert first.name[-12:] != default("photos/[0-6].png").name[-12:]
+    # The next card of the camera: the same names.
+    Image.new("RGB", (16, 8)).save(photos / "0.png")
+    assert first != default("photos")
+    assert len(Output.default(Path(), Source("x" * 250, ["a"]), {}).path.name) < 100
 
 
 def test_a_format_is_one_function(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "FORMATS", FORMATS | {})
-    monkeypatch.setattr("pets.prediction.output.FORMATS", formats.FORMATS)
+    def names(file: Path, schema: Any, tables: Any) -> None:
+        file.write_text(" ".join(n for table in tables for n in table["prediction"].to_pylist()))
 
-    @formats.register(".names", "a prediction a line")
-    def names(file: Path, schema: Any) -> Iterator[formats.WriteRows]:
-        with file.open("w") as stream:
-            yield lambda table: stream.writelines(f"{n}\n" for n in table["prediction"].to_pylist())
-
+    monkeypatch.setitem(FORMATS, ".names", names)
     named("p.names")
     assert Path("p.names").read_text().split() == ["red"] * 5 + ["error"] * 3
-    assert all(one.doc for one in formats.FORMATS.values())

@@ -235,7 +235,10 @@ def test_what_predict_refuses(trained: Path, pets: Pets, drawn: Path) -> None:
         (["temperature=0"], "temperature=0: expected a number above 0, or run"),
         (["shard=0"], "shard=0: expected a number of at least 1"),
         (["device=nonsense"], "device=nonsense: cannot be used here"),
-        (["source=s3://bucket/photos"], "s3://...: the package that reads it is not installed"),
+        (
+            ["source=s3://bucket/photos"],
+            "s3://bucket/photos: the package that reads it is not installed",
+        ),
     ):
         given = ["predict", f"run={trained}", f"source={photo}", *words]
         assert pets.one_line(*given[: 2 if "source" in words[0] else 3], *words).startswith(line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +71,7 @@ def _predict(config: PredictConfig) -> bool:
     trained = load_run(run_dir, config.ckpt)
     options = _options(config, trained)
     if output is None:
-        # A long name is cut, so that there is room for the names that are made of it.
-        name = source.name if len(os.fsencode(source.name)) <= 200 else source.name[:50]
-        folder = run_dir.path / "predictions"
-        output = Output.default(folder, name, source.identity, options.settings)
+        output = Output.default(run_dir.path / "predictions", source, options.settings)
     summary = predict(Network(trained.model, device), source, output, options, _SHOWN)
     if summary is None:
         return False  # rank 0 reports
@@ -86,7 +82,6 @@ def _predict(config: PredictConfig) -> bool:
 
 
 def _options(config: PredictConfig, trained: Trained) -> Options:
-    from pets.data.views import NAMES
     from pets.prediction.job import Options, threads_for
 
     classes = len(trained.model.classes)
@@ -98,15 +93,9 @@ def _options(config: PredictConfig, trained: Trained) -> Options:
         temperature = 1.0
     with trained.run.checkpoint(config.ckpt).open("rb") as stream:
         weights = hashlib.file_digest(stream, "sha256").hexdigest()
-    settings = {
-        "checkpoint": weights,
-        "tta": list(NAMES[: config.tta]),
-        "temperature": temperature,
-        "top_k": config.top_k,
-    }
     return Options(
         config.batch_size, threads_for(config.num_workers), config.shard, config.tta, temperature,
-        config.top_k, settings,
+        config.top_k, weights,
     )  # fmt: skip
 
 
@@ -140,33 +129,25 @@ def _show_rows(summary: Summary, top: int, classes: list[str]) -> None:
     breed = max(map(len, classes))
     log.info("%s  %s  %6s  runners-up", "file".ljust(width), "breed".ljust(breed), "prob")
     for row in rows:
-        (name, p), *others = _ranked(row, classes)[:top]
+        others = ", ".join(f"{name} {100 * p:.1f} %" for name, p in _runners_up(row, classes, top))
         log.info(
-            "%s  %s  %4.1f %%  %s",
-            _shortened(row["file"]).ljust(width),
-            name.ljust(breed),
-            100 * p,
-            ", ".join(f"{other} {100 * q:.1f} %" for other, q in others),
-        )
+            "%s  %s  %4.1f %%  %s", _shortened(row["file"]).ljust(width),
+            row["prediction"].ljust(breed), 100 * row["probability"], others,
+        )  # fmt: skip
     if summary.photos > len(summary.rows):
         log.info("... and %s more in the file", f"{summary.photos - len(summary.rows):,}")
 
 
-def _ranked(row: dict[str, Any], classes: list[str]) -> list[tuple[str, float]]:
-    """The classes in a row with their probabilities, the most probable first."""
+def _runners_up(row: dict[str, Any], classes: list[str], top: int) -> list[tuple[str, float]]:
+    """The classes after the most probable one, with their probabilities."""
     from pets.prediction.table import class_columns
 
-    best = (row["prediction"], row["probability"])
     columns = class_columns(classes)
-    if columns[0] in row:
-        rest = [(name, row[c]) for name, c in zip(classes, columns, strict=True) if name != best[0]]
-    else:
-        rest = [
-            (row[f"prediction_{rank}"], row[f"probability_{rank}"])
-            for rank in range(2, len(classes) + 1)
-            if f"prediction_{rank}" in row
-        ]
-    return [best, *sorted(rest, key=lambda one: -one[1])]
+    if columns[0] not in row:  # with top_k
+        ranks = range(2, top + 1)
+        return [(row[f"prediction_{rank}"], row[f"probability_{rank}"]) for rank in ranks]
+    pairs = zip(classes, map(row.__getitem__, columns), strict=True)
+    return sorted((p for p in pairs if p[0] != row["prediction"]), key=lambda p: -p[1])[: top - 1]
 
 
 def _shortened(file: str) -> str:

@@ -12,10 +12,9 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import pyarrow.parquet as pq
 
 from pets.io.atomic import write_atomically
 from pets.io.serialize import to_json
-from pets.prediction.filesystems import is_remote
+from pets.prediction.remote import is_remote
 from pets.system.signals import deferred
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ class Block:
     """The `index`-th block of a source: the addresses of consecutive photos."""
 
     index: int
-    files: list[str]
+    files: Sequence[str]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -52,36 +51,23 @@ class Block:
         return digest.hexdigest()
 
 
-def blocks_of(files: Iterable[str], size: int) -> Iterator[Block]:
+def blocks_of(files: Sequence[str], size: int) -> list[Block]:
     """All files in their order, `size` in a block, fewer in the last."""
-    remaining = iter(files)
-    for index in count():
-        block = Block(index, list(islice(remaining, size)))
-        if not block.files:
-            return
-        yield block
-
-
-@dataclass(frozen=True)
-class ShardInfo:
-    """A shard's metadata: the fingerprint of its photos, how many there are, how many of them could
-    not be read, and the settings that its numbers depend on."""
-
-    files: str
-    photos: int
-    unreadable: int
-    settings: dict[str, Any]
+    starts = range(0, len(files), size)
+    return [Block(index, files[start : start + size]) for index, start in enumerate(starts)]
 
 
 class Shards:
-    """The shards of one prediction in a folder; pandas, pyarrow and DuckDB read it as one table."""
+    """The shards of one prediction in a folder; pandas, pyarrow and DuckDB read it as one table.
+
+    `settings` are plain values: all that the numbers depend on beside the photos.
+    """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.folder, self.settings = folder, settings
-        self._reported: set[str] = set()
 
-    def file(self, index: int) -> Path:
-        return self.folder / f"part-{index:06d}.parquet"
+    def file(self, block: Block) -> Path:
+        return self.folder / f"part-{block.index:06d}.parquet"
 
     def files(self) -> list[Path]:
         """All shards that are there."""
@@ -89,46 +75,49 @@ class Shards:
 
     def write(self, block: Block, table: pa.Table) -> None:
         """Write a block's rows in one step. Raises OSError where that fails."""
-        unreadable = len(table) - table["error"].null_count
-        info = ShardInfo(block.fingerprint, len(table), unreadable, self.settings)
+        about = {
+            "files": block.fingerprint,
+            "photos": len(table),
+            "unreadable": len(table) - table["error"].null_count,
+            "settings": self.settings,
+        }
         content = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata({_KEY: to_json(vars(info))}), content)
+        pq.write_table(table.replace_schema_metadata({_KEY: to_json(about)}), content)
         with deferred():
-            write_atomically(self.file(block.index), content.getbuffer())
+            write_atomically(self.file(block), content.getbuffer())
 
-    def info(self, index: int) -> ShardInfo | None:
-        """The metadata of a shard; None where there is none, or where it is damaged."""
-        try:
-            schema = pq.read_schema(self.file(index))
-            return ShardInfo(**json.loads((schema.metadata or {})[_KEY]))
-        except (OSError, KeyError, TypeError, ValueError):  # Arrow's errors are among these
-            return None
-
-    def read(self, index: int) -> pa.Table:
+    def read(self, block: Block) -> pa.Table:
         """The rows of a shard."""
         # Not read_table: it takes folders called a=b for columns.
-        with pq.ParquetFile(self.file(index)) as shard:
+        with pq.ParquetFile(self.file(block)) as shard:
             return shard.read()
 
-    def has(self, block: Block) -> bool:
-        """Whether the block is finished; a shard of other photos or settings is reported."""
-        info = self.info(block.index)
-        if info and (info.files, info.settings) == (block.fingerprint, self.settings):
-            return True
-        if info and info.settings != self.settings:
-            changed = [k for k, v in sorted(self.settings.items()) if info.settings.get(k) != v]
-            self._report(f"made with another {' and '.join(changed or ['version'])}")
-        elif self.file(block.index).exists():
-            self._report("of other photos, or damaged")
-        return False
+    def unreadable(self, block: Block) -> int | None:
+        """How many photos of a finished block could not be read; None where it is not finished: a
+        shard that is missing, damaged, or of other photos or settings."""
+        with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # Arrow's are among
+            about = json.loads(pq.read_schema(self.file(block)).metadata[_KEY])
+            if (about["files"], about["settings"]) == (block.fingerprint, self.settings):
+                return int(about["unreadable"])
+        return None
 
-    def remove_from(self, first: int) -> None:
-        """Remove the shards from this index on: an earlier prediction had more photos."""
-        for file in self.files():
-            index = file.stem.removeprefix("part-")
-            if index.isdigit() and int(index) >= first and self.info(int(index)):
-                self._report("of photos that are gone")
-                file.unlink()
+    def unfinished(self, blocks: Sequence[Block]) -> list[Block]:
+        """The blocks that are still to be done; shards that they replace are reported."""
+        found = [block for block in blocks if self.unreadable(block) is None]
+        if stale := sum(self.file(block).exists() for block in found):
+            log.warning(
+                "%s: replacing %s parts of other photos or settings, or damaged",
+                self.folder, f"{stale:,}",
+            )  # fmt: skip
+        return found
+
+    def keep_only(self, blocks: Sequence[Block]) -> None:
+        """Remove all other shards: an earlier prediction had more photos."""
+        others = set(self.files()) - {self.file(block) for block in blocks}
+        if others:
+            log.warning("%s: removing %s parts of photos that are gone", self.folder, len(others))
+        for file in others:
+            file.unlink()
 
     def foreign_files(self) -> list[str]:
         """Names of the Parquet files in the folder that `pets predict` did not write."""
@@ -138,8 +127,3 @@ class Shards:
                 if _KEY not in (pq.read_schema(file).metadata or {}):
                     names.append(file.name)
         return names
-
-    def _report(self, reason: str) -> None:
-        if reason not in self._reported:
-            self._reported.add(reason)
-            log.warning("%s: replacing parts %s", self.folder, reason)

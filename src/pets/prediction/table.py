@@ -1,13 +1,23 @@
-"""The table of predictions: its columns, and its rows from probabilities."""
+"""The table of predictions: its columns, its rows from probabilities, and the formats of its file.
+
+A new format is one function that writes tables to a file, in `FORMATS` under its suffix.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pets.io.csv_cells import write_cell
+from pets.io.serialize import to_json
 
 FIXED = ("file", "prediction", "probability", "error")
+_ROWS = 1024  # that are Python's values at a time
 
 
 def schema_of(classes: Sequence[str], top_k: int | None) -> pa.Schema:
@@ -71,3 +81,38 @@ def build_table(
 def _as_text(name: str) -> str:
     """A file name that is no text in this system's encoding, with its odd bytes as `\\xff`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _write_csv(file: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """A header and a line for each photo; no cell is a formula for a spreadsheet."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(map(write_cell, schema.names))
+        for rows in (batch for table in tables for batch in table.to_batches(_ROWS)):
+            columns = (map(write_cell, column.to_pylist()) for column in rows.columns)
+            writer.writerows(zip(*columns, strict=True))
+
+
+def _write_parquet(file: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Typed columns, compressed."""
+    with pq.ParquetWriter(file, schema) as writer:
+        for table in tables:
+            writer.write_table(table.cast(schema))
+
+
+def _write_json(file: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """A list with an object for each photo."""
+    with file.open("w", encoding="utf-8") as stream:
+        separator = "[\n"
+        for rows in (batch for table in tables for batch in table.to_batches(_ROWS)):
+            for row in rows.to_pylist():
+                stream.write(separator + to_json(row))
+                separator = ",\n"
+        stream.write("\n]\n")
+
+
+FORMATS: dict[str, Callable[[Path, pa.Schema, Iterable[pa.Table]], None]] = {
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+    ".json": _write_json,
+}
