@@ -11,7 +11,7 @@ import pets
 ROOT = Path(pets.__file__).parent
 
 # Imports against the direction that are still there: (room, what it imports).
-KNOWN = {("features", "training"), ("sweep", "commands")}
+KNOWN = {("sweep", "commands")}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
