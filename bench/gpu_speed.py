@@ -365,7 +365,7 @@ def feature_pass(setting: Setting) -> None:
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
         rows = TimedRows(Path(folder), (count, 1, 2 * model.backbone.features))
         began = time.perf_counter()
-        run_pass(setting.config, model, viewed, rows)
+        run_pass(setting.config, model, viewed, rows, trainer)
     took = time.perf_counter() - began
     # The loaders have read ahead while the first batch was computed.
     (first, before), (last, after) = rows.times[len(rows.times) // 4], rows.times[-1]

@@ -29,8 +29,8 @@ class Registry(dict[str, Entry]):
     """Entries of one kind by name, in the order they were added.
 
     Each kind has one registry, beside the type of its entries: `METRICS` in `metrics.py`,
-    `LABEL_RULES` in `data/labels.py`, `SECTIONS` in `report/sections.py`, `FORMATS` in
-    `export/formats.py`.
+    `LABEL_RULES` in `data/labels.py`, `LOSSES` in `training/losses.py`, `SECTIONS` in
+    `report/sections.py`, `FORMATS` in `export/formats.py`.
     """
 
     def add(self, entry: Entry) -> Entry:
@@ -61,14 +61,16 @@ def named_in(registry: str) -> AfterValidator:
         entries: Registry[Any] = getattr(import_module(module), attribute)
         for name in [value] if isinstance(value, str) else value:
             if name not in entries:
-                raise PydanticCustomError(UNKNOWN_NAME, "{expected}", _expected(name, entries))
+                names = {"expected": expected(name, entries)}
+                raise PydanticCustomError(UNKNOWN_NAME, "{expected}", names)
         return value
 
     return AfterValidator(check)
 
 
-def _expected(name: str, entries: Registry[Any]) -> dict[str, str]:
+def expected(name: str, entries: Registry[Any]) -> str:
+    """The names of all entries, and the one that was probably meant."""
     *most, last = entries
     known = f"{', '.join(most)} or {last}" if most else last
     close = difflib.get_close_matches(name, entries, n=1)
-    return {"expected": f"{known}; did you mean {close[0]}?" if close else known}
+    return f"{known}; did you mean {close[0]}?" if close else known

@@ -25,10 +25,9 @@ from pets.system.cpu import keep_freed_memory
 from pets.system.devices import device_type, settled
 from pets.training.checks import check_plan, check_signatures
 from pets.training.console import log_results, log_speed, log_stage
-from pets.training.datamodule import PetsDataModule
 from pets.training.evaluation import Trained, measure
 from pets.training.inputs import prepare_stage
-from pets.training.module import ClassifierModule, new_model
+from pets.training.module import learner, new_model
 from pets.training.recorder import Recorder
 from pets.training.stage import Stage
 from pets.training.start import backbone_of, photos_of, resume_point
@@ -128,15 +127,6 @@ def fit(
     run.add_seconds(stage.name, time.perf_counter() - began)
     log_speed(recorder.speed, config, stage.on_activations)
     return engine.global_step
-
-
-def learner(
-    stage: Stage, config: TrainConfig, model: Classifier, photos: Photos
-) -> tuple[ClassifierModule, PetsDataModule]:
-    """What Lightning needs of a stage: the network with its losses, and the batches."""
-    inputs, preprocess = stage.inputs, model.preprocess
-    data = PetsDataModule(config.data, config.augment, preprocess, photos, inputs, stage)
-    return ClassifierModule(model, config, stage), data
 
 
 def report(trained: Trained, photos: Photos, loggers: Sequence[Logger]) -> None:

@@ -121,8 +121,11 @@ def test_every_group_option_composes_and_is_valid() -> None:
         "data=table": ["data.root=x"],
         "model=timm": ["model.name=resnet18"],
         "model=torchvision": ["model.name=mobilenet_v3_large"],
+        "loss=own": ["loss._target_=torch.nn.CrossEntropyLoss"],
     }
-    groups = ["data", "augment", "model", "plan", "optimizer", "trainer", "callbacks", "logger"]
+    groups = [
+        "data", "augment", "model", "plan", "optimizer", "loss", "trainer", "callbacks", "logger",
+    ]  # fmt: skip
     seen = 0
     for group in [*groups, "experiment"]:
         for file in sorted((conf_dir() / group).glob("*.yaml")):

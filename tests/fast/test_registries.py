@@ -20,11 +20,12 @@ from pets.registry import Registry
 from pets.report.sections import SECTIONS
 from pets.report.template import template
 from pets.system.installation import conf_dir
+from pets.training.losses import LOSSES
 from pets.verify.kinds import KINDS
 from tests.conftest import composed, train_config
 
 
-@pytest.mark.parametrize("registry", [LABEL_RULES, METRICS, SECTIONS, FORMATS, KINDS])
+@pytest.mark.parametrize("registry", [LABEL_RULES, LOSSES, METRICS, SECTIONS, FORMATS, KINDS])
 def test_every_entry_has_one_line_of_documentation(registry: Registry) -> None:
     for name, entry in registry.items():
         assert entry.name == name

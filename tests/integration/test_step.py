@@ -16,6 +16,7 @@ from pets.models.classifier import new_backbone
 from pets.system.devices import device_type, fast_precision, settled
 from pets.training.checkpoints import read_checkpoint
 from pets.training.datamodule import PetsDataModule
+from pets.training.losses import new_loss
 from pets.training.module import ClassifierModule, new_model
 from pets.training.stage import Inputs, Stage
 from pets.training.trainer import build_callbacks, trainer
@@ -112,7 +113,7 @@ def test_a_run_with_ema_is_killed_and_resumed_to_the_same_end(pets: Pets, drawn:
 
 def test_labels_are_smoothed_in_training_only(drawn: Path) -> None:
     plain, data, _ = learner(drawn)
-    smooth, _, _ = learner(drawn, "label_smoothing=0.2")
+    smooth, _, _ = learner(drawn, "loss.label_smoothing=0.2")
     data.trainer = None
     photos, targets = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
     logits = plain(photos)
@@ -174,3 +175,29 @@ def test_a_run_says_how_fast_it_was_and_what_would_help(trained: Path) -> None:
     shares = [point.value for point in scalars(trained, "speed/waited")]
     assert len(shares) == 5
     assert all(0 < share < 1 for share in shares)
+
+
+def test_a_loss_of_ones_own_is_trained_on_mixed_and_on_plain_labels(drawn: Path) -> None:
+    """It may be torch's, or one that weighs classes; losses of single photos are averaged."""
+    own = "loss._target_=tests.integration.test_step.weighted"
+    words = ("augment=cutmix", "loss=own", own, "+loss.power=0.5")
+    constant = "plan.stages.head.schedule=constant"
+    module, data, config = learner(drawn, *words, constant)
+    module.loss = new_loss(config.loss, torch.tensor([4.0] * 10))
+    trainer(config.trainer, max_epochs=1).fit(module, datamodule=data)
+    assert math.isfinite(float(module.train_loss.compute()))
+    logits, targets = torch.randn(3, 10), torch.tensor([1, 2, 3])
+    loss = new_loss(config.loss, torch.tensor([4.0] * 10))(logits, targets)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, targets, reduction="none") / 2)
+    torchs, _, _ = learner(drawn, "loss=own", "loss._target_=torch.nn.CrossEntropyLoss")
+    assert torch.equal(torchs.loss(logits, targets), F.cross_entropy(logits, targets))
+
+
+def weighted(class_counts: torch.Tensor, power: float) -> Any:
+    """Cross-entropy of each photo, divided by a power of the size of its class."""
+
+    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        weight = class_counts**-power
+        return F.cross_entropy(logits, targets, weight.to(logits.device), reduction="none")
+
+    return loss

@@ -3,7 +3,7 @@
 Defaults and their reasons are in `conf/`; these classes define which values are possible.
 """
 
-from pets.config.base import Strict, Target
+from pets.config.base import NamedLoss, Strict, Target
 from pets.config.commands import (
     CacheConfig,
     EvalConfig,
@@ -40,6 +40,7 @@ __all__ = [
     "LearnerConfig",
     "LookConfig",
     "ModelConfig",
+    "NamedLoss",
     "PlanConfig",
     "PrecomputeConfig",
     "PredictConfig",

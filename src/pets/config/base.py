@@ -31,3 +31,10 @@ class Target(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     target: str = Field(alias="_target_", description="the dotted path of a class or function")
+
+
+class NamedLoss(BaseModel):
+    """A loss that pets comes with, by its name in `LOSSES`, with its arguments as other keys."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str

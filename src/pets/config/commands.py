@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pets.config.base import PathText, Strict, Target
+from pets.config.base import NamedLoss, PathText, Strict, Target
 from pets.config.data import AugmentConfig, DataConfig, LabelRuleName, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig, PrecomputeConfig
@@ -19,10 +19,12 @@ class LearnerConfig(Strict):
     augment: AugmentConfig
     model: ModelConfig
     optimizer: Target
+    loss: Annotated[Target | NamedLoss, Field(union_mode="left_to_right")] = Field(
+        description="a name of a loss, or the _target_ of one, with its arguments"
+    )
     lr_finder: FinderConfig
     precompute: PrecomputeConfig
     cache_dir: str = Field(min_length=1, description="a folder")
-    label_smoothing: float = Field(ge=0, lt=1)
     trainer: dict[str, Any]
     logger: dict[str, Target]
     seed: int = Field(ge=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from importlib.metadata import version
 from math import prod
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pytorch_lightning import Trainer
 from torch import nn
 
 from pets.cache.store import Store
@@ -29,7 +30,11 @@ KIND, FORMAT = "activations", 1
 
 
 def activations(
-    config: LearnerConfig, model: Classifier, photos: Photos, size: tuple[int, int]
+    config: LearnerConfig,
+    model: Classifier,
+    photos: Photos,
+    size: tuple[int, int],
+    trainer: Callable[..., Trainer],
 ) -> dict[str, Activations]:
     """The activations of every split's photos, seen as pictures of a size (height, width).
 
@@ -38,11 +43,11 @@ def activations(
     """
     views = config.precompute.views
     if not views:
-        return dict.fromkeys(SPLITS, _of(photos.rows, 0, config, model, photos, size))
-    held_out = [row for row in photos.rows if row.split != TRAIN]
+        return dict.fromkeys(SPLITS, _of(photos.rows, 0, config, model, photos, size, trainer))
+    held_out = photos.of(*(split for split in SPLITS if split != TRAIN))
     return {
-        **dict.fromkeys(SPLITS, _of(held_out, 0, config, model, photos, size)),
-        TRAIN: _of(photos.of(TRAIN), views, config, model, photos, size),
+        **dict.fromkeys(SPLITS, _of(held_out, 0, config, model, photos, size, trainer)),
+        TRAIN: _of(photos.of(TRAIN), views, config, model, photos, size, trainer),
     }
 
 
@@ -53,6 +58,7 @@ def _of(
     model: Classifier,
     photos: Photos,
     size: tuple[int, int],
+    trainer: Callable[..., Trainer],
 ) -> Activations:
     """Of some photos, each in as many augmented views, or in one that is not augmented."""
     settings = config.precompute
@@ -71,7 +77,7 @@ def _of(
             else CentreCrop(size, model.preprocess)
         )
         viewed = ViewsDataset(files, chain, seeds_of_views(contents, max(views, 1)))
-        run_pass(config, model, viewed, RowWriter(folder, shape, settings.dtype))
+        run_pass(config, model, viewed, RowWriter(folder, shape, settings.dtype), trainer)
 
     key = {"photos": hash_of_set(contents), "views": views, **_key(config, model, size, views)}
     about = [model.config.name, f"{size[0]} x {size[1]} pixels", key["precision"], settings.engine]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -25,7 +25,6 @@ from pets.models.classifier import Classifier
 from pets.models.heads import pool
 from pets.seeding import derive, torch_stream
 from pets.system.devices import all_threads
-from pets.training.trainer import trainer
 
 # Of the Trainer's arguments those that would end a pass early.
 _LIMITS: dict[str, Any] = {"fast_dev_run": False, "limit_predict_batches": None, "max_time": None}
@@ -109,10 +108,16 @@ class RowWriter:
 
 
 def run_pass(
-    config: LearnerConfig, model: Classifier, views: ViewsDataset, rows: RowWriter
+    config: LearnerConfig,
+    model: Classifier,
+    views: ViewsDataset,
+    rows: RowWriter,
+    trainer: Callable[..., Trainer],
 ) -> None:
-    """Every photo once, in order. Raises DataError for one that cannot be read, and OSError if
-    the disk is full."""
+    """Every photo once, in order, by a Trainer that `trainer` makes from the config's values.
+
+    Raises DataError for a photo that cannot be read, and OSError if the disk is full.
+    """
     per_photo = len(views.seeds[0])
     photos_a_batch = max(config.data.batch_size // per_photo, 1)
     values = {**single_process(config.trainer), **_LIMITS}

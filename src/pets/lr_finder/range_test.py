@@ -25,8 +25,7 @@ from pets.errors import DataError
 from pets.lr_finder.curve import SKIPPED_AT_START, Curve
 from pets.models.classifier import Classifier
 from pets.seeding import derive
-from pets.training.datamodule import PetsDataModule
-from pets.training.module import ClassifierModule
+from pets.training.module import learner
 from pets.training.stage import Stage
 from pets.training.trainer import batch_loss, trainer
 
@@ -60,10 +59,7 @@ def record(stage: Stage, model: Classifier, photos: Photos, config: LearnerConfi
     ramp = _Ramp(settings)
     began = time.perf_counter()
     with isolate_rng():
-        module = ClassifierModule(copy.deepcopy(model), config, mock)
-        data = PetsDataModule(
-            config.data, config.augment, model.preprocess, photos, mock.inputs, mock
-        )
+        module, data = learner(mock, config, copy.deepcopy(model), photos)
         values = {**config.trainer, **_LIMITS, "max_steps": settings.steps}
         trainer(values, max_epochs=-1, callbacks=[ramp]).fit(module, datamodule=data)
     return Curve(

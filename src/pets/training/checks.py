@@ -14,6 +14,7 @@ from pets.models.classifier import HEAD
 from pets.models.freezing import frozen_groups
 from pets.system.devices import check_compiler, device_type
 from pets.training.inputs import check_inputs, on_activations
+from pets.training.losses import check_loss
 from pets.training.module import new_model
 from pets.training.trainer import build_callbacks, check_trainer
 
@@ -23,6 +24,7 @@ def check_signatures(config: LearnerConfig) -> None:
     check_augment(config.augment)
     check_signature("model.head", config.model.head, ("features", "classes"))
     check_signature("optimizer", config.optimizer, ("params",))
+    check_loss(config.loss)
     if config.data.prepare is not None:
         check_signature("data.prepare", config.data.prepare, ("root",))
     for name, node in config.callbacks.items() if isinstance(config, TrainConfig) else ():

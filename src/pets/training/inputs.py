@@ -17,6 +17,7 @@ from pets.models.classifier import Classifier
 from pets.models.freezing import frozen_groups
 from pets.run_dir import RunDir
 from pets.training.stage import Inputs, Stage
+from pets.training.trainer import trainer
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def prepare_inputs(
     size = config.size_of(stage)
     if not on_activations(config, model, stage):
         return Inputs(size, decoded=_decoded(config, model, photos, size, epochs))
-    computed = leader_first(lambda: activations(config, model, photos, size))
+    computed = leader_first(lambda: activations(config, model, photos, size, trainer))
     if not config.precompute.views:
         log.info("  not augmented: precompute.views=4 keeps four augmented views of every photo")
     elif config.augment.batch:

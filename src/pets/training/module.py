@@ -1,18 +1,20 @@
-"""The LightningModule: a classifier with the losses and metrics of one stage."""
+"""The LightningModule: a classifier with the loss and the metrics of one stage."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MeanMetric
 
 from pets.config import LearnerConfig
 from pets.config.instantiate import build
+from pets.data.photos import Photos
+from pets.data.splits import TRAIN
 from pets.data.transforms import Preprocess, batch_transforms
 from pets.distributed.lightning import share_statistics
 from pets.distributed.process_group import reduce
@@ -23,6 +25,8 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_classifier
 from pets.models.freezing import freeze_to, train_mode
 from pets.seeding import derive_for_rank
+from pets.training.datamodule import PetsDataModule
+from pets.training.losses import new_loss
 from pets.training.rates import param_groups, schedule, spread
 from pets.training.stage import Stage
 
@@ -33,39 +37,43 @@ _NO_NORM = (
 
 
 class ClassifierModule(LightningModule):
-    """Cross-entropy training of a `Classifier` in one stage, or its measurement without one.
+    """The training of a `Classifier` in one stage, or its measurement without one.
 
     Made anew for every stage around the same network, of which it freezes what the stage says. The
     optimizer holds what trains in the stage.
     """
 
     def __init__(
-        self, model: Classifier, config: LearnerConfig, stage: Stage | None = None
+        self,
+        model: Classifier,
+        config: LearnerConfig,
+        stage: Stage | None = None,
+        class_counts: Tensor | None = None,
     ) -> None:
         """Freeze the network for the stage, before Lightning wraps it.
 
         Args:
             model: the network.
-            config: optimizer, transforms of batches, label smoothing.
+            config: optimizer, loss, transforms of batches.
             stage: what is frozen, at which rates, with which random streams.
+            class_counts: training photos of each class, for losses with class weights.
         """
         super().__init__()
-        self.model = model
-        self.optimizer, self.label_smoothing = config.optimizer, config.label_smoothing
+        self.model, self.optimizer, self.stage = model, config.optimizer, stage
         self.batch_transforms = batch_transforms(config.augment, len(model.classes))
         # Looking for NaN after every step would wait for the GPU; the recorder looks at an epoch's.
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.metrics = SplitMetrics(model.classes)
-        self.stage = stage
-        self.progress: dict[str, Any] = {}
         self.measured: dict[str, Any] = {}
         self.temperature: float | None = None  # that fits the validation photos
-        self.loss_before: Tensor | None = None
+        self.loss_before: Tensor | None = None  # of an epoch that was stopped in its middle
+        # How far the training is, for checkpoints, files and loggers.
+        self.progress: dict[str, Any] = {}
         if stage is not None:
-            # How far the training is, for checkpoints, files and loggers.
             self.progress = {
                 "stage": stage.name, "epochs": 0, "batches": 0, "steps_before": stage.steps_before,
             }  # fmt: skip
+            self.loss = new_loss(config.loss, class_counts)
             model.size = stage.inputs.size
             freeze_to(model, stage.config.freeze_to)
 
@@ -80,8 +88,7 @@ class ClassifierModule(LightningModule):
         assert not stage.auto, "the lr finder settles the rate before the fit"
         rates = spread(stage.rates, len(self.model.layer_groups))
         optimizer = build("optimizer", self.optimizer, params=param_groups(self.model, rates))
-        steps = int(self.trainer.estimated_stepping_batches)
-        plan = schedule(optimizer, stage, steps)
+        plan = schedule(optimizer, stage, int(self.trainer.estimated_stepping_batches))
         if plan is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plan, "interval": "step"}}
@@ -91,15 +98,25 @@ class ClassifierModule(LightningModule):
 
     def on_train_start(self) -> None:
         # An epoch that was stopped in its middle goes on without `on_train_epoch_start`.
-        assert self.stage is not None
-        train_mode(self.model, self.stage.config.freeze_to)
-        if self.loss_before is not None:
-            self._resume_loss(self.loss_before)
-            self.loss_before = None
+        self._train_mode()
+        if self.loss_before is None:
+            return
+        world = self.trainer.world_size
+        if len(self.loss_before) != world:
+            raise RunError(
+                f"the run was stopped in the middle of an epoch on {len(self.loss_before)} "
+                f"devices, and their photos cannot be dealt out to {world}; go on with as many "
+                "as before"
+            )
+        total, count = self.loss_before[self.global_rank].tolist()
+        self.loss_before = None
+        self.train_loss.reset()
+        # Bit for bit: the sum comes in as one loss, then the number of losses is put right.
+        self.train_loss.update(torch.tensor(total, device=self.device))
+        self.train_loss.weight += count - 1
 
     def on_train_epoch_start(self) -> None:
-        assert self.stage is not None
-        train_mode(self.model, self.stage.config.freeze_to)
+        self._train_mode()
         self.train_loss.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -124,7 +141,7 @@ class ClassifierModule(LightningModule):
             raise DataError(
                 f"a training batch of {len(inputs)} photo: batch norms need two; {_NO_NORM}"
             ) from error
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        loss = self.loss(logits, targets).mean()
         self.train_loss.update(loss.detach())
         return loss
 
@@ -159,18 +176,9 @@ class ClassifierModule(LightningModule):
         # Here, where the network is still on the device over which the ranks share numbers.
         self.measured = self.metrics.compute()
 
-    def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Probabilities (B, classes)."""
-        return self(batch).softmax(dim=1)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["pets"] = {
-            "format": 1,
-            **self.model.describe(),
-            **self.progress,
-            "steps": self.global_step,
-            "temperature": self.temperature,
-        }
+        about = {**self.model.describe(), **self.progress, "steps": self.global_step}
+        checkpoint["pets"] = {"format": 1, **about, "temperature": self.temperature}
         if self.progress["batches"]:
             # In the middle of an epoch the loss of its batches goes on, too.
             rows = torch.zeros(self.trainer.world_size, 2, device=self.device)
@@ -181,33 +189,28 @@ class ClassifierModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.loss_before = checkpoint["pets"].get("train_loss")
 
-    def _resume_loss(self, loss: Tensor) -> None:
-        """Go on with the sum and the number of losses (ranks, 2) of a checkpoint in mid-epoch.
+    def _train_mode(self) -> None:
+        assert self.stage is not None
+        train_mode(self.model, self.stage.config.freeze_to)
 
-        Raises:
-            RunError: where the number of ranks is another one.
-        """
-        ranks = self.trainer.world_size
-        if len(loss) != ranks:
-            raise RunError(
-                f"the run was stopped in the middle of an epoch on {len(loss)} devices, and their "
-                f"photos cannot be dealt out to {ranks}; go on with as many as before"
-            )
-        total, count = loss[self.global_rank].tolist()
-        self.train_loss.reset()
-        # Bit for bit: the sum comes in as one loss, then the number of losses is put right.
-        self.train_loss.update(torch.tensor(total, device=self.device))
-        self.train_loss.weight += count - 1
+
+def learner(
+    stage: Stage, config: LearnerConfig, model: Classifier, photos: Photos
+) -> tuple[ClassifierModule, PetsDataModule]:
+    """What Lightning needs of a stage: the network with its loss, and the batches."""
+    counts = Counter(photo.label for photo in photos.of(TRAIN))
+    class_counts = torch.tensor([counts[label] for label in photos.classes])
+    data = PetsDataModule(
+        config.data, config.augment, model.preprocess, photos, stage.inputs, stage
+    )
+    return ClassifierModule(model, config, stage, class_counts), data
 
 
 def new_model(
     config: LearnerConfig, backbone: Backbone, preprocess: Preprocess, classes: list[str]
 ) -> Classifier:
-    """Put a fresh head on the backbone.
-
-    Raises:
-        ConfigError: for batches of one photo under a head with batch norms.
-    """
+    """Put a fresh head on the backbone. Raises ConfigError for batches of one photo under a head
+    with batch norms."""
     size = config.data.height_width
     model = new_classifier(backbone, config.model, classes, preprocess, size, config.seed)
     together = config.data.batch_size * (
