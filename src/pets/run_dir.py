@@ -20,7 +20,7 @@ from pets.config.validation import typed_values
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, RunError
 from pets.io.serialize import to_json, to_yaml
-from pets.system.environment import environment, origin
+from pets.system.installation import environment, origin
 
 
 class RunDir:
