@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pets.cli.arguments import given
+from pets.cli.arguments import override
 from pets.cli.in_process import run_command
 from pets.config import LookConfig
 from pets.config.validation import typed
@@ -115,11 +115,11 @@ class Learner:
         """`pets predict run=<run> source=...`: a row a photo, with every class's probability."""
         out = self.path / "predictions" / "notebook.csv"
         with contextlib.suppress(SystemExit):  # rows with an error are in the table
-            self._use("predict", words, given("source", source), given("out", out))
+            self._use("predict", words, override("source", source), override("out", out))
         return pd.read_csv(out).map(read_cell).rename(columns=read_cell)
 
     def _use(self, command: str, words: str, *more: str) -> JobReturn:
-        typed = [given("run", self.path), *more, *shlex.split(words)]
+        typed = [override("run", self.path), *more, *shlex.split(words)]
         # A run that was trained here may name parts of the user's own.
         if self.run.trusted and refusal(self.run.read_config()):
             typed.append("trust=true")

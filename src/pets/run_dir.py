@@ -20,18 +20,18 @@ from pets.config.validation import typed_values
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, RunError
 from pets.io.serialize import to_json, to_yaml
-from pets.system.environment import environment, origin
+from pets.system.installation import environment, origin
 
 
 class RunDir:
     """The files of one run below `path`.
 
     ```
-    config.yaml       the composed config, resolved       overrides.yaml   what was typed
-    environment.json  versions, code, machine, folder     photos.csv   path, label, split, hash
-    data.json         counts and fingerprint              metrics.csv      a row an epoch
-    status.json       state, stage, times, results        train.log        the log
-    checkpoints/      last.ckpt, best.ckpt                 tensorboard/     events
+    config.yaml       the composed config, resolved    overrides.yaml  what was typed
+    environment.json  versions, code, machine, folder  photos.csv      path, label, split, hash
+    data.json         counts and fingerprint           metrics.csv     a row an epoch
+    status.json       state, stage, times, results     train.log       the log
+    checkpoints/      last.ckpt, best.ckpt             tensorboard/    events
     lr_finder/        <stage>.png and .json, where the finder ran
     slurm.json        the Slurm job that it was given to, and its log
     ```
@@ -49,16 +49,13 @@ class RunDir:
     def prepare(
         cls, path: Path, config: Mapping[str, Any], overrides: Sequence[str], **status: Any
     ) -> RunDir:
-        """A new run that waits for somebody to `begin` it, with more words for its status.
-
-        Raises RunError when the directory holds one already.
-        """
+        """Make a run that waits for a process to `begin` it. Raises RunError if there is one."""
         if (path / "status.json").exists():
             raise RunError(f"{path}: holds a run already; go on with it by resume={path}")
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path, trusted=True)
-        (path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-        (path / "overrides.yaml").write_text(to_yaml(list(overrides)), encoding="utf-8")
+        run._write("config.yaml", to_yaml(config))
+        run._write("overrides.yaml", to_yaml(list(overrides)))
         run.write_json("environment.json", origin())
         run.update_status(state="waiting", **status)
         return run
@@ -76,15 +73,15 @@ class RunDir:
 
     @classmethod
     def open(cls, path: str | Path, trusted: bool = False) -> RunDir:
-        """A run that exists. Raises RunError where there is none."""
+        """A run that exists. Raises RunError if there is none, or a link leads out of it."""
         path = Path(os.path.expanduser(path))  # noqa: PTH111 - raises nothing without a home
         missing = [name for name in ("config.yaml", "status.json") if not (path / name).is_file()]
         if missing:
             what = f"has no {missing[0]}" if path.is_dir() else "no such folder"
             raise RunError(f"{path}: is no run directory ({what}); expected one of outputs/...")
-        run = cls(path, trusted=trusted)
-        run.check_links()
-        return run
+        if not trusted:
+            trust.check_links(path)
+        return cls(path, trusted=trusted)
 
     @classmethod
     def open_finished(cls, path: str | Path, trusted: bool = False) -> RunDir:
@@ -108,27 +105,21 @@ class RunDir:
         """Whether a process trains here at this moment."""
         file = self.path / ".lock"
         try:
-            if not file.exists():
-                return False
-            with FileLock(file, timeout=0):
-                return False
+            if file.exists():
+                with FileLock(file, timeout=0):
+                    pass
         except Timeout:
             return True
-        except OSError:  # of somebody else, who may be training
-            return False
-
-    def check_links(self) -> None:
-        """Raises RunError where a link leads out of a run that is not trusted."""
-        if not self.trusted:
-            trust.check_links(self.path)
+        except OSError:  # the lock of another user, who may be training
+            pass
+        return False
 
     @property
     def config(self) -> dict[str, Any]:
-        """The composed config as plain values; of a run that is not trusted, without what reaches
-        outside it.
+        """The composed config as plain values; if untrusted, without what reaches outside the run.
 
         Raises:
-            RunError: the file is damaged, or the config of an untrusted run names something that
+            RunError: The file is damaged, or the config of an untrusted run names something that
                 pets does not come with.
         """
         values = self.read_config()
@@ -139,17 +130,8 @@ class RunDir:
         return values
 
     def read_config(self) -> dict[str, Any]:
-        """What `config.yaml` says, to be read and not to be built. Raises RunError where it is
-        damaged."""
-        file = self.path / "config.yaml"
-        try:
-            values = yaml.load(file.read_text(encoding="utf-8"), trust.PlainLoader)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise RunError(f"{file}: cannot be read ({reason})") from error
-        if not isinstance(values, dict):
-            raise RunError(f"{file}: is no config")
-        return values
+        """The content of `config.yaml`, to be read and not to be built. Raises RunError."""
+        return self._read("config.yaml", dict)
 
     @property
     def train_config(self) -> TrainConfig:
@@ -164,55 +146,43 @@ class RunDir:
             ) from error
 
     def update_config(self, key: str, value: Any) -> None:
-        """Change one value of `config.yaml`, by its dotted key, in one step."""
-        if not self.writes:
-            return
+        """Change one value of `config.yaml`, by its dotted key."""
         values = self.read_config()
         *sections, last = key.split(".")
         section = values
         for name in sections:
             section = section[name]
         section[last] = value
-        part = self.path / ".config.yaml.part"
-        part.write_text(to_yaml(values), encoding="utf-8")
-        part.replace(self.path / "config.yaml")
+        self._write("config.yaml", to_yaml(values))
 
     @property
     def overrides(self) -> list[str]:
-        """What was typed, beside what the run's configs say. Raises RunError for a damaged file."""
-        try:
-            text = (self.path / "overrides.yaml").read_text(encoding="utf-8")
-            words = yaml.load(text, trust.PlainLoader) or []
-        except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise RunError(f"{self.path / 'overrides.yaml'}: cannot be read ({error})") from error
-        if not isinstance(words, list):
-            raise RunError(f"{self.path / 'overrides.yaml'}: is no list")
-        return [str(word) for word in words]
+        """What was typed, beside the run's config. Raises RunError for a damaged file."""
+        return [str(override) for override in self._read("overrides.yaml", list)]
 
     @property
     def status(self) -> dict[str, Any]:
-        """What `status.json` says. Raises RunError when the file is damaged."""
+        """The content of `status.json`. Raises RunError if the file is damaged."""
         return self.read_json("status.json")
 
     def update_status(self, **changes: Any) -> None:
-        """Change some of `status.json` in one step."""
-        if not self.writes:
-            return
-        status = self.status if (self.path / "status.json").exists() else {}
-        self.write_json("status.json", status | changes | {"updated": _now()})
+        """Change some values of `status.json`."""
+        if self.writes:
+            status = self.status if (self.path / "status.json").exists() else {}
+            self.write_json("status.json", status | changes | {"updated": _now()})
 
     def add_seconds(self, what: str, seconds: float) -> None:
-        """Wall time of a part of the run, on top of what it took before a resume."""
+        """Add to the wall time of a part of the run, which may have begun before a resume."""
         spent = dict(self.status.get("seconds", {}))
         spent[what] = round(spent.get(what, 0.0) + seconds, 3)
         self.update_status(seconds=spent)
 
     def finish(self, results: Mapping[str, Any]) -> None:
-        """The run reached its end."""
+        """Note that the run reached its end."""
         self.update_status(state="finished", ended=_now(), results=results, error=None)
 
     def discard(self) -> None:
-        """Remove the files of a run that has read no photos; others' stay."""
+        """Remove the files of a run that has read no photos; other files stay."""
         if not self.writes or (self.path / "photos.csv").exists():
             return
         self._lock.release(force=True)
@@ -236,7 +206,7 @@ class RunDir:
         return self.status.get("state") == "finished"
 
     def position(self) -> str:
-        """How far the run came, in words."""
+        """How far the run came, for messages."""
         status = self.status
         if not status.get("stage"):
             return "before its first epoch"
@@ -250,29 +220,38 @@ class RunDir:
     def root(self, root: str) -> Path:
         """The data folder as the config names it: from here, or from where the run was started."""
         here = Path(root)
-        if here.exists() or here.is_absolute():
-            return here
-        started = Path(self.read_json("environment.json").get("folder", "."))
-        return started / root if (started / root).exists() else here
+        started = Path(self.read_json("environment.json").get("folder", ".")) / root
+        return started if started.exists() and not here.exists() else here
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """One of the JSON files. Raises RunError when it is missing or damaged."""
-        try:
-            values = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.path / name}: cannot be read ({error})") from error
-        if not isinstance(values, dict):
-            raise RunError(f"{self.path / name}: cannot be read (no JSON object)")
-        return values
+        """One of the JSON files. Raises RunError if it is missing or damaged."""
+        return self._read(name, dict)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        """One of the JSON files, replaced in one step."""
-        if not self.writes:
-            return
+        """Replace one of the JSON files."""
+        self._write(name, to_json(values, indent=2) + "\n")
+
+    def _read(self, name: str, kind: type[Any]) -> Any:
+        """The plain values of a file: a `dict`, or a `list`."""
         file = self.path / name
-        part = file.with_name(f".{file.name}.part")
-        part.write_text(to_json(values, indent=2) + "\n", encoding="utf-8")
-        part.replace(file)
+        try:
+            text = file.read_text(encoding="utf-8")
+            is_json = file.suffix == ".json"
+            values = json.loads(text) if is_json else yaml.load(text, trust.PlainLoader)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"{file}: cannot be read ({reason})") from error
+        if not isinstance(values, kind):
+            expected = "a list" if kind is list else "keys with values"
+            raise RunError(f"{file}: cannot be read (expected {expected})")
+        return values
+
+    def _write(self, name: str, text: str) -> None:
+        """Replace a file in one step, on the rank that writes."""
+        if self.writes:
+            part = self.path / f".{name}.part"
+            part.write_text(text, encoding="utf-8")
+            part.replace(self.path / name)
 
 
 def from_here(folder: str) -> Path:

@@ -18,7 +18,6 @@ from pets.errors import RunError
 
 TRUST = "if you trust who made it: trust=true"
 
-_V2 = "torchvision.transforms.v2"
 _TRANSFORMS = (
     "AugMix", "CenterCrop", "ColorJitter", "CutMix", "ElasticTransform", "GaussianBlur",
     "GaussianNoise", "Grayscale", "JPEG", "MixUp", "Pad", "RandAugment", "RandomAdjustSharpness",
@@ -36,47 +35,41 @@ _OPTIMIZERS = (
 # By the key of a node, the dotted paths that it may name. None of these takes the path of a file or
 # an address.
 ALLOWED: dict[str, frozenset[str]] = {
-    "model.head": frozenset(
-        f"pets.models.heads.{name}" for name in ("BatchNormHead", "ConcatPoolHead", "LinearHead")
-    ),
-    "optimizer": frozenset(f"torch.optim.{name}" for name in _OPTIMIZERS),
-    "augment": frozenset(
-        {"pets.data.augment.LessonCrop", *(f"{_V2}.{name}" for name in _TRANSFORMS)}
-    ),
-    "callbacks": frozenset(
-        {
-            "pets.callbacks.epoch_table.EpochTable",
-            "pets.callbacks.progress.ProgressBar",
-            "pytorch_lightning.callbacks.EMAWeightAveraging",
-            "pytorch_lightning.callbacks.EarlyStopping",
-            "pytorch_lightning.callbacks.LearningRateMonitor",
-        }
-    ),
-    "logger": frozenset(
-        f"pytorch_lightning.loggers.{name}" for name in ("CSVLogger", "TensorBoardLogger")
-    ),
-}
+    group: frozenset(f"{module}.{name}" for module, names in modules.items() for name in names)
+    for group, modules in {
+        "model.head": {"pets.models.heads": ("BatchNormHead", "ConcatPoolHead", "LinearHead")},
+        "optimizer": {"torch.optim": _OPTIMIZERS},
+        "augment": {
+            "pets.data.augment": ("LessonCrop",),
+            "torchvision.transforms.v2": _TRANSFORMS,
+        },
+        "callbacks": {
+            "pets.callbacks.epoch_table": ("EpochTable",),
+            "pets.callbacks.progress": ("ProgressBar",),
+            "pytorch_lightning.callbacks": (
+                "EMAWeightAveraging", "EarlyStopping", "LearningRateMonitor",
+            ),
+        },
+        "logger": {"pytorch_lightning.loggers": ("CSVLogger", "TensorBoardLogger")},
+    }.items()
+}  # fmt: skip
 _LOGGER_ARGUMENTS = {"name", "version", "prefix", "sub_dir", "default_hp_metric", "log_graph"}
 _NAME = re.compile(r"(?!\.)[\w.+ -]*")  # of a file or folder, never a path
 
 
 def check(values: Mapping[str, Any], source: Path) -> None:
-    """Refuse a config, or a checkpoint's description of its network, that names anything else.
+    """Raise RunError if a config names anything else, or a checkpoint's description of its network.
 
     Args:
         values: plain values, with the keys of a training's config.
         source: the file that they were read from, for the message.
-
-    Raises:
-        RunError: in one line, with the key and what it names.
     """
     if reason := refusal(values):
         raise RunError(f"{source}: {reason}; expected what pets comes with; {TRUST}")
 
 
 def refusal(values: Mapping[str, Any]) -> str | None:
-    """The first key that a config from elsewhere may not have, and what it names; None where all is
-    allowed."""
+    """The first key that a config from elsewhere may not have, and what it names; else None."""
     return next(_refused(values, ()), None)
 
 
@@ -91,11 +84,7 @@ def inside(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_links(folder: Path) -> None:
-    """Refuse links in a folder that lead out of it: what is written there would follow them.
-
-    Raises:
-        RunError: with the link.
-    """
+    """Raise RunError if a link leads out of a folder: what is written there would follow it."""
     whole = folder.resolve()
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(whole):
@@ -104,30 +93,25 @@ def check_links(folder: Path) -> None:
             )
 
 
-def check_words(words: Sequence[str], source: Path, keys: Sequence[str]) -> None:
-    """Refuse words of a sweep that are more than values of a training's `keys` and the choice of
-    pets' own options; the file that keeps them may be a stranger's.
-
-    Raises:
-        RunError: with the word.
-    """
-    known = "|".join(map(re.escape, keys))
+def check_words(overrides: Sequence[str], source: Path, keys: Sequence[str]) -> None:
+    """Raise RunError if saved overrides of a sweep are more than values of a training's `keys` and
+    the choice of pets' own options; the `source` that keeps them may be a stranger's."""
+    key = rf"({'|'.join(map(re.escape, keys))})([./][\w./-]+)?"
     allowed = re.compile(
-        rf"(\+\+?)?({known})([./][\w./-]+)?=[^$\\]*|~({known})([./][\w./-]+)?(=[^$\\]*)?"
+        rf"(\+\+?)?{key}=[^$\\]*|~{key}(=[^$\\]*)?"
         r"|hydra/sweeper=(grid|optuna)|hydra\.sweeper\.(n_trials|n_jobs)=\d+"
     )
-    for word in words:
-        outside = any(part in word for part in ("_target_", "data.prepare", "data/prepare", ".."))
-        if outside or not allowed.fullmatch(word):
+    for override in overrides:
+        parts = ("_target_", "data.prepare", "data/prepare", "..")
+        if any(part in override for part in parts) or not allowed.fullmatch(override):
             raise RunError(
-                f"{source}: {word}: is more than a value for a training; expected <key>=<value>; "
-                f"{TRUST}"
+                f"{source}: {override}: is more than a value for a training; expected "
+                f"<key>=<value>; {TRUST}"
             )
 
 
 class PlainLoader(yaml.SafeLoader):
-    """YAML of plain values in which no value stands for another: some lines of those can grow
-    beyond any memory."""
+    """YAML of plain values without aliases, with which a few lines can grow beyond any memory."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -150,10 +134,10 @@ def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
         target, group = value["_target_"], _group(keys)
         if not isinstance(target, str) or target not in ALLOWED.get(group, ()):
             yield f"{key}._target_={target}: is not called for a run from elsewhere"
-        arguments = {name: inner for name, inner in value.items() if name != "_target_"}
         if group == "logger":
-            for name, inner in arguments.items():
-                if name not in _LOGGER_ARGUMENTS or not _NAME.fullmatch(str(inner)):
+            for name, inner in value.items():
+                known = name in _LOGGER_ARGUMENTS and _NAME.fullmatch(str(inner))
+                if name != "_target_" and not known:
                     yield f"{key}.{name}={inner}: may lead out of the run's folder"
     for name, inner in value.items():
         if str(name).startswith("_") and name != "_target_":

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pets.cache.memo import cache_folder
-from pets.cli.arguments import in_full
+from pets.cli.arguments import to_overrides
 from pets.config import base, commands
 from pets.config.base import PathText
 from pets.config.model import ModelConfig
@@ -97,7 +97,7 @@ def _field(schema: type[BaseModel], key: str) -> object:
     ],
 )
 def test_a_word_of_the_command_line_has_the_home(word: str, full: str) -> None:
-    assert in_full("train", [word]) == [full]
+    assert to_overrides("train", [word]) == [full]
 
 
 def test_a_run_directory_may_be_below_the_home(

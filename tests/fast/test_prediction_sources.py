@@ -12,7 +12,7 @@ import fsspec
 import pytest
 from PIL import Image
 
-from pets.cli.arguments import in_full
+from pets.cli.arguments import to_overrides
 from pets.data.images import UnreadableImage, open_rgb
 from pets.errors import DataError
 from pets.prediction.remote import is_remote, open_remote
@@ -70,7 +70,7 @@ def test_a_folder_is_walked_in_the_order_of_its_names(
 )  # fmt: skip
 def test_globs(tree: Path, glob: str, expected: list[str]) -> None:
     assert found(glob) == [name for name in expected if name != "pipe.jpg"]
-    (word,) = in_full("predict", [f"source={glob}"])
+    (word,) = to_overrides("predict", [f"source={glob}"])
     assert composed("run=x", word, name="predict").source == glob
 
 
@@ -78,12 +78,12 @@ def test_globs(tree: Path, glob: str, expected: list[str]) -> None:
     "name", ["a b.jpg", "it's=1.jpg", "(1),{2}.jpg", "x;y&z.jpg", "日.jpg", "12", "a,b"]
 )
 def test_a_photo_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
-    words = in_full("predict", ["run=x", f"source={name}", f"out={name}/", "--cfg", "job"])
+    words = to_overrides("predict", ["run=x", f"source={name}", f"out={name}/", "--cfg", "job"])
     config = composed(*words[:3], name="predict")
     assert (config.source, config.out) == (name, f"{name}/")
     for word in ("out=null", "source='a b'", "out=${run}/p.csv", "run=a b"):
-        assert in_full("predict", [word]) == [word]
-    assert in_full("predict", ["-m", "source=a,b"]) == ["-m", "source=a,b"]
+        assert to_overrides("predict", [word]) == [word]
+    assert to_overrides("predict", ["-m", "source=a,b"]) == ["-m", "source=a,b"]
 
 
 def test_lists(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pets.config.slurm import SlurmSettings
+from pets.config import SlurmSettings
 from pets.errors import ConfigError, PetsError
 from pets.sweep.slurm import Allocation, SlurmLauncher, allocation, sbatch_parameters
 from pets.sweep.slurm_queue import Phase

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from pets.cli.arguments import in_full
+from pets.cli.arguments import to_overrides
 from pets.errors import RunError
 from pets.run_dir import RunDir
 from pets.summary import show_summary
@@ -355,15 +355,15 @@ def test_a_folder_of_any_name_can_be_given(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).mkdir()
-    assert composed(in_full("summarize", [name])[0], name="summarize").sweep == name
+    assert composed(to_overrides("summarize", [name])[0], name="summarize").sweep == name
 
 
 def test_what_is_no_folder_stays_as_it_is() -> None:
     for word in ("sweep=x", "--cfg", "hydra.verbose=true", "+a=1", "~a"):
-        assert in_full("summarize", [word]) == [word]
-    assert in_full("summarize", ["--cfg", "job"]) == ["--cfg", "job"]
-    assert in_full("cache", ["--cfg", "job"]) == ["--cfg", "job"]
-    assert in_full("cache", ["list"]) == ["action=list"]
+        assert to_overrides("summarize", [word]) == [word]
+    assert to_overrides("summarize", ["--cfg", "job"]) == ["--cfg", "job"]
+    assert to_overrides("cache", ["--cfg", "job"]) == ["--cfg", "job"]
+    assert to_overrides("cache", ["list"]) == ["action=list"]
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

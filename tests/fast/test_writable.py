@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pets.errors import ConfigError
-from pets.io.writable import check_writable
+from pets.io.atomic import check_writable
 from tests.conftest import on_a_small_disk
 
 
@@ -24,7 +24,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
 
 
 def test_a_read_only_disk(tmp_path: Path) -> None:
-    code = "from pathlib import Path; from pets.io.writable import *; check_writable(Path('a/b'))"
+    code = "from pathlib import Path; from pets.io.atomic import *; check_writable(Path('a/b'))"
     found = on_a_small_disk(tmp_path, "1m,ro", [sys.executable, "-c", code])
     last = found.stderr.splitlines()[-1]
     assert "ConfigError: a/b: cannot be written (Read-only file system); see that" in last

@@ -56,7 +56,8 @@ def test_it_trains_as_the_command_does(
 
 def test_it_interprets_and_draws(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = Learner(run).interpret("neighbours=0 channels=2 patches=3 split=test")
-    assert "$ pets interpret \"run='my run'\" neighbours=0" in capsys.readouterr().out
+    typed = shlex.join(["pets", "interpret", "run='my run'", "neighbours=0"])
+    assert f"$ {typed}" in capsys.readouterr().out
     expected = status(run)["results"]["test"]
     assert found.found.accuracy == pytest.approx(expected["accuracy"])
     assert (run / "report.html").stat().st_size > 100_000

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pets.cli.arguments import in_full
-from pets.cli.hydra_errors import explain
-from pets.cli.main import tidy
+from pets.cli.arguments import to_overrides
+from pets.cli.main import task
+from pets.cli.mistakes import one_line
 from pets.commands import load_command
 from pets.config.resolvers import register_resolvers
 from pets.errors import ConfigError, PetsError
@@ -21,15 +20,10 @@ from pets.training.console import hints
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
-    from omegaconf import DictConfig
 
 
-def run_command(name: str, words: Sequence[str]) -> JobReturn:
-    """Run `pets <name> <words>` in this process, with its output here.
-
-    Args:
-        name: of the command.
-        words: its arguments, as typed in a shell.
+def run_command(name: str, args: Sequence[str]) -> JobReturn:
+    """Run `pets <name> <args>` in this process, with its output here.
 
     Returns:
         Hydra's result: the composed config, and the return value of the command.
@@ -45,38 +39,28 @@ def run_command(name: str, words: Sequence[str]) -> JobReturn:
 
     register_resolvers()
     module = load_command(name)
-
-    def task(cfg: DictConfig) -> Any:
-        try:
-            return tidy(module.run)(cfg)
-        except PetsError as error:
-            return error  # of one that is raised Hydra would print a line of its own
-
-    print("$ pets", name, *map(_as_typed, words))
+    print("$", shlex.join(["pets", name, *args]))
     try:
-        with _log_of_its_own(), stoppable(), initialize_config_dir(str(conf_dir()), name, "1.3"):
+        with _own_log(), stoppable(), initialize_config_dir(str(conf_dir()), name, "1.3"):
             hydra = GlobalHydra.instance().hydra
             assert hydra is not None
-            job = hydra.run(name, task, in_full(name, words))
+            return hydra.run(name, task(name, module), to_overrides(name, args))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain(error, name, module.SCHEMA)) from None
+        raise ConfigError(str(one_line(error, name, module.SCHEMA))) from None
     except Stopped:
         raise KeyboardInterrupt from None
-    if isinstance(job.return_value, PetsError):
-        raise job.return_value
-    return job
-
-
-def _as_typed(word: str) -> str:
-    """An argument as a shell needs it, readable if it contains quotes."""
-    plain = "'" not in word or re.search(r'["$`\\!]', word)
-    return shlex.quote(word) if plain else f'"{word}"'
+    except SystemExit as end:
+        if isinstance(end.__cause__, PetsError):
+            raise end.__cause__ from None
+        if isinstance(end.code, str):  # what the operating system refused
+            raise PetsError(end.code) from end.__cause__
+        raise
 
 
 @contextlib.contextmanager
-def _log_of_its_own() -> Iterator[None]:
+def _own_log() -> Iterator[None]:
     """Remove a command's log handlers after it; the notebook keeps its own."""
-    root, level, said = logging.getLogger(), logging.getLogger().level, hints.level
+    root, level, hints_level = logging.getLogger(), logging.getLogger().level, hints.level
     before = root.handlers[:]
     # Configuring logging closes every handler on this list, whoever uses it.
     known: list[Any] = logging._handlerList  # type: ignore[attr-defined]
@@ -91,4 +75,4 @@ def _log_of_its_own() -> Iterator[None]:
         root.handlers[:] = before
         known[:] = others
         root.setLevel(level)
-        hints.setLevel(said)
+        hints.setLevel(hints_level)

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pets.cli.arguments import completion_words, in_full
+from pets.cli.arguments import completion, to_overrides
 from pets.cli.startup import folders, names_in_utf8, screen
 from pets.commands import list_commands, load_command
 from pets.distributed.ranks import check_alone, ranks
@@ -45,56 +46,52 @@ first steps
 
 
 def main() -> None:
-    """Run `pets COMMAND ...` with the words of the command line."""
+    """Run `pets COMMAND ...` with the arguments of the command line."""
     names_in_utf8()
     with screen():
-        _main()
+        _main(sys.argv[1:])
 
 
-def _main() -> None:
-    words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help", "help"):
+def _main(args: list[str]) -> None:
+    if not args or args[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS)) + 2
         rows = [f"  {name:<{width}}{text}" for name, text in COMMANDS.items()]
         print(HELP.format(commands="\n".join(rows)))
         return
-    if words[0] == "--version":
+    if args[0] == "--version":
         from pets import __version__
 
         print(f"pets {__version__}")
         return
-    if words[0] in ("-sc", "--shell-completion"):
-        asked = completion_words(words, COMMANDS)
-        if asked is None:
+    if args[0] in ("-sc", "--shell-completion"):
+        completed = completion(args, COMMANDS)
+        if completed is None:
             return
-        words = asked
-    name, *words = words
+        args = completed
+    name, *args = args
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean pets {close[0]}?" if close else f"one of {', '.join(COMMANDS)}"
         _stop(f"pets {name}: no such command; {hint}", code=2)
-    words = in_full(name, words)
-    if sum(word.startswith("action=") for word in words) > 1:
-        _stop("pets cache: list or clear, not both", code=2)
-    if sum(word.startswith("sweep=") for word in words) > 1:
-        _stop("pets summarize: one folder at a time", code=2)
+    overrides = to_overrides(name, args)
+    for key in ("action=", "sweep="):  # of two of them Hydra would take the last
+        if sum(override.startswith(key) for override in overrides) > 1:
+            _stop(f"pets {name}: got several of {key}...; expected one", code=2)
     try:
         folders()
     except ConfigError as error:
         _stop(str(error))
-    threading.excepthook = _of_thread
-    run_command(name, words)
+    threading.excepthook = _report_failed_thread
+    _run(name, overrides)
 
 
-def run_command(name: str, arguments: list[str]) -> None:
-    """Run one sub-command as a Hydra application; a user's mistake, and what the operating system
-    refuses, end in one line."""
+def _run(name: str, overrides: list[str]) -> None:
+    """Run one sub-command as a Hydra application; what the user can mend ends in one line."""
     # Hydra then hands us its errors instead of printing several lines and a traceback.
-    show_all = os.environ.setdefault("HYDRA_FULL_ERROR", "1") == "full"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
+    from pets.cli.mistakes import one_line
     from pets.config.resolvers import register_resolvers
 
     register_resolvers()
@@ -103,117 +100,96 @@ def run_command(name: str, arguments: list[str]) -> None:
     try:
         if not getattr(module, "SEVERAL_PROCESSES", False):
             check_alone(name)
-        elif {"-m", "--multirun"} & set(arguments):
+        elif {"-m", "--multirun"} & set(overrides):
             from pets.sweep.overrides import with_saved_overrides
 
             check_alone("train -m")
-            arguments = with_saved_overrides(arguments)
-        sys.argv = [sys.argv[0], *_of_this_rank(arguments)]
+            overrides = with_saved_overrides(overrides)
+        sys.argv = [sys.argv[0], *_of_this_rank(overrides)]
         with stoppable():
-            app(_one_line_on_mistakes(module.run))()
-    except (PetsError, HydraException, OmegaConfBaseException) as error:
-        if show_all:
-            raise
-        from pets.cli.hydra_errors import explain
-
-        _stop(explain(error, name, module.SCHEMA))
+            app(task(name, module))()
+    except SystemExit as end:
+        if isinstance(end, Stopped) and not end.said:
+            _stop("stopped", 128 + end.signal)
+        if isinstance(end.code, str):
+            _stop(end.code)
+        raise
     except KeyboardInterrupt:
         _stop("stopped", code=130)
-    except Stopped as stopped:
-        if stopped.said:
-            raise
-        _stop("stopped", code=128 + stopped.signal)
     except Exception as error:
-        line = system_error(error)
-        if not show_all and line is not None:
-            _stop(line)
-        # Hydra's own, of flags that do not go together.
-        if show_all or not isinstance(error, ValueError) or "can be specified" not in str(error):
+        line = one_line(error, name, module.SCHEMA)
+        if line is None:
             raise
-        _stop(str(error), code=2)
+        _stop(line)
 
 
-def _of_thread(failed: threading.ExceptHookArgs) -> None:
-    """What ended a thread of a library, such as TensorBoard's writer; the work goes on."""
-    line = system_error(failed.exc_value) if failed.exc_value else None
-    if line is None:
-        threading.__excepthook__(failed)
-    else:
-        print(line, file=sys.stderr)
+def task(name: str, module: ModuleType) -> Callable[[DictConfig], Any]:
+    """The task of a command for Hydra: after a mistake it leaves no empty folder behind.
 
-
-def _of_this_rank(arguments: list[str]) -> list[str]:
-    """The words for Hydra. Of several ranks rank 0 has the run directory and the log; another one
-    would make its own."""
-    if ranks().writer:
-        return arguments
-    own = ("hydra.run.dir=.", "hydra/job_logging=rank")
-    groups = tuple(word.partition("=")[0] + "=" for word in own)
-    return [*(word for word in arguments if not word.startswith(groups)), *own]
-
-
-def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Report what ends a single job here: Hydra would print a second line about it.
-
-    In a sweep it is left to Hydra, which goes on with the other jobs.
+    Raises:
+        SystemExit: A mistake, in one line, of a single job: about another exception Hydra prints a
+            line of its own. In a sweep Hydra gets it, and goes on with the other jobs.
     """
 
-    @functools.wraps(task)
+    @functools.wraps(module.run)
     def job(cfg: DictConfig) -> Any:
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
-        try:
-            return tidy(task)(cfg)
-        except Exception as error:
-            line = str(error) if isinstance(error, PetsError) else system_error(error)
-            shown_whole = os.environ.get("HYDRA_FULL_ERROR") == "full"
-            if line is None or shown_whole or HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
-            _stop(line)
-
-    return job
-
-
-def tidy(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """The task of a command, which refuses what Hydra would ignore, and leaves no empty folder
-    behind where there was a mistake."""
-
-    @functools.wraps(task)
-    def job(cfg: DictConfig) -> Any:
-        from hydra.core.hydra_config import HydraConfig
+        from pets.cli.mistakes import one_line
 
         hydra = HydraConfig.get()
         try:
             _refuse_empty(hydra.overrides.task)
-            return task(cfg)
-        except BaseException:
+            return module.run(cfg)
+        except BaseException as error:
             _leave_nothing(Path(hydra.runtime.output_dir), hydra.job.name)
-            raise
+            line = one_line(error, name, module.SCHEMA)
+            if line is None or hydra.mode == RunMode.MULTIRUN:
+                raise
+            raise SystemExit(line) from error
 
     return job
 
 
 def _refuse_empty(overrides: list[str]) -> None:
     """Hydra merges `key={}` into what is there, so it changes nothing: not what was meant."""
-    for word in overrides:
-        if word.endswith("={}"):
+    for override in overrides:
+        if override.endswith("={}"):
             raise ConfigError(
-                f"{word}: changes nothing, Hydra merges it into what is there; "
-                f"to remove a key: ~{word.removesuffix('={}')}.<name>"
+                f"{override}: changes nothing, Hydra merges it into what is there; "
+                f"to remove a key: ~{override.removesuffix('={}')}.<name>"
             )
 
 
 def _leave_nothing(folder: Path, job: str) -> None:
-    """Remove what Hydra made for a run that never began: its directory with the log, if that is all
-    there is in it."""
+    """Remove the directory that Hydra made for a run, if there is nothing but its log."""
     if not ranks().writer:
         return
     log = folder / f"{job}.log"
-    with contextlib.suppress(OSError):  # the mistake itself is what has to be said
-        if [file.name for file in folder.iterdir()] == [log.name]:
+    with contextlib.suppress(OSError):
+        if list(folder.iterdir()) == [log]:
             log.unlink()
             folder.rmdir()
+
+
+def _of_this_rank(overrides: list[str]) -> list[str]:
+    """The overrides for Hydra. Of several ranks rank 0 has the run directory and the log; another
+    one would make its own."""
+    if ranks().writer:
+        return overrides
+    ours = ("hydra.run.dir=", "hydra/job_logging=")
+    others = [override for override in overrides if not override.startswith(ours)]
+    return [*others, "hydra.run.dir=.", "hydra/job_logging=rank"]
+
+
+def _report_failed_thread(failed: threading.ExceptHookArgs) -> None:
+    """A thread of a library has ended, such as TensorBoard's writer; the work goes on."""
+    line = system_error(failed.exc_value) if failed.exc_value else None
+    if line is None:
+        threading.__excepthook__(failed)
+    else:
+        print(line, file=sys.stderr)
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:

@@ -23,7 +23,7 @@ def run(cfg: DictConfig) -> None:
     run_dir = RunDir.open_finished(config.run, config.trust)
 
     from pets.data.external import readable
-    from pets.io.writable import check_writable
+    from pets.io.atomic import check_writable
     from pets.system.cpu import keep_freed_memory
     from pets.training.datamodule import PetsDataModule
     from pets.training.evaluation import load_run, measure, photos_asked

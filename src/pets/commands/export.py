@@ -24,7 +24,7 @@ def run(cfg: DictConfig) -> None:
     from pets.export.metadata import metadata_of
     from pets.export.reference import reference_of
     from pets.export.write import check_formats, export
-    from pets.io.writable import check_writable
+    from pets.io.atomic import check_writable
     from pets.system.cpu import keep_freed_memory
     from pets.training.evaluation import load_run
     from pets.training.trainer import quiet

@@ -1,11 +1,17 @@
 """Base classes and types of all configs."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Workers = Annotated[
+    Annotated[int, Field(ge=0)] | Literal["auto"],
+    Field(description="a whole number of at least 0, or auto"),
+]
+Folder = Annotated[str, Field(min_length=1, description="a folder")]
 
 
 def expanded(path: str) -> str:

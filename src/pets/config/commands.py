@@ -4,12 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pets.config.base import NamedLoss, PathText, Strict, Target
+from pets.config.base import Count, Folder, NamedLoss, PathText, Strict, Target, Workers
 from pets.config.data import AugmentConfig, DataConfig, LabelRuleName, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
 from pets.registry import named_in
+
+COUNT = "a whole number of at least 1"
 
 
 class LearnerConfig(Strict):
@@ -24,7 +26,7 @@ class LearnerConfig(Strict):
     )
     lr_finder: FinderConfig
     precompute: PrecomputeConfig
-    cache_dir: str = Field(min_length=1, description="a folder")
+    cache_dir: Folder
     trainer: dict[str, Any]
     logger: dict[str, Target]
     seed: int = Field(ge=0)
@@ -47,6 +49,26 @@ class SweepConfig(Strict):
     """Options of a sweep as a whole."""
 
     resume: PathText | None
+
+
+class SlurmSettings(Strict):
+    """Resources of one job of a sweep (`hydra/launcher=slurm`), and how Slurm treats it."""
+
+    partition: str | None
+    account: str | None
+    qos: str | None
+    nodes: Count | Literal["auto"] = Field(description=f"{COUNT}, or auto")
+    tasks_per_node: Count | Literal["auto"] = Field(description=f"{COUNT}, or auto")
+    gpus_per_node: Count | Literal["auto"] | None = Field(description=f"{COUNT}, auto or null")
+    cpus_per_task: int = Field(ge=1)
+    mem: str | None = Field(description="Slurm's text for the memory of a node, such as 64G")
+    mem_per_cpu: str | None = Field(description="Slurm's text for the memory of a core, such as 4G")
+    time: int | str = Field(description="minutes, or Slurm's text such as '1-12:00:00'")
+    signal_lead: int = Field(ge=1)
+    requeue: bool
+    jobs: int = Field(ge=1)
+    setup: list[str]
+    sbatch: dict[str, str | int | bool] = Field(description="keys with values for sbatch")
 
 
 class TrainConfig(LearnerConfig):
@@ -91,7 +113,7 @@ class CacheConfig(Strict):
     """What to do with the cache."""
 
     action: Literal["list", "clear"]
-    cache_dir: str = Field(min_length=1, description="a folder")
+    cache_dir: Folder
 
 
 class SummarizeConfig(Strict):
@@ -113,9 +135,7 @@ class VerifyConfig(Strict):
     """The photos to check, and the limits beyond which they are reported."""
 
     data: DataConfig
-    small: Annotated[int, Field(ge=1)] | None = Field(
-        description="pixels of at least 1, or null for data.size"
-    )
+    small: Count | None = Field(description="pixels of at least 1, or null for data.size")
     tiny: int = Field(ge=0)
     aspect: float = Field(gt=1)
     huge: int = Field(ge=1)
@@ -125,7 +145,7 @@ class VerifyConfig(Strict):
     )
     shown: int = Field(ge=1)
     fail_on: Literal["error", "warning", "never"]
-    cache_dir: str = Field(min_length=1, description="a folder")
+    cache_dir: Folder
 
     @property
     def smallest(self) -> int:
@@ -137,12 +157,8 @@ class RunDataConfig(Strict):
     """Data settings that may differ from those of the trained run."""
 
     root: PathText | None
-    batch_size: Annotated[int, Field(ge=1)] | None = Field(
-        description="a whole number of at least 1, or null for the run's own"
-    )
-    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        description="a whole number of at least 0, or auto"
-    )
+    batch_size: Count | None = Field(description=f"{COUNT}, or null for the run's own")
+    num_workers: Workers
 
 
 class ExternalDataConfig(RunDataConfig):
@@ -158,68 +174,53 @@ class ExternalDataConfig(RunDataConfig):
     @property
     def labelling(self) -> dict[str, str]:
         """The given options on how to label external photos."""
-        keys = (
-            "label_from", "label_regex", "class_folder", "table", "path_column", "label_column",
-        )  # fmt: skip
-        return {key: value for key in keys if (value := getattr(self, key)) is not None}
+        return self.model_dump(exclude={*RunDataConfig.model_fields}, exclude_none=True)
 
 
-class EvalConfig(Strict):
-    """A trained run and the split to measure it on."""
+class RunConfig(Strict):
+    """A trained run and which of its checkpoints to use."""
 
     run: PathText
     trust: bool
-    split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
+
+
+class EvalConfig(RunConfig):
+    """The split to measure the run on."""
+
+    split: Literal["auto", "train", "valid", "test"]
     data: ExternalDataConfig
     trainer: dict[str, Any]
 
 
-class InterpretConfig(InterpretSettings):
-    """A trained run, the photos to interpret, and the report's settings."""
-
-    run: PathText
-    trust: bool
-    split: Literal["auto", "train", "valid", "test"]
-    ckpt: Literal["last", "best"]
-    data: ExternalDataConfig
-    trainer: dict[str, Any]
+class InterpretConfig(InterpretSettings, EvalConfig):
+    """The photos to interpret, and the report's settings."""
 
 
-class PredictConfig(Strict):
-    """A trained run, the photos to classify, and the output."""
+class PredictConfig(RunConfig):
+    """The photos to classify, and the output."""
 
-    run: PathText
-    trust: bool
     source: PathText = Field(min_length=1, description="a photo, folder, glob, URL, list or -")
-    ckpt: Literal["last", "best"]
     out: Annotated[PathText, Field(min_length=1)] | None = Field(description="a file or folder")
     top: int = Field(ge=1)
-    top_k: Annotated[int, Field(ge=1)] | None = Field(
-        description="a whole number of at least 1, or null for all classes"
-    )
+    top_k: Count | None = Field(description=f"{COUNT}, or null for all classes")
     tta: int = Field(ge=1, le=8)
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["run"] = Field(
         description="a number above 0, or run"
     )
     shard: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        description="a whole number of at least 0, or auto"
-    )
+    num_workers: Workers
     device: str
 
 
-class ExportConfig(Strict):
-    """A trained run and the formats to export."""
+class ExportConfig(RunConfig):
+    """The formats to export."""
 
-    run: PathText
-    trust: bool
     to: Annotated[
         str | Annotated[list[str], Field(min_length=1)],
         named_in("pets.export.formats:FORMATS"),
     ] = Field(description="a format, or several as [safetensors,onnx]")
-    ckpt: Literal["last", "best"]
     out: PathText | None
     int8: bool
     data: RunDataConfig
@@ -266,12 +267,9 @@ class ServeDataConfig(Strict):
     root: PathText | None
 
 
-class ServeConfig(Strict):
-    """A trained run, the address to serve it at, and the limits of requests."""
+class ServeConfig(RunConfig):
+    """The address to serve the run at, and the limits of requests."""
 
-    run: PathText
-    trust: bool
-    ckpt: Literal["last", "best"]
     host: str = Field(min_length=1, description="an address of this machine")
     hosts: list[str]
     port: int = Field(ge=0, le=65535)

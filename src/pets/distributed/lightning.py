@@ -30,16 +30,13 @@ def cluster_environment(values: Mapping[str, Any]) -> ClusterEnvironment:
 
 def ddp_kwargs(values: Mapping[str, Any]) -> dict[str, Any]:
     """The Trainer's arguments with the strategy for as many ranks as they ask for."""
-    chosen = dict(values)
     if ranks_of(values) == 1:
-        return chosen | {"strategy": "auto"}
-    strategy = chosen.get("strategy", "auto")
+        return {**values, "strategy": "auto"}
+    unused = values.get("strategy", "auto").endswith("unused_parameters_true")
     # Buffers are not copied from rank 0 before every batch: ranks have different numbers of them
     # in validation, and `share_statistics` does better.
-    chosen["strategy"] = DDPStrategy(
-        find_unused_parameters=strategy.endswith("unused_parameters_true"), broadcast_buffers=False
-    )
-    return chosen
+    ddp = DDPStrategy(find_unused_parameters=unused, broadcast_buffers=False)
+    return {**values, "strategy": ddp}
 
 
 def single_process(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,24 +65,17 @@ def share_statistics(network: nn.Module) -> None:
         for statistics in (norm.running_mean, norm.running_var)
         if statistics is not None
     ]
-    if not own:
-        return
-    flat = reduce(torch.cat(own), "mean")
-    for statistics, mean in zip(own, torch.split(flat, [len(s) for s in own]), strict=True):
-        statistics.copy_(mean)
+    if own:
+        means = torch.split(reduce(torch.cat(own), "mean"), [len(values) for values in own])
+        for statistics, mean in zip(own, means, strict=True):
+            statistics.copy_(mean)
 
 
 def check_sync_batchnorm(values: Mapping[str, Any]) -> None:
-    """Raises ConfigError where batch norms cannot be computed over all ranks."""
-    if not values.get("sync_batchnorm"):
-        return
+    """Raise ConfigError if batch norms cannot be computed over all ranks."""
     device = device_type(values.get("accelerator", "auto"))
-    if device != "cuda":
+    if values.get("sync_batchnorm") and (device != "cuda" or ranks().world == 1):
+        where = "one device" if ranks().world == 1 else device
         raise ConfigError(
-            f"trainer.sync_batchnorm=true: torch computes batch norms over all ranks on GPUs "
-            f"alone, this is {device}; expected false"
-        )
-    if ranks().world == 1:
-        raise ConfigError(
-            "trainer.sync_batchnorm=true: has no effect on one device; expected false"
+            f"trainer.sync_batchnorm=true: needs several GPUs, this is {where}; expected false"
         )

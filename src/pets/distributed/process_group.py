@@ -28,14 +28,14 @@ from pets.system.signals import Stopped
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.distributed import Store, Work  # type: ignore[attr-defined]
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 Value = TypeVar("Value")
 
 _START = timedelta(minutes=5)  # until all ranks must have started
 _LONGEST_WAIT = timedelta(days=7)
-_SHORT = timedelta(seconds=3)  # for a word through the store
-_CAUSE = "pets/cause"  # why the first rank ended that did not end well
+_SHORT = timedelta(seconds=3)  # for a message through the store
+_CAUSE = "pets/cause"  # rank, message and signal of the first rank that failed
 _LEFT = "pets/left"  # how many ranks have ended
 _KILLED = "killed, or its machine is gone"
 
@@ -63,13 +63,12 @@ def process_group() -> Iterator[None]:
         with other_ranks_errors():
             yield
             all_gather(None)
+        _destroy()
     except BaseException as error:
         _leave_early(store, here, error)
         if here.writer:
             raise
         raise SystemExit(error.code if isinstance(error, SystemExit) else 1) from None
-    else:
-        _destroy()
     finally:
         _store = None
 
@@ -84,28 +83,37 @@ def other_ranks_errors() -> Iterator[None]:
     """
     try:
         yield
-    except BaseException as error:
+    except (Exception, Stopped) as error:
         if _store is None or isinstance(error, PetsError):
             raise
-        broken = _is_broken_connection(error)
+        from torch.distributed import DistError
+
+        broken = isinstance(error, DistError) or (
+            isinstance(error, RuntimeError) and "gloo" in str(error)
+        )
         if not broken and not isinstance(error, Stopped):
             raise
-        raise _cause_of(error, broken, _store, ranks()) from None
+        raise _cause_of(error, broken, _store) from None
 
 
 def all_gather(value: Value) -> list[Value]:
-    """Exchange a value; returns when every rank has given its own.
-
-    Args:
-        value: numbers, texts, bytes, tensors, and lists, tuples and dicts of them.
-
-    Returns:
-        The values of all ranks, on every rank, in their order.
-    """
+    """Return the values that all ranks give, in their order: plain types and tensors."""
     if _store is None:
         return [value]
+    import torch
+
+    stream = io.BytesIO()
+    torch.save(value, stream)  # noqa: TID251 - goes to no file
+    content = torch.frombuffer(stream.getbuffer(), dtype=torch.uint8)
     with other_ranks_errors():
-        return [_decode(content) for content in _gather_bytes(_encode(value))]
+        # Contents differ in length: they are padded to the longest.
+        sizes = [int(size) for size in _gather(torch.tensor([len(content)]))]
+        padded = torch.zeros(max(sizes), dtype=torch.uint8)
+        padded[: len(content)] = content
+        contents = [
+            row[:n].numpy().tobytes() for row, n in zip(_gather(padded), sizes, strict=True)
+        ]
+        return [torch.load(io.BytesIO(content), weights_only=True) for content in contents]
 
 
 def on_rank_0(make: Callable[[], Value]) -> Value:
@@ -125,7 +133,7 @@ def leader_first(make: Callable[[], Value]) -> Value:
 
 
 def check_same(what: str, value: Any) -> None:
-    """Raises RankError on ranks that see another value than rank 0."""
+    """Raise RankError on ranks that see another value than rank 0."""
     expected = all_gather(value)[0]
     if value != expected:
         raise RankError(
@@ -158,14 +166,13 @@ def _join(here: Ranks) -> Store:
 
     from pets.system.devices import share_threads
 
-    backend = "gloo"
-    if torch.cuda.is_available() and distributed.is_nccl_available():
-        backend = "cpu:gloo,cuda:nccl"
+    nccl = torch.cuda.is_available() and distributed.is_nccl_available()
     try:
         store = next(rendezvous("env://", timeout=_START))[0]
         distributed.init_process_group(
-            backend, store=store, rank=here.rank, world_size=here.world, timeout=_LONGEST_WAIT
-        )
+            "cpu:gloo,cuda:nccl" if nccl else "gloo",
+            store=store, rank=here.rank, world_size=here.world, timeout=_LONGEST_WAIT,
+        )  # fmt: skip
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RankError(
@@ -178,6 +185,22 @@ def _join(here: Ranks) -> Store:
     return store
 
 
+def _gather(tensor: Tensor) -> list[Tensor]:
+    import torch
+    from torch import distributed
+
+    gathered = [torch.zeros_like(tensor) for _ in range(ranks().world)]
+    work = distributed.all_gather(gathered, tensor, async_op=True)
+    assert work is not None
+    # Wait in Python, where a signal is heard: C++ would not come back for it.
+    pause = 0.0005
+    while not work.is_completed():
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+    work.wait()
+    return gathered
+
+
 def _destroy(early: bool = False) -> None:
     from torch import distributed
 
@@ -188,16 +211,20 @@ def _destroy(early: bool = False) -> None:
 
 
 def _leave_early(store: Store, here: Ranks, error: BaseException) -> None:
-    """Leave word of the error in the store, then close the connections, which wakes the others.
+    """Write the error to the store, then close the connections, which wakes the others.
 
     Rank 0 may be the one that serves the store: it stays until the others have read it.
     """
     until = time.monotonic() + _SHORT.seconds
     with contextlib.suppress(RuntimeError):
         store.set_timeout(_SHORT)
+        if isinstance(error, Stopped):
+            cause = [here.rank, f"stopped by {error.signal.name}", error.signal]
+        else:
+            line = str(error) if isinstance(error, PetsError) else system_error(error)
+            cause = [here.rank, line or "".join(traceback.format_exception(error)).strip(), 0]
         if not isinstance(error, LostRankError):
-            number = error.signal if isinstance(error, Stopped) else 0
-            store.compare_set(_CAUSE, "", to_json([here.rank, _message(error), number]))
+            store.compare_set(_CAUSE, "", to_json(cause))
         left = store.add(_LEFT, 1)
         _destroy(early=True)
         while here.writer and left < here.world and time.monotonic() < until:
@@ -205,78 +232,19 @@ def _leave_early(store: Store, here: Ranks, error: BaseException) -> None:
             left = store.add(_LEFT, 0)
 
 
-def _cause_of(error: BaseException, broken: bool, store: Store, here: Ranks) -> BaseException:
+def _cause_of(error: BaseException, broken: bool, store: Store) -> BaseException:
     """The error that says why another rank has ended, if that is the cause of an error here."""
-    rank, message, number = here.rank, "", 0
+    own = ranks().rank
+    rank, message, number = own, "", 0
     try:
         store.set_timeout(_SHORT)
         if store.check([_CAUSE]):
             rank, message, number = json.loads(store.get(_CAUSE))
     except RuntimeError:
         if broken:  # the store ended with rank 0, which cannot tell any more
-            print(f"rank {here.rank}: rank 0 has ended: {_KILLED}", file=sys.stderr)
-    if rank != here.rank and not number:
+            print(f"rank {own}: rank 0 has ended: {_KILLED}", file=sys.stderr)
+    if rank != own and not number:
         return LostRankError(f"rank {rank}: {message}")
-    if rank != here.rank and broken:
+    if rank != own and broken:
         return Stopped(number)
     return LostRankError(f"another rank has ended: {_KILLED}") if broken else error
-
-
-def _is_broken_connection(error: BaseException) -> bool:
-    """Whether a collective failed because another rank is gone."""
-    from torch.distributed import DistError
-
-    is_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
-    return is_gloo or isinstance(error, DistError)
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, Stopped):
-        return f"stopped by {error.signal.name}"
-    if isinstance(error, PetsError):
-        return str(error)
-    return system_error(error) or "".join(traceback.format_exception(error)).strip()
-
-
-def _gather_bytes(content: Tensor) -> list[Tensor]:
-    """The contents (bytes,) uint8 of all ranks, which differ in length."""
-    import torch
-
-    sizes = _gather(torch.tensor([len(content)]))
-    longest = int(max(sizes))
-    padded = torch.zeros(longest, dtype=torch.uint8)
-    padded[: len(content)] = content
-    return [found[: int(n)] for found, n in zip(_gather(padded), sizes, strict=True)]
-
-
-def _gather(tensor: Tensor) -> list[Tensor]:
-    import torch
-    from torch import distributed
-
-    gathered = [torch.zeros_like(tensor) for _ in range(ranks().world)]
-    _wait(distributed.all_gather(gathered, tensor, async_op=True))
-    return gathered
-
-
-def _wait(work: Work | None) -> None:
-    """Wait in Python, where a signal is heard: C++ would not come back for it."""
-    assert work is not None
-    pause = 0.0005
-    while not work.is_completed():
-        time.sleep(pause)
-        pause = min(2 * pause, 0.05)
-    work.wait()
-
-
-def _encode(value: Any) -> Tensor:
-    import torch
-
-    stream = io.BytesIO()
-    torch.save(value, stream)  # noqa: TID251 - goes to no file
-    return torch.frombuffer(stream.getbuffer(), dtype=torch.uint8)
-
-
-def _decode(content: Tensor) -> Any:
-    import torch
-
-    return torch.load(io.BytesIO(content.numpy().tobytes()), weights_only=True)

@@ -32,12 +32,12 @@ class Ranks:
 
     @property
     def writer(self) -> bool:
-        """Whether it is the one that writes files and speaks: rank 0."""
+        """Whether it is the one that writes files and shows messages: rank 0."""
         return self.rank == 0
 
     @property
     def leader(self) -> bool:
-        """Whether it makes for the other ranks of its machine what all of them need."""
+        """Whether it makes what all ranks of its machine need."""
         return self.local == 0
 
     @property
@@ -52,23 +52,55 @@ class Ranks:
 
 
 def ranks() -> Ranks:
-    """What the environment says: torchrun's variables, or those of a step of srun.
+    """Read torchrun's environment variables, or those of a step of srun; else one process.
 
-    Raises ConfigError where some of torchrun's are missing.
+    Raises ConfigError if some of torchrun's are missing.
     """
     env = os.environ
-    if "RANK" in env and "WORLD_SIZE" in env:
-        missing = [name for name in _TORCHRUN if name not in env]
-        if missing and _number("WORLD_SIZE") > 1:
-            raise ConfigError(
-                f"RANK={env['RANK']}, WORLD_SIZE={env['WORLD_SIZE']}, but {missing[0]} is not in "
-                f"the environment; expected all of {', '.join(_TORCHRUN)}, as torchrun sets them"
-            )
-        return _of_torchrun() if not missing else Ranks()
-    # In a batch script without srun Slurm counts the tasks, too, but there is one process alone.
-    if "SLURM_STEP_ID" in env and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        return _of_slurm()
-    return Ranks()
+    # In a batch script without srun Slurm counts the tasks, too, but there is a single process.
+    if not ("RANK" in env and "WORLD_SIZE" in env):
+        step = "SLURM_STEP_ID" in env and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+        return _of_slurm() if step else Ranks()
+    missing = [name for name in _TORCHRUN if name not in env]
+    if missing and _number("WORLD_SIZE") > 1:
+        raise ConfigError(
+            f"RANK={env['RANK']}, WORLD_SIZE={env['WORLD_SIZE']}, but {missing[0]} is not in "
+            f"the environment; expected all of {', '.join(_TORCHRUN)}, as torchrun sets them"
+        )
+    if missing:
+        return Ranks()
+    world = _number("WORLD_SIZE")
+    local_world = _number("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in env else world
+    address, port = env["MASTER_ADDR"], _number("MASTER_PORT")
+    return Ranks(_number("RANK"), world, _number("LOCAL_RANK"), local_world, address, port)
+
+
+def _of_slurm() -> Ranks:
+    env = os.environ
+    # node[07-09,12],other3: the first of them is node07.
+    nodes = env.get("SLURM_STEP_NODELIST", "127.0.0.1")
+    first = re.sub(r"\[(\w+)[^]]*\]", r"\1", nodes).split(",")[0]
+    # Steps of one job, and jobs on one machine, must not meet at the same port.
+    step = _number("SLURM_JOB_ID") * 101 + _number("SLURM_STEP_ID")
+    local_world = re.match(r"\d+", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))
+    return Ranks(
+        rank=_number("SLURM_PROCID"),
+        world=_number("SLURM_STEP_NUM_TASKS"),
+        local=_number("SLURM_LOCALID"),
+        local_world=int(local_world[0]) if local_world else 1,
+        address=env.get("MASTER_ADDR", first),
+        port=int(env.get("MASTER_PORT", 20_000 + step % 12_000)),
+    )
+
+
+def _number(name: str) -> int:
+    try:
+        return int(os.environ[name])
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"{name}={os.environ.get(name)}: expected a whole number in the environment, as "
+            "torchrun and srun set it"
+        ) from error
 
 
 def as_rank(rank: int, world: int, port: int, address: str = "127.0.0.1") -> dict[str, str]:
@@ -77,44 +109,8 @@ def as_rank(rank: int, world: int, port: int, address: str = "127.0.0.1") -> dic
 
 
 def ranks_of(trainer: Mapping[str, Any]) -> int:
-    """How many processes the `trainer` group needs. Raises ConfigError where it does not say."""
+    """How many processes the `trainer` group needs. Raises ConfigError if it does not say."""
     return _devices_of(trainer) * int(trainer.get("num_nodes") or 1)
-
-
-def check_ranks(trainer: Mapping[str, Any], words: str = "") -> None:
-    """There is a process for each of the trainer's devices. Raises ConfigError, saying what to type
-    where there is none: `pets train` with these words, or with the devices."""
-    strategy = trainer.get("strategy", "auto")
-    if strategy not in _STRATEGIES:
-        raise ConfigError(
-            f"trainer.strategy={strategy}: expected {' or '.join(_STRATEGIES)}: every device has "
-            "the whole network"
-        )
-    needed, started = ranks_of(trainer), ranks().world
-    if needed == started:
-        return
-    devices, nodes = _devices_of(trainer), int(trainer.get("num_nodes") or 1)
-    asked = f"trainer.devices={_typed(trainer.get('devices', 1))}"
-    asked += f" trainer.num_nodes={nodes}" if nodes > 1 else ""
-    if started > 1:
-        raise ConfigError(
-            f"{asked}: {started} processes were started for {needed} devices; expected one a device"
-        )
-    there = f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint <machine>:29400"
-    raise ConfigError(
-        f"{asked}: needs {needed} processes, one a device; type "
-        f"torchrun {there if nodes > 1 else '--standalone'} --nproc-per-node {devices} "
-        f"-m pets train {words or f'{asked} ...'}"
-    )
-
-
-def check_alone(command: str) -> None:
-    """Raises ConfigError where a command that is one process was started as several."""
-    world = ranks().world
-    if world > 1:
-        raise ConfigError(
-            f"pets {command}: is one process, {world} were started; leave torchrun or srun out"
-        )
 
 
 def _devices_of(trainer: Mapping[str, Any]) -> int:
@@ -129,40 +125,41 @@ def _devices_of(trainer: Mapping[str, Any]) -> int:
     )
 
 
-def _of_torchrun() -> Ranks:
-    rank, world, local, port = map(_number, ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"))
-    local_world = _number("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in os.environ else world
-    return Ranks(rank, world, local, local_world, os.environ["MASTER_ADDR"], port)
+def check_ranks(trainer: Mapping[str, Any], args: str = "") -> None:
+    """Check that there is a process for each of the trainer's devices.
 
-
-def _of_slurm() -> Ranks:
-    env = os.environ
-    first = env.get("SLURM_STEP_NODELIST", "127.0.0.1")
-    # node[07-09,12],other3: the first of them is node07.
-    first = re.sub(r"\[(\w+)[^]]*\]", r"\1", first).split(",")[0]
-    # Steps of one job, and jobs on one machine, must not meet at the same port.
-    step = _number("SLURM_JOB_ID") * 101 + _number("SLURM_STEP_ID")
-    port = int(env.get("MASTER_PORT", 20_000 + step % 12_000))
-    local_world = re.match(r"\d+", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))
-    return Ranks(
-        rank=_number("SLURM_PROCID"),
-        world=_number("SLURM_STEP_NUM_TASKS"),
-        local=_number("SLURM_LOCALID"),
-        local_world=int(local_world[0]) if local_world else 1,
-        address=env.get("MASTER_ADDR", first),
-        port=port,
+    Raises:
+        ConfigError: There is not; the message has the command to type: `pets train` with `args`, or
+            with the devices.
+    """
+    strategy = trainer.get("strategy", "auto")
+    if strategy not in _STRATEGIES:
+        raise ConfigError(
+            f"trainer.strategy={strategy}: expected {' or '.join(_STRATEGIES)}: every device has "
+            "the whole network"
+        )
+    needed, started = ranks_of(trainer), ranks().world
+    if needed == started:
+        return
+    nodes = int(trainer.get("num_nodes") or 1)
+    asked = f"trainer.devices={trainer.get('devices', 1)}".replace(" ", "")
+    asked += f" trainer.num_nodes={nodes}" if nodes > 1 else ""
+    if started > 1:
+        raise ConfigError(
+            f"{asked}: {started} processes were started for {needed} devices; expected one a device"
+        )
+    several = f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint <machine>:29400"
+    raise ConfigError(
+        f"{asked}: needs {needed} processes, one a device; type "
+        f"torchrun {several if nodes > 1 else '--standalone'} "
+        f"--nproc-per-node {_devices_of(trainer)} -m pets train {args or f'{asked} ...'}"
     )
 
 
-def _number(name: str) -> int:
-    try:
-        return int(os.environ[name])
-    except (KeyError, ValueError) as error:
+def check_alone(command: str) -> None:
+    """Raise ConfigError if a command that is one process was started as several."""
+    world = ranks().world
+    if world > 1:
         raise ConfigError(
-            f"{name}={os.environ.get(name)}: expected a whole number in the environment, as "
-            "torchrun and srun set it"
-        ) from error
-
-
-def _typed(value: Any) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
+            f"pets {command}: is one process, {world} were started; leave torchrun or srun out"
+        )

@@ -15,7 +15,7 @@ from pets.data.transforms import CentreCrop
 from pets.export.reference import Reference
 from pets.interpretation.interpretation import wilson
 from pets.run_dir import RunDir
-from pets.system.environment import code_version
+from pets.system.installation import code_version
 from pets.training.evaluation import Trained
 
 

@@ -5,36 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Replace a file's content; after a crash or on a full disk the old file is still there.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
-        with part.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
+from pets.errors import ConfigError
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write to; it replaces `path` after the block, unless that fails."""
+    """Yield a temporary file to write to; it replaces `path` after the block, unless that fails.
+
+    After a crash or on a full disk the old file is still there.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
-        part.unlink(missing_ok=True)  # as above
+        part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
         yield part
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -44,15 +30,19 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Replace a file's content. Raises OSError if it cannot be written."""
+    with replacing(path) as part, part.open("xb") as stream:
+        stream.write(content)
+
+
 def copy_atomically(source: Path, target: Path) -> None:
     """Make `target` a copy of `source`, as a hard link if the disk supports it."""
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-    part.replace(target)
+    with replacing(target) as part:
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copyfile(source, part)
 
 
 @contextlib.contextmanager
@@ -85,3 +75,21 @@ def folder_atomically(path: Path) -> Iterator[Path]:
                 folder.rmdir()
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def check_writable(*folders: Path) -> None:
+    """Check, before long work, that files can be written to folders, which need not exist yet.
+
+    Raises:
+        ConfigError: A folder, or the nearest one above it that exists, takes no files.
+    """
+    for folder in folders:
+        try:
+            nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+            with tempfile.TemporaryFile(dir=nearest):
+                pass
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(
+                f"{folder}: cannot be written ({reason}); see that you may write there"
+            ) from error

@@ -16,9 +16,8 @@ from pets.distributed.ranks import ranks
 from pets.errors import RunError
 from pets.interpretation.analysis import Analysis, analyse
 from pets.interpretation.suspects import write_suspects
-from pets.io.atomic import write_atomically
+from pets.io.atomic import check_writable, write_atomically
 from pets.io.serialize import to_json
-from pets.io.writable import check_writable
 from pets.report.page import write_page
 from pets.report.tensorboard import add_pictures
 from pets.training.evaluation import Trained, split_of

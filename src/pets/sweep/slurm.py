@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from pets.config import TrainConfig
-from pets.config.base import Strict
-from pets.config.slurm import SlurmSettings
+from pets.config import SlurmSettings, Strict, TrainConfig
 from pets.config.validation import typed_values
 from pets.errors import ConfigError, PetsError
 from pets.sweep.jobs import Job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -29,22 +30,17 @@ def spin_briefly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", str(_SPINS))
 
 
-def keep_freed_memory() -> bool:
-    """Let glibc keep freed blocks for the next batch instead of returning them to the system.
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks for the next batch; other C libraries are left as they are.
 
     A network's activations are larger than glibc's threshold, so every layer of every batch would
     ask the system for fresh pages and fill them with zeros: half of the time of a small network's
     forward pass.
-
-    Returns:
-        Whether it was set. Other C libraries are left as they are.
     """
     import ctypes
 
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:  # musl
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _ONE_GIB) and mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM))
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(AttributeError):  # musl
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(_M_MMAP_THRESHOLD, _ONE_GIB)
+            mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM)

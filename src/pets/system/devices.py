@@ -41,14 +41,10 @@ def device_type(accelerator: Any) -> str:
 
 
 def usable_device(name: str, gpu: int | None = None) -> torch.device:
-    """Return the device of this name, or with `auto` the machine's best.
+    """Return the device of this name (cuda:1), or with `auto` the machine's best.
 
-    Args:
-        name: auto, cpu, cuda, cuda:1 or mps.
-        gpu: the number of this process's GPU where several processes share the machine.
-
-    Raises:
-        ConfigError: The device cannot be used here.
+    Where several processes share the machine, `gpu` is the number of this one's GPU. Raises
+    ConfigError if the device cannot be used here.
     """
     chosen = device_type("auto") if name == "auto" else name
     if chosen == "cuda" and gpu is not None:
@@ -91,7 +87,7 @@ def check_compiler() -> None:
 
 def settled(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the Trainer's arguments with `precision: auto` resolved for its accelerator."""
-    chosen = dict(values)
-    if chosen.get("precision") == "auto":
-        chosen["precision"] = fast_precision(device_type(chosen.get("accelerator", "auto")))
-    return chosen
+    if values.get("precision") != "auto":
+        return dict(values)
+    device = device_type(values.get("accelerator", "auto"))
+    return {**values, "precision": fast_precision(device)}

@@ -12,7 +12,7 @@ from multiprocessing import connection, parent_process
 
 
 def end_with_maker(first: signal.Signals | None = None, patience: float = 0.0) -> None:
-    """In a process of multiprocessing: end this process when its parent is gone.
+    """End this process of multiprocessing when its parent is gone.
 
     The parent's end of a pipe closes with it. Of several forked processes each holds the pipes of
     those before it open: they end one after another, the last one first.
@@ -21,10 +21,10 @@ def end_with_maker(first: signal.Signals | None = None, patience: float = 0.0) -
         first: a signal to send to this process first, so that it can end in order.
         patience: seconds to wait after that signal.
     """
-    maker = parent_process()
-    assert maker is not None
 
     def watch() -> None:
+        maker = parent_process()
+        assert maker is not None
         connection.wait([maker.sentinel])
         if first is not None:
             os.kill(os.getpid(), first)
@@ -43,7 +43,7 @@ threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start
 
 @contextlib.contextmanager
 def lifeline() -> Iterator[int]:
-    """A standard input in which nothing comes, and which closes at the latest with this process."""
+    """Yield a standard input without content, which closes with this process at the latest."""
     reader, writer = os.pipe()
     try:
         yield reader

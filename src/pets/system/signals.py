@@ -14,23 +14,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-# Windows has only two of them.
-SIGNALS = tuple(signal.Signals[name] for name in _NAMES if hasattr(signal, name))
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 # Seconds after which a deferred signal, sent again, is deferred no more: the next step may never
 # end, for example where a data loader hangs. Shells and batch systems send some twice at once.
 PATIENCE = 10.0
 
 
 class Stopped(SystemExit):
-    """A signal asked the process to stop; its exit code is the shell's, 128 + the signal's number.
+    """A signal asked the process to stop; as in a shell, the exit code is 128 + its number."""
 
-    Attributes:
-        signal: the signal.
-        said: whether the user has been told.
-    """
-
-    said = False
+    said = False  # whether the user has been told
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
@@ -56,29 +49,27 @@ def stoppable() -> Iterator[None]:
     A nested block is part of the outer one. Only the main thread takes signals, and a signal that
     the process was started to ignore stays ignored, as Ctrl-C is in the background of a shell.
     """
-    nested = _state.process == os.getpid()
-    if nested or threading.current_thread() is not threading.main_thread():
+    global _state
+    if _state.process == os.getpid() or not _in_main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    _reset(os.getpid())
+    _state = _State(os.getpid())
     take_signals()
     try:
         yield
     finally:
         for number in SIGNALS:
             signal.signal(number, before[number])
-        _reset(0)
+        _state = _State()
 
 
 def take_signals() -> None:
     """Install the handlers of `stoppable` again, where a library has installed its own since."""
-    main_thread = threading.current_thread() is threading.main_thread()
-    if not main_thread or _state.process != os.getpid():
-        return
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _on_signal)
+    if _state.process == os.getpid() and _in_main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _on_signal)
 
 
 @contextlib.contextmanager
@@ -109,11 +100,7 @@ def received() -> signal.Signals | None:
 
 
 def stop(number: int) -> None:
-    """Raise `Stopped`, unless that has happened before.
-
-    Args:
-        number: the signal's; it may be one that another process has received.
-    """
+    """Raise `Stopped` for a signal, perhaps another process's, unless that has happened before."""
     if not _state.stopped:
         _state.stopped = True
         raise Stopped(number)
@@ -132,5 +119,5 @@ def _on_signal(number: int, frame: object) -> None:
     stop(_state.received)
 
 
-def _reset(process: int) -> None:
-    vars(_state).update(vars(_State(process)))
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
