@@ -220,8 +220,10 @@ class RunDir:
     def root(self, root: str) -> Path:
         """The data folder as the config names it: from here, or from where the run was started."""
         here = Path(root)
+        if here.exists():
+            return here
         started = Path(self.read_json("environment.json").get("folder", ".")) / root
-        return started if started.exists() and not here.exists() else here
+        return started if started.exists() else here
 
     def read_json(self, name: str) -> dict[str, Any]:
         """One of the JSON files. Raises RunError if it is missing or damaged."""

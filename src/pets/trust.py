@@ -34,25 +34,26 @@ _OPTIMIZERS = (
 
 # By the key of a node, the dotted paths that it may name. None of these takes the path of a file or
 # an address.
-ALLOWED: dict[str, frozenset[str]] = {
-    group: frozenset(f"{module}.{name}" for module, names in modules.items() for name in names)
-    for group, modules in {
-        "model.head": {"pets.models.heads": ("BatchNormHead", "ConcatPoolHead", "LinearHead")},
-        "optimizer": {"torch.optim": _OPTIMIZERS},
-        "augment": {
-            "pets.data.augment": ("LessonCrop",),
-            "torchvision.transforms.v2": _TRANSFORMS,
-        },
-        "callbacks": {
-            "pets.callbacks.epoch_table": ("EpochTable",),
-            "pets.callbacks.progress": ("ProgressBar",),
-            "pytorch_lightning.callbacks": (
-                "EMAWeightAveraging", "EarlyStopping", "LearningRateMonitor",
-            ),
-        },
-        "logger": {"pytorch_lightning.loggers": ("CSVLogger", "TensorBoardLogger")},
-    }.items()
+_ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
+    "model.head": {"pets.models.heads": ("BatchNormHead", "ConcatPoolHead", "LinearHead")},
+    "optimizer": {"torch.optim": _OPTIMIZERS},
+    "augment": {
+        "pets.data.augment": ("LessonCrop",),
+        "torchvision.transforms.v2": _TRANSFORMS,
+    },
+    "callbacks": {
+        "pets.callbacks.epoch_table": ("EpochTable",),
+        "pets.callbacks.progress": ("ProgressBar",),
+        "pytorch_lightning.callbacks": (
+            "EMAWeightAveraging", "EarlyStopping", "LearningRateMonitor",
+        ),
+    },
+    "logger": {"pytorch_lightning.loggers": ("CSVLogger", "TensorBoardLogger")},
 }  # fmt: skip
+ALLOWED = {
+    group: {f"{module}.{name}" for module, names in modules.items() for name in names}
+    for group, modules in _ALLOWED.items()
+}
 _LOGGER_ARGUMENTS = {"name", "version", "prefix", "sub_dir", "default_hp_metric", "log_graph"}
 _NAME = re.compile(r"(?!\.)[\w.+ -]*")  # of a file or folder, never a path
 

@@ -72,10 +72,10 @@ def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
         value = values
         for name in keys:
             value = value.get(name) if isinstance(value, dict) else None
-    expected = detail["msg"]
+    expected = detail["msg"].removeprefix("Input should be ")
     if kind != UNKNOWN_NAME:
-        expected = description or _EXPECTED.get(kind, expected)
-        expected = expected.format(**detail.get("ctx", {})).removeprefix("Input should be ")
+        in_plain_words = _EXPECTED.get(kind, "").format(**detail.get("ctx", {}))
+        expected = description or in_plain_words or expected
     return f"{key}={_shown(value)}: expected {expected}"
 
 
