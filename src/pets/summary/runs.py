@@ -15,7 +15,6 @@ from pets.io.serialize import to_json
 from pets.run_dir import RunDir, from_here
 from pets.training.metrics_csv import read_metrics
 
-STATES = ("finished", "running", "waiting", "interrupted", "failed", "unreadable")
 # The columns that are always there. A metric more and the speed of a stage have one, too.
 _NUMBERS = (
     "valid_error", "valid_accuracy", "valid_loss", "valid_photos", "best_epoch_error",
