@@ -111,6 +111,18 @@ def test_a_value_that_was_not_typed_is_the_configs(tmp_path: Path) -> None:
     assert [row[LR] for row in rows(summarize(tmp_path))] == ["0.1", "0.001"]
 
 
+def test_rates_that_runs_found_for_themselves_are_one_setting(tmp_path: Path) -> None:
+    for seed in range(4):
+        rate = "auto" if seed < 2 else 0.001
+        run = made_up_run(tmp_path / f"{seed}", {LR: rate, "seed": seed})
+        config = (run / "config.yaml").read_text()
+        (run / "config.yaml").write_text(config.replace("auto", f"0.00{seed}1"))
+    summary = summarize(tmp_path)
+    assert [(setting.label, len(setting.runs)) for setting in summary.settings] == [
+        ("lr=auto", 2), ("lr=0.001", 2),
+    ]  # fmt: skip
+
+
 def test_the_choice_is_by_validation_alone(tmp_path: Path) -> None:
     for number, (lr, valid, test) in enumerate([(1, 0.2, 0.1), (2, 0.1, 0.4)]):
         made_up_run(tmp_path / f"{number}", {"lr": lr}, valid, test=test)
