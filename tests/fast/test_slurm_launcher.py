@@ -11,8 +11,7 @@ import yaml
 
 from pets.config import SlurmSettings
 from pets.errors import ConfigError, PetsError
-from pets.sweep.slurm import Allocation, SlurmLauncher, allocation, sbatch_parameters
-from pets.sweep.slurm_queue import Phase
+from pets.sweep.slurm import SlurmLauncher, allocation, sbatch_parameters
 from pets.system.installation import conf_dir
 from tests.conftest import need, train_config
 
@@ -30,64 +29,61 @@ def trainer(*overrides: str) -> dict[str, Any]:
     return train_config(*overrides).trainer
 
 
+def given(nodes: int, tasks: int, gpus: int | None) -> dict[str, int]:
+    allocated = {"nodes": nodes, "ntasks_per_node": tasks}
+    return allocated if gpus is None else allocated | {"gpus_per_node": gpus}
+
+
 @pytest.mark.parametrize(
     ("overrides", "needed"),
     [
-        (("trainer.accelerator=cpu",), Allocation(1, 1, None)),
-        (("trainer.accelerator=gpu",), Allocation(1, 1, 1)),
-        (("trainer.accelerator=gpu", "trainer.devices=2"), Allocation(1, 2, 2)),
-        (
-            ("trainer=slurm_ddp", "trainer.devices=8", "trainer.num_nodes=2"),
-            Allocation(2, 8, 8),
-        ),
+        (("trainer.accelerator=cpu",), given(1, 1, None)),
+        (("trainer.accelerator=gpu",), given(1, 1, 1)),
+        (("trainer.accelerator=gpu", "trainer.devices=2"), given(1, 2, 2)),
+        (("trainer=slurm_ddp", "trainer.devices=8", "trainer.num_nodes=2"), given(2, 8, 8)),
     ],
-)  # fmt: skip
-def test_a_job_gets_what_its_trainer_uses(overrides: tuple[str, ...], needed: Allocation) -> None:
+)
+def test_a_job_gets_what_its_trainer_uses(
+    overrides: tuple[str, ...], needed: dict[str, int]
+) -> None:
     assert allocation(settings(), trainer(*overrides)) == needed
 
 
+def test_gpus_may_be_asked_for_in_sbatchs_own_words() -> None:
+    wanted = settings(gpus_per_node=None, sbatch={"gres": "gpu:a100:2"})
+    allocated = allocation(wanted, trainer("trainer.devices=2"))
+    assert allocated == given(1, 2, None)
+    assert sbatch_parameters(wanted, allocated, "s")["additional_parameters"] == {
+        "requeue": True, "gres": "gpu:a100:2",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("changes", "overrides", "line"),
+    ("overrides", "line"),
     [
         (
-            {}, (),
+            (),
             "trainer.accelerator=auto: Slurm must be told whether a job needs GPUs; expected gpu "
-            "or cpu, or hydra.launcher.gpus_per_node=...",
+            "or cpu",
         ),
         (
-            {"tasks_per_node": 4}, ("trainer.accelerator=gpu", "trainer.devices=2"),
-            "hydra.launcher.tasks_per_node=4: a job has trainer.devices=2; expected the same, "
-            "or auto",
-        ),
-        (
-            {"nodes": 2}, ("trainer.accelerator=gpu",),
-            "hydra.launcher.nodes=2: a job has trainer.num_nodes=1; expected the same, or auto",
-        ),
-        (
-            {"gpus_per_node": 4}, ("trainer.accelerator=gpu", "trainer.devices=2"),
-            "hydra.launcher.gpus_per_node=4: a job has trainer.devices=2; expected the same, a "
-            "GPU a device",
-        ),
-        (
-            {}, ("trainer.accelerator=gpu", "trainer.devices=[0,2]"),
+            ("trainer.accelerator=gpu", "trainer.devices=[0,2]"),
             "trainer.devices=[0, 2]: Slurm is asked for a number and chooses which; expected how "
             "many",
         ),
     ],
-)  # fmt: skip
-def test_what_does_not_fit_is_one_line(
-    changes: dict[str, Any], overrides: tuple[str, ...], line: str
-) -> None:
+)
+def test_what_does_not_fit_is_one_line(overrides: tuple[str, ...], line: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        allocation(settings(**changes), trainer(*overrides))
+        allocation(settings(), trainer(*overrides))
     assert str(caught.value) == line
 
 
 def test_wrong_settings_are_said_with_their_full_names() -> None:
     with pytest.raises(ConfigError) as caught:
-        settings(time=True, tasks_per_node="two", cpus_per_task=0)
+        settings(time=True, gpus_per_node=2, cpus_per_task=0)
     assert str(caught.value).splitlines() == [
-        "hydra.launcher.tasks_per_node=two: expected a whole number of at least 1, or auto",
+        "hydra.launcher.gpus_per_node=2: expected auto or null",
         "hydra.launcher.cpus_per_task=0: expected a number of at least 1",
         "hydra.launcher.time=True: expected minutes, or Slurm's text such as '1-12:00:00'",
     ]
@@ -101,8 +97,8 @@ def test_sbatch_is_told_all_settings() -> None:
         partition="gpu", account="pets", qos="low", mem="64G", time="1-12:00:00", jobs=3,
         setup=["module load cuda"], sbatch={"constraint": "a100", "exclusive": True},
     )  # fmt: skip
-    given = sbatch_parameters(wanted, Allocation(2, 8, 8), "a sweep")
-    text = _make_sbatch_string("run", "logs", map_count=5, **given)
+    asked = sbatch_parameters(wanted, given(2, 8, 8), "a sweep")
+    text = _make_sbatch_string("run", "logs", map_count=5, **asked)
     for option in (
         "partition=gpu", "account=pets", "qos=low", "mem=64G", "time=1-12:00:00", "array=0-4%3",
         "nodes=2", "ntasks-per-node=8", "gpus-per-node=8", "cpus-per-task=4", "signal=USR2@120",
@@ -111,21 +107,10 @@ def test_sbatch_is_told_all_settings() -> None:
         assert f"#SBATCH --{option}\n" in text
     assert "\nmodule load cuda\n" in text
     assert " --kill-on-bad-exit=1 --cpus-per-task=4 run\n" in text
-    given = sbatch_parameters(settings(requeue=False), Allocation(1, 1, None), "s")
-    text = _make_sbatch_string("run", "logs", **given)
+    asked = sbatch_parameters(settings(requeue=False), given(1, 1, None), "s")
+    text = _make_sbatch_string("run", "logs", **asked)
     assert "#SBATCH --no-requeue\n" in text
     assert "gpus" not in text
-
-
-def test_why_a_job_waits_is_said_where_it_is_news() -> None:
-    assert Phase("PENDING", "Resources").description == "waits in Slurm"
-    assert (
-        Phase("PENDING", "PartitionTimeLimit").description == "waits in Slurm (PartitionTimeLimit)"
-    )
-    assert Phase("RUNNING", "None", "node[1-2]").description == "runs on node[1-2]"
-    assert [Phase(s).ended for s in ("TIMEOUT", "CANCELLED", "COMPLETING", "PENDING")] == [
-        True, True, False, False,
-    ]  # fmt: skip
 
 
 def test_without_slurm_or_submitit_one_line_says_so(

@@ -127,7 +127,7 @@ def test_a_resumed_sweep_takes_up_what_is_in_slurm(
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=30)
     assert first.returncode == 130
-    assert "1 run to train" in said
+    assert "1 of 1 runs to train" in said
     assert f"scancel {job(lost)}" in said
 
     submitted = job(lost)

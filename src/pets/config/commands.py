@@ -57,9 +57,7 @@ class SlurmSettings(Strict):
     partition: str | None
     account: str | None
     qos: str | None
-    nodes: Count | Literal["auto"] = Field(description=f"{COUNT}, or auto")
-    tasks_per_node: Count | Literal["auto"] = Field(description=f"{COUNT}, or auto")
-    gpus_per_node: Count | Literal["auto"] | None = Field(description=f"{COUNT}, auto or null")
+    gpus_per_node: Literal["auto"] | None = Field(description="auto or null")
     cpus_per_task: int = Field(ge=1)
     mem: str | None = Field(description="Slurm's text for the memory of a node, such as 64G")
     mem_per_cpu: str | None = Field(description="Slurm's text for the memory of a core, such as 4G")

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def show_summary(folder: Path) -> None:
-    """Write the summary of a sweep's folder into it, as four files, and log its main lines.
+    """Write the summary of a sweep's folder into it, as three files, and log its main lines.
 
     Raises:
         RunError: the folder holds no run, or cannot be written.
@@ -23,12 +23,11 @@ def show_summary(folder: Path) -> None:
     from pets.summary.figure import as_png
     from pets.summary.page import as_page
     from pets.summary.settings import summarize
-    from pets.summary.tables import as_csv, as_markdown, on_screen
+    from pets.summary.tables import as_csv, on_screen
 
     summary = summarize(folder)
     contents = {
         "summary.csv": as_csv(summary).encode(),
-        "summary.md": as_markdown(summary).encode(),
         "summary.png": as_png(summary),
         "summary.html": as_page(summary).encode(),
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from pets.io.figures import BLUE, GREY, drawn_quietly, plain
-from pets.summary.settings import Summary, shorten
+from pets.summary.settings import SEED, Summary, shorten
 from pets.summary.verdict import verdict
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ _MOST_KEYS, _COLUMNS = 6, 3
 _MOST_TICKS = 12
 _WIDE_RANGE = 5.0  # highest by lowest error: one diverged run would hide how good ones differ
 _DECADE = 10.0
-_TEXT: Any = {"font.size": 9, "axes.titlesize": "medium", "figure.titlesize": "medium"}
+_WIDTH = 9  # inches
+_TEXT = "medium"  # titles too: one size of text
 
 
 def as_png(summary: Summary) -> bytes:
@@ -32,36 +33,33 @@ def as_png(summary: Summary) -> bytes:
     lines = "\n".join(textwrap.fill(plain(line, 600), 110) for line in title)
     figure = draw(summary, lines)
     if figure is None:
-        figure = Figure(figsize=(8, 2))
+        figure = Figure(figsize=(_WIDTH, 2))
         figure.text(0.02, 0.5, lines)
     file = io.BytesIO()
     with drawn_quietly():
-        figure.savefig(file, format="png", dpi=110, facecolor="white")
+        figure.savefig(file, format="png", dpi=100, facecolor="white")
     return file.getvalue()
 
 
 def draw(summary: Summary, title: str = "") -> Figure | None:
     """The figure; None before any run has a validation error."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     if not summary.ranked:
         return None
     keys = list(summary.names)[:_MOST_KEYS]
     rows = -(-len(keys) // _COLUMNS)
-    heights = [0.24 * min(len(summary.ranked), _MOST_SETTINGS) + 0.9, *[2.4] * rows]
-    height = sum(heights) + 0.16 * title.count("\n") + (0.3 if title else 0)
-    with matplotlib.rc_context(_TEXT):
-        figure = Figure(figsize=(8, height), layout="constrained")
-        if title:
-            figure.suptitle(title, x=0.01, ha="left")
-        grid = figure.add_gridspec(1 + rows, _COLUMNS, height_ratios=heights)
-        _draw_settings(figure.add_subplot(grid[0, :]), summary)
-        for number, key in enumerate(keys):
-            row, column = divmod(number, _COLUMNS)
-            axes = figure.add_subplot(grid[1 + row, column])
-            _draw_key(axes, summary, key)
-            axes.set_ylabel("validation error in %" if column == 0 else "")
+    heights = [0.27 * min(len(summary.ranked), _MOST_SETTINGS) + 1.0, *[2.7] * rows]
+    height = sum(heights) + (0.18 * title.count("\n") + 0.3 if title else 0)
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=_TEXT)
+    grid = figure.add_gridspec(1 + rows, _COLUMNS, height_ratios=heights)
+    _draw_settings(figure.add_subplot(grid[0, :]), summary)
+    for number, key in enumerate(keys):
+        row, column = divmod(number, _COLUMNS)
+        axes = figure.add_subplot(grid[1 + row, column])
+        _draw_key(axes, summary, key)
+        axes.set_ylabel("validation error in %" if column == 0 else "")
     return figure
 
 
@@ -80,7 +78,7 @@ def _draw_settings(axes: Axes, summary: Summary) -> None:
     _scale_errors(axes, "x", summary)
     some = f"the best {len(settings)} of " if len(settings) < len(summary.ranked) else ""
     count = f"{some}{len(summary.ranked)} settings" if summary.ranked[1:] else "1 setting"
-    axes.set_title(f"{count}; blue: the best, and within noise of it", loc="left")
+    axes.set_title(f"{count}; blue: the best, and within noise of it", loc="left", fontsize=_TEXT)
     axes.grid(axis="x", alpha=0.25)
 
 
@@ -89,20 +87,20 @@ def _draw_key(axes: Axes, summary: Summary, key: str) -> None:
     runs = summary.runs.assign(value=summary.values[key]).dropna(subset="valid_error")
     errors, numbers = 100 * runs.valid_error, pd.to_numeric(runs.value, errors="coerce")
     ordered = runs.value.groupby(numbers.fillna(float("inf")), sort=True).unique().explode()
-    if numbers.notna().all() and len(ordered) > _MOST_TICKS:
+    numeric, few = numbers.notna().all(), len(ordered) <= _MOST_TICKS
+    if numeric and not few:
         axes.plot(numbers, errors, "o", color=BLUE, ms=4)
         if numbers.min() > 0 and numbers.max() / numbers.min() >= _DECADE:
             axes.set_xscale("log")
     else:
         index = runs.value.map({value: x for x, value in enumerate(ordered)})
+        means = errors.groupby(index).mean()
         axes.plot(index, errors, "o", color=GREY, alpha=0.6, ms=4.5, mew=0)
-        axes.plot(errors.groupby(index).mean(), "o-", color=BLUE, ms=7, lw=1.4)
+        axes.plot(means, "o-" if numeric and key != SEED else "o", color=BLUE, ms=7, lw=1.4)
         axes.set_xlim(-0.5, len(ordered) - 0.5)
         width = max(6, 30 // len(ordered))
-        ticks = [plain(shorten(value, width), width) for value in ordered]
-        axes.set_xticks(
-            range(len(ticks)), ticks if len(ticks) <= _MOST_TICKS else [""] * len(ticks)
-        )
+        labels = [plain(shorten(value, width), width) for value in ordered] if few else []
+        axes.set_xticks(range(len(labels)), labels)
     axes.set_xlabel(plain(key, 40))
     _scale_errors(axes, "y", summary)
     axes.grid(axis="y", alpha=0.25)

@@ -15,7 +15,6 @@ from pets.io.serialize import to_json
 from pets.run_dir import RunDir, from_here
 from pets.training.metrics_csv import read_metrics
 
-STATES = ("finished", "running", "waiting", "interrupted", "failed", "unreadable")
 # The columns that are always there. A metric more and the speed of a stage have one, too.
 _NUMBERS = (
     "valid_error", "valid_accuracy", "valid_loss", "valid_photos", "best_epoch_error",
@@ -117,17 +116,18 @@ def _status(run: RunDir) -> dict[str, Any]:
 def _by_key(overrides: list[str]) -> dict[str, str]:
     """Overrides as key and value; of a key given twice the last one counts."""
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
-    return {key: text for key, _, text in pairs if key != "resume"}
+    return {key: text if equals else "(removed)" for key, equals, text in pairs if key != "resume"}
 
 
 def _value(config: Mapping[str, Any], given: Mapping[str, str], key: str) -> str:
     """The value of a dotted key, in one form however it was typed: `0.001`, also for `1e-3`.
 
-    That of the config; a config group has none there, but its name in the overrides.
+    That of the config, in which `auto` may have become a number that each run found for itself; a
+    config group has none there, but its name in the overrides.
     """
     value: Any = config
     for name in key.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
-    if value is None or isinstance(value, Mapping):
+    if value is None or isinstance(value, Mapping) or given.get(key) == "auto":
         return given.get(key, "")
     return value if isinstance(value, str) else to_json(value)

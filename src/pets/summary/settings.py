@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pets.summary.runs import STATES, read_runs
+from pets.summary.runs import read_runs
 
 SEED = "seed"
 _CONFIDENCE = 0.95
@@ -76,7 +76,6 @@ class Summary:
         runs: a row a run, by their numbers.
         values: of each run, the text of each key that differs between runs, the seed last.
         names: of each of these keys the shortest unambiguous end: `lr` for `plan.stages.head.lr`.
-        common: the keys that have the same value in all runs.
         settings: the lowest mean validation error first, those without a result last.
     """
 
@@ -84,7 +83,6 @@ class Summary:
     runs: pd.DataFrame
     values: pd.DataFrame
     names: dict[str, str]
-    common: dict[str, str]
     settings: list[Setting]
 
     @property
@@ -101,15 +99,16 @@ class Summary:
     @property
     def troubled(self) -> pd.DataFrame:
         """Runs that failed, were stopped, or cannot be read."""
-        return self.runs[~self.runs.state.isin(STATES[:3]) | (self.runs.error != "")]
+        calm = self.runs.state.isin(("finished", "running", "waiting"))
+        return self.runs[~calm | (self.runs.error != "")]
 
     @property
     def states(self) -> str:
         """`12 of 18 runs finished, 2 running, 4 waiting`."""
         counts = self.runs.state.value_counts()
-        others = "".join(f", {counts[s]} {s}" for s in (*STATES[1:], "") if s in counts)
-        runs = "run" if len(self.runs) == 1 else "runs"
-        return f"{counts.get('finished', 0)} of {len(self.runs)} {runs} finished{others}"
+        finished = f"{counts.pop('finished') if 'finished' in counts else 0} of {len(self.runs)}"
+        others = "".join(f", {count} {state}" for state, count in counts.items())
+        return f"{finished} {'run' if len(self.runs) == 1 else 'runs'} finished{others}"
 
     @cached_property
     def digits(self) -> int:
@@ -129,9 +128,8 @@ def summarize(folder: Path) -> Summary:
     """
     runs, values = read_runs(folder)
     readable = runs.state != "unreadable"
-    kinds = {str(key): column[readable].unique() for key, column in values.items()}
-    common = {key: texts[0] for key, texts in kinds.items() if len(texts) == 1}
-    swept = sorted((k for k, texts in kinds.items() if len(texts) > 1), key=lambda k: k == SEED)
+    swept = [str(key) for key, column in values.items() if column[readable].nunique() > 1]
+    swept.sort(key=lambda key: key == SEED)
     names = {key: _short_name(key, swept) for key in swept}
     keys = [key for key in swept if key != SEED]
     settings = []
@@ -145,7 +143,7 @@ def summarize(folder: Path) -> Summary:
         settings.append(Setting(texts, label, finished, len(same)))
     settings.sort(key=lambda setting: (not len(setting.errors), setting.errors.mean()))
     settings[1:] = [replace(s, difference=difference(settings[0], s)) for s in settings[1:]]
-    return Summary(folder, runs, values[swept], names, common, settings)
+    return Summary(folder, runs, values[swept], names, settings)
 
 
 def difference(best: Setting, other: Setting) -> Difference | None:
@@ -172,7 +170,7 @@ def difference(best: Setting, other: Setting) -> Difference | None:
     (p, p_error), (q, q_error) = (shrunk(s.errors.mean(), s.photos) for s in (best, other))
     half = float(stats.norm.ppf((1 + _CONFIDENCE) / 2)) * math.hypot(p_error, q_error)
     photos = f"{best.photos:,}" + (f" and {other.photos:,}" if other.photos != best.photos else "")
-    basis = f"by the number of validation photos, {photos}, for want of a spread over seeds"
+    basis = f"binomial, from {photos} validation photos"
     return Difference(b.mean() - a.mean(), q - p - half, q - p + half, basis)
 
 

@@ -1,4 +1,4 @@
-"""The tables of a summary, and the whole of it as CSV, as Markdown and on the screen."""
+"""The tables of a summary, for its page, as CSV and on the screen."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from urllib.parse import quote
 import pandas as pd
 
 from pets.io.csv_cells import write_cell
-from pets.io.markdown import Markdown, table, text
 from pets.summary.settings import SEED, Setting, Summary, shorten
 from pets.summary.verdict import describe_interval, verdict
 
 _MOST_ON_SCREEN = 10
-_WIDEST_CELL = 24
 _SHOWN = ("error", "accuracy", "loss", "photos", "mean_class_accuracy")  # or of no interest
 
 
@@ -34,13 +32,6 @@ class Cell:
 class Table:
     columns: list[str]
     rows: list[list[Cell]]
-
-    def markdown(self) -> list[str]:
-        rows = [
-            [Markdown(f"[{text(c.text)}]({c.link})") if c.link else c.text for c in row]
-            for row in self.rows
-        ]
-        return table(self.columns, rows)
 
 
 def settings_table(summary: Summary) -> Table:
@@ -91,17 +82,6 @@ def runs_table(summary: Summary) -> Table:
     return Table(columns, rows)
 
 
-def troubled_table(summary: Summary) -> Table:
-    """A row a run that failed, was stopped, or cannot be read."""
-    rows = []
-    for run in _rows(summary.troubled):
-        log = f"{run.run}/train.log"
-        there = (summary.folder / log).is_file()
-        where = Cell("train.log", link=quote(log)) if there else Cell("")
-        rows.append([_run(run), Cell(run.state), Cell(run.position), Cell(run.error), where])
-    return Table(["run", "state", "how far", "reason", "log"], rows)
-
-
 def as_csv(summary: Summary) -> str:
     """A row a run; errors and accuracies are shares of 1, empty where unknown."""
     runs = summary.runs.astype({"valid_photos": "Int64", "test_photos": "Int64"})
@@ -111,35 +91,14 @@ def as_csv(summary: Summary) -> str:
     return rows.map(write_cell).rename(columns=write_cell).to_csv(index=False, lineterminator="\n")
 
 
-def as_markdown(summary: Summary) -> str:
-    """The sentences and all tables; links lead from the summary's folder."""
-    headline, *sentences = map(text, verdict(summary))
-    lines = [f"# {headline.removesuffix('.')}", "", f"{summary.states}.", ""]
-    lines += [line for sentence in sentences for line in (sentence, "")]
-    lines += ["![Validation errors](summary.png)", "", "## Settings", ""]
-    lines += settings_table(summary).markdown()
-    if len(summary.troubled):
-        lines += ["", "## Failed, stopped or unreadable", "", *troubled_table(summary).markdown()]
-    lines += ["", "## Runs", "", *runs_table(summary).markdown()]
-    lines += ["", "## The same in all runs", ""] if summary.common else []
-    lines += [f"- {text(f'{key}={value}')}" for key, value in summary.common.items()]
-    return "\n".join(lines) + "\n"
-
-
 def on_screen(summary: Summary) -> list[str]:
     """A short table and the sentences."""
     lines = [f"{summary.folder}: {summary.states}", ""]
     if summary.ranked:
         settings = settings_table(summary)
-        rows = [
-            [*(shorten(cell.text, _WIDEST_CELL) for cell in row[:-1]), row[-1].text]
-            for row in settings.rows[:_MOST_ON_SCREEN]
-        ]
-        widths = [max(map(len, cells)) for cells in zip(settings.columns, *rows, strict=True)]
-        for row in (settings.columns, *rows):
-            cells = (f"  {cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-            lines.append("".join(cells).rstrip())
-        lines += [*_more(len(settings.rows)), ""]
+        cells = [[shorten(cell.text) for cell in row] for row in settings.rows[:_MOST_ON_SCREEN]]
+        shown = pd.DataFrame(cells, columns=settings.columns).to_string(index=False)
+        lines += [*shown.splitlines(), *_more(len(settings.rows)), ""]
     lines += verdict(summary)
     for run in _rows(summary.troubled)[:_MOST_ON_SCREEN]:
         lines.append(shorten(f"{run.run}: {run.state}, {run.error or run.position}", 160))

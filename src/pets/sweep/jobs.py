@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from pets.commands.train import MAY_CHANGE
 from pets.config import TrainConfig
-from pets.config.validation import typed
 from pets.distributed.ranks import ranks_of
 from pets.errors import ConfigError
 from pets.io.serialize import to_json
 from pets.run_dir import RunDir
+
+log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 80
 
@@ -36,34 +34,26 @@ class Job:
 
     @property
     def valid_error(self) -> float | None:
-        """The validation error of a finished run, a share of 1; None where there is none.
-
-        The test error is not for choosing.
-        """
-        valid: Mapping[str, Any] = self.run.status.get("results", {}).get("valid", {})
+        """The validation error of a finished run, a share of 1: the test error is not for choosing.
+        None where there is none."""
+        valid = self.run.status.get("results", {}).get("valid", {})
         return valid.get("error_rate") if self.run.finished else None
 
-    def outcome(self) -> str:
-        """The result in words: `error 7.1 %`, or the state and why."""
-        if self.run.finished:
-            error = self.valid_error
-            return "no validation photos" if error is None else f"error {100 * error:.1f} %"
-        status = self.run.status
-        lines = str(status.get("error") or "").strip().splitlines()  # the last one of a traceback
-        return ": ".join([self.run.state, *lines[-1:]])
 
-
-def job_config(cfg: DictConfig) -> TrainConfig:
-    """The typed config of one job, from what Hydra has composed. Raises ConfigError."""
-    task = copy.copy(cfg)
-    OmegaConf.set_struct(task, False)
-    task.pop("hydra")
-    return typed(TrainConfig, task)
+def log_outcome(job: Job, count: int, jobs: int) -> None:
+    """Log the end of a job, the `count`-th: its validation error, or its state and why."""
+    error = job.valid_error
+    lines = str(job.run.status.get("error") or "").strip().splitlines()
+    outcome = ": ".join([job.run.state, *lines[-1:]])  # the last one of a traceback
+    if job.run.finished:
+        outcome = "no validation photos" if error is None else f"error {100 * error:.1f} %"
+    level = logging.INFO if job.run.finished else logging.WARNING
+    log.log(level, "%s/%s  %s: %s", count, jobs, job.name, outcome)
 
 
 def identity(config: TrainConfig) -> str:
     """A hash of what a run trains: its config without paths and devices."""
-    values = config.model_dump(by_alias=True, mode="json")
+    values = config.model_dump(by_alias=True, mode="json", exclude={"sweep"})
     values["ranks"] = ranks_of(config.trainer)  # the batches of all make one step
     for key in MAY_CHANGE:
         *sections, last = key.split(".")
@@ -71,7 +61,6 @@ def identity(config: TrainConfig) -> str:
         for name in sections:
             section = section[name]
         section.pop(last, None)
-    del values["sweep"]
     return blake2b(to_json(values, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -89,12 +78,11 @@ def check_swept(swept: Sequence[Sequence[str]]) -> None:
 
 def runs_of(folder: Path, trusted: bool = False) -> list[RunDir]:
     """The runs of a sweep by their number."""
-    if not folder.is_dir():
-        return []
-    numbered = [path for path in folder.iterdir() if _number(path) is not None]
+    paths = folder.iterdir() if folder.is_dir() else ()
+    numbered = {path: number for path in paths if (number := _number(path)) is not None}
     return [
         RunDir(path, trusted=trusted)
-        for path in sorted(numbered, key=lambda path: (_number(path), path.name))
+        for path in sorted(numbered, key=lambda path: (numbered[path], path.name))
         if (path / "status.json").exists()
     ]
 
@@ -105,15 +93,10 @@ def prepare(
     swept: Sequence[Sequence[str]],
     trusted: bool = False,
 ) -> list[Job]:
-    """Find or create the run directory of each job.
+    """Find the run of each job in the sweep's folder, in whatever state, or prepare a new one.
 
-    Args:
-        folder: The sweep's folder.
-        configs: Config and overrides of each job. A job whose run is in the folder already, in
-            whatever state, gets that run.
-        swept: Of each job the overrides in which the jobs differ; they name a new run. New runs are
-            numbered after those in the folder.
-        trusted: Whether the runs in the folder may name code of their own; new ones may.
+    A new run is named by the overrides in which the jobs differ (`swept`), and numbered after
+    those in the folder, which may name code of their own where they are `trusted`.
     """
     runs = {run.status.get("identity"): run for run in runs_of(folder, trusted)}
     number = max((_number(run.path) or 0 for run in runs.values()), default=-1) + 1
@@ -128,12 +111,6 @@ def prepare(
             number += 1
         jobs.append(Job(runs[same], config))
     return jobs
-
-
-def unfinished(folder: Path, trusted: bool = False) -> list[Job]:
-    """The jobs of a sweep that are not finished."""
-    runs = [run for run in runs_of(folder, trusted) if not run.finished]
-    return [Job(run, run.train_config) for run in runs]
 
 
 def _directory_name(number: str, overrides: Sequence[str]) -> str:

@@ -12,36 +12,26 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from pets.config import SlurmSettings, Strict, TrainConfig
+from pets.config import SlurmSettings, TrainConfig
 from pets.config.validation import typed_values
 from pets.errors import ConfigError, PetsError
+from pets.io.serialize import to_json
 from pets.sweep.jobs import Job
 from pets.sweep.launcher import SweepLauncher, resume_command
-from pets.sweep.slurm_queue import job_id, jobs_left_in_slurm, save_job, squeue, watch
+from pets.sweep.slurm_queue import alive_jobs, job_id, save_job, watch
 from pets.sweep.slurm_task import run_task
 from pets.system.installation import install
-from pets.system.signals import deferred
+from pets.system.signals import Stopped, deferred
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
 log = logging.getLogger(__name__)
-
-
-class _Hydra(Strict):
-    launcher: SlurmSettings
-
-
-class _Config(Strict):
-    """The settings below their full names, for error messages."""
-
-    hydra: _Hydra
 
 
 class SlurmLauncher(SweepLauncher):
@@ -55,12 +45,12 @@ class SlurmLauncher(SweepLauncher):
     """
 
     def __init__(self, **settings: Any) -> None:
-        values = {
-            key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-            for key, value in settings.items()
-        }
-        config = typed_values(_Config, {"hydra": {"launcher": values}})
-        self.settings = config.hydra.launcher
+        try:
+            plain = OmegaConf.to_container(OmegaConf.create(settings))
+            self.settings = typed_values(SlurmSettings, plain)
+        except ConfigError as error:
+            lines = (f"hydra.launcher.{line}" for line in str(error).splitlines())
+            raise ConfigError("\n".join(lines)) from error
 
     def start(self) -> None:
         """Ask Slurm for its jobs. Raises PetsError where it or submitit is missing."""
@@ -71,13 +61,14 @@ class SlurmLauncher(SweepLauncher):
                 "which Slurm jobs are submitted, or hydra/launcher=local"
             )
         _executor()
-        queue = squeue()
-        if queue is None:
+        alive = alive_jobs()
+        if alive is None:
             raise PetsError("hydra/launcher=slurm: squeue gives no answer; expected one of Slurm")
-        self.alive = {job for job, phase in queue.items() if not phase.ended}
+        self.alive = alive
 
-    def check(self, config: TrainConfig) -> None:
-        allocation(self.settings, config.trainer)
+    def check(self, configs: Sequence[TrainConfig]) -> None:
+        for config in configs:
+            allocation(self.settings, config.trainer)
 
     def runs_elsewhere(self, job: Job) -> bool:
         """A job in Slurm is this launcher's own, whichever process submitted it."""
@@ -86,20 +77,29 @@ class SlurmLauncher(SweepLauncher):
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
         """Submit the jobs that are not in Slurm, an array for equal allocations; wait for all."""
         new = [job for job in jobs if job_id(job.run) not in self.alive]
-        arrays: dict[Allocation, list[Job]] = {}
+        arrays: dict[str, list[Job]] = {}
         for job in new:
-            arrays.setdefault(allocation(self.settings, job.config.trainer), []).append(job)
-        with jobs_left_in_slurm(jobs, folder, resume_command(self.config, folder)):
-            for allocated, equal in arrays.items():
+            kind = to_json(allocation(self.settings, job.config.trainer))
+            arrays.setdefault(kind, []).append(job)
+        try:
+            for equal in arrays.values():
                 with deferred():  # the ids of submitted jobs must be saved
-                    self._submit(allocated, equal, folder)
+                    self._submit(equal, folder)
             if len(new) < len(jobs):
                 log.info("%s in Slurm already", len(jobs) - len(new))
             watch(jobs)
+        except (KeyboardInterrupt, Stopped):
+            numbers = {(job_id(job.run) or "").partition("_")[0] for job in jobs} - {""}
+            log.warning("the jobs go on in Slurm")
+            log.warning("  what they have reached: pets summarize %s", folder)
+            log.warning("  wait for them again:    %s", resume_command(self.config, folder))
+            log.warning("  cancel them:            scancel %s", " ".join(sorted(numbers)))
+            raise
 
-    def _submit(self, allocated: Allocation, jobs: Sequence[Job], folder: Path) -> None:
+    def _submit(self, jobs: Sequence[Job], folder: Path) -> None:
         logs = folder / "slurm"
         executor = _executor()(logs)
+        allocated = allocation(self.settings, jobs[0].config.trainer)
         executor.update_parameters(**sbatch_parameters(self.settings, allocated, folder.name))
         for job in jobs:
             job.run.update_status(state="waiting", error=None)
@@ -114,77 +114,51 @@ class SlurmLauncher(SweepLauncher):
                     for job in jobs
                 ]
         except RuntimeError as error:  # submitit's, with the output of sbatch
-            raise PetsError(f"hydra/launcher=slurm: {_reason(error)}") from error
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            errors = [line for line in lines if line.startswith("sbatch: error:")]
+            raise PetsError(f"hydra/launcher=slurm: {[*lines, *errors][-1]}") from error
         for job, new in zip(jobs, submitted, strict=True):
             save_job(job.run, new.job_id, logs / f"{new.job_id}_*_log.out")
         number = submitted[0].job_id.partition("_")[0]
         log.info("%s in Slurm as job %s; logs in %s", len(jobs), number, logs)
 
 
-@dataclass(frozen=True)
-class Allocation:
-    """What one job gets: nodes, and on each of them tasks and GPUs."""
-
-    nodes: int
-    tasks: int
-    gpus: int | None
-
-
-def allocation(settings: SlurmSettings, trainer: Mapping[str, Any]) -> Allocation:
-    """The allocation for a job's `trainer` config: a task a device.
+def allocation(settings: SlurmSettings, trainer: Mapping[str, Any]) -> dict[str, int]:
+    """The nodes of a job, and the tasks and GPUs on each of them: a task a device.
 
     Raises:
-        ConfigError: the settings contradict it, or it leaves a number open.
+        ConfigError: the `trainer` config leaves a number open.
     """
-    tasks, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
-    accelerator = trainer.get("accelerator", "auto")
-    for key, asked, name, used in (
-        ("tasks_per_node", settings.tasks_per_node, "devices", tasks),
-        ("nodes", settings.nodes, "num_nodes", nodes),
-    ):
-        if not isinstance(used, int) or used < 1:
+    counts = {name: trainer.get(name, 1) for name in ("num_nodes", "devices")}
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
             raise ConfigError(
-                f"trainer.{name}={used}: Slurm is asked for a number and chooses which; expected "
+                f"trainer.{name}={count}: Slurm is asked for a number and chooses which; expected "
                 "how many"
             )
-        if asked not in ("auto", used):
-            raise ConfigError(
-                f"hydra.launcher.{key}={asked}: a job has trainer.{name}={used}; expected "
-                "the same, or auto"
-            )
-    gpus = settings.gpus_per_node
-    if gpus == "auto":
-        if accelerator not in ("gpu", "cuda", "cpu"):
-            raise ConfigError(
-                f"trainer.accelerator={accelerator}: Slurm must be told whether a job needs GPUs; "
-                "expected gpu or cpu, or hydra.launcher.gpus_per_node=..."
-            )
-        gpus = None if accelerator == "cpu" else tasks
-    elif gpus is not None and accelerator != "cpu" and gpus != tasks:
+    allocated = {"nodes": counts["num_nodes"], "ntasks_per_node": counts["devices"]}
+    accelerator = trainer.get("accelerator", "auto")
+    if settings.gpus_per_node is None or accelerator == "cpu":
+        return allocated
+    if accelerator not in ("gpu", "cuda"):
         raise ConfigError(
-            f"hydra.launcher.gpus_per_node={gpus}: a job has trainer.devices={tasks}; "
-            "expected the same, a GPU a device"
+            f"trainer.accelerator={accelerator}: Slurm must be told whether a job needs GPUs; "
+            "expected gpu or cpu"
         )
-    return Allocation(nodes, tasks, gpus)
+    return allocated | {"gpus_per_node": counts["devices"]}
 
 
-def sbatch_parameters(settings: SlurmSettings, job: Allocation, name: str) -> dict[str, Any]:
+def sbatch_parameters(
+    settings: SlurmSettings, allocated: Mapping[str, int], name: str
+) -> dict[str, Any]:
     """The settings as submitit's executor takes them."""
-    parameters = {
+    same = {"partition", "account", "qos", "cpus_per_task", "mem", "mem_per_cpu", "time", "setup"}
+    return {
+        **settings.model_dump(include=same, exclude_none=True),
+        **allocated,
         "job_name": name,
-        "partition": settings.partition,
-        "account": settings.account,
-        "qos": settings.qos,
-        "nodes": job.nodes,
-        "ntasks_per_node": job.tasks,
-        "gpus_per_node": job.gpus,
-        "cpus_per_task": settings.cpus_per_task,
-        "mem": settings.mem,
-        "mem_per_cpu": settings.mem_per_cpu,
-        "time": settings.time,
         "signal_delay_s": settings.signal_lead,
         "array_parallelism": settings.jobs,
-        "setup": settings.setup,
         "stderr_to_stdout": True,
         # When a rank ends, the others notice and report why; Slurm would kill them before. Since
         # Slurm 22.05 srun does not inherit cpus-per-task from sbatch.
@@ -194,7 +168,6 @@ def sbatch_parameters(settings: SlurmSettings, job: Allocation, name: str) -> di
             **settings.sbatch,
         },
     }
-    return {key: value for key, value in parameters.items() if value is not None}
 
 
 def _executor() -> type[SlurmExecutor]:
@@ -209,23 +182,10 @@ def _executor() -> type[SlurmExecutor]:
 
 @contextlib.contextmanager
 def _outside_of_any_job() -> Iterator[None]:
-    """Remove the variables of a Slurm job around this process: sbatch would pass them on."""
-    if "SLURM_JOB_ID" not in os.environ:
-        yield
-        return
-    kept: Mapping[str, str] = dict(os.environ)
-    inherited = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "MASTER_")
-    for name in kept:
-        if name.startswith(inherited) and name != "SLURM_CONF":
-            del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
+    """Hide the variables of a Slurm job around this process: sbatch would pass them on."""
+    from submitit.helpers import clean_env
 
-
-def _reason(error: Exception) -> str:
-    """The last error of sbatch, else the last line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("sbatch: error:")]
-    return [*lines, *errors][-1]
+    where = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    with clean_env():
+        os.environ.update(where)
+        yield

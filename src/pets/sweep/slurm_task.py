@@ -33,11 +33,11 @@ def run_task(folder: str, trusted: bool, log_config: Mapping[str, Any]) -> None:
         # Before torch is imported: the cores that Slurm gives this task.
         os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
         run = RunDir.open(folder, trusted)
-        before = _newest_checkpoint(run)
+        before = _last_checkpoint(run)
         try:
             train_in(run)
         except Stopped as stopped:
-            progress = _newest_checkpoint(run) != before
+            progress = _last_checkpoint(run) != before
             if not (ranks().writer and _requeue(run, stopped.signal, progress)):
                 raise
 
@@ -48,16 +48,17 @@ def _requeue(run: RunDir, number: signal.Signals, progress: bool) -> bool:
     A job that is still running has been warned: of its limit by SIGUSR2, of preemption by SIGTERM.
     Otherwise Slurm has decided: a cancelled job ends, a preempted one is in the queue already.
     """
-    job = _job_id()
-    details = _job_details(job)
-    warned = number != signal.SIGTERM or details.get("PreemptTime", "None") != "None"
-    if number == signal.SIGINT or details.get("JobState") != "RUNNING" or not warned:
+    from submitit import JobEnvironment
+
+    job = JobEnvironment().job_id  # SLURM_JOB_ID may be that of the whole array
+    command = ["scontrol", "show", "job", "--oneliner", job]
+    output = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    details: dict[str, str] = dict(re.findall(r"(\w+)=(\S*)", output))
+    preempted = details.get("PreemptTime", "None") != "None"
+    warned = preempted or number not in (signal.SIGINT, signal.SIGTERM)
+    if details.get("JobState") != "RUNNING" or not warned:
         return False
-    if details.get("Requeue") != "1":
-        log.warning("Slurm job %s is not to be queued again", job)
-        return False
-    if not progress and number != signal.SIGTERM:
-        # It would be requeued for ever.
+    if not progress and not preempted:  # it would be requeued for ever
         error = (
             f"Slurm job {job}: its time was up before its first checkpoint; expected a longer "
             "hydra.launcher.time"
@@ -66,29 +67,15 @@ def _requeue(run: RunDir, number: signal.Signals, progress: bool) -> bool:
         log.error(error)
         return False
     log.info("Slurm job %s goes into the queue again", job)
-    command = ["scontrol", "requeue", job]
-    result = subprocess.run(command, check=False, capture_output=True, text=True)
-    if result.returncode != 0:
-        log.error("scontrol requeue %s: %s", job, result.stderr.strip())
-    return result.returncode == 0
+    ended = subprocess.run(
+        ["scontrol", "requeue", job], check=False, capture_output=True, text=True
+    )
+    if ended.returncode != 0:  # such as a job with requeue=false
+        log.error("Slurm job %s is not queued again: %s", job, ended.stderr.strip())
+    return ended.returncode == 0
 
 
-def _job_details(job: str) -> dict[str, str]:
-    """The fields of `scontrol show job`; empty where Slurm does not answer."""
-    command = ["scontrol", "show", "job", "--oneliner", job]
-    output = subprocess.run(command, check=False, capture_output=True, text=True).stdout
-    return dict(re.findall(r"(\w+)=(\S*)", output))
-
-
-def _job_id() -> str:
-    """The unambiguous id of this job: SLURM_JOB_ID may be that of the whole array."""
-    env = os.environ
-    if "SLURM_ARRAY_JOB_ID" in env:
-        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
-    return env["SLURM_JOB_ID"]
-
-
-def _newest_checkpoint(run: RunDir) -> int:
-    """The modification time of the last checkpoint, in ns; 0 where there is none."""
+def _last_checkpoint(run: RunDir) -> int:
+    """The time of the last checkpoint, in ns; 0 where there is none."""
     last = run.checkpoint()
     return last.stat().st_mtime_ns if last.exists() else 0

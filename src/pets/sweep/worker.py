@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +23,28 @@ PRELOAD = ["torch.utils.tensorboard", "torchvision", "pets.train"]
 _GRACE = 60.0  # seconds for a job to finish its step and write its checkpoint
 
 
-@dataclass(frozen=True)
-class Slot:
-    """One of several `slots` that share this machine's cores; a job at a time runs in each.
-
-    `environment` is set in the job's process, for example which GPUs it sees.
-    """
-
-    slots: int
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-
-def run_job(folder: str, trusted: bool, slot: Slot, log_config: Mapping[str, Any]) -> None:
+def run_job(
+    folder: str,
+    trusted: bool,
+    slots: int,
+    environment: Mapping[str, str],
+    log_config: Mapping[str, Any],
+) -> None:
     """Train in a prepared or stopped run directory, with all output in its `screen.log`.
 
-    Ends the process with the exit code that `pets train` would have.
+    One of several `slots` that share this machine's cores. Ends the process with the exit code that
+    `pets train` would have.
     """
-    os.environ |= slot.environment
+    os.environ |= environment
     _redirect_output(Path(folder) / "screen.log")
-    _leave_signals_to_launcher()
+    # Ctrl-C reaches the launcher alone, which stops its jobs; they end where it is killed.
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    end_with_maker(signal.SIGTERM, _GRACE)
     log_as_rank(log_config)
     from pets.system.devices import share_threads
 
-    share_threads(slot.slots)
+    share_threads(slots)
     train_in(RunDir.open(folder, trusted))
 
 
@@ -87,18 +85,12 @@ def device_count() -> int:
 
 def _redirect_output(file: Path) -> None:
     """Redirect standard output and error of this process and its children."""
-    sys.stdout.flush()
-    sys.stderr.flush()
     with file.open("ab") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    options: Any = {"buffering": 1, "encoding": "utf-8", "errors": "backslashreplace"}
-    sys.stdout = open(1, "w", closefd=False, **options)  # noqa: SIM115
-    sys.stderr = open(2, "w", closefd=False, **options)  # noqa: SIM115
-
-
-def _leave_signals_to_launcher() -> None:
-    """Have Ctrl-C reach the launcher alone, which stops its jobs, and end when it is killed."""
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    end_with_maker(signal.SIGTERM, _GRACE)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            getattr(sys, name).flush()
+            os.dup2(stream.fileno(), number)
+            # Line by line, and whatever the characters of a file's name.
+            text = open(  # noqa: SIM115
+                number, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False
+            )
+            setattr(sys, name, text)
