@@ -106,13 +106,8 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
     """Find all image files below `root/images`, by their suffix.
 
     Links to folders are followed; a folder that is reached twice is read once. Hidden files, system
-    folders and folders written by pets are left out and reported to `diagnostics`.
-
-    Returns:
-        Sorted paths relative to `root`, with forward slashes on every system.
-
-    Raises:
-        DataError: There is no photo.
+    folders and folders written by pets are left out and reported. Paths are sorted, relative to
+    `root`, with forward slashes on every system. Raises DataError if there is no photo.
     """
     folder = root / images
     if not folder.is_dir():

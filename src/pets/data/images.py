@@ -66,11 +66,7 @@ def open_rgb(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) 
 
     The format is detected from the content, not from the name. The EXIF orientation is applied;
     transparent pixels become white; 16-bit and float greys are scaled to 8 bits, not clipped; an
-    animation gives its first frame.
-
-    Args:
-        path: the file.
-        opened: opens a path that is not a local file.
+    animation gives its first frame. `opened` opens a path that is not a local file.
 
     Raises:
         UnreadableImage: It cannot be read; the message names the file.

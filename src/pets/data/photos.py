@@ -155,8 +155,7 @@ def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:
 
 def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
     """A foreign table may not name other files of this machine. Raises DataError."""
-    outside = [photo.path for photo in photos if _leads_out(photo.path)]
-    if outside:
+    if outside := [photo.path for photo in photos if _leads_out(photo.path)]:
         raise DataError(
             f"{whose}: names {len(outside):,} files that are not below the photos' root "
             f"({some(outside)}); expected paths relative to it, without .."
