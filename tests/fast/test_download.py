@@ -177,22 +177,22 @@ def test_archives_of_one_name_are_two(server: Server, tmp_path: Path) -> None:
     assert server.seen == [None, None]
 
 
-def tar(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+def tar(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 3) -> bytes:
     """An archive of one member."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as found:
         info = tarfile.TarInfo(name)
-        info.type, info.linkname, info.size = kind, link, 3 if kind == tarfile.REGTYPE else 0
-        found.addfile(info, io.BytesIO(b"abc"))
+        info.type, info.linkname, info.size = kind, link, size if kind == tarfile.REGTYPE else 0
+        found.addfile(info, io.BytesIO(bytes(size)))
     return buffer.getvalue()
 
 
-def zipped(name: str, mode: int = 0) -> bytes:
+def zipped(name: str, mode: int = 0, content: bytes = b"/etc/passwd") -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as found:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as found:
         info = zipfile.ZipInfo(name)
-        info.external_attr = mode << 16
-        found.writestr(info, b"/etc/passwd")
+        info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, mode << 16
+        found.writestr(info, content)
     return buffer.getvalue()
 
 
@@ -206,6 +206,8 @@ def zipped(name: str, mode: int = 0) -> bytes:
         (tar("device", tarfile.CHRTYPE), "is a special file"),
         (tar("n" * 300), "File name too long"),
         (tar("a.jpg")[:-30], "Compressed file ended"),
+        (tar("a", size=60_000_000), "grows to more than 20 times its size"),
+        (zipped("a", content=bytes(60_000_000)), "grows to more than 20 times its size"),
         (b"hello" * 1000, "could not be opened"),
     ],
     ids=lambda value: value if isinstance(value, str) else "archive",
@@ -220,6 +222,15 @@ def test_what_an_archive_may_not_be_is_one_line(
     assert "\n" not in str(error.value)
     left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert left == ["0-pets.tar.gz"]
+
+
+def test_many_small_files_are_counted_too(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pets.data.download._PER_FILE", 60_000_000)
+    server.content = tar("a")
+    with pytest.raises(DataError, match="grows to more than 20 times its size"):
+        fetch_archives(tmp_path / "pets", source(server))
 
 
 @pytest.mark.parametrize("name", ["../../out.jpg", "/tmp/out.jpg", "out.jpg"])

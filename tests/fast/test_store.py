@@ -161,6 +161,7 @@ def test_five_processes_at_once_make_one_entry(tmp_path: Path) -> None:
         lambda folder: (folder / ABOUT).unlink(),
         lambda folder: (folder / ABOUT).write_text("[]"),
         lambda folder: (folder / ABOUT).write_text('{"files": {}}'),
+        lambda folder: (folder / "values.bin").write_bytes(b"\0" * 5),
         lambda folder: (shutil.rmtree(folder), folder.write_text("a file")),
     ],
     ids=[
@@ -170,6 +171,7 @@ def test_five_processes_at_once_make_one_entry(tmp_path: Path) -> None:
         "about gone",
         "about of another kind",
         "about without its key",
+        "zeros of the same length",
         "a file in its place",
     ],
 )

@@ -186,7 +186,7 @@ def test_folders_of_the_system_and_of_pets(made: Made, caplog: pytest.LogCapture
     assert labels(photos) == {"cat": 4, "dog": 4}
     assert "left out 6 folders of the system: #recycle, $RECYCLE.BIN, System Volume" in caplog.text
     assert "left out 2 folders that pets wrote: mine/look, mine/run" in caplog.text
-    assert "left out 1 hidden: .trash" in caplog.text
+    assert "left out 1 hidden files or folders: .trash" in caplog.text
 
 
 def test_what_is_only_named_like_a_photo(made: Made, caplog: pytest.LogCaptureFixture) -> None:

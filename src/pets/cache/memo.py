@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -89,6 +90,14 @@ class FileMemo(Generic[Result]):
                 rows.append((self.name, *state, result))
         insert = "INSERT OR REPLACE INTO memo VALUES (?, ?, ?, ?)"
         _query(lambda table: list(table.executemany(insert, rows)))
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as stream:
+        return f"{file.stat().st_size} {file_digest(stream, 'blake2b').hexdigest()[:32]}"
+
+
+checksums = FileMemo("size and blake2b", _checksum)
 
 
 def cache_folder(name: str | Path) -> Path:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from pets.cache.memo import cache_folder
+from pets.cache.memo import cache_folder, checksums
 from pets.errors import CacheError
 from pets.io.serialize import to_json
 
@@ -51,7 +51,8 @@ class Store:
 
     An entry is made in a temporary folder that is renamed once all of it is on disk, so a killed
     writer leaves no half entry. If several processes ask for the same entry, one makes it and the
-    others wait. Entries can be read from a folder that cannot be written.
+    others wait. Entries can be read from a folder that cannot be written. Files are compared with
+    their checksums before they are used.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -89,7 +90,7 @@ class Store:
         return self._entry(_name(kind, key), key) is not None
 
     def entries(self) -> list[Entry]:
-        """Return all usable entries, last used first. Raises CacheError if there is no folder."""
+        """Return all usable entries, last used first. Raises CacheError if a file is in the way."""
         found = {name: self._entry(name) for name in self._names()}
         for name, entry in found.items():
             if entry is None:
@@ -125,14 +126,13 @@ class Store:
         folder = self.folder / name
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            if about["sizes"] != _sizes(folder) or (
-                key is not None and about["key"] != _plain(key)
-            ):
-                return None
-            size = sum(about["sizes"].values())
-            return Entry(folder, about["description"], about["key"], size)
+            files, its_key = about["files"], about["key"]
+            if files == _checksums(folder) and (key is None or its_key == _plain(key)):
+                size = sum((folder / file).stat().st_size for file in files)
+                return Entry(folder, about["description"], its_key, size)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return None
+            pass
+        return None
 
     def _load(self, name: str, description: str, load: Callable[[Path], Loaded]) -> Loaded:
         loaded = load(self.folder / name)
@@ -159,7 +159,7 @@ class Store:
         try:
             part.mkdir()
             make(part)
-            about = {"description": description, "sizes": _sizes(part), "key": _plain(key)}
+            about = {"description": description, "files": _checksums(part), "key": _plain(key)}
             (part / ABOUT).write_text(to_json(about, indent=1) + "\n", encoding="utf-8")
             for path in (*part.iterdir(), part):
                 _to_disk(path)
@@ -245,9 +245,11 @@ def _plain(value: Any) -> Any:
     return json.loads(to_json(value))
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """The bytes of every file of an entry."""
-    return {file.name: file.stat().st_size for file in folder.iterdir() if file.name != ABOUT}
+def _checksums(folder: Path) -> dict[str, str]:
+    """Size and checksum of each file of an entry."""
+    files = sorted(file for file in folder.iterdir() if file.name != ABOUT)
+    sums = checksums.of_all(files, "checking the cache")
+    return dict(zip((file.name for file in files), sums, strict=True))
 
 
 def _to_disk(path: Path) -> None:

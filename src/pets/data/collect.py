@@ -30,10 +30,8 @@ log = logging.getLogger(__name__)
 def collect_photos(config: DataConfig) -> Photos:
     """Discover, label, split and check the photos of a data config.
 
-    Photos that are left out (unlisted, unreadable, unlabelled or excluded) are logged.
-
-    Raises:
-        DataError: The photos cannot be trained on.
+    Photos that are left out (unlisted, unreadable, unlabelled or excluded) are logged. Raises
+    DataError if the photos cannot be trained on.
     """
     diagnostics = Diagnostics(read_excluded(config.exclude))
     named = label_photos(config, diagnostics)
@@ -60,14 +58,8 @@ def split_and_check(
 ) -> Photos:
     """Split the labelled photos, apply `data.relabel` and `data.exclude`, and check the result.
 
-    Args:
-        named: all photos, with or without a label.
-        bad: unreadable photos, which are left out; lists may still name them.
-        config: the data config.
-        diagnostics: receives all problems.
-
-    Raises:
-        DataError: The photos cannot be trained on.
+    The `bad` photos are unreadable: they are left out, but lists may still name them. Raises
+    DataError if the photos cannot be trained on.
     """
     root = Path(config.root)
     diagnostics.left_out |= bad

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence, Set
+from functools import partialmethod
 from typing import Literal
 
 from pets.errors import DataError, some
@@ -14,7 +15,7 @@ Severity = Literal["error", "warning", "note"]
 
 
 class Diagnostics:
-    """Reports problems as training does: an error is raised, everything else is logged.
+    """Reports problems as training does: an error is raised as DataError, all else is logged.
 
     A problem concerns `paths`, or the data set as a whole (None). Excluded paths are removed first;
     if none is left, there is no problem. In a `message`, `<n>` stands for the number of those left
@@ -31,18 +32,6 @@ class Diagnostics:
         self.excluded_hits: set[str] = set()
         self.left_out: set[str] = set()
 
-    def error(self, kind: str, paths: Sequence[str] | None, message: str) -> None:
-        """Report what prevents training. Raises DataError."""
-        self._report("error", kind, paths, message)
-
-    def warning(self, kind: str, paths: Sequence[str] | None, message: str) -> None:
-        """Report what is probably not intended."""
-        self._report("warning", kind, paths, message)
-
-    def note(self, kind: str, paths: Sequence[str] | None, message: str) -> None:
-        """Report what is good to know."""
-        self._report("note", kind, paths, message)
-
     def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
         """Handle one problem, with the paths that are left. Subclasses collect instead."""
         if severity == "error":
@@ -57,3 +46,7 @@ class Diagnostics:
         if left or paths is None:
             line = message.replace("<n>", f"{len(left):,}").replace("<photos>", some(left))
             self.emit(severity, kind, left, line)
+
+    error = partialmethod(_report, "error")  # what prevents training
+    warning = partialmethod(_report, "warning")  # what is probably not intended
+    note = partialmethod(_report, "note")  # what is good to know

@@ -26,7 +26,9 @@ _PETS = (
     {"summary.html", "summary.csv"},
 )  # fmt: skip
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # how Python keeps bytes of another encoding
-_BROKEN, _SPECIAL = "broken links", "files named like photos that are no regular files"
+_HIDDEN, _SPECIAL = "hidden files or folders", "files named like photos that are no regular files"
+_BROKEN, _AGAIN = "broken links", "links to folders that are read already, or to a parent"
+_KINDS = {_BROKEN: "missing", _AGAIN: "unused"}  # all others: not a photo
 
 
 def left_out_folder(name: str, inside: Container[str] = ()) -> str | None:
@@ -51,7 +53,8 @@ class _Walk:
         self.left_out: dict[str, list[str]] = defaultdict(list)
 
     def leave_out(self, path: Path, why: str) -> None:
-        self.left_out[why].append(path.relative_to(self.root).as_posix())
+        name = path.relative_to(self.root).as_posix()
+        self.left_out[why].append(name.encode(errors="replace").decode())
 
     def files(self, start: Path) -> Iterator[Path]:
         links = []
@@ -64,10 +67,10 @@ class _Walk:
             inside = [here / name for name in sorted(folders)]
             folders.clear()
             for path in inside:
-                hidden = "hidden" if path.name.startswith(".") else None
                 if path.suffix.lower() in SUFFIXES:
                     self.leave_out(path, _SPECIAL)
-                if why := hidden or left_out_folder(path.name):
+                why = _HIDDEN if path.name.startswith(".") else left_out_folder(path.name)
+                if why:
                     self.leave_out(path, why)
                 elif os.path.islink(path):  # noqa: PTH114 - which never raises
                     links.append(path)
@@ -84,7 +87,7 @@ class _Walk:
         except OSError:  # reported when it is read
             return True
         if known in self.seen:
-            self.leave_out(folder, "links to folders that are read already, or to a parent")
+            self.leave_out(folder, _AGAIN)
             return False
         self.seen.add(known)
         return True
@@ -103,13 +106,8 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
     """Find all image files below `root/images`, by their suffix.
 
     Links to folders are followed; a folder that is reached twice is read once. Hidden files, system
-    folders and folders written by pets are left out and reported to `diagnostics`.
-
-    Returns:
-        Sorted paths relative to `root`, with forward slashes on every system.
-
-    Raises:
-        DataError: There is no photo.
+    folders and folders written by pets are left out and reported. Paths are sorted, relative to
+    `root`, with forward slashes on every system. Raises DataError if there is no photo.
     """
     folder = root / images
     if not folder.is_dir():
@@ -124,7 +122,7 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
         if file.is_symlink() and not file.exists():
             walk.leave_out(file, _BROKEN)
         elif is_photo and file.name.startswith("."):
-            walk.leave_out(file, "hidden")
+            walk.leave_out(file, _HIDDEN)
         elif is_photo and not file.is_file():  # a pipe or a device of that name
             walk.leave_out(file, _SPECIAL)
         elif _NOT_UTF8.search(path):
@@ -135,8 +133,8 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
         line = f"{folder}: names that are not UTF-8, rename the files: {some(misnamed)}"
         diagnostics.error("bad name", None, line)
     for why, paths in sorted(walk.left_out.items()):
-        report = diagnostics.warning if why == _BROKEN else diagnostics.note
-        kind = "missing" if why == _BROKEN else "not a photo"
+        report = diagnostics.warning if why in _KINDS else diagnostics.note
+        kind = _KINDS.get(why, "not a photo")
         report(kind, sorted(paths), f"{folder}: left out <n> {why}: <photos>")
     if not photos:
         raise DataError(

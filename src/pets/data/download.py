@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 _TIMEOUT = 15  # seconds without a byte
 _CHUNK = 1 << 18
 _SUMS = ("md5", "sha256")
+# How much larger an archive may become: photos hardly grow, tables and masks do.
+_TIMES, _ROOM, _PER_FILE = 20, 50_000_000, 1_000
 
 
 def fetch_archives(root: Path, archives: Sequence[Mapping[str, str]]) -> None:
@@ -124,14 +126,27 @@ def _fetch(url: str, part: Path) -> None:
 
 def _unpack(file: Path, folder: Path) -> None:
     """Unpack an archive whose checksum is the expected one; nothing remains after an error."""
+    left = file.stat().st_size * _TIMES + _ROOM
+
+    def count(size: int) -> None:
+        nonlocal left
+        left -= size + _PER_FILE
+        if left < 0:
+            raise ValueError(f"it grows to more than {_TIMES} times its size")
+
+    def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+        count(member.size)
+        return tarfile.data_filter(member, path)  # refuses devices and what leads out of the folder
+
     try:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
-                archive.extractall(folder)  # which takes `..` and a leading `/` out of names
+                for member in archive.infolist():
+                    count(member.file_size)
+                    archive.extract(member, folder)  # takes `..` and a leading `/` out of names
         else:
-            with tarfile.open(file) as archive:
-                # Refuses what leads out of the folder, and devices.
-                archive.extractall(folder, filter="data")
+            with tarfile.open(file) as tar:
+                tar.extractall(folder, filter=checked)
     except Exception as error:  # damaged archives make the readers raise anything
         shutil.rmtree(folder, ignore_errors=True)
         raise DataError(f"{file}: cannot be unpacked ({_reason(error)})") from error

@@ -19,13 +19,8 @@ log = logging.getLogger(__name__)
 def external_photos(asked: ExternalDataConfig, config: DataConfig, classes: list[str]) -> Photos:
     """Collect the photos below `asked.root`, all in the split `other`.
 
-    They are labelled as the run's photos, unless `asked` says otherwise. Photos without a label, or
-    with one that the model does not know, are left out and logged.
-
-    Args:
-        asked: the root, and how to label its photos.
-        config: the run's data config.
-        classes: what the model knows.
+    They are labelled as the run's photos (`config`), unless `asked` says otherwise. Photos without
+    a label, or with one that is none of the model's `classes`, are left out and logged.
 
     Raises:
         ConfigError: The labelling options contradict each other.

@@ -78,9 +78,7 @@ class PhotoNames:
         """Match a list: one name a line, perhaps followed by columns; `#` starts a comment.
 
         Names may contain blanks: of a line the longest part is taken that is a photo's name.
-
-        Raises:
-            DataError: The file is empty or not UTF-8 text.
+        Raises DataError if the file is empty or not UTF-8 text.
         """
         try:
             lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]

@@ -22,19 +22,12 @@ COLUMNS = ("path", "label", "split", "content")
 
 @dataclass(frozen=True)
 class Photo:
-    """One row of the table of photos.
+    """One row of the table of photos."""
 
-    Attributes:
-        path: relative to the root, with forward slashes.
-        label: the class.
-        split: train, valid, test or other.
-        content: hash of the file when the table was written; "" before.
-    """
-
-    path: str
+    path: str  # relative to the root, with forward slashes
     label: str
-    split: str
-    content: str = field(default="", compare=False)
+    split: str  # train, valid, test or other
+    content: str = field(default="", compare=False)  # hash of the file as the table was written
 
 
 @dataclass(frozen=True)
@@ -108,31 +101,20 @@ class Photos:
 
 @dataclass(frozen=True)
 class LocatedPhotos:
-    """The photos of a run's table, located below a folder by their contents.
+    """The photos of a run's table, located below a folder by their contents."""
 
-    Attributes:
-        table: the run's photos, as they were.
-        photos: those that exist, with their current paths.
-        missing: rows without a file.
-        changed: rows whose file has other contents now.
-        renamed: how many of `photos` have another path than in the table.
-    """
-
-    table: Photos
-    photos: Photos
-    missing: tuple[Photo, ...]
-    changed: tuple[Photo, ...]
-    renamed: int
+    table: Photos  # as they were
+    photos: Photos  # those that exist, with their current paths
+    missing: list[Photo]  # rows without a file
+    changed: list[Photo]  # rows whose file has other contents now
+    renamed: int  # how many of `photos` have another path than in the table
 
     def lost(self, *splits: str) -> str:
         """Describe the missing and changed photos of these splits; "" if there are none."""
-        missing = [photo.path for photo in self.missing if photo.split in splits]
-        changed = [photo.path for photo in self.changed if photo.split in splits]
-        parts = [
-            f"{len(paths):,} {what} ({some(paths)})"
-            for paths, what in ((missing, "missing"), (changed, "changed"))
-            if paths
-        ]
+        parts = []
+        for what, photos in (("missing", self.missing), ("changed", self.changed)):
+            if paths := [photo.path for photo in photos if photo.split in splits]:
+                parts.append(f"{len(paths):,} {what} ({some(paths)})")
         of = f"{len(self.table.of(*splits)):,} {splits[0] + ' ' if len(splits) == 1 else ''}photos"
         return f"of the run's {of} {' and '.join(parts)}" if parts else ""
 
@@ -164,7 +146,7 @@ def locate_photos(table: Photos) -> LocatedPhotos:
         else:
             (changed if photo.path in now else missing).append(photo)
     photos = Photos(root, tuple(located), tuple(table.classes))
-    return LocatedPhotos(table, photos, tuple(missing), tuple(changed), len(located) - len(same))
+    return LocatedPhotos(table, photos, missing, changed, len(located) - len(same))
 
 
 def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:
@@ -173,8 +155,7 @@ def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:
 
 def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
     """A foreign table may not name other files of this machine. Raises DataError."""
-    outside = [photo.path for photo in photos if _leads_out(photo.path)]
-    if outside:
+    if outside := [photo.path for photo in photos if _leads_out(photo.path)]:
         raise DataError(
             f"{whose}: names {len(outside):,} files that are not below the photos' root "
             f"({some(outside)}); expected paths relative to it, without .."

@@ -31,20 +31,10 @@ SPLIT_NAMES = {
 def split_photos(
     labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics
 ) -> dict[str, str]:
-    """Split the photos as `data.split` says.
+    """From the label of each path to its split, as `data.split` says; some may be in none.
 
     If the source names no validation photos, they are carved from train, stratified by label.
-
-    Args:
-        labels: label by path.
-        config: the data config.
-        diagnostics: receives the photos that cannot be assigned to a split.
-
-    Returns:
-        Path to train, valid or test; photos in no split are absent.
-
-    Raises:
-        DataError: A list or folder of the split is missing.
+    Raises DataError if a list or folder of the split is missing.
     """
     kind = config.split
     folders: dict[str, str] = {}

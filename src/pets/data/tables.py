@@ -19,13 +19,8 @@ Row = dict[str, str]
 def read_rows(name: str, file: Path, *columns: str) -> list[Row]:
     """Read a CSV (separated by commas, semicolons or tabs) or Parquet file as text.
 
-    Args:
-        name: begins every error message, as `data.table=labels.csv`.
-        file: the table.
-        *columns: must be in the header.
-
-    Raises:
-        DataError: The file is missing or cannot be read, or lacks a column.
+    Raises DataError if it cannot be read or lacks one of the `columns`; `name`, as in
+    `data.table=labels.csv`, begins the message.
     """
     if not file.is_file():
         raise DataError(f"{name}: no such file")
@@ -133,11 +128,8 @@ def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
     """Replace labels by those of a table with the columns `path` and `label`.
 
     Paths are those of a run's photos.csv. If there is a column `given`, as in a table of suspects,
-    it must equal the present label.
-
-    Raises:
-        DataError: The table is damaged or made for other photos, or it has a label that no photo
-            has (most probably a typing error).
+    it must equal the present label. Raises DataError if the table is made for other photos, or has
+    a label that no photo has (most probably a typing error).
     """
     name = f"data.relabel={file}"
     rows = read_rows(name, file, "path", "label")
@@ -163,11 +155,7 @@ def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
 def read_excluded(file: str | None) -> frozenset[str]:
     """Read the paths whose column `proposed` is `exclude`; all paths without such a column.
 
-    Args:
-        file: a table as `pets verify` writes it, with paths relative to the data's root.
-
-    Raises:
-        DataError: The table cannot be read, or has other values.
+    The table is one that `pets verify` writes. Raises DataError if it cannot be used.
     """
     if file is None:
         return frozenset()
@@ -185,8 +173,7 @@ def without_excluded(
 ) -> dict[str, str]:
     """Return the splits without the excluded photos; log their number and unknown rows.
 
-    Raises:
-        DataError: No row names a photo.
+    Raises DataError if no row names a photo.
     """
     gone = Counter(split for path, split in splits.items() if path in diagnostics.excluded)
     unknown = sorted(p for p in diagnostics.excluded - diagnostics.excluded_hits if p not in known)

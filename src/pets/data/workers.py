@@ -38,10 +38,7 @@ def leave_signals(worker: int) -> None:
     """Have a worker process end only where the process ends that it loads for.
 
     A terminal, a shell and Slurm send a signal to all processes of a job. The training needs its
-    workers until the step is done after which it stops.
-
-    Args:
-        worker: its index, which is not used; DataLoader passes it.
+    workers until the step is done after which it stops. DataLoader passes the `worker`'s index.
     """
     for number in SIGNALS:
         if number != signal.SIGTERM:
