@@ -70,6 +70,8 @@ def test_a_folder_is_walked_in_the_order_of_its_names(
 )  # fmt: skip
 def test_globs(tree: Path, glob: str, expected: list[str]) -> None:
     assert found(glob) == [name for name in expected if name != "pipe.jpg"]
+    whole = f"{tree}/{glob}"
+    assert find_source(whole).files == [f"{tree}/{file}" for file in find_source(glob).files]
     (word,) = in_full("predict", [f"source={glob}"])
     assert composed("run=x", word, name="predict").source == glob
 

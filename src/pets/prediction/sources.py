@@ -99,7 +99,7 @@ def _not_empty(found: Source, line: str) -> Source:
 
 def _sorted(names: Iterable[str]) -> list[str]:
     """Folder by folder, each in the order of its names."""
-    return sorted(names, key=lambda name: name.split("/"))
+    return sorted(names, key=lambda name: name.replace("/", "\0"))
 
 
 def _photos_among(names: Iterable[str], left_out: Counter[str]) -> list[str]:
@@ -157,7 +157,7 @@ def _glob(glob: str) -> Source:
     parts = glob.split("/")
     first = next(i for i, part in enumerate(parts) if WILDCARD.search(part))
     # A folder may have wildcards in its own name: photos [2021]/*.jpg
-    while first + 1 < len(parts) and Path(*parts[: first + 1]).is_dir():
+    while first + 1 < len(parts) and Path("/".join(parts[: first + 1])).is_dir():
         first += 1
     start = Path("/".join(parts[:first]) or ("/" if glob.startswith("/") else "."))
     pattern = "/".join(parts[first:])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from pets.config import DataConfig, VerifyConfig
+from pets.config import VerifyConfig
 from pets.data.collect import label_photos, labelled, split_and_check, without_unreadable
 from pets.data.diagnostics import Diagnostics, Message, Severity
 from pets.data.discovery import find_photos
@@ -38,14 +38,9 @@ class CollectedFindings(Diagnostics):
         self.note(kind, paths, message)
 
     def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
-        finding = Finding(
-            kind,
-            severity,
-            message,
-            tuple(paths),
-            # What is left out anyway needs no row.
-            frozenset(paths if kind in _EXCLUDABLE and severity == "error" else ()),
-        )
+        # What is left out anyway needs no row.
+        exclude = frozenset(paths if kind in _EXCLUDABLE and severity == "error" else ())
+        finding = Finding(kind, severity, message, tuple(paths), exclude)
         if finding not in self.findings:
             self.findings.append(finding)
 
@@ -101,15 +96,19 @@ def verify(config: VerifyConfig) -> Verification:
     diagnostics = CollectedFindings(read_excluded(data.exclude, root))
     named = label_photos(data, diagnostics)
     if LABEL_RULES[data.label_from].finds_photos:
-        _note_unnamed(root, data, named, diagnostics)
+        diagnostics.debug(  # a training does not use them
+            "unused",
+            [path for path in find_photos(root, data.images, diagnostics) if path not in named],
+            lambda paths: (
+                f"data.table={data.table}: does not name {len(paths):,} photos: {some(paths)}"
+            ),
+        )
     paths = [path for path in named if path not in diagnostics.excluded]
     inspections = dict(zip(paths, inspect_photos([root / path for path in paths]), strict=True))
     found = [fault for path in paths for fault in faults_of(path, inspections[path], config)]
     labels = labelled(named)
     if data.on_bad_image == "skip":
-        bad = {
-            path for path in labels if path in inspections and inspections[path].problem is not None
-        }
+        bad = {path for path, found in inspections.items() if found.problem} & set(labels)
         labels = without_unreadable(labels, bad, diagnostics)
     photos = split_and_check(named, labels, data, diagnostics)
     # Where no photo has a label or a split, they can still be compared.
@@ -122,19 +121,6 @@ def verify(config: VerifyConfig) -> Verification:
     order = list(KINDS)
     found.sort(key=lambda f: (SEVERITIES.index(f.severity), order.index(f.kind), f.photos[:1]))
     return Verification(photos, named, len(paths), tuple(found))
-
-
-def _note_unnamed(
-    root: Path, data: DataConfig, named: Labels, diagnostics: CollectedFindings
-) -> None:
-    """Note photos that the table does not name: a training does not use them."""
-    diagnostics.debug(
-        "unused",
-        [path for path in find_photos(root, data.images, diagnostics) if path not in named],
-        lambda paths: (
-            f"data.table={data.table}: does not name {len(paths):,} photos: {some(paths)}"
-        ),
-    )
 
 
 def _images_among_others(root: Path, findings: list[Finding]) -> Iterator[Finding]:
