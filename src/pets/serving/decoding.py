@@ -39,56 +39,19 @@ class Decoded:
     width: int
 
 
-class Decoders:
-    """`count` processes, each with one photo at a time; photos wait in order.
+class Decoder:
+    """A process that decodes one photo at a time; started again after it has ended.
 
-    They are forked from one that has imported torch (`preload`), so that a new one starts within
-    milliseconds. They end with the server, however that ends.
+    It is forked from one that has imported torch (`preload`), so that it starts within
+    milliseconds. It ends with the server, however that ends.
     """
-
-    def __init__(self, count: int, crop: CentreCrop) -> None:
-        self._processes = [_Process(crop) for _ in range(count)]
-        # The last one first: the others have been swapped out, or are not started yet.
-        self._idle: asyncio.LifoQueue[_Process] = asyncio.LifoQueue()
-        for process in self._processes:
-            self._idle.put_nowait(process)
-
-    async def start(self) -> None:
-        """Start all processes, so that the first photos need not wait."""
-        await asyncio.gather(*(process.start() for process in self._processes))
-
-    async def __call__(self, upload: Upload, max_pixels: int, seconds: float) -> Decoded:
-        """Decode and crop a photo; a call that is cancelled ends its process.
-
-        Args:
-            upload: the file, and what errors call it.
-            max_pixels: of the whole photo.
-            seconds: of CPU time, and a fifth more for each megapixel.
-
-        Raises:
-            Refusal: 400 where it cannot be read, 413 where it is too large or takes too long, 503
-                where no process can be started.
-        """
-        process = await self._idle.get()
-        try:
-            return await process.decode(upload, max_pixels, seconds)
-        finally:
-            self._idle.put_nowait(process)
-
-    def close(self) -> None:
-        """End all processes."""
-        for process in self._processes:
-            process.end()
-
-
-class _Process:
-    """A process that decodes; started again after it has ended."""
 
     def __init__(self, crop: CentreCrop) -> None:
         self._crop = crop
         self._process: BaseProcess | None = None
 
     async def start(self) -> None:
+        """Start the process, so that the first photo need not wait."""
         ours, theirs = socket.socketpair()
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
         with theirs:
@@ -102,7 +65,18 @@ class _Process:
         self._process = process
         await self._reader.readuntil(b"\n")
 
-    async def decode(self, upload: Upload, max_pixels: int, seconds: float) -> Decoded:
+    async def __call__(self, upload: Upload, max_pixels: int, seconds: float) -> Decoded:
+        """Decode and crop a photo; a call that is cancelled ends the process.
+
+        Args:
+            upload: the file, and what errors call it.
+            max_pixels: of the whole photo.
+            seconds: of CPU time, and a fifth more for each megapixel.
+
+        Raises:
+            Refusal: 400 where it cannot be read, 413 where it is too large or takes too long, 503
+                where no process can be started.
+        """
         request = {
             "bytes": len(upload.content), "name": upload.name, "max_pixels": max_pixels,
             "seconds": seconds,
@@ -137,6 +111,7 @@ class _Process:
             raise
 
     def end(self) -> None:
+        """Kill the process."""
         if self._process is not None:
             if self._process.is_alive():
                 self._process.kill()

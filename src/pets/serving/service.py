@@ -9,7 +9,7 @@ import torch
 from pets.config import ServeConfig
 from pets.data.transforms import CentreCrop
 from pets.serving.batching import Batcher
-from pets.serving.decoding import Decoded, Decoders
+from pets.serving.decoding import Decoded, Decoder
 from pets.serving.metrics import BATCHES, PHOTOS
 from pets.serving.predictor import Photo, Prediction, Predictor
 from pets.serving.responses import (
@@ -42,17 +42,22 @@ class Service:
         self._crop = CentreCrop(size, predictor.model.preprocess)
         # One more than large photos can take.
         self._processes = min(_PROCESSES, max(available_cores(), 2))
-        self._decoders = Decoders(self._processes, self._crop)
+        self._decoders = [Decoder(self._crop) for _ in range(self._processes)]
+        # The last one first: the others have been swapped out, or are not started yet.
+        self._idle: asyncio.LifoQueue[Decoder] = asyncio.LifoQueue()
+        for decoder in self._decoders:
+            self._idle.put_nowait(decoder)
         self._one_large = asyncio.Semaphore(1)
 
     async def start(self) -> None:
         """Start the processes that decode, and the batches."""
         self._batches = asyncio.create_task(self._batcher.run())
-        await self._decoders.start()
+        await asyncio.gather(*(decoder.start() for decoder in self._decoders))
 
     def close(self) -> None:
         """End the processes at once, and the thread after its batch."""
-        self._decoders.close()
+        for decoder in self._decoders:
+            decoder.end()
         self._batcher.close()
 
     async def predict(self, uploads: list[Upload], query: Query) -> Predictions:
@@ -94,12 +99,19 @@ class Service:
         limits = self._config.limits
         pixels, seconds = int(limits.megapixels * 1e6), limits.decode_seconds
         try:
-            return await self._decoders(upload, min(_LARGE, pixels), seconds * _FIRST_TRY)
+            return await self._decode_once(upload, min(_LARGE, pixels), seconds * _FIRST_TRY)
         except Refusal as refusal:
             if refusal.status != 413:
                 raise
         async with self._one_large:
-            return await self._decoders(upload, pixels, seconds)
+            return await self._decode_once(upload, pixels, seconds)
+
+    async def _decode_once(self, upload: Upload, max_pixels: int, seconds: float) -> Decoded:
+        decoder = await self._idle.get()
+        try:
+            return await decoder(upload, max_pixels, seconds)
+        finally:
+            self._idle.put_nowait(decoder)
 
     def _predict(self, photos: list[Photo]) -> list[Prediction]:
         BATCHES.observe(len(photos))
