@@ -138,17 +138,20 @@ def _folder(folder: str) -> Source:
             folders.clear()
             continue
         names += files if below == "." else [f"{below}/{name}" for name in files]
-        for name in sorted(folders):
+        folders.sort()  # which link is followed does not depend on the disk's order
+        for name in list(folders):
             path = os.path.join(here, name)  # noqa: PTH118 - a name need not be text
             if os.path.islink(path):  # noqa: PTH114
                 target = os.path.realpath(path)
                 if any(os.path.commonpath((target, w)) in (target, w) for w in walked):
                     folders.remove(name)
-                walked.append(target)
+                else:
+                    walked.append(target)
     left_out: Counter[str] = Counter()
     photos = [str(Path(folder, name)) for name in _photos_among(names, left_out)]
     photos = _sorted([*photos, *(str(error.filename) for error in unreadable)])
-    return Source(Path(folder).resolve().name, _regular(photos, left_out), left_out)
+    name = Path(folder).resolve().name or "predictions"
+    return Source(name, _regular(photos, left_out), left_out)
 
 
 def _glob(glob: str) -> Source:
