@@ -8,7 +8,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pets.export.check import Check
 from pets.export.formats import FORMATS
-from pets.export.hub import front_matter
 from pets.export.int8 import FILE, Quantised
 from pets.export.metadata import Metadata
 from pets.io.markdown import text
@@ -38,7 +37,6 @@ def card(name: str, metadata: Metadata, check: Check, quantised: Quantised | Non
     return environment.get_template("card.md").render(
         name=name,
         format=FORMATS[name],
-        front_matter=front_matter(metadata) if name == "hub" else "",
         model=metadata.trained.model,
         about=metadata.as_dict(),
         data=metadata.data,

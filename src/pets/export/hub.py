@@ -7,7 +7,6 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import EvalResult, ModelCardData
 from timm.models import save_for_hf
 from torch import nn
 
@@ -17,36 +16,7 @@ from pets.export.safetensors import chain_of
 from pets.models.classifier import Classifier
 from pets.models.heads import Chain
 
-TASK = "image-classification"
-# Nobody chose one, and neither the weights' licence nor the photos' is the model's.
-LICENCE, LICENCE_NAME = "other", "unknown"
 _CLOSE = 1e-4  # of the largest logit
-
-
-def front_matter(metadata: Metadata) -> str:
-    """What the hub reads of a model card, as YAML."""
-    name = metadata.data["name"]
-    results = [
-        EvalResult(
-            task_type=TASK,
-            dataset_type=name,
-            dataset_name=name,
-            dataset_split=split,
-            metric_type="accuracy",
-            metric_value=round(measured["accuracy"], 4),
-        )
-        for split, measured in metadata.metrics.items()
-    ]
-    return ModelCardData(
-        library_name="timm",
-        pipeline_tag=TASK,
-        license=LICENCE,
-        license_name=LICENCE_NAME,
-        tags=["timm", TASK],
-        datasets=[name],
-        model_name=f"{metadata.trained.model.config.name}, trained on {name}",
-        eval_results=results,
-    ).to_yaml()
 
 
 def write(folder: Path, metadata: Metadata) -> None:
@@ -66,7 +36,7 @@ def write(folder: Path, metadata: Metadata) -> None:
         "crop_pct": model.preprocess.crop_pct,
         "crop_mode": "center",
         "num_classes": len(model.classes),
-        "license": LICENCE,
+        "license": "other",  # the model's own is for who publishes it to choose
     }
     about = {"label_names": model.classes, "pets": metadata.as_dict()}
     save_for_hf(network, str(folder), about, safe_serialization=True)
