@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pets.verify.duplicates import bits_apart, look_alike, near_pairs, same
+from pets.verify.duplicates import as_words, bits_apart, groups_of, look_alike, near_pairs
 
 
 def hashes(count: int, seed: int = 0) -> np.ndarray:
@@ -15,10 +15,6 @@ def flipped(words: np.ndarray, bits: int, seed: int) -> np.ndarray:
     changed = np.unpackbits(words.view(np.uint8))
     changed[np.random.default_rng(seed).permutation(256)[:bits]] ^= 1
     return np.packbits(changed).view(np.uint64)
-
-
-def text(words: np.ndarray) -> list[str]:
-    return [row.tobytes().hex() for row in words]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7, 24, 32, 48])
@@ -34,7 +30,7 @@ def test_near_pairs_are_those_of_comparing_all_with_all(limit: int) -> None:
 
 
 def test_bits_apart_counts_all_of_them() -> None:
-    words = hashes(1)
+    words = as_words(["0123456789abcdef" * 4])
     assert bits_apart(words, ~words).tolist() == [256]
 
 
@@ -46,16 +42,16 @@ def test_groups_are_chains_also_of_mirrored_and_of_equal_hashes() -> None:
     words[7] = flipped(mirrored[1], 12, 7)  # 1 in the mirror
     words[8] = words[2]
     assert bits_apart(words[:1], words[5:6]) > 32
-    groups = look_alike(text(words), text(mirrored), 32)
+    groups = look_alike(words, mirrored, 32)
     assert sorted(map(tuple, groups)) == [(0, 3, 5), (1, 7), (2, 8)]
-    assert look_alike(text(words[:1]), text(mirrored[:1]), 32) == []
+    assert look_alike(words[:1], mirrored[:1], 32) == []
 
 
 def test_many_equal_pictures_are_one_group() -> None:
     words = np.repeat(hashes(2), 5_000, axis=0)
-    groups = look_alike(text(words), text(hashes(10_000, seed=1)), 32)
+    groups = look_alike(words, hashes(10_000, seed=1), 32)
     assert [len(group) for group in groups] == [5_000, 5_000]
 
 
 def test_same_bytes() -> None:
-    assert same(["a", "b", "a", "c", "b", "a"]) == [[0, 2, 5], [1, 4]]
+    assert groups_of(["a", "b", "a", "c", "b", "a"]) == [[0, 2, 5], [1, 4]]

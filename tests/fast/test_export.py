@@ -1,7 +1,6 @@
 """What an export is made of: folded heads, networks rebuilt without pets, folders, words."""
 
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,12 +21,12 @@ from pets.data.transforms import CentreCrop, normalize, to_tensor
 from pets.errors import ConfigError, ExportError
 from pets.export import hub, safetensors
 from pets.export.card import card
-from pets.export.check import Agreement, Check, agreement
-from pets.export.destination import check_free, list_files, listed
+from pets.export.check import Agreement, Check
 from pets.export.formats import FORMATS
 from pets.export.int8 import Quantised
-from pets.export.metadata import Measured, Metadata, Origin, origin_of
+from pets.export.metadata import Metadata, origin_of
 from pets.export.scripts import whole
+from pets.export.write import check_formats
 from pets.io.atomic import folder_atomically
 from pets.models.classifier import Classifier, new_backbone, new_classifier
 from pets.models.heads import BatchNormHead, Chain, ConcatPoolHead, LinearHead
@@ -57,12 +56,16 @@ def metadata(model: Classifier, confused: list[tuple[str, str, int]] | None = No
     trained = cast(Trained, SimpleNamespace(
         run=run, model=model, config=config, temperature=2.0, stage="head",
     ))  # fmt: skip
-    measured = [Measured("valid", 40, 0.95, (0.83, 0.99)), Measured("test", 30, 0.9, (0.74, 0.97))]
+    metrics: dict[str, dict[str, Any]] = {
+        "valid": {"photos": 40, "accuracy": 0.95, "interval": (0.83, 0.99)},
+        "test": {"photos": 30, "accuracy": 0.9, "interval": (0.74, 0.97)},
+    }
     data = {
         "name": "drawn", "licence": "CC BY 4.0", "folder": "photos", "fingerprint": "f00d",
         "photos": {"train": 90, "valid": 40, "test": 30},
     }  # fmt: skip
-    return Metadata(trained, "last", measured, confused or [], Origin("some", "MIT"), data)
+    pretrained = {"weights": "some", "licence": "MIT"}
+    return Metadata(trained, "last", metrics, confused or [], pretrained, data)
 
 
 def logits(model: Classifier, pictures: Tensor) -> Tensor:
@@ -244,12 +247,12 @@ def test_batch_norms_are_folded_and_other_heads_are_not() -> None:
 
 def test_agreement_counts_classes_and_measures_logits() -> None:
     ours = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    found = agreement(ours, torch.tensor([[1.0, 0.5], [3.0, 2.0]]))
+    found = Agreement.of(ours, torch.tensor([[1.0, 0.5], [3.0, 2.0]]))
     assert (found.photos, found.same_class, found.logits) == (2, 1, 3.0)
     moved = (ours.softmax(1) - torch.tensor([[1.0, 0.5], [3.0, 2.0]]).softmax(1)).abs()[:, 0].mean()
     assert found.shift == pytest.approx(float(moved))
     # What is no number is not close to anything.
-    assert not agreement(ours, torch.full((2, 2), torch.nan)).logits <= 1e9
+    assert not Agreement.of(ours, torch.full((2, 2), torch.nan)).logits <= 1e9
 
 
 @pytest.mark.parametrize(
@@ -280,8 +283,8 @@ def test_int8_is_kept_where_it_is_as_good_and_faster(
 )
 def test_where_weights_are_from(overrides: tuple[str, ...], weights: str, licence: str) -> None:
     found = origin_of(train_config(*overrides).model)
-    assert weights in found.weights
-    assert found.licence.startswith(licence)
+    assert weights in found["weights"]
+    assert found["licence"].startswith(licence)
 
 
 def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,44 +348,13 @@ def test_a_folder_is_whole_or_as_it_was(tmp_path: Path) -> None:
     assert [p.name for p in place.parent.iterdir()] == ["export"]
 
 
-def test_only_what_an_export_wrote_may_be_replaced(tmp_path: Path) -> None:
-    place = tmp_path / "onnx"
-    check_free(place, tmp_path)  # nothing is there
-    place.mkdir()
-    (place / "README.md").write_text("a card")
-    (place / "model.onnx").write_text("a network")
-    with pytest.raises(ConfigError, match="is there and is no export"):
-        check_free(place, tmp_path)
-    list_files(place)
-    assert sorted(listed(place)) == ["README.md", "model.onnx"]
-    ended = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=place, capture_output=True)
-    assert ended.returncode == 0
-    # Python's own file of an imported predict.py is nobody's work.
-    (place / "__pycache__").mkdir()
-    (place / "__pycache__/predict.cpython-312.pyc").touch()
-    check_free(place, tmp_path)
-
-    def refused(*names: str) -> None:
-        with pytest.raises(ConfigError) as error:
-            check_free(place, tmp_path)
-        line = str(error.value)
-        assert line.startswith(f"out={tmp_path}: {place} has files that no export wrote, or ")
-        assert f"changed since ({', '.join(names)})" in line
-        assert "move them away, or export to another folder with out=..." in line
-
-    (place / "README.md").write_text("my card")
-    refused("README.md")
-    (place / "notes").mkdir()
-    refused("README.md", "notes")
-    (place / "notes/today.txt").touch()
-    refused("README.md", "notes/today.txt")
-    (place / "README.md").write_text("a card")
-    (place / "model.onnx").rename(tmp_path / "elsewhere")
-    (place / "model.onnx").symlink_to(tmp_path / "elsewhere")
-    refused("model.onnx", "notes/today.txt")
-    shutil.rmtree(place / "notes")
-    (place / "model.onnx").unlink()
-    check_free(place, tmp_path)  # what is no longer there cannot be lost
+def test_what_is_there_is_not_replaced(tmp_path: Path) -> None:
+    model = classifier("model=timm", "model.name=test_efficientnet")
+    check_formats(["onnx"], model, tmp_path)
+    (tmp_path / "onnx").mkdir()
+    check_formats(["safetensors"], model, tmp_path)
+    with pytest.raises(ConfigError, match=r"/onnx: is there already; move it away, or .* out="):
+        check_formats(["safetensors", "onnx"], model, tmp_path)
 
 
 def card_of(name: str, confused: list[tuple[str, str, int]]) -> str:

@@ -279,11 +279,7 @@ def test_no_other_name_and_no_other_site(server: Served, photos: list[Path]) -> 
     assert "and to IP addresses; give other names with hosts=" in line_of(
         server.client.get("/", headers={"Host": "evil.example"})
     )
-    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200)):
-        headers = {"Sec-Fetch-Site": site}
-        files = {"file": photos[0].read_bytes()}
-        answer = server.client.post("/api/predict", files=files, headers=headers)
-        assert answer.status_code == status
+    files = {"file": photos[0].read_bytes()}
     for origin, status in (
         ("http://evil.example", 403), ("null", 403), ("", 403), ("http://127.0.0.1:1", 403),
         ("http://127.0.0.1", 403), (f"http://localhost:{port}", 403),
@@ -420,8 +416,6 @@ def test_mistakes_are_one_line(server: Served, trained: Path, pets: Pets) -> Non
         ([run, "port=0", "device=quantum"], "device=quantum: cannot be used here"),
         ([run, "port=70000"], "port=70000: expected a number of at most 65535"),
         ([run, "threshold=2"], "threshold=2: expected a number of at most 1"),
-        ([run, "limits.held_megabytes=1"],
-         "limits.held_megabytes=1 is below limits.megabytes=20: a single request"),
         (["run=."], ".: is no run directory"),
     ):  # fmt: skip
         assert line in pets.one_line("serve", *words)

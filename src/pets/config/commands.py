@@ -249,15 +249,6 @@ class ServeLimits(Strict):
     connections: int = Field(ge=1)
     held_megabytes: float = Field(gt=0)
 
-    @model_validator(mode="after")
-    def _one_fits(self) -> "ServeLimits":
-        if self.held_megabytes < self.megabytes:
-            raise ValueError(
-                f"limits.held_megabytes={self.held_megabytes:g} is below limits.megabytes="
-                f"{self.megabytes:g}: a single request of that size would be refused"
-            )
-        return self
-
 
 class ServeDataConfig(Strict):
     """Where the photos of the examples are."""
@@ -276,5 +267,4 @@ class ServeConfig(RunConfig):
     examples: int = Field(ge=0, le=48)
     data: ServeDataConfig
     max_batch: int = Field(ge=1)
-    batch_wait_ms: float = Field(ge=0, le=1000)
     limits: ServeLimits

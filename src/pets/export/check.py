@@ -64,6 +64,21 @@ class Agreement:
     logits: float
     shift: float
 
+    @classmethod
+    def of(cls, ours: Tensor, theirs: Tensor) -> Agreement:
+        """Of two tables of logits (N, classes)."""
+        return cls(
+            photos=len(ours),
+            same_class=int((ours.argmax(1) == theirs.argmax(1)).sum()),
+            logits=float((ours - theirs).abs().max()),
+            shift=float((ours.softmax(1) - theirs.softmax(1)).abs().sum(1).mean() / 2),
+        )
+
+    @property
+    def others(self) -> str:
+        """`3 of 100 photos`: those that get another class."""
+        return f"{self.photos - self.same_class:,} of {self.photos:,} photos"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -100,37 +115,22 @@ def check(folder: Path, name: str, reference: Reference) -> Check:
         for batch in reference.pixels(label=name)
     ]
     ours = reference.logits
-    largest, same = float(ours.abs().max()), agreement(ours, torch.cat(pictures))
+    largest, same = float(ours.abs().max()), Agreement.of(ours, torch.cat(pictures))
     allowed = max(TOLERANCE, OF_LARGEST * largest)
     # Not `>`: what is no number agrees with nothing.
     if not same.logits <= allowed:
         raise ExportError(
             f"to={name}: refused, its logits differ from the run's by up to {same.logits:.2g} on "
-            f"the same pictures (allowed {allowed:.2g}), and {_others(same)} get another class"
+            f"the same pictures (allowed {allowed:.2g}), and {same.others} get another class"
         )
-    by_file = agreement(ours, _logits_without_pets(folder, name, reference))
+    by_file = Agreement.of(ours, _logits_without_pets(folder, name, reference))
     if not by_file.shift <= SHIFT:
         raise ExportError(
             f"to={name}: refused, from photo files its probabilities differ from the run's by "
-            f"{by_file.shift:.2g} (mean, allowed {SHIFT:g}), and {_others(by_file)} get another "
+            f"{by_file.shift:.2g} (mean, allowed {SHIFT:g}), and {by_file.others} get another "
             "class: photos are not prepared as in training"
         )
     return Check(reference.split, largest, allowed, same, by_file)
-
-
-def agreement(ours: Tensor, theirs: Tensor) -> Agreement:
-    """Of two tables of logits (N, classes)."""
-    shift = (ours.softmax(1) - theirs.softmax(1)).abs().sum(1).mean() / 2
-    return Agreement(
-        photos=len(ours),
-        same_class=int((ours.argmax(1) == theirs.argmax(1)).sum()),
-        logits=float((ours - theirs).abs().max()),
-        shift=float(shift),
-    )
-
-
-def _others(found: Agreement) -> str:
-    return f"{found.photos - found.same_class:,} of {found.photos:,} photos"
 
 
 def _logits_without_pets(folder: Path, name: str, reference: Reference) -> Tensor:

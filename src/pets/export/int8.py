@@ -54,6 +54,7 @@ def quantise(folder: Path, reference: Reference) -> Quantised:
 
     Static, weights per channel, calibrated on training photos by their extremes.
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -65,7 +66,10 @@ def quantise(folder: Path, reference: Reference) -> Quantised:
             prepared, small, _Calibration(reference), per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
-    _keep_metadata(whole, small)
+    model = onnx.load(small)  # which has lost the metadata
+    known = {entry.key: entry.value for entry in onnx.load(whole).metadata_props}
+    onnx.helper.set_model_props(model, known)
+    onnx.save(model, small)
     quantised = _measured(whole, small, reference)
     if not quantised.kept:
         small.unlink()
@@ -87,40 +91,27 @@ class _Calibration:
 def _measured(whole: Path, small: Path, reference: Reference) -> Quantised:
     import onnxruntime
 
+    def logits(session: Any, pictures: Any) -> Any:
+        return session.run(["logits"], {INPUT: pictures})[0]
+
     sessions = [
         onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         for file in (whole, small)
     ]
-    right = np.zeros(2)
-    labels = iter(reference.predictions.labels)
+    found: list[list[Any]] = [[], []]
     example: Any = None
     for batch in reference.pixels(label="int8"):
         pictures = batch.numpy()
-        example = pictures if example is None else example
-        actual = np.array([next(labels) for _ in pictures])
-        right += [(_logits(s, pictures).argmax(1) == actual).sum() for s in sessions]
-    example = example[:_BATCH]
+        example = pictures[:_BATCH] if example is None else example
+        for session, classes in zip(sessions, found, strict=True):
+            classes.append(logits(session, pictures).argmax(1))
+    labels = np.array(reference.predictions.labels)
+    accuracy_float, accuracy = (float((np.concatenate(c) == labels).mean()) for c in found)
     took: list[list[float]] = [[], []]
     for _ in range(_ROUNDS):
         for session, seconds in zip(sessions, took, strict=True):
             started = time.perf_counter()
-            _logits(session, example)
+            logits(session, example)
             seconds.append(time.perf_counter() - started)
-    float_seconds, int8_seconds = map(median, took)
-    accuracy_float, accuracy = (right / len(reference.rows)).tolist()
-    return Quantised(
-        len(reference.rows), accuracy, accuracy_float, float_seconds / int8_seconds, len(example)
-    )
-
-
-def _logits(session: Any, pictures: Any) -> Any:
-    return session.run(["logits"], {INPUT: pictures})[0]
-
-
-def _keep_metadata(whole: Path, small: Path) -> None:
-    import onnx
-
-    known = {entry.key: entry.value for entry in onnx.load(whole).metadata_props}
-    model = onnx.load(small)
-    onnx.helper.set_model_props(model, known)
-    onnx.save(model, small)
+    speed = median(took[0]) / median(took[1])
+    return Quantised(len(labels), accuracy, accuracy_float, speed, len(example))

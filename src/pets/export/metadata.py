@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import timm
 
@@ -14,40 +14,29 @@ from pets.data.splits import TEST
 from pets.data.transforms import CentreCrop
 from pets.export.reference import Reference
 from pets.interpretation.interpretation import wilson
-from pets.run_dir import RunDir
 from pets.system.installation import code_version
 from pets.training.evaluation import Trained
-
-
-class Origin(NamedTuple):
-    """Where the weights come from that a training began with, and their licence, in words."""
-
-    weights: str
-    licence: str
-
-
-@dataclass(frozen=True)
-class Measured:
-    """An accuracy over photos of a split, and its 95 % interval (Wilson)."""
-
-    split: str
-    photos: int
-    accuracy: float
-    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Metadata:
     """All that an export says beside the weights.
 
-    `confused` are (actual, predicted, photos) among the photos that it is checked on.
+    Attributes:
+        trained: the run.
+        ckpt: which of its checkpoints.
+        metrics: by split: photos, accuracy and its 95 % interval (Wilson); first the split that the
+            export is checked on.
+        confused: (actual, predicted, photos) among the photos that it is checked on.
+        pretrained: the weights that the training began with, and their licence, in words.
+        data: name, licence and fingerprint of the photos, and how many there are.
     """
 
     trained: Trained
     ckpt: str
-    measured: list[Measured]
+    metrics: dict[str, dict[str, Any]]
     confused: list[tuple[str, str, int]]
-    origin: Origin
+    pretrained: dict[str, str]
     data: dict[str, Any]
 
     @property
@@ -75,11 +64,8 @@ class Metadata:
             "trained_by": self.trained.run.read_json("environment.json").get("pets"),
             "exported_by": code_version(),
             "temperature": self.temperature,
-            "metrics": {
-                m.split: {"photos": m.photos, "accuracy": m.accuracy, "interval": m.interval}
-                for m in self.measured
-            },
-            "pretrained": self.origin._asdict(),
+            "metrics": self.metrics,
+            "pretrained": self.pretrained,
             "data": self.data,
         }
 
@@ -87,11 +73,13 @@ class Metadata:
 def metadata_of(reference: Reference, ckpt: str) -> Metadata:
     """What is known of the run, and what the reference photos say of it."""
     trained, found = reference.trained, reference.predictions
-    measured = [
-        Measured(reference.split, len(found), found.accuracy, found.accuracy_interval),
-    ]
-    if reference.split != TEST and (test := _of_test(trained.run, ckpt)):
-        measured.append(test)
+    metrics = {reference.split: _measured(len(found), found.accuracy)}
+    # Training has measured its last weights, and `pets eval` those that it was asked for.
+    test = trained.run.status.get("results", {}).get(TEST) if ckpt == "last" else None
+    if (trained.run.path / f"eval/{TEST}_{ckpt}.json").exists():
+        test = trained.run.read_json(f"eval/{TEST}_{ckpt}.json")
+    if test:
+        metrics.setdefault(TEST, _measured(test["photos"], test["accuracy"]))
     counts = trained.run.read_json("data.json")
     data = {
         "name": trained.config.data.name,
@@ -101,53 +89,42 @@ def metadata_of(reference: Reference, ckpt: str) -> Metadata:
         "photos": {split: counts.get(split, 0) for split in ("train", "valid", "test")},
     }
     origin = origin_of(trained.config.model)
-    return Metadata(trained, ckpt, measured, found.most_confused(), origin, data)
+    return Metadata(trained, ckpt, metrics, found.most_confused(), origin, data)
 
 
-def _of_test(run: RunDir, ckpt: str) -> Measured | None:
-    """What training measured of its last weights, or `pets eval` of these; None where neither
-    did."""
-    file = f"eval/{TEST}_{ckpt}.json"
-    values: dict[str, Any] | None = None
-    if (run.path / file).exists():
-        values = run.read_json(file)
-    elif ckpt == "last":
-        values = run.status.get("results", {}).get(TEST)
-    if not values:
-        return None
-    photos, accuracy = values["photos"], values["accuracy"]
-    return Measured(TEST, photos, accuracy, wilson(round(accuracy * photos), photos))
+def _measured(photos: int, accuracy: float) -> dict[str, Any]:
+    interval = wilson(round(accuracy * photos), photos)
+    return {"photos": photos, "accuracy": accuracy, "interval": interval}
 
 
-def origin_of(model: ModelConfig) -> Origin:
+def origin_of(model: ModelConfig) -> dict[str, str]:
     """What can be known without the net. A licence that is not known is said to be unknown."""
     if model.weights == "none":
-        return Origin("none: random numbers", "none is needed")
-    if model.weights == "package":
+        weights, licence = "none: random numbers", "none is needed"
+    elif model.weights == "package":
         package = str(model.package).replace("_", "-")
-        return Origin(f"ImageNet, the package {package}", _of_package(package))
-    if model.weights != "default":
-        return Origin("a file of the trainer's own", "unknown")
-    if model.library == "timm":
+        weights, licence = f"ImageNet, the package {package}", _of_package(package)
+    elif model.weights != "default":
+        weights, licence = "a file of the trainer's own", "unknown"
+    elif model.library == "timm":
         config = timm.get_pretrained_cfg(model.name)
         tag = (config and config.tag) or "default"
-        return Origin(
-            f"timm {timm.__version__}, {model.name.partition('.')[0]}.{tag}",
-            (config and config.license) or "unknown",
+        weights = f"timm {timm.__version__}, {model.name.partition('.')[0]}.{tag}"
+        licence = (config and config.license) or "unknown"
+    else:
+        weights = f"torchvision, {model.name}, trained on ImageNet"
+        licence = (
+            "unknown: torchvision's code is BSD-3-Clause, of the weights it says that they may "
+            "have terms of their own, as the data set that they were trained on has"
         )
-    return Origin(
-        f"torchvision, {model.name}, trained on ImageNet",
-        "unknown: torchvision's code is BSD-3-Clause, of the weights it says that they may have "
-        "terms of their own, as the data set that they were trained on has",
-    )
+    return {"weights": weights, "licence": licence}
 
 
 def _of_package(package: str) -> str:
     try:
-        about = distribution(package)
+        licence = distribution(package).read_text("LICENSE") or ""
     except PackageNotFoundError:
         return f"unknown: {package} is not installed here"
-    text = " ".join((about.read_text("LICENSE") or "").replace(",", "").split())
-    if "Apache License Version 2.0" in text:
+    if "Apache License Version 2.0" in " ".join(licence.replace(",", "").split()):
         return "Apache-2.0, says the package's LICENSE file"
     return "unknown"

@@ -20,6 +20,10 @@ from pets.models.classifier import Classifier
 INPUT, OUTPUTS = "pictures", ("logits", "probabilities")
 
 
+def check(model: Classifier) -> None:
+    """Any network may do: torch says more when it is written."""
+
+
 def write(folder: Path, metadata: Metadata) -> None:
     """`model.onnx`: from uint8 pictures (batch, 3, h, w) to logits and probabilities (batch,
     classes). Normalisation and temperature are inside; classes and preprocessing in its metadata.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from pets.errors import ExportError
 from pets.export.metadata import Metadata
@@ -23,27 +23,31 @@ _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
 }
 
 
-def check(model: Classifier) -> None:
-    """Raises ExportError for a head that is not described by torch's own layers."""
-    architecture(model)
-
-
 def write(folder: Path, metadata: Metadata) -> None:
     """`model.safetensors` and `config.json`."""
     model = metadata.trained.model
     config = {
-        "architecture": architecture(model),
+        "architecture": check(model),
         "classes": model.classes,
         "preprocessing": metadata.preprocessing,
         **metadata.as_dict(),
     }
     text = to_json(config, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-    save_file(_tensors(model), folder / "model.safetensors")
+    tensors = {
+        f"{part}.{name}": tensor.contiguous()
+        for part, module in (("backbone", model.backbone.network), ("head", chain_of(model).layers))
+        for name, tensor in module.state_dict().items()
+    }
+    save_file(tensors, folder / "model.safetensors")
 
 
-def architecture(model: Classifier) -> dict[str, Any]:
-    """Plain values from which the network is built again without pets. Raises ExportError."""
+def check(model: Classifier) -> dict[str, Any]:
+    """Plain values from which the network is built again without pets.
+
+    Raises:
+        ExportError: The head is not described by torch's own layers.
+    """
     chain = chain_of(model)
     strange = [type(layer).__name__ for layer in chain.layers if type(layer) not in _LAYERS]
     if strange:
@@ -78,9 +82,3 @@ def chain_of(model: Classifier) -> Chain:
             "says its layers; to=onnx takes any head"
         )
     return head.chain()
-
-
-def _tensors(model: Classifier) -> dict[str, Tensor]:
-    backbone = {f"backbone.{k}": v for k, v in model.backbone.network.state_dict().items()}
-    head = {f"head.{k}": v for k, v in chain_of(model).layers.state_dict().items()}
-    return {name: tensor.contiguous() for name, tensor in (backbone | head).items()}

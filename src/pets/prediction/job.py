@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -82,12 +82,18 @@ def predict(
     with output.errors(), contextlib.ExitStack() as lock:
         on_rank_0(lambda: lock.enter_context(output.locked()))
         try:
-            done = _write_shards(network, blocks, shards, options)
+            reused, speed = _write_shards(network, blocks, shards, options)
         except Stopped as stopped:
             if ranks().writer:
-                _report_stop(stopped, shards, options)
+                stopped.said = True
+                log.warning(
+                    "stopped by %s; finished parts are kept in %s (%s of up to %s photos), the "
+                    "same command goes on there",
+                    stopped.signal.name, shards.folder, f"{len(shards.files()):,}",
+                    f"{options.shard:,}",
+                )  # fmt: skip
             raise
-        by_rank = [(n, Speed(*values)) for n, values in all_gather((done[0], astuple(done[1])))]
+        by_rank = all_gather((reused, speed.images, speed.waiting, speed.working))
         if not ranks().writer:
             return None
         summary = _summarize(shards, blocks, shown, by_rank)
@@ -143,7 +149,7 @@ def _write_shards(
 
 
 def _summarize(
-    shards: Shards, blocks: list[Block], shown: int, by_rank: list[tuple[int, Speed]]
+    shards: Shards, blocks: list[Block], shown: int, by_rank: list[tuple[int, int, float, float]]
 ) -> Summary:
     """Count the rows of all shards, which must be of the photos that rank 0 saw."""
     unreadable = 0
@@ -161,19 +167,7 @@ def _summarize(
             rows += shards.read(block).slice(0, shown - len(rows)).to_pylist()
         if failed and len(errors) < shown:
             errors += shards.read(block)["error"].drop_null().to_pylist()[: shown - len(errors)]
-    speed = Speed(
-        sum(speed.images for _, speed in by_rank),
-        sum(speed.waiting for _, speed in by_rank) / len(by_rank),
-        sum(speed.working for _, speed in by_rank) / len(by_rank),
-    )
     photos = sum(len(block.files) for block in blocks)
-    return Summary(photos, unreadable, sum(n for n, _ in by_rank), rows, errors, speed)
-
-
-def _report_stop(stopped: Stopped, shards: Shards, options: Options) -> None:
-    log.warning(
-        "stopped by %s; finished parts are kept in %s (%s of up to %s photos), the same command "
-        "goes on there",
-        stopped.signal.name, shards.folder, f"{len(shards.files()):,}", f"{options.shard:,}",
-    )  # fmt: skip
-    stopped.said = True
+    reused, images, waiting, working = (sum(values) for values in zip(*by_rank, strict=True))
+    speed = Speed(int(images), waiting / len(by_rank), working / len(by_rank))
+    return Summary(photos, unreadable, int(reused), rows, errors, speed)

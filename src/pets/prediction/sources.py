@@ -99,7 +99,7 @@ def _not_empty(found: Source, line: str) -> Source:
 
 def _sorted(names: Iterable[str]) -> list[str]:
     """Folder by folder, each in the order of its names."""
-    return sorted(names, key=lambda name: name.split("/"))
+    return sorted(names, key=lambda name: name.replace("/", "\0"))
 
 
 def _photos_among(names: Iterable[str], left_out: Counter[str]) -> list[str]:
@@ -138,17 +138,20 @@ def _folder(folder: str) -> Source:
             folders.clear()
             continue
         names += files if below == "." else [f"{below}/{name}" for name in files]
-        for name in sorted(folders):
+        folders.sort()  # which link is followed does not depend on the disk's order
+        for name in list(folders):
             path = os.path.join(here, name)  # noqa: PTH118 - a name need not be text
             if os.path.islink(path):  # noqa: PTH114
                 target = os.path.realpath(path)
                 if any(os.path.commonpath((target, w)) in (target, w) for w in walked):
                     folders.remove(name)
-                walked.append(target)
+                else:
+                    walked.append(target)
     left_out: Counter[str] = Counter()
     photos = [str(Path(folder, name)) for name in _photos_among(names, left_out)]
     photos = _sorted([*photos, *(str(error.filename) for error in unreadable)])
-    return Source(Path(folder).resolve().name, _regular(photos, left_out), left_out)
+    name = Path(folder).resolve().name or "predictions"
+    return Source(name, _regular(photos, left_out), left_out)
 
 
 def _glob(glob: str) -> Source:
@@ -157,7 +160,7 @@ def _glob(glob: str) -> Source:
     parts = glob.split("/")
     first = next(i for i, part in enumerate(parts) if WILDCARD.search(part))
     # A folder may have wildcards in its own name: photos [2021]/*.jpg
-    while first + 1 < len(parts) and Path(*parts[: first + 1]).is_dir():
+    while first + 1 < len(parts) and Path("/".join(parts[: first + 1])).is_dir():
         first += 1
     start = Path("/".join(parts[:first]) or ("/" if glob.startswith("/") else "."))
     pattern = "/".join(parts[first:])

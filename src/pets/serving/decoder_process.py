@@ -31,6 +31,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
 # Memory beyond what the process begins with; photos take 15 bytes a pixel, those of 16 bits 25.
 _BYTES_PER_PIXEL, _ROOM = 25, 128_000_000
 _PER_MEGAPIXEL = 0.2  # of `seconds`, for each
+_UNKNOWN = "not a known format"  # in the error of a file that is no image
 
 
 def run(connection: socket.socket, crop: CentreCrop) -> None:
@@ -54,18 +55,17 @@ def run(connection: socket.socket, crop: CentreCrop) -> None:
                 limit = initial + _ROOM + request["max_pixels"] * _BYTES_PER_PIXEL
                 resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
             signal.setitimer(signal.ITIMER_PROF, request["seconds"])
-            answer, pixels = _decode(
-                content, request["name"], request["max_pixels"], request["seconds"], crop
-            )
+            answer, pixels = _decode(content, crop, **request)
             signal.setitimer(signal.ITIMER_PROF, 0)
             stream.write(to_json(answer).encode() + b"\n" + pixels)
             stream.flush()
 
 
 def _decode(
-    content: bytes, name: str, max_pixels: int, seconds: float, crop: CentreCrop
+    content: bytes, crop: CentreCrop, name: str, max_pixels: int, seconds: float, **_: int
 ) -> tuple[dict[str, Any], bytes]:
     """The answer about a photo, and the pixels for the network (3, h, w), uint8, as bytes."""
+    too_large = {"error": f"{name}: takes too much memory to decode", "status": 413}
     try:
         if not content:
             raise UnreadableImage(f"{name}: is empty")
@@ -73,10 +73,16 @@ def _decode(
         pixels = to_tensor(decode_rgb(content, name, max_pixels, FORMATS))
         height, width = pixels.shape[1:]
         return {"height": height, "width": width}, crop(pixels).contiguous().numpy().tobytes()
-    except (UnreadableImage, MemoryError, RuntimeError) as error:  # torch's is the last one
-        if isinstance(error, UnreadableImage) and not isinstance(error.__cause__, MemoryError):
-            return {"error": str(error), "large": isinstance(error, TooManyPixels)}, b""
-        return {"error": f"{name}: takes too much memory to decode", "large": True}, b""
+    except (MemoryError, RuntimeError):  # torch's is the last one
+        return too_large, b""
+    except TooManyPixels as error:
+        hint = " (limits.megapixels)" if str(error).endswith("megapixels") else ""
+        return {"error": f"{error}{hint}", "status": 413}, b""
+    except UnreadableImage as error:
+        if isinstance(error.__cause__, MemoryError):
+            return too_large, b""
+        known = f"; expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        return {"error": f"{error}{known if _UNKNOWN in str(error) else ''}", "status": 400}, b""
 
 
 def _extend_time(content: bytes, max_pixels: int, seconds: float) -> None:

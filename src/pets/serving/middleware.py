@@ -1,4 +1,4 @@
-"""Around the application: other sites are refused, headers are strict, requests are counted."""
+"""Around the application: requests of other sites are refused, all requests are counted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import time
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pets.serving.metrics import Metrics
+from pets.serving.metrics import REQUESTS, SECONDS
 
-HEADERS = {
+HEADERS = {  # of every answer
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -53,8 +53,8 @@ class Guard:
     point here (DNS rebinding), to read the answers; or from its own origin. Both are refused.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, names: Collection[str]) -> None:
-        self._app, self._metrics, self._names = app, metrics, names
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+        self._app, self._names = app, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,25 +64,22 @@ class Guard:
 
         async def send_and_count(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
                 # Counted by route: there are a few of them, whatever is asked for.
                 path = getattr(scope.get("route"), "path", "other")
-                self._metrics.requests.labels(path, message["status"]).inc()
-                self._metrics.seconds.labels(path).observe(time.perf_counter() - began)
+                REQUESTS.labels(path, message["status"]).inc()
+                SECONDS.labels(path).observe(time.perf_counter() - began)
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope), scope["method"])
+        refusal = self._refusal(Headers(scope=scope))
         await (refusal or self._app)(scope, receive, send_and_count)
 
-    def _refusal(self, headers: Headers, method: str) -> JSONResponse | None:
+    def _refusal(self, headers: Headers) -> JSONResponse | None:
         host = headers.get("host", "")
         if not is_own_host(host, self._names):
             names = ", ".join(sorted(self._names))
             line = f"Host {host[:80]!r}: this server answers to {names} and to IP addresses; "
             return JSONResponse({"error": f"{line}give other names with hosts=[...]"}, 421)
-        if method == "POST" and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            return JSONResponse({"error": "a page of another site may not send photos here"}, 403)
-        # Browsers leave Sec-Fetch-Site out towards plain http; Origin they send all the same.
+        # Browsers send it with every request from another origin that does more than show a file.
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
             line = f"Origin {origin[:80]!r}: a page of another site may not ask here"

@@ -51,9 +51,3 @@ class Predictor:
             best = probabilities[asked].argmax(1).to(self._device)
             cams = dict(zip(asked, self._cam(maps[asked].float(), best).cpu(), strict=True))
         return [Prediction(row, cams.get(i)) for i, row in enumerate(probabilities.tolist())]
-
-    @property
-    def blank(self) -> Photo:
-        """A black photo: a first pass with it allocates and compiles what all others use."""
-        height, width = self.model.size
-        return Photo(torch.zeros(3, height, width, dtype=torch.uint8), True)

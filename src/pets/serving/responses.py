@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
 
 
 class Query(BaseModel):
@@ -82,12 +83,6 @@ class Example(BaseModel):
     thumbnail: str
 
 
-class Examples(BaseModel):
-    """Photos of the run's validation split."""
-
-    examples: list[Example]
-
-
 class Info(BaseModel):
     """The model, and what the server takes."""
 
@@ -104,12 +99,6 @@ class Info(BaseModel):
     formats: list[str]
 
 
-class Health(BaseModel):
-    """`ready`, while photos can be predicted."""
-
-    status: str
-
-
 class Refusal(Exception):
     """A request that is answered with an error.
 
@@ -123,8 +112,8 @@ class Refusal(Exception):
         super().__init__(line)
         self.status, self.line, self.close = status, line, close
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers that go with it."""
+    def as_response(self) -> JSONResponse:
+        """The answer."""
         retry = {"Retry-After": "1"} if self.status == 503 else {}
-        return retry | ({"Connection": "close"} if self.close else {})
+        headers = retry | ({"Connection": "close"} if self.close else {})
+        return JSONResponse({"error": self.line}, self.status, headers)

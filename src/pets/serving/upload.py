@@ -8,12 +8,12 @@ import re
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import Gauge
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from pets.config import ServeLimits
+from pets.serving.metrics import HELD
 from pets.serving.responses import Refusal
 
 _EXPECTED = "expected multipart/form-data with files, or a photo as the body (image/*)"
@@ -35,8 +35,8 @@ class Upload:
 class Memory:
     """The bytes that all requests hold together."""
 
-    def __init__(self, limit: float, gauge: Gauge) -> None:
-        self._limit, self._gauge, self._held = limit, gauge, 0
+    def __init__(self, limit: float) -> None:
+        self._limit, self._held = limit, 0
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Hold]:
@@ -52,13 +52,13 @@ class Memory:
                 raise Refusal(503, "too busy: other uploads fill the memory; try again", True)
             own += count
             self._held += count
-            self._gauge.set(self._held)
+            HELD.inc(count)
 
         try:
             yield hold
         finally:
             self._held -= own
-            self._gauge.set(self._held)
+            HELD.dec(own)
 
 
 async def read_uploads(request: Request, limits: ServeLimits, hold: Hold) -> list[Upload]:
@@ -77,7 +77,7 @@ async def read_uploads(request: Request, limits: ServeLimits, hold: Hold) -> lis
                 return await _read_form(request, body, limits)
             if is_photo or kind == "application/octet-stream":
                 return [Upload("photo", b"".join([chunk async for chunk in body]))]
-            raise Refusal(415, f"Content-Type {shortened(kind) or '(none)'}: {_EXPECTED}")
+            raise Refusal(415, f"Content-Type {kind[:_NAME] or '(none)'}: {_EXPECTED}")
     except TimeoutError as error:
         line = f"the upload took longer than {limits.seconds:g} seconds (limits.seconds)"
         raise Refusal(408, line, close=True) from error
@@ -89,7 +89,8 @@ async def read_uploads(request: Request, limits: ServeLimits, hold: Hold) -> lis
 
 
 def shortened(name: str) -> str:
-    """A name that a client chose, fit for a line of text."""
+    """A name that a client chose, without its folders, fit for a line of text."""
+    name = re.split(r"[/\\]", name)[-1]
     plain = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "", name).strip()
     return plain if len(plain) <= _NAME else f"{plain[: _NAME - 3]}..."
 
@@ -127,7 +128,7 @@ async def _read_form(
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise Refusal(422, f"the form has no file; {_EXPECTED}")
-    return [Upload(shortened(_base(f.filename)) or "photo", await f.read()) for f in files]
+    return [Upload(shortened(f.filename or "") or "photo", await f.read()) for f in files]
 
 
 async def _drain(stream: AsyncGenerator[bytes, None]) -> None:
@@ -136,8 +137,3 @@ async def _drain(stream: AsyncGenerator[bytes, None]) -> None:
         async with asyncio.timeout(_DRAINED):
             async for _ in stream:
                 pass
-
-
-def _base(name: str | None) -> str:
-    """Some clients send the whole path of a file."""
-    return (name or "").replace("\\", "/").rpartition("/")[2]

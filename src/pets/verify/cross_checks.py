@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from pets.config import VerifyConfig
+from pets.data.diagnostics import Severity
 from pets.data.photos import Photo
 from pets.data.splits import TEST, TRAIN, VALID
-from pets.verify.duplicates import as_words, bits_apart, look_alike, same
+from pets.verify.duplicates import as_words, bits_apart, groups_of, look_alike
 from pets.verify.inspection import HASH_BITS, Inspection
 from pets.verify.kinds import Finding
 
@@ -28,55 +29,38 @@ def duplicates(
     """
     left = [photo for photo in rows if inspections[photo.path].problem is None]
     gone: set[str] = set()
-    for group in same([inspections[photo.path].digest for photo in left]):
+    for group in groups_of([inspections[photo.path].digest for photo in left]):
         found = _group([left[index] for index in group], "", "the same file")
         gone |= found.exclude
         yield found
     if near is None:
         return
     left = [p for p in left if p.path not in gone and inspections[p.path].hash]
-    hashes = [inspections[photo.path].hash for photo in left]
-    mirrored = [inspections[photo.path].mirrored for photo in left]
+    hashes = as_words([inspections[photo.path].hash for photo in left])
+    mirrored = as_words([inspections[photo.path].mirrored for photo in left])
     for group in look_alike(hashes, mirrored, near):
-        alike = _alike([hashes[index] for index in group], [mirrored[index] for index in group])
+        first = hashes[group[:1]]
+        upright, mirror = bits_apart(hashes[group], first), bits_apart(mirrored[group], first)
+        most = int(upright.clip(max=mirror).max())
+        what = f"look the same ({most} of {HASH_BITS} bits differ)"
+        if (mirror[1:] < upright[1:]).any():
+            what += ", mirrored"
         # The best one first: it has the most pixels.
-        members = sorted(
-            (left[index] for index in group), key=lambda p: -_pixels(inspections[p.path])
-        )
-        yield _group(members, "near ", alike)
-
-
-def _pixels(inspection: Inspection) -> int:
-    return inspection.width * inspection.height
-
-
-def _alike(hashes: list[str], mirrored: list[str]) -> str:
-    own, turned = as_words(hashes), as_words(mirrored)
-    upright, mirror = bits_apart(own, own[:1]), bits_apart(turned, own[:1])
-    most = int(upright.clip(max=mirror).max())
-    said = f"look the same ({most} of {HASH_BITS} bits differ)"
-    return f"{said}, mirrored" if (mirror[1:] < upright[1:]).any() else said
+        members = sorted((left[i] for i in group), key=lambda p: -inspections[p.path].pixels)
+        yield _group(members, "near ", what)
 
 
 def _group(group: list[Photo], near: str, what: str) -> Finding:
     labels = sorted({photo.label for photo in group})
     splits = [split for split in (TRAIN, VALID, TEST) if any(p.split == split for p in group)]
-    parts = [what]
     kind = "duplicates"
     if len(splits) > 1:
-        kind = "leak"
-        parts.append(f"in {' and '.join(splits)}")
+        kind, what = "leak", f"{what}, in {' and '.join(splits)}"
     if len(labels) > 1:
-        kind = "conflict"
-        parts.append(f"labelled {' and '.join(labels)}")
-    return Finding(
-        near + kind,
-        "warning" if kind == "duplicates" else "error",
-        ", ".join(parts),
-        tuple(photo.path for photo in group),
-        _superfluous(group),
-        grouped=True,
-    )
+        kind, what = "conflict", f"{what}, labelled {' and '.join(labels)}"
+    severity: Severity = "warning" if kind == "duplicates" else "error"
+    paths = tuple(photo.path for photo in group)
+    return Finding(near + kind, severity, what, paths, _superfluous(group), grouped=True)
 
 
 def _superfluous(group: list[Photo]) -> frozenset[str]:

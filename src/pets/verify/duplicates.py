@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import count
 
 import numpy as np
@@ -11,15 +11,15 @@ import numpy as np
 Words = np.ndarray  # (n, words), uint64: a perceptual hash a row
 
 
-def same(digests: Sequence[str]) -> list[list[int]]:
-    """Groups of two or more indices with the same digest."""
+def groups_of(values: Sequence[Hashable]) -> list[list[int]]:
+    """Groups of two or more indices with the same value."""
     groups = defaultdict(list)
-    for index, digest in enumerate(digests):
-        groups[digest].append(index)
+    for index, value in enumerate(values):
+        groups[value].append(index)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def look_alike(hashes: Sequence[str], mirrored: Sequence[str], limit: int) -> list[list[int]]:
+def look_alike(hashes: Words, mirrored: Words, limit: int) -> list[list[int]]:
     """Groups of two or more indices whose hashes differ in at most `limit` bits, mirrored or not.
 
     Chains are one group: a photo like a second one, and that like a third.
@@ -31,17 +31,14 @@ def look_alike(hashes: Sequence[str], mirrored: Sequence[str], limit: int) -> li
     if photos < 2:
         return []
     # A node for every photo and one for every different hash; a photo hangs on both of its hashes.
-    hashed, node = np.unique(as_words([*hashes, *mirrored]), axis=0, return_inverse=True)
+    hashed, node = np.unique(np.concatenate([hashes, mirrored]), axis=0, return_inverse=True)
     pairs = [np.stack([np.tile(np.arange(photos), 2), photos + node.ravel()])]
     pairs += [photos + pair for pair in near_pairs(hashed, limit)]
     links = np.concatenate(pairs, axis=1)
     nodes = photos + len(hashed)
     graph = coo_array((np.ones(links.shape[1], bool), (links[0], links[1])), shape=(nodes, nodes))
     _, component = connected_components(graph, directed=False)
-    groups = defaultdict(list)
-    for index, part in enumerate(component[:photos].tolist()):
-        groups[part].append(index)
-    return [group for group in groups.values() if len(group) > 1]
+    return groups_of(component[:photos].tolist())
 
 
 def as_words(hashes: Sequence[str]) -> Words:

@@ -48,6 +48,10 @@ class Inspection:
     hash: str = ""  # perceptual, HASH_BITS in hexadecimal; of a blank picture none
     mirrored: str = ""  # the same of the mirrored picture
 
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
 
 def inspect_photos(files: Sequence[Path]) -> list[Inspection]:
     """Inspect files in several threads, with progress. Unchanged files are not read again.
@@ -78,6 +82,8 @@ def _inspected(file: Path) -> str:
 
 def inspect_photo(file: Path) -> Inspection:
     """Decode a file to its last byte and describe it."""
+    from imagehash import phash
+
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -96,7 +102,9 @@ def inspect_photo(file: Path) -> Inspection:
         # A camera's JPEG may hold previews beside the photo (MPO): no animation.
         frames = kind != "MPO" and bool(getattr(image, "is_animated", False))
         cmyk = image.mode == "CMYK"
-        alpha = image.has_transparency_data and _transparent(image)
+        alpha = image.has_transparency_data and (
+            image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+        )
     small = photo.resize((_SEEN, _SEEN), Image.Resampling.BOX)
     pixels = np.asarray(small, dtype=np.int16)
     blank = int(np.ptp(pixels.reshape(-1, 3), axis=0).max()) <= _FLAT
@@ -112,8 +120,8 @@ def inspect_photo(file: Path) -> Inspection:
         frames=frames,
         blank=blank,
         digest=blake2b(content, digest_size=16).hexdigest(),
-        hash="" if blank else _hash(small),
-        mirrored="" if blank else _hash(ImageOps.mirror(small)),
+        hash="" if blank else str(phash(small, _SIDE)),
+        mirrored="" if blank else str(phash(ImageOps.mirror(small), _SIDE)),
     )
 
 
@@ -128,17 +136,6 @@ def _metadata(content: bytes) -> str | None:
     except (ValueError, SyntaxError) as error:
         return f"its metadata cannot be read ({' '.join(str(error).split())[:80]})"
     return None
-
-
-def _transparent(image: Image.Image) -> bool:
-    lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
-    return bool(lowest < 255)  # type: ignore[operator]
-
-
-def _hash(image: Image.Image) -> str:
-    import imagehash
-
-    return str(imagehash.phash(image, hash_size=_SIDE))
 
 
 def _damage(content: bytes) -> str | None:

@@ -8,22 +8,17 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from pets.config import VerifyConfig
+from pets.data.diagnostics import Severity
 from pets.verify.inspection import Inspection
 from pets.verify.kinds import Finding
 
 
 def faults_of(path: str, inspection: Inspection, config: VerifyConfig) -> Iterator[Finding]:
     """Yield the findings about one photo."""
-    photo = (path,)
+    photo, out = (path,), frozenset({path})
     if inspection.problem is not None:
-        stops = config.data.on_bad_image == "error"
-        yield Finding(
-            "unreadable",
-            "error" if stops else "warning",
-            inspection.problem,
-            photo,
-            frozenset(photo),
-        )
+        severity: Severity = "error" if config.data.on_bad_image == "error" else "warning"
+        yield Finding("unreadable", severity, inspection.problem, photo, out)
         return
     if inspection.damage is not None:
         yield Finding("damaged", "warning", inspection.damage, photo)
@@ -31,32 +26,26 @@ def faults_of(path: str, inspection: Inspection, config: VerifyConfig) -> Iterat
     if not _fits(suffix, inspection.format):
         yield Finding("wrong suffix", "warning", f"a {inspection.format} named {suffix}", photo)
     if inspection.blank:
-        yield Finding("blank", "warning", "all pixels are alike", photo, frozenset(photo))
-    yield from _sizes(photo, inspection, config)
-    if inspection.metadata is not None:
-        yield Finding("metadata", "note", inspection.metadata, photo)
-    if inspection.cmyk:
-        yield Finding("CMYK", "note", "CMYK", photo)
-    if inspection.alpha:
-        yield Finding("alpha", "note", "some pixels are transparent", photo)
-    if inspection.frames:
-        yield Finding("animation", "note", "several pictures in one file", photo)
-    if inspection.grey and not inspection.blank:
-        yield Finding("grey", "note", "no colours", photo)
-
-
-def _sizes(photo: tuple[str], inspection: Inspection, config: VerifyConfig) -> Iterator[Finding]:
+        yield Finding("blank", "warning", "all pixels are alike", photo, out)
     short, long = sorted((inspection.width, inspection.height))
     size = f"{inspection.width:,} x {inspection.height:,} pixels"
     if short < config.tiny:
-        yield Finding("tiny", "warning", f"{size}, below {config.tiny}", photo, frozenset(photo))
+        yield Finding("tiny", "warning", f"{size}, below {config.tiny}", photo, out)
     elif short < config.smallest:
         yield Finding("small", "note", f"{size}, below {config.smallest}", photo)
     if long > config.aspect * short:
         times = f"{long / short:.1f} times as long as wide"
         yield Finding("elongated", "warning", f"{size}, {times}", photo)
-    if short * long > config.huge:
-        yield Finding("huge", "note", f"{size}, {short * long / 1e6:,.0f} megapixels", photo)
+    for kind, found, what in (
+        ("huge", short * long > config.huge, f"{size}, {short * long / 1e6:,.0f} megapixels"),
+        ("metadata", inspection.metadata is not None, inspection.metadata or ""),
+        ("CMYK", inspection.cmyk, "CMYK"),
+        ("alpha", inspection.alpha, "some pixels are transparent"),
+        ("animation", inspection.frames, "several pictures in one file"),
+        ("grey", inspection.grey and not inspection.blank, "no colours"),
+    ):
+        if found:
+            yield Finding(kind, "note", what, photo)
 
 
 def _fits(suffix: str, kind: str) -> bool:

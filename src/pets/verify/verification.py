@@ -33,14 +33,9 @@ class CollectedFindings(Diagnostics):
         self.findings: list[Finding] = []
 
     def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
-        finding = Finding(
-            kind,
-            severity,
-            message,
-            tuple(paths),
-            # What is left out anyway needs no row.
-            frozenset(paths if kind in _EXCLUDABLE and severity == "error" else ()),
-        )
+        # What is left out anyway needs no row.
+        exclude = frozenset(paths if kind in _EXCLUDABLE and severity == "error" else ())
+        finding = Finding(kind, severity, message, tuple(paths), exclude)
         if finding not in self.findings:
             self.findings.append(finding)
 
