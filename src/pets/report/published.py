@@ -33,13 +33,6 @@ PUBLISHED = {
     ),
 }
 
-# What lesson 1 found most confused after its first stage.
-LESSON_PAIRS = (
-    {"British_Shorthair", "Russian_Blue"},
-    {"Ragdoll", "Birman"},
-    {"staffordshire_bull_terrier", "american_pit_bull_terrier"},
-)
-
 
 def split_in_words(data: DataConfig, split: str, photos: int) -> str:
     """What a result was measured on, in the words of the table."""

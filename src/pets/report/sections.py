@@ -25,7 +25,7 @@ from pets.metrics import METRICS
 from pets.registry import Registry
 from pets.report import charts
 from pets.report.photos import PagePhotos
-from pets.report.published import LESSON_PAIRS, PUBLISHED, same_split
+from pets.report.published import PUBLISHED, same_split
 from pets.training.metrics_csv import read_metrics
 
 Values = dict[str, Any]
@@ -117,7 +117,6 @@ def matrix(analysis: Analysis, photos: PagePhotos) -> Values:
 def pairs(analysis: Analysis, photos: PagePhotos) -> Values:
     """The most confused pairs: mistaken photos, their nearest training photos, right ones."""
     predictions, shown = analysis.predictions, []
-    lesson = LESSON_PAIRS if analysis.trained.config.data.name == "oxford_pets" else ()
     for actual, predicted, count in predictions.most_confused()[:PAIRS]:
         rows = predictions.confused(actual, predicted).index.tolist()
         near = analysis.neighbours(rows[:1])
@@ -128,7 +127,6 @@ def pairs(analysis: Analysis, photos: PagePhotos) -> Values:
                 "count": count,
                 "back": len(predictions.confused(predicted, actual)),
                 "of": int((predictions.table["label"] == actual).sum()),
-                "lesson": {actual, predicted} in lesson,
                 "mistaken": photos.details(rows[:A_CLASS]),
                 "right": {
                     name: photos.details(predictions.most_correct(name, A_CLASS).index.tolist())

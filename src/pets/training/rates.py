@@ -24,7 +24,7 @@ def spread(lr: float | tuple[float, float], n: int) -> list[float]:
     low, high = lr
     if n == 1:
         return [high]
-    return [low * (high / low) ** (place / (n - 1)) for place in range(n)]
+    return [low * (high / low) ** (i / (n - 1)) for i in range(n)]
 
 
 def param_groups(model: Classifier, rates: list[float]) -> list[dict[str, Any]]:
