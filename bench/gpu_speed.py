@@ -41,7 +41,7 @@ from pets.data.decoded import Decoder
 from pets.data.photos import Photos
 from pets.data.transforms import CentreCrop, normalize
 from pets.data.workers import worker_options
-from pets.features.extract import RowWriter, ViewsDataset, run_pass
+from pets.features.activations import RowWriter, ViewsDataset, run_pass
 from pets.models.classifier import new_backbone
 from pets.models.freezing import freeze_to, train_mode
 from pets.prediction.job import threads_for

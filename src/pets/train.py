@@ -14,10 +14,10 @@ from pets.cache import memo
 from pets.config import TrainConfig
 from pets.data.photos import Photos
 from pets.data.splits import TEST, VALID
+from pets.distributed.process_group import on_rank_0
 from pets.distributed.ranks import ranks
 from pets.errors import PetsError
-from pets.lr_finder.auto import find_rate, look
-from pets.lr_finder.search import LrSearch
+from pets.lr_finder.search import LrSearch, find_rate, look
 from pets.models.classifier import Classifier
 from pets.report.write import write_report
 from pets.run_dir import RunDir
@@ -39,10 +39,7 @@ log = logging.getLogger(__name__)
 
 def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     """Train what the config says into the run directory; go on where the run was stopped. Of
-    several ranks each comes here, with the same config.
-
-    Returns:
-        The metrics by split.
+    several ranks each comes here, with the same config. Returns the metrics by split.
 
     Raises:
         PetsError: for anything that the user can mend.
@@ -79,9 +76,9 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     steps = start.steps_before
     for name in start.stages:
         stage = prepare_stage(config, name, model, photos, run, steps)
-        if name == start.begun:
+        if name == start.stages[0]:
             stage = replace(stage, epochs_done=start.epochs, batches_done=start.batches)
-        else:
+        if not stage.begun:
             search = LrSearch(stage, model, photos, config, run.path, loggers)
             if config.lr_curves:
                 look(search)
@@ -99,7 +96,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     log_hparams(loggers, config, results)
     run.finish(results)
     if config.report:
-        report(Trained(run, config, model, stage.name), photos, loggers)
+        on_rank_0(lambda: report(Trained(run, config, model, stage.name), photos, loggers))
     log_results(run, results, time.perf_counter() - began)
     return results
 
@@ -112,11 +109,8 @@ def fit(
     recorder: Recorder,
     loggers: list[Logger],
 ) -> int:
-    """Train the network through a stage, or go on in it from the last checkpoint.
-
-    Returns:
-        The optimizer steps of the whole stage.
-    """
+    """Train the network through a stage, or go on in it from the last checkpoint. Returns the
+    optimizer steps of the whole stage."""
     run = recorder.run
     module, data = learner(stage, config, model, photos)
     callbacks = [*build_callbacks(config.callbacks), recorder, StopOnSignal(recorder)]
@@ -130,18 +124,12 @@ def fit(
 
 
 def report(trained: Trained, photos: Photos, loggers: Sequence[Logger]) -> None:
-    """Write `report.html` on the test photos, or the validation photos where there are none.
-
-    A report that fails is logged: the run is trained all the same.
-    """
+    """Write `report.html` on the test photos, or the validation photos where there are none. One
+    that fails is logged: the run is trained all the same."""
     again = f"the run is trained all the same; try pets interpret run={trained.run.path}"
     try:
         write_report(trained, photos, trained.config.interpret, loggers=loggers)
     except PetsError as error:
-        if not trained.run.writes:  # the other ranks wait for this one: they are told
-            raise
         log.warning("no report: %s; %s", error, again)
     except Exception:
-        if not trained.run.writes:
-            raise
         log.exception("no report; %s", again)

@@ -20,7 +20,6 @@ def test_the_calibration_error_of_a_case_on_paper() -> None:
     confidence = np.array([0.95, 0.45, 0.85, 0.7, 0.55, 0.9])
     correct = np.array([True, False, False, False, True, True])
     found = reliability(confidence, correct, bins=5)
-    assert found.edges.tolist() == pytest.approx([0.4, 0.6, 0.8])
     assert found.confidence.tolist() == pytest.approx([0.5, 0.7, 0.9])
     assert found.accuracy.tolist() == pytest.approx([0.5, 0.0, 2 / 3])
     assert found.photos.tolist() == [2, 1, 3]
@@ -30,19 +29,20 @@ def test_the_calibration_error_of_a_case_on_paper() -> None:
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
     on_edges = np.array([0.2, 0.4, 0.6, 0.8, 1.0])
     found = reliability(on_edges, np.ones(5, dtype=bool), bins=5)
-    assert found.edges.tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
-    above = reliability(on_edges[:4] + 1e-9, np.ones(4, dtype=bool), bins=5)
-    assert above.edges.tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8])
-    assert reliability(np.zeros(1), np.zeros(1, dtype=bool), bins=5).edges.tolist() == [0]
+    assert found.confidence.tolist() == on_edges.tolist()
+    with_the_bin_below = reliability(np.array([0.3, 0.4]), np.ones(2, dtype=bool), bins=5)
+    assert with_the_bin_below.photos.tolist() == [2]
+    apart = reliability(np.array([0.3, 0.4 + 1e-9]), np.ones(2, dtype=bool), bins=5)
+    assert apart.photos.tolist() == [1, 1]
+    assert reliability(np.zeros(1), np.zeros(1, dtype=bool), bins=5).photos.tolist() == [1]
 
 
 def test_there_are_bins_only_where_there_are_photos() -> None:
     found = reliability(np.array([0.99, 0.98]), np.array([True, True]))
     assert found.photos.tolist() == [2]
-    assert found.edges.tolist() == pytest.approx([14 / 15])
     assert found.ece == pytest.approx(0.015)
     none = reliability(np.empty(0), np.empty(0, dtype=bool))
-    assert len(none.photos) == len(none.edges) == 0
+    assert len(none.photos) == 0
     assert none.ece == 0
 
 

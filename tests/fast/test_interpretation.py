@@ -1,16 +1,18 @@
 """fastai's verbs on tables of a few photos, each answer worked out by hand."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow.parquet import read_schema
 from sklearn.metrics import precision_recall_fscore_support
 
+from pets.data.photos import Photo
 from pets.errors import RunError
-from pets.interpretation import Interpretation, rows
-from pets.interpretation.confusion import confusion_matrix, most_confused, order_by_confusion
-from pets.interpretation.table import read_about, read_predictions
+from pets.interpretation import Interpretation
+from pets.report.charts import order_by_confusion
 
 CATS_AND_DOGS = ["cat", "dog"]
 CLASSES = ["dog", "Cat", "bird", "newt", "ant"]  # in no order
@@ -19,8 +21,8 @@ CLASSES = ["dog", "Cat", "bird", "newt", "ant"]  # in no order
 def found(labels: list[str], probabilities: object, classes: list[str]) -> Interpretation:
     """The photos 0.jpg, 1.jpg, ... of the validation split."""
     logs = np.log(np.array(probabilities, dtype=float).clip(1e-12))
-    paths = [f"{place}.jpg" for place in range(len(labels))]
-    return Interpretation.of_arrays(paths, ["valid"] * len(labels), labels, logs, classes)
+    photos = [Photo(f"{i}.jpg", label, "valid") for i, label in enumerate(labels)]
+    return Interpretation.of_photos(photos, logs, classes)
 
 
 def cats_and_dogs() -> Interpretation:
@@ -83,14 +85,10 @@ def test_random_photos_are_as_many_as_there_are(matches: int) -> None:
 
 
 def test_random_photos_are_the_same_for_the_same_seed_alone() -> None:
-    labels = np.zeros(12, dtype=int)
-    predictions = np.repeat([0, 1], 6)
-    for choose, among in (
-        (rows.random_correct, range(6)),
-        (rows.random_incorrect, range(6, 12)),
-    ):
-        picks = [choose(labels, predictions, 4, seed).tolist() for seed in range(5)]
-        assert picks == [choose(labels, predictions, 4, seed).tolist() for seed in range(5)]
+    it = found(["cat"] * 12, [(0.9, 0.1)] * 6 + [(0.1, 0.9)] * 6, CATS_AND_DOGS)
+    for choose, among in ((it.random_correct, range(6)), (it.random_incorrect, range(6, 12))):
+        picks = [choose(4, seed).index.tolist() for seed in range(5)]
+        assert picks == [choose(4, seed).index.tolist() for seed in range(5)]
         assert len({tuple(pick) for pick in picks}) == 5
         for pick in picks:
             assert len(set(pick)) == 4
@@ -113,20 +111,19 @@ def test_top_losses_and_equal_ones_in_the_tables_order() -> None:
     assert it.top_losses().index.tolist() == [2, 4, 0, 3, 5, 1]
     assert it.top_losses(4).index.tolist() == [2, 4, 0, 3]
     assert it.top_losses(1)["loss"].tolist() == pytest.approx([np.log(10)])
-    values = np.array([1.0, 3.0, 3.0, 2.0])
-    assert rows.highest(values, 2, np.array([True, False, True, True])).tolist() == [2, 3]
-    assert rows.highest(values, 0).tolist() == []
+    assert it.top_losses(0).empty
 
 
 def test_entropy_is_0_for_the_sure_and_the_log_of_the_classes_for_a_guess() -> None:
-    sure = np.eye(3)[[1]]
-    assert rows.entropies(sure).tolist() == [0]
+    sure = found(["b"], np.eye(3)[[1]], list("abc")).table
+    assert sure[["entropy", "margin"]].to_numpy().tolist() == [pytest.approx([0, 1], abs=1e-9)]
     for classes in (2, 3, 37):
-        guess = np.full((1, classes), 1 / classes)
-        assert rows.entropies(guess) == pytest.approx(np.log(classes))
-        assert rows.margins(guess) == pytest.approx(0)
-    assert rows.margins(sure).tolist() == [1]
-    assert rows.entropies(np.array([(0.5, 0.25, 0.25)])) == pytest.approx(1.5 * np.log(2))
+        names = [str(i) for i in range(classes)]
+        guess = found(["0"], np.full((1, classes), 1 / classes), names).table
+        assert guess["entropy"][0] == pytest.approx(np.log(classes))
+        assert guess["margin"][0] == pytest.approx(0)
+    some = found(["a"], [(0.5, 0.25, 0.25)], list("abc")).table
+    assert some["entropy"][0] == pytest.approx(1.5 * np.log(2))
 
 
 def test_a_row_by_its_number_and_the_accuracy() -> None:
@@ -135,35 +132,28 @@ def test_a_row_by_its_number_and_the_accuracy() -> None:
     assert it.accuracy == 0.5
     assert it.correct.tolist() == [True, True, False, False, True, True, False, False]
     one = it[3]
-    assert (one.path, one.label, one.prediction, one.right) == ("3.jpg", "cat", "dog", False)
+    assert (one.path, one.label, one.prediction) == ("3.jpg", "cat", "dog")
     assert (one.loss, one.p_label, one.p_prediction) == pytest.approx((np.log(10), 0.1, 0.9))
-    assert it[0].right
 
 
 def test_the_confusion_matrix_counts_and_its_shares_have_no_nan() -> None:
-    labels, predictions = np.array([0, 0, 0, 0, 2]), np.array([0, 0, 1, 2, 1])
-    counts = [[2, 1, 1], [0, 0, 0], [0, 1, 0]]
-    assert confusion_matrix(labels, predictions, 3).tolist() == counts
-    shares = confusion_matrix(labels, predictions, 3, normalize=True)
-    assert shares.tolist() == [[0.5, 0.25, 0.25], [0, 0, 0], [0, 1, 0]]
-    it = found(list("aaaac"), np.eye(3)[predictions], list("abc"))
+    it = found(list("aaaac"), np.eye(3)[[0, 0, 1, 2, 1]], list("abc"))
+    assert it.confusion_matrix().to_numpy().tolist() == [[2, 1, 1], [0, 0, 0], [0, 1, 0]]
     assert it.confusion_matrix().loc["a", "c"] == 1
-    assert it.confusion_matrix().to_numpy().tolist() == counts
-    assert it.confusion_matrix(normalize=True).to_numpy().tolist() == shares.tolist()
-    none = np.empty(0, dtype=int)
-    assert not confusion_matrix(none, none, 2, normalize=True).any()
+    shares = it.confusion_matrix(normalize=True)
+    assert shares.to_numpy().tolist() == [[0.5, 0.25, 0.25], [0, 0, 0], [0, 1, 0]]
+    assert not it.of("test").confusion_matrix(normalize=True).to_numpy().any()
 
 
 def test_most_confused_is_sorted_filtered_and_off_the_diagonal() -> None:
-    matrix = floats([[9, 1, 3], [0, 9, 2], [3, 0, 9]])
-    assert most_confused(matrix) == [(0, 2, 3), (2, 0, 3), (1, 2, 2), (0, 1, 1)]
-    assert most_confused(matrix, min_val=2) == [(0, 2, 3), (2, 0, 3), (1, 2, 2)]
-    assert most_confused(matrix, min_val=4) == []
-    assert most_confused(matrix, min_val=0) == most_confused(matrix)
-    assert matrix[0, 0] == 9
-    it = found(list("aaab"), np.eye(3)[[2, 1, 2, 1]], list("abc"))
-    assert it.most_confused() == [("a", "c", 2), ("a", "b", 1)]
-    assert it.most_confused(2) == [("a", "c", 2)]
+    taken = "ab" + 3 * "ac" + 2 * "bc" + 3 * "ca" + "aabbcc"
+    predictions = [list("abc").index(name) for name in taken[1::2]]
+    it = found(list(taken[::2]), np.eye(3)[predictions], list("abc"))
+    pairs = [("a", "c", 3), ("c", "a", 3), ("b", "c", 2), ("a", "b", 1)]
+    assert it.most_confused() == it.most_confused(0) == pairs
+    assert it.most_confused(min_val=2) == pairs[:3]
+    assert it.most_confused(4) == []
+    assert it.confused("b", "c")["path"].tolist() == ["4.jpg", "5.jpg"]
 
 
 def test_confused_classes_stand_side_by_side() -> None:
@@ -240,13 +230,11 @@ def test_what_is_undefined_in_the_classification_report_is_nan() -> None:
 def two_splits() -> Interpretation:
     """Four photos of classes that are in no alphabetical order."""
     probabilities = [(0.7, 0.2, 0.1), (0.1, 0.6, 0.3), (0.3, 0.5, 0.2), (1e-9, 0.5, 0.5 - 1e-9)]
-    return Interpretation.of_arrays(
-        ["d.jpg", "c ü.jpg", "b.jpg", "a.jpg"],
-        ["valid", "test", "valid", "test"],
-        ["dog", "Cat", "bird", "dog"],
-        np.log(probabilities),
-        CLASSES[:3],
-    )
+    photos = [
+        Photo("d.jpg", "dog", "valid"), Photo("c ü.jpg", "Cat", "test"),
+        Photo("b.jpg", "bird", "valid"), Photo("a.jpg", "dog", "test"),
+    ]  # fmt: skip
+    return Interpretation.of_photos(photos, np.log(probabilities), CLASSES[:3])
 
 
 def test_one_split_alone_has_row_numbers_of_its_own() -> None:
@@ -266,14 +254,13 @@ def test_one_split_alone_has_row_numbers_of_its_own() -> None:
 def test_predictions_come_back_as_they_were_written(tmp_path: Path) -> None:
     file, it = tmp_path / "new" / "predictions.parquet", two_splits()
     it.save(file, run="outputs/run", views=2)
-    table, logs, classes = read_predictions(file)
-    assert classes == ["dog", "Cat", "bird"]
-    np.testing.assert_allclose(logs, it.log_probabilities, rtol=1e-6)
-    pd.testing.assert_frame_equal(table, it.table, check_dtype=False, rtol=1e-6)
-    assert read_about(file) == {"classes": classes, "run": "outputs/run", "views": 2}
-    assert [path.name for path in file.parent.iterdir()] == [file.name]
-
     again = Interpretation.load(file)
+    assert again.classes == ["dog", "Cat", "bird"]
+    np.testing.assert_allclose(again.log_probabilities, it.log_probabilities, rtol=1e-6)
+    pd.testing.assert_frame_equal(again.table, it.table, check_dtype=False, rtol=1e-6)
+    about = {"classes": again.classes, "run": "outputs/run", "views": 2}
+    assert json.loads(read_schema(file).metadata[b"pets"]) == about
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert again.predictions.tolist() == it.predictions.tolist() == [0, 1, 1, 1]
     assert again[3].loss == pytest.approx(-np.log(1e-9))
     assert again.most_confused() == it.most_confused()

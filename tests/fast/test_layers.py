@@ -168,18 +168,6 @@ def test_patches_of_several_batches_are_those_of_all_photos_at_once() -> None:
             assert len({patch.index for patch in kept}) == 4
 
 
-def test_halves_merged_are_the_whole() -> None:
-    torch.manual_seed(0)
-    net = handmade(one=nn.Conv2d(3, 64, 5, 2), two=nn.Conv2d(64, 64, 3, 2, 1))
-    whole = watched(net, noise(), [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]])
-    half = watched(net, noise(), [[0, 2], [4, 6, 8, 10]])
-    half.merge(watched(net, noise(), [[1, 3, 5], [7], [9]]).exchanged())
-    assert [stage.name for stage in half.stages] == ["one", "two"]
-    for one, other in zip(half.stages, whole.stages, strict=True):
-        for channel, patches in one.patches.items():
-            same(patches, other.patches[channel])
-
-
 def test_channels_are_spread_evenly_or_those_that_are_listed() -> None:
     def chosen(channels: int | list[int]) -> list[list[int]]:
         top = TopPatches(colours(), (16, 20), channels, 1)

@@ -8,12 +8,13 @@ import pytest
 
 from pets.data.tables import relabel
 from pets.errors import DataError
-from pets.interpretation.rows import nearest, unit_length
 from pets.interpretation.suspects import (
     COLUMNS,
     find_suspects,
     held_out_probabilities,
+    nearest,
     suspects_table,
+    unit_length,
     write_suspects,
 )
 
@@ -37,7 +38,7 @@ def test_the_nearest_are_those_of_brute_force() -> None:
     rng = np.random.default_rng(0)
     queries, photos = rng.standard_normal((7, 5)), rng.standard_normal((12, 5))
     found = nearest(queries, photos, 4)
-    assert found.rows.shape == found.similarity.shape == (7, 4)
+    assert found[0].shape == found[1].shape == (7, 4)
     for query, rows, similarity in zip(queries, *found, strict=True):
         cosines = [q @ query / np.linalg.norm(q) / np.linalg.norm(query) for q in photos]
         best = sorted(range(12), key=lambda row: -cosines[row])[:4]
@@ -53,15 +54,15 @@ def test_a_photo_is_never_its_own_neighbour_but_its_twin_is() -> None:
     assert (rows[2, 0], rows[6, 0]) == (6, 2)
     assert similarity[2, 0] == pytest.approx(1)
     # Only the first of these is among the photos.
-    some = nearest(photos[[2, 3]], photos, 2, itself=np.array([2, -1])).rows
+    some = nearest(photos[[2, 3]], photos, 2, itself=np.array([2, -1]))[0]
     assert some[0, 0] == 6
     assert some[1, 0] == 3
 
 
 def test_fewer_photos_than_neighbours_are_all_there_are() -> None:
     photos = np.random.default_rng(0).standard_normal((3, 5))
-    assert nearest(photos[:1], photos, 9).rows.shape == (1, 3)
-    others = nearest(photos, photos, 9, itself=np.arange(3)).rows
+    assert nearest(photos[:1], photos, 9)[0].shape == (1, 3)
+    others = nearest(photos, photos, 9, itself=np.arange(3))[0]
     assert [sorted(row) for row in others.tolist()] == [[1, 2], [0, 2], [0, 1]]
 
 

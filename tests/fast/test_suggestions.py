@@ -193,10 +193,8 @@ def test_slide_reads_the_explosion_to_its_end() -> None:
 
 
 def test_the_picture_marks_what_auto_takes_and_shades_what_is_skipped() -> None:
-    from pets.lr_finder.plot import draw
-
     curve = Curve(LRS, fall() + 0.1 * rise(-0.5), SETTINGS, "finished", 3200, 1.0)
-    (axes,) = draw(curve, "head").axes
+    (axes,) = curve.draw("head").axes
     labels = axes.get_legend_handles_labels()[1]
     found = curve.suggestions()
     assert f"valley: {found['valley']:.2e} (auto)" in labels
@@ -207,17 +205,16 @@ def test_the_picture_marks_what_auto_takes_and_shades_what_is_skipped() -> None:
     assert spans[0] == pytest.approx((LRS[0], LRS[10]), rel=1e-3)
     assert spans[1] == pytest.approx((LRS[94], LRS[99]), rel=1e-3)
     flat = Curve(LRS, np.full(STEPS, 3.6), SETTINGS, "finished", 3200, 1.0)
-    assert "valley: none" in draw(flat, "head").axes[0].get_legend_handles_labels()[1]
+    assert "valley: none" in flat.draw("head").axes[0].get_legend_handles_labels()[1]
 
 
 @pytest.mark.parametrize("points", [0, 3, 12])
 def test_a_curve_that_ended_at_once_has_no_suggestion_but_a_picture(points: int) -> None:
     from pets.io.pictures import pixels, png
-    from pets.lr_finder.plot import draw
 
     curve = Curve(LRS[:points], fall()[:points], SETTINGS, "the loss became nan", 0, 1.0)
     assert all(isinstance(found, str) for found in curve.suggestions().values())
-    array = pixels(draw(curve, "head"))
+    array = pixels(curve.draw("head"))
     assert png(array).startswith(b"\x89PNG")
     assert array.shape[0] >= 500
     assert array.shape[1] >= 900

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow.parquet import read_schema
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pets.demo import draw_pets
 from pets.interpretation import Interpretation
-from pets.interpretation.table import read_about
 from pets.training.checkpoints import read_checkpoint
 from tests.integration.conftest import SMALL, Pets
-from tests.integration.ranks import on_two_ranks
 from tests.integration.runs import metrics, same, status, weights
 
 FLOAT = "trainer.precision=32-true"  # as the run measured, whatever is fast here
@@ -31,6 +31,11 @@ def studied(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "20 test photos right" in said
     assert said.strip().endswith("report run/report.html")
     return pets.folder / "run"
+
+
+def read_about(file: Path) -> dict[str, Any]:
+    """What a table says of itself: classes, run, checkpoint, views."""
+    return json.loads(read_schema(file).metadata[b"pets"])
 
 
 def table(run: Path, name: str = "test") -> Path:
@@ -172,21 +177,6 @@ def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, dr
     with torch.inference_mode():
         mean = model(normalize(model.preprocess)(views)).softmax(1).mean(0)
     assert found.probabilities[0] == pytest.approx(mean.numpy(), abs=1e-5)
-
-
-def test_two_ranks_have_each_photo_once(studied: Path, tmp_path: Path) -> None:
-    outs = [tmp_path / f"{rank}.parquet" for rank in range(2)]
-    on_two_ranks("tests.integration.interpret_on_two_ranks", outs, [str(studied)])
-    alone = pd.read_parquet(table(studied))
-    for out in outs:
-        shared = pd.read_parquet(out)
-        assert shared["path"].tolist() == alone["path"].tolist()
-        assert shared["prediction"].tolist() == alone["prediction"].tolist()
-        assert shared["loss"].to_numpy() == pytest.approx(alone["loss"].to_numpy(), abs=1e-4)
-    first, second = map(read_about, outs)
-    assert first == second
-    assert len(first["thumbnails"]) == 20
-    assert all(len(patches) == 8 for patches in first["patches"])
 
 
 def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:

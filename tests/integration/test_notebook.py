@@ -75,7 +75,7 @@ def test_it_finds_the_rate(run: Path) -> None:
     search = Learner(run).lr_find("freeze_to=-1 lr_finder.steps=30 lr_finder.method=[slide,valley]")
     (file,) = (run / "lr_finder").glob("*.json")
     written = json.loads(file.read_text())
-    assert written["steps"] == len(search.run().lrs)
+    assert written["steps"] == len(search.curve.lrs)
     low, high = search.rates()["lr"]
     assert high == pytest.approx(written["suggestions"][search.rates()["method"]], rel=1e-2)
     assert low == pytest.approx(high / 100, rel=1e-2)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pets.config import InterpretSettings
 from pets.data.photos import Photo, Photos
 from pets.interpretation import Interpretation
 from pets.interpretation.analysis import Analysis
 from pets.interpretation.extraction import Extracted
-from pets.report.page import write_page
+from pets.report.write import write_page
 from pets.run_dir import RunDir
 from pets.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 from pets.training.evaluation import load_run
@@ -169,19 +170,17 @@ def hand_made(
     extracted = Extracted()
     picture = (run / "../thumbnail.jpg").resolve()
     if not picture.exists():
-        import torch
-
         from pets.io.pictures import jpeg
 
         noise = torch.randint(0, 255, (3, 192, 192), dtype=torch.uint8)
         picture.write_bytes(jpeg(noise, 192))
     for index in range(photos):
-        extracted.log_probabilities[index] = logs[index]
-        extracted.by_view[index] = said[index : index + 1]
-        extracted.features[index] = np.ones(4)
+        extracted.log_probabilities[index] = torch.tensor(logs[index])
+        extracted.by_view[index] = torch.tensor(said[index : index + 1])
+        extracted.features[index] = torch.ones(4)
         extracted.sizes[index] = (192, 192)
-        extracted.cams[index] = np.full((2, 3, 3), 200, dtype=np.uint8)
-        extracted.thumbnails.add(index, picture.read_bytes())
+        extracted.cams[index] = torch.full((2, 3, 3), 200, dtype=torch.uint8)
+        extracted.thumbnails[index] = picture.read_bytes()
     settings = InterpretSettings(
         tta=1,
         neighbours=0,

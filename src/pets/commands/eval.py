@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> None:
     keep_freed_memory()
     check_trainer(config.trainer)
     check_writable(run_dir.path / "eval")
-    trained = load_run(run_dir, config.ckpt)
+    trained = load_run(run_dir, config.ckpt).fed_by(config.data, config.trainer)
     asked = photos_asked(trained, config.data, config.split)
     photos = asked.own if asked.others is None else readable(asked.others)
     if asked.seen_in_training:
@@ -43,21 +43,17 @@ def run(cfg: DictConfig) -> None:
             "%s of the %s photos are the run's training photos: the accuracy is flattered",
             f"{asked.seen_in_training:,}", f"{len(photos.rows):,}",
         )  # fmt: skip
-    changes = {"num_workers": config.data.num_workers}
-    if config.data.batch_size is not None:
-        changes["batch_size"] = config.data.batch_size
-    data_config = trained.config.data.model_copy(update=changes)
-    inputs, preprocess = Inputs(trained.model.size), trained.model.preprocess
-    data = PetsDataModule(data_config, trained.config.augment, preprocess, photos, inputs)
-    module = ClassifierModule(trained.model, trained.config)
-    found = measure(module, data, asked.split, trainer(config.trainer))
+    own, model = trained.config, trained.model
+    inputs = Inputs(model.size)
+    data = PetsDataModule(own.data, own.augment, model.preprocess, photos, inputs)
+    found = measure(ClassifierModule(model, own), data, asked.split, trainer(own.trainer))
     log.info("split %s, checkpoint %s", asked.split, config.ckpt)
     _show(found)
     # Shown before it is written: a full disk does not take it away.
     about = {"split": asked.split, "ckpt": config.ckpt}
     if asked.others is not None:
         about["root"] = str(photos.root.resolve())
-    file = f"eval/{asked.place}_{config.ckpt}.json"
+    file = f"eval/{asked.name}_{config.ckpt}.json"
     (run_dir.path / "eval").mkdir(exist_ok=True)
     run_dir.write_json(file, {**about, **found})
     log.info("written to %s", run_dir.path / file)

@@ -12,7 +12,6 @@ from pets.cache import memo
 from pets.config import FindLrConfig, LearnerConfig, StageConfig
 from pets.config.run_overrides import put_over, say_whose_cache
 from pets.config.validation import typed, typed_values
-from pets.errors import RunError
 
 if TYPE_CHECKING:
     from pets.data.photos import Photos
@@ -47,9 +46,7 @@ def run(cfg: DictConfig) -> LrSearch:
     folder = from_here(hydra.runtime.output_dir)
 
     from pets.data.splits import TRAIN
-    from pets.lr_finder.auto import shown
-    from pets.lr_finder.search import LrSearch
-    from pets.models.freezing import frozen_groups
+    from pets.lr_finder.search import LrSearch, shown
     from pets.system.cpu import keep_freed_memory
     from pets.training.checks import check_signatures
     from pets.training.inputs import check_inputs, prepare_inputs
@@ -60,28 +57,26 @@ def run(cfg: DictConfig) -> LrSearch:
     keep_freed_memory()
     memo.use_folder(config.cache_dir)
     check_signatures(config)
-    stage = _stage(config, fresh=run_dir is None)
+    auto = -1 if run_dir is None else 0
+    plan = StageConfig(
+        freeze_to=auto if config.freeze_to == "auto" else config.freeze_to,
+        epochs=1, lr=config.lr, schedule="constant", pct_start=0.3, div=25.0, size=None,
+    )  # fmt: skip
     loggers = build_loggers(config.logger, folder)
-    model, photos, begins = _fresh(config, stage) if run_dir is None else _trained(run_dir, config)
-    check_inputs(config, {"find-lr": stage}, model)
-    drawn = config.lr_finder.steps * config.data.batch_size
-    epochs = ceil(drawn / len(photos.of(TRAIN)))
-    inputs = prepare_inputs(config, stage, model, photos, epochs)
-    groups = [name for name, _ in model.layer_groups]
-    frozen = frozen_groups(groups, stage.freeze_to)
-    name = f"{begins}_{'all' if frozen == 0 else groups[frozen]}"
-    whole = Stage.of_plan(name, stage, inputs, config.seed)
-    search = LrSearch(whole, model, photos, config, folder, loggers)
-    try:
-        found = search.rates()
-    except RunError as error:
-        raise RunError(f"{error}{search.see()}") from error
-    head_alone = frozen == len(groups) - 1
+    model, photos, begins = _fresh(config, plan) if run_dir is None else _trained(run_dir, config)
+    check_inputs(config, {"find-lr": plan}, model)
+    epochs = ceil(config.lr_finder.steps * config.data.batch_size / len(photos.of(TRAIN)))
+    inputs = prepare_inputs(config, plan, model, photos, epochs)
+    trained = model.trained_groups(plan.freeze_to)
+    everything = len(trained) == len(model.layer_groups)
+    name = f"{begins}_{'all' if everything else trained[0]}"
+    stage = Stage.of_plan(name, plan, inputs, config.seed)
+    search = LrSearch(stage, model, photos, config, folder, loggers)
+    found = search.rates()
+    head_alone, lr = len(trained) == 1, found["lr"]
     key = f"plan.stages.{'head' if head_alone else 'body'}.lr"
-    lr = found["lr"]
-    if head_alone and isinstance(lr, list):
-        lr = lr[-1]
-    log.info("\n%s suggests %s=%s", found["method"], key, shown(lr))
+    one = lr[-1] if head_alone and isinstance(lr, list) else lr
+    log.info("\n%s suggests %s=%s", found["method"], key, shown(one))
     return search
 
 
@@ -107,20 +102,7 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
     return config
 
 
-def _stage(config: FindLrConfig, fresh: bool) -> StageConfig:
-    freeze_to = config.freeze_to if config.freeze_to != "auto" else -1 if fresh else 0
-    return StageConfig(
-        freeze_to=freeze_to,
-        epochs=1,
-        lr=config.lr,
-        schedule="constant",
-        pct_start=0.3,
-        div=25.0,
-        size=None,
-    )
-
-
-def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[Classifier, Photos, str]:
+def _fresh(config: FindLrConfig, plan: StageConfig) -> tuple[Classifier, Photos, str]:
     """A fresh head on the pretrained backbone, the config's photos, and what to call this."""
     from pets.data.prepare import prepare_photos
     from pets.models.classifier import new_backbone
@@ -128,7 +110,7 @@ def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[Classifier, Photos
     from pets.training.module import new_model
 
     backbone, preprocess, _ = new_backbone(config.model, config.seed)
-    check_network(config, backbone, preprocess, {"find-lr": stage})
+    check_network(config, backbone, preprocess, {"find-lr": plan})
     photos = prepare_photos(config.data)
     return new_model(config, backbone, preprocess, photos.classes), photos, "fresh"
 

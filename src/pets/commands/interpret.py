@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -12,13 +11,12 @@ from pets.config.validation import typed
 
 if TYPE_CHECKING:
     from pets.interpretation.analysis import Analysis
-    from pets.training.evaluation import Trained
 
 SCHEMA = InterpretConfig
 
 
 def run(cfg: DictConfig) -> Analysis:
-    """Analysis the run on one of its splits, or on other photos, and write the report."""
+    """Analyse the run on one of its splits, or on other photos, and write the report."""
     config = typed(InterpretConfig, cfg)
     from pets.run_dir import RunDir
 
@@ -32,20 +30,10 @@ def run(cfg: DictConfig) -> Analysis:
     quiet()
     keep_freed_memory()
     check_trainer(config.trainer)
-    trained = _as_asked(load_run(run_dir, config.ckpt), config)
+    trained = load_run(run_dir, config.ckpt).fed_by(config.data, config.trainer)
     asked = photos_asked(trained, config.data, config.split)
     settings = InterpretSettings(**{k: getattr(config, k) for k in InterpretSettings.model_fields})
     loggers = build_loggers(trained.config.logger, run_dir.path)
     return write_report(
         trained, asked.own, settings, asked.split, config.ckpt, asked.others, loggers
     )
-
-
-def _as_asked(trained: Trained, config: InterpretConfig) -> Trained:
-    """The run with this machine's trainer, workers and batch size."""
-    fed = {"num_workers": config.data.num_workers}
-    if config.data.batch_size is not None:
-        fed["batch_size"] = config.data.batch_size
-    data = trained.config.data.model_copy(update=fed)
-    changed = trained.config.model_copy(update={"data": data, "trainer": config.trainer})
-    return replace(trained, config=changed)

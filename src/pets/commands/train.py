@@ -70,22 +70,18 @@ def go_on(run_dir: RunDir) -> None:
 
 def _train(config: TrainConfig, begin: Callable[[], RunDir], new: bool = False) -> RunDir:
     """Every rank comes here; their group is made before the run begins."""
+    from pets.run_dir import RunDir
+
     with stoppable(), process_group():
-        run_dir = _of_rank_0(begin, trusted=new or config.trust)
+        begun = begin() if ranks().writer else None
+        # The other ranks do not know its name; they have one to read.
+        path = on_rank_0(lambda: str(begun.path) if begun else "")
+        run_dir = begun or RunDir(Path(path), writes=False, trusted=new or config.trust)
         with _status(run_dir, new), other_ranks_errors():
             from pets.train import train
 
             train(config, run_dir)
         return run_dir
-
-
-def _of_rank_0(begin: Callable[[], RunDir], trusted: bool) -> RunDir:
-    """The run that rank 0 begins; for the other ranks, who do not know its name, one to read."""
-    from pets.run_dir import RunDir
-
-    run_dir = begin() if ranks().writer else None
-    path = on_rank_0(lambda: str(run_dir.path) if run_dir else "")
-    return run_dir or RunDir(Path(path), writes=False, trusted=trusted)
 
 
 def _resumed(
@@ -150,13 +146,7 @@ def _status(run_dir: RunDir, new: bool) -> Iterator[None]:
         yield
         return
     try:
-        try:
-            yield
-        except Exception as error:
-            line = system_error(error)
-            if line is None:
-                raise
-            raise RunError(line if run_dir.finished else f"{line}; {_go_on(run_dir)}") from error
+        yield
     except LostRankError as lost:
         _note(run_dir, "failed", str(lost))
         raise LostRankError(f"{lost}; {_go_on(run_dir)}") from None
@@ -167,7 +157,13 @@ def _status(run_dir: RunDir, new: bool) -> Iterator[None]:
         if new:
             run_dir.discard()
         raise
-    except Exception:
+    except Exception as error:
+        if line := system_error(error):
+            line = f"{line}; {_go_on(run_dir)}"
+            _note(run_dir, "failed", line)
+            if new:
+                run_dir.discard()
+            raise RunError(line) from error
         _note(run_dir, "failed", traceback.format_exc())
         log.exception("the run failed; %s", _go_on(run_dir))
         raise SystemExit(1) from None

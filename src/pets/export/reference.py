@@ -70,13 +70,8 @@ class Reference:
     @cached_property
     def predictions(self) -> Interpretation:
         """The same as a table, with labels."""
-        return Interpretation.of_arrays(
-            [row.path for row in self.rows],
-            [row.split for row in self.rows],
-            [row.label for row in self.rows],
-            self.logits.double().log_softmax(1).numpy(),
-            self.trained.model.classes,
-        )
+        logs = self.logits.double().log_softmax(1).numpy()
+        return Interpretation.of_photos(self.rows, logs, self.trained.model.classes)
 
 
 def reference_of(trained: Trained, data: RunDataConfig, calibration: int = 0) -> Reference:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from statistics import median
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pets.errors import ConfigError
-from pets.features.backends import Refused, as_it_is, compiled, openvino
 from pets.features.folding import fold
 from pets.models.backbone import Backbone
+from pets.system.installation import install
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +31,79 @@ FEW_BATCHES = 20  # trying all engines costs about ten: a shorter pass cannot ga
 # machine is busy. A factor of 1.2 gives 100 seconds of such a pass back, but often there is none.
 LONG_PASS = 600.0  # seconds
 
+Forward = Callable[[Tensor], Tensor]
+
+
+class Refused(Exception):
+    """Why there is no such engine here, and the way out where there is one."""
+
+
+def check_engine(name: str, device: str) -> None:
+    """Say before anything is read that an engine's package is missing, or its device another one.
+    Raises ConfigError."""
+    try:
+        if name == "openvino":
+            _need_openvino(device)
+    except Refused as refused:
+        raise ConfigError(f"precompute.engine=openvino: {refused}; expected auto") from refused
+
+
+def _need_openvino(device: str) -> None:
+    if device != "cpu":
+        raise Refused(f"it computes on CPUs, the backbone is on {device}")
+    if find_spec("openvino") is None:
+        raise Refused(f"its package is not installed ({install('openvino')})")
+
+
+def as_it_is(network: nn.Module, example: Tensor) -> Forward:
+    """torch's own forward pass, a layer after the other."""
+    return network
+
+
+def compiled(network: nn.Module, example: Tensor) -> Forward:
+    """Compiled for batches of the example's size alone: every other size would cost as much again.
+
+    Smaller batches are filled up with zeros, larger ones are split.
+    """
+    # Frozen weights are packed for oneDNN: without it ResNet-34 runs at half of eager's speed.
+    fast: Any = torch.compile(network, dynamic=False, options={"freezing": True})
+    size = len(example)
+
+    def forward(photos: Tensor) -> Tensor:
+        maps = []
+        for part in torch.split(photos, size):
+            full = torch.zeros_like(example)
+            full[: len(part)] = part
+            maps.append(fast(full)[: len(part)])
+        return torch.cat(maps)
+
+    with torch.no_grad():
+        forward(example)
+    return forward
+
+
+def openvino(network: nn.Module, example: Tensor) -> Forward:
+    """Converted for OpenVINO, for batches of any size. Raises Refused off CPUs or without it."""
+    _need_openvino(example.device.type)
+    # OpenVINO reports its use over the net unless this package is missing: nobody was asked.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino as ov
+
+    any_batch = ov.PartialShape([-1, *example.shape[1:]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's, on shapes that are the same for all photos
+        # Two photos: a batch of one would be taken for a constant.
+        two = example[:1].repeat(2, 1, 1, 1)
+        model = ov.convert_model(network, example_input=two, input=[any_batch])
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # its own choice is bfloat16 where the CPU has it
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # the loaders' processes need the cores too
+    }
+    fast = ov.compile_model(model, "CPU", settings)
+    return lambda photos: torch.from_numpy(fast(photos.contiguous().numpy())[0])
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -36,7 +113,7 @@ class Engine:
     """
 
     name: str
-    forward: Callable[[Tensor], Tensor]
+    forward: Forward
 
     @torch.no_grad()  # not inference_mode, whose tensors no head could learn from
     def __call__(self, photos: Tensor) -> Tensor:
@@ -52,10 +129,6 @@ def make_engine(
     is, its training flags too. Raises ConfigError where a named engine cannot be had here or
     gives other numbers than eager.
     """
-    if name not in (*_BUILDERS, "auto"):
-        raise ConfigError(
-            f"precompute.engine={name}: no such engine; expected auto or {', '.join(_BUILDERS)}"
-        )
     eager = _build("eager", backbone, example, channels_last)
     if name == "eager":
         return eager

@@ -35,29 +35,27 @@ def _norms(network: nn.Module) -> int:
 @torch.no_grad()
 def _pairs(network: nn.Module, photo: Tensor) -> list[tuple[str, str]]:
     """Names of convolutions and of the batch norms that take just what they give."""
+    names = {module: name for name, module in network.named_modules()}
     made: dict[int, tuple[str, Tensor]] = {}  # the tensor is kept, so that its id stays its own
     calls: Counter[str] = Counter()
     found: list[tuple[str, str]] = []
+
+    def after_conv(conv: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
+        calls[names[conv]] += 1
+        made[id(out)] = (names[conv], out)
+
+    def before_norm(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+        calls[names[norm]] += 1
+        if id(args[0]) in made:
+            found.append((made[id(args[0])][0], names[norm]))
+
     hooks = []
-
-    def watch(name: str, module: nn.Module) -> None:
-        def after_conv(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
-            calls[name] += 1
-            made[id(out)] = (name, out)
-
-        def before_norm(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-            calls[name] += 1
-            if id(args[0]) in made:
-                found.append((made[id(args[0])][0], name))
-
+    for module in names:
         # By exact type: a subclass may compute its kernel anew (weight standardisation).
         if type(module) in (nn.Conv2d, Conv2dSame):
             hooks.append(module.register_forward_hook(after_conv))
         elif type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.track_running_stats:
             hooks.append(module.register_forward_pre_hook(before_norm))
-
-    for name, module in network.named_modules():
-        watch(name, module)
     network(photo)
     for hook in hooks:
         hook.remove()

@@ -8,40 +8,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from pets.interpretation.rows import Floats, Mask, Rows
+from pets.interpretation.interpretation import Floats, Rows
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Bins of equal width over the confidence in the predicted class, those with photos only.
+    """Bins over the confidence in the predicted class that have photos: mean confidence, share
+    predicted right, and number of photos of each."""
 
-    `confidence` and `accuracy` are means over a bin's photos, `photos` their number. `ece` is the
-    expected calibration error: the mean distance of the two, weighted by photos.
-    """
-
-    edges: Floats
     confidence: Floats
     accuracy: Floats
     photos: Rows
 
     @property
     def ece(self) -> float:
+        """The expected calibration error: the mean distance of confidence and accuracy, weighted
+        by photos."""
         gaps = np.abs(self.confidence - self.accuracy)
         return float((gaps * self.photos).sum() / max(self.photos.sum(), 1))
 
 
-def reliability(confidence: Floats, correct: Mask, bins: int = 15) -> Reliability:
+def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int = 15) -> Reliability:
     """Bin the probability of the predicted class (N,) against whether it was right (N,)."""
-    edges = np.linspace(0, 1, bins + 1)
     # A confidence on an edge belongs to the bin below it, as in the paper.
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    used = np.unique(place)
-    inside = [place == one for one in used]
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    inside = [index == one for one in np.unique(index)]
     return Reliability(
-        edges=edges[used],
         confidence=np.array([confidence[rows].mean() for rows in inside]),
         accuracy=np.array([correct[rows].mean() for rows in inside]),
         photos=np.array([rows.sum() for rows in inside], dtype=np.int64),
@@ -54,9 +50,9 @@ def at_temperature(log_probabilities: Floats, temperature: float) -> Floats:
 
 
 def fit_temperature(log_probabilities: Floats, labels: Rows) -> float:
-    """The temperature, 0.05 to 20, at which the labels are most probable.
+    """The temperature, 0.05 to 20, at which the labels are most probable; 1 without photos.
 
-    Above 1 the model is too sure of itself. 1 where there are no photos.
+    Above 1 the model is too sure of itself.
     """
     if not len(labels):
         return 1.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import torch
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
@@ -16,19 +14,12 @@ class GradCam:
     """
 
     def __init__(self, head: nn.Module) -> None:
-        top = nn.Sequential(OrderedDict(map=nn.Identity(), head=head))
-        self._cam = LayerGradCam(top, top.map)
+        top = nn.Sequential(nn.Identity(), head)
+        self._cam = LayerGradCam(top, top[0])
 
     def __call__(self, maps: Tensor, classes: Tensor) -> Tensor:
-        """Compute the maps of a batch.
-
-        Args:
-            maps: feature maps (B, C, h, w).
-            classes: the class index of each photo (B,).
-
-        Returns:
-            (B, h, w) in 0..1, the maximum of each at 1; all zero if nothing speaks for the class.
-        """
+        """From feature maps (B, C, h, w) and class indices (B,) to maps (B, h, w) in 0..1, the
+        maximum of each at 1; all zero if nothing speaks for the class."""
         with torch.enable_grad():
             maps = maps.detach().clone().requires_grad_()
             attributions = self._cam.attribute(maps, classes, relu_attributions=True)

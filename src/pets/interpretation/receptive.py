@@ -42,30 +42,20 @@ def receptive_fields(
     # In doubles nothing far away rounds to zero, and on the CPU: not every device has doubles.
     twin = copy.deepcopy(backbone).to("cpu", torch.float64).eval().requires_grad_(False)
     outputs: dict[str, Tensor] = {}
-    hooks = [
+    for name, module in layers.items():
         twin.get_submodule(names[id(module)]).register_forward_hook(
             lambda _module, _inputs, output, name=name: outputs.__setitem__(name, output)
         )
-        for name, module in layers.items()
-    ]
     noise = torch.rand(1, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.enable_grad():
         pixels = (noise * 4 - 2).requires_grad_()
         twin(pixels)
-        fields = {name: _field(outputs[name], pixels, size) for name in layers}
-    for hook in hooks:
-        hook.remove()
-    return fields
+        return {name: _field(outputs[name], pixels, size) for name in layers}
 
 
 def _field(output: Tensor, pixels: Tensor, size: tuple[int, int]) -> ReceptiveField:
     last = [side - 1 for side in output.shape[-2:]]
-    probed = [
-        [0, 0],
-        [min(1, end) for end in last],
-        [max(end - 1, 0) for end in last],
-        last,
-    ]
+    probed = [[0, 0], [min(1, n) for n in last], [max(n - 1, 0) for n in last], last]
     spans = [_span_of(output, pixels, *unit) for unit in probed]
     rows, columns = (
         _spans([span[axis] for span in spans], last[axis] + 1, size[axis]) for axis in (0, 1)

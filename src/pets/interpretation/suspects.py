@@ -1,4 +1,5 @@
-"""Labels that are probably wrong, and a table of proposed ones; photos and labels stay untouched.
+"""Neighbours in feature space, and labels that are probably wrong: a table of proposed ones;
+photos and labels stay untouched.
 
 Confident learning (Northcutt, Jiang, Chuang 2021), through cleanlab.
 """
@@ -11,25 +12,46 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pets.interpretation.rows import Floats, Rows, unit_length
+from pets.interpretation.interpretation import Floats, Rows
 from pets.io.csv_cells import write_cell
 
 COLUMNS = ("path", "split", "given", "label", "p_given", "p_label")
 
 
-def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: int) -> Floats:
-    """Predict training photos without their own labels, by five-fold cross-validation.
+def unit_length(features: Floats) -> Floats:
+    """Rows of length 1, so that a dot product is a cosine."""
+    features = features.astype(np.float32)
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
-    A logistic regression is fitted on the features of four fifths and predicts the rest.
+
+def nearest(
+    queries: Floats, photos: Floats, k: int, itself: Rows | None = None
+) -> tuple[Rows, Floats]:
+    """Find the most similar photos by cosine similarity, exactly.
 
     Args:
-        features: (N, C), of the network that was trained on the photos.
-        labels: (N,), class indices.
-        classes: how many there are.
-        seed: of the folds.
+        queries: features (Q, C).
+        photos: features (N, C).
+        k: neighbours of each query.
+        itself: (Q,), the row of `photos` that a query is, which is no neighbour; -1 if none.
 
     Returns:
-        Probabilities (N, classes).
+        Row numbers of the nearest photos (Q, k), and their similarities.
+    """
+    similarity = unit_length(queries) @ unit_length(photos).T
+    known = np.flatnonzero(itself >= 0) if itself is not None else np.empty(0, dtype=int)
+    if itself is not None:
+        similarity[known, itself[known]] = -np.inf
+    k = min(k, similarity.shape[1] - bool(len(known)))
+    rows = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    return rows, np.take_along_axis(similarity, rows, axis=1)
+
+
+def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: int) -> Floats:
+    """Predict training photos (N, classes) without their own labels, by five-fold cross-validation.
+
+    A logistic regression is fitted on the features (N, C) of four fifths and predicts the rest. The
+    features are of the network that was trained on the photos; the seed is of the folds.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
@@ -43,9 +65,8 @@ def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: i
         # A class with fewer photos than folds is left out of some: its photos are no suspects.
         warnings.filterwarnings("ignore", "The least populated class")
         warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
-        folds = list(StratifiedKFold(splits, shuffle=True, random_state=seed % 2**32).split(
-            features, labels
-        ))  # fmt: skip
+        parts = StratifiedKFold(splits, shuffle=True, random_state=seed % 2**32)
+        folds = list(parts.split(features, labels))
     for fitted, rest in folds:
         if len(np.unique(labels[fitted])) < 2:
             continue
@@ -87,15 +108,14 @@ def find_suspects(labels: Rows, probabilities: Floats) -> Rows:
 def suspects_table(
     table: pd.DataFrame, probabilities: Floats, classes: list[str], suspects: Rows
 ) -> pd.DataFrame:
-    """Proposed labels as `data.relabel` reads them: path, split, given, label, p_given, p_label."""
-    index = {name: i for i, name in enumerate(classes)}
+    """Proposed labels as `data.relabel` reads them: the columns of `COLUMNS`."""
     chosen = table.loc[suspects, ["path", "split", "label"]].rename(columns={"label": "given"})
-    odds = probabilities[suspects].copy()
-    given = chosen["given"].map(index).to_numpy(dtype=np.int64)
-    chosen["p_given"] = odds[np.arange(len(odds)), given]
-    odds[np.arange(len(odds)), given] = -1
+    given = np.array([classes.index(name) for name in chosen["given"]], dtype=np.int64)
+    every, odds = np.arange(len(suspects)), probabilities[suspects].copy()
+    chosen["p_given"] = odds[every, given]
+    odds[every, given] = -1
     chosen["label"] = [classes[i] for i in odds.argmax(1)]
-    chosen["p_label"] = odds.max(1) if len(odds) else np.empty(0)
+    chosen["p_label"] = odds.max(1, initial=-1)
     return chosen[list(COLUMNS)]
 
 

@@ -43,44 +43,32 @@ def record(stage: Stage, model: Classifier, photos: Photos, config: LearnerConfi
     network with an optimizer and data loader of its own; random states are put back. All groups
     keep the ratios of the stage's `lr`; the rates of the curve are those of the highest group.
 
-    Args:
-        stage: what it trains, on which inputs.
-        model: the network, which stays as it is.
-        photos: all splits.
-        config: with the settings of the finder.
-
     Returns:
         The curve, the same on every rank.
 
     Raises:
         DataError: for less than a batch of photos.
     """
-    settings, mock = config.lr_finder, mock_stage(stage, config.seed)
-    ramp = _Ramp(settings)
-    began = time.perf_counter()
+    settings, name = config.lr_finder, stage.name
+    # Constant rates in units of the highest, and random streams of its own.
+    plan = stage.config.model_copy(update={"lr": stage.config.ratios, "schedule": "constant"})
+    mock = Stage.of_plan(f"lr_finder/{name}", plan, stage.inputs, config.seed)
+    mock = replace(mock, noise_seed=derive(config.seed, "lr_finder", name))
+    ramp, began = _Ramp(settings), time.perf_counter()
     with isolate_rng():
         module, data = learner(mock, config, copy.deepcopy(model), photos)
         values = {**config.trainer, **_LIMITS, "max_steps": settings.steps}
         trainer(values, max_epochs=-1, callbacks=[ramp]).fit(module, datamodule=data)
+    steps, asked = len(ramp.losses), settings.steps
+    early = f"ended by the Trainer, {steps} of {asked} steps"
     return Curve(
-        lrs=np.array(ramp.lrs[: len(ramp.losses)]),
+        lrs=np.array(ramp.lrs[:steps]),
         losses=np.array(ramp.losses),
         settings=settings,
-        ended=ramp.ended or _ended(len(ramp.losses), settings.steps),
+        ended=ramp.ended or ("finished" if steps == asked else early),
         photos=ramp.photos,
         seconds=time.perf_counter() - began,
     )
-
-
-def mock_stage(stage: Stage, seed: int) -> Stage:
-    """The stage in mock training: constant rates in units of the highest, own random streams."""
-    config = stage.config.model_copy(update={"lr": stage.config.ratios, "schedule": "constant"})
-    mock = Stage.of_plan(f"lr_finder/{stage.name}", config, stage.inputs, seed)
-    return replace(mock, noise_seed=derive(seed, "lr_finder", stage.name))
-
-
-def _ended(steps: int, asked: int) -> str:
-    return "finished" if steps == asked else f"ended by the Trainer, {steps} of {asked} steps"
 
 
 class RunningMean:
@@ -97,18 +85,15 @@ class RunningMean:
 
 
 class _Ramp(Callback):
-    """Sets the rates of all groups before each optimizer step, and keeps what the loss was."""
+    """Raises the rate before each step, notes the loss, and ends what explodes."""
 
     def __init__(self, settings: FinderConfig) -> None:
         self.settings = settings
         self.lrs: list[float] = []
         self.losses: list[float] = []
-        self.ended = ""
-        self.photos = 0
-        self.parts: list[Tensor] = []
+        self.parts: list[Tensor] = []  # losses of the batches of a step that is not yet done
+        self.ended, self.photos = "", 0
         self.running, self.lowest = RunningMean(), math.inf
-        self.ratios: list[float] = []
-        self.bar: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loader: Any = trainer.train_dataloader
@@ -119,10 +104,9 @@ class _Ramp(Callback):
                 f"rate; expected data.batch_size={len(loader.sampler)} or less, or a given lr"
             )
         self.ratios = [group["lr"] for group in trainer.optimizers[0].param_groups]
-        shown = ranks().writer and sys.stderr.isatty()
-        self.bar = tqdm(
-            total=self.settings.steps, desc="lr finder", unit="step", leave=False, disable=not shown
-        )
+        hidden = not (ranks().writer and sys.stderr.isatty())
+        steps = self.settings.steps
+        self.bar = tqdm(total=steps, desc="lr finder", unit="step", leave=False, disable=hidden)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -134,12 +118,7 @@ class _Ramp(Callback):
         self.lrs.append(lr)
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.parts.append(batch_loss(trainer, outputs))
         self.photos += len(batch[0]) * trainer.world_size

@@ -26,20 +26,20 @@ class Backbone(nn.Module):
 
     def __init__(self, network: Any, config: ModelConfig) -> None:
         super().__init__()
-        if config.library == "torchvision":
-            network = _cut(network, config)
-            groups = _groups_of_children(network, config.groups)
-        else:
-            network.reset_classifier(0, "")
-            groups = (
-                _groups_of_timm(network)
-                if config.groups is None
-                else _groups_of_children(network, config.groups)
-            )
-        self.network: Any = network
-        self.groups = [(name, [f"network.{p}" for p in names]) for name, names in groups]
         self.is_timm = config.library == "timm"
         self.own_size = network.pretrained_cfg["input_size"][-1] if self.is_timm else 224
+        if self.is_timm:
+            network.reset_classifier(0, "")
+        else:
+            network = _cut(network, config)
+        if self.is_timm and config.groups is None:
+            # timm's own coarse grouping: the stem, then one group a stage.
+            found = group_parameters(network, network.group_matcher(coarse=True))
+            groups = [(f"group{i}", found[key]) for i, key in enumerate(sorted(found))]
+        else:
+            groups = _groups_of_children(network, config.groups)
+        self.network: Any = network
+        self.groups = [(name, [f"network.{p}" for p in names]) for name, names in groups]
         self.features = _probe(self, config)
 
     def takes(self, size: tuple[int, int]) -> bool:
@@ -105,12 +105,6 @@ def _probe(backbone: Backbone, config: ModelConfig) -> int:
     return int(shape[0])
 
 
-def _groups_of_timm(network: Any) -> list[tuple[str, list[str]]]:
-    """timm's own coarse grouping (its `group_matcher`): the stem, then one group a stage."""
-    found = group_parameters(network, network.group_matcher(coarse=True))
-    return [(f"group{place}", found[key]) for place, key in enumerate(sorted(found))]
-
-
 def _groups_of_children(
     network: nn.Module, groups: list[list[str]] | None
 ) -> list[tuple[str, list[str]]]:
@@ -126,15 +120,14 @@ def _groups_of_children(
         groups = [blocks[:half], blocks[half:]]
     found = []
     for group in groups:
-        inside = [n for n in names if any(n == c or n.startswith(f"{c}.") for c in group)]
-        unknown = [c for c in group if not any(n == c or n.startswith(f"{c}.") for n in names)]
-        if unknown:
+        below = {c: [n for n in names if f"{n}.".startswith(f"{c}.")] for c in group}
+        if unknown := [c for c in group if not below[c]]:
             raise ConfigError(f"model.groups: {some(unknown)} name no parameters of this network")
+        inside = [n for n in names if any(n in part for part in below.values())]
         found.append((f"{group[0]}-{group[-1]}" if len(group) > 1 else group[0], inside))
     grouped = [name for _, inside in found for name in inside]
     if len(set(grouped)) < len(grouped):
         raise ConfigError("model.groups: a layer stands in two groups")
-    left = sorted(set(names) - set(grouped))
-    if left:
+    if left := sorted(set(names) - set(grouped)):
         raise ConfigError(f"model.groups: {some(left)} are in no group")
     return found

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pets.config import ModelConfig
 from pets.config.instantiate import build
 from pets.data.transforms import Preprocess
+from pets.errors import ConfigError
 from pets.models.backbone import Backbone
 from pets.models.weights import empty_network, load_pretrained
 from pets.seeding import derive, torch_stream
@@ -69,6 +70,11 @@ class Classifier(nn.Module):
         backbone = [(name, [own[p] for p in names]) for name, names in self.backbone.groups]
         return [*backbone, (HEAD, list(self.head.parameters()))]
 
+    def trained_groups(self, freeze_to: int) -> list[str]:
+        """The names of the layer groups that train after `freeze_to`. Raises ConfigError."""
+        names = [name for name, _ in self.layer_groups]
+        return names[frozen_groups(names, freeze_to) :]
+
     def describe(self) -> dict[str, Any]:
         """Plain values from which `classifier_from` builds the same network again."""
         return {
@@ -77,6 +83,17 @@ class Classifier(nn.Module):
             "preprocess": self.preprocess.as_dict(),
             "size": list(self.size),
         }
+
+
+def frozen_groups(names: list[str], n: int) -> int:
+    """How many of the named layer groups `freeze_to(n)` freezes. Raises ConfigError."""
+    total = len(names)
+    if not -total <= n < total:
+        raise ConfigError(
+            f"freeze_to={n}: this model has {total} layer groups ({', '.join(names)}); "
+            f"expected -{total} to {total - 1}"
+        )
+    return n % total
 
 
 def new_backbone(config: ModelConfig, seed: int) -> tuple[Backbone, Preprocess, str]:

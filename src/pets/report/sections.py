@@ -1,6 +1,7 @@
 """The sections of the page. `SECTIONS` is the one place where a section is added.
 
-A section is a function here, which returns what its template `sections/<name>.html` shows.
+A section is a function here, which returns what its template `sections/<name>.html` shows, or None
+where there is nothing to show. They stand in the page in the order in which they stand here.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from pets.data.photos import OTHER
 from pets.data.splits import TEST
 from pets.interpretation.analysis import Analysis
-from pets.interpretation.confusion import order_by_confusion
-from pets.interpretation.layers import Patch
 from pets.io.figures import as_svg
 from pets.io.pictures import jpeg, jpeg_uri, pixels, png_uri
 from pets.io.serialize import to_yaml
@@ -25,9 +25,11 @@ from pets.metrics import METRICS
 from pets.registry import Registry
 from pets.report import charts
 from pets.report.photos import PagePhotos
-from pets.report.published import LESSON_PAIRS, PUBLISHED, same_split, split_in_words
+from pets.report.published import PUBLISHED, same_split
 from pets.training.metrics_csv import read_metrics
 
+Values = dict[str, Any]
+Fill = Callable[[Analysis, PagePhotos], Values | None]
 PAIRS = 12  # most confused pairs with photos; the matrix has them all
 CELLS = 60  # classes in the matrix; beyond that those most confused
 SUSPECTS = 36  # label suspects with photos; the CSV has them all
@@ -36,58 +38,40 @@ A_CLASS = 4  # photos of a class in its galleries
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page.
-
-    Attributes:
-        name: its id in the page, and its template `sections/<name>.html`.
-        title: its link at the top of the page; without one it belongs to the section before it.
-        doc: one line about it.
-        fill: what the template shows, from the analysis and the photos of the page; None where
-            there is nothing to show, and no section.
-        turn: sections take photos in this order, until the image budget is spent.
-    """
+    """A section: its id and template, its link at the top of the page (without one it belongs to
+    the section before it), one line about it, and what fills it. Sections take photos in the order
+    of their `turn`, until the image budget is spent."""
 
     name: str
     title: str
     doc: str
-    fill: Callable[[Analysis, PagePhotos], dict[str, Any] | None]
-    turn: int = 100
+    fill: Fill
+    turn: int
 
 
 SECTIONS: Registry[Section] = Registry()
 
 
-def headline(analysis: Analysis) -> dict[str, Any]:
-    """Accuracy with its interval, mistakes, and what was measured."""
-    predictions, data = analysis.predictions, analysis.trained.config.data
-    photos, report = len(predictions), predictions.classification_report()
-    return {
-        "accuracy": predictions.accuracy,
-        "interval": predictions.accuracy_interval,
-        "mean_class_accuracy": float(report["recall"].mean()),
-        "loss": float(predictions.table["loss"].mean()),
-        "photos": photos,
-        "errors": int((~predictions.correct).sum()),
-        "classes": int((report["photos"] > 0).sum()),
-        "absent": [name for name in predictions.classes if not report.loc[name, "photos"]],
-        "split": f"{analysis.root}, {photos:,} photos"
-        if analysis.split == OTHER
-        else split_in_words(data, analysis.split, photos),
-    }
+def section(name: str, title: str, turn: int = 100) -> Callable[[Fill], Fill]:
+    """Add a function to `SECTIONS`."""
+
+    def add(fill: Fill) -> Fill:
+        doc = (fill.__doc__ or "").partition("\n")[0]
+        SECTIONS.add(Section(name, title, doc, fill, turn))
+        return fill
+
+    return add
 
 
-def numbers(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
-    """Metrics, the published numbers beside them, learning curves and the lr finder's curves."""
-    data, run = analysis.trained.config.data, analysis.trained.run
-    published = PUBLISHED.get(data.name, ()) if analysis.split != OTHER else ()
-    count = len(analysis.predictions)
-    beside = [(entry, same_split(entry, data, analysis.split, count)) for entry in published]
-    epochs = read_metrics(run.path / "metrics.csv")
-    stages = list(analysis.trained.config.plan.stages)
-    finder = sorted(
-        sorted((run.path / LR_FINDER).glob("*.png")),
-        key=lambda file: stages.index(file.stem) if file.stem in stages else len(stages),
-    )
+@section("numbers", "Numbers")
+def numbers(analysis: Analysis, _: PagePhotos) -> Values:
+    """Metrics, published numbers beside them, learning curves and the lr finder's curves."""
+    config, run = analysis.trained.config, analysis.trained.run
+    published = PUBLISHED.get(config.data.name, ()) if analysis.split != OTHER else ()
+    count, epochs = len(analysis.predictions), read_metrics(run.path / "metrics.csv")
+    beside = [(entry, same_split(entry, config.data, analysis.split, count)) for entry in published]
+    pictures = {file.stem: file for file in sorted((run.path / LR_FINDER).glob("*.png"))}
+    stages = [name for name in config.plan.stages if name in pictures]
     return {
         "added": {
             name.replace("_", " "): METRICS[name].show(value)
@@ -96,15 +80,19 @@ def numbers(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
         "published": beside,
         "same": any(same for _, same in beside),
         "curves": as_svg(charts.learning_curves(epochs)) if epochs else None,
-        "finder": {file.stem: png_uri(file.read_bytes()) for file in finder},
+        "finder": {
+            name: png_uri(pictures[name].read_bytes())
+            for name in dict.fromkeys([*stages, *pictures])
+        },
     }
 
 
-def matrix(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
+@section("matrix", "Confusions", turn=5)
+def matrix(analysis: Analysis, photos: PagePhotos) -> Values:
     """The confusion matrix, confused classes side by side, with the photos of each cell."""
     predictions = analysis.predictions
     counts = predictions.confusion_matrix().to_numpy()
-    order = order_by_confusion(counts.astype(float))
+    order = charts.order_by_confusion(counts)
     left_out = max(len(order) - CELLS, 0)
     if left_out:
         wrong = counts.sum(1) + counts.sum(0) - 2 * counts.diagonal()
@@ -114,7 +102,8 @@ def matrix(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
     # The mistakes first: where the budget is short, right ones are the ones to miss.
     pairs = [(a, p) for a in order for p in order if counts[a, p]]
     for a, p in sorted(pairs, key=lambda pair: pair[0] == pair[1]):
-        rows = _cell(analysis, predictions.classes[a], predictions.classes[p])
+        confused = predictions.confused(predictions.classes[a], predictions.classes[p])
+        rows = confused.index.tolist()
         cells[f"{order.index(a)}-{order.index(p)}"] = {
             "count": int(counts[a, p]),
             "share": counts[a, p] / counts[a].sum(),
@@ -124,21 +113,20 @@ def matrix(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
     return {"matrix": {"names": names, "cells": cells, "left_out": left_out}}
 
 
-def pairs(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
-    """The most confused pairs: mistaken photos, their nearest training photos, and right ones."""
-    predictions, lesson = analysis.predictions, analysis.trained.config.data.name == "oxford_pets"
-    shown = []
+@section("pairs", "", turn=2)
+def pairs(analysis: Analysis, photos: PagePhotos) -> Values:
+    """The most confused pairs: mistaken photos, their nearest training photos, right ones."""
+    predictions, shown = analysis.predictions, []
     for actual, predicted, count in predictions.most_confused()[:PAIRS]:
-        rows = _cell(analysis, actual, predicted)
+        rows = predictions.confused(actual, predicted).index.tolist()
         near = analysis.neighbours(rows[:1])
         shown.append(
             {
                 "actual": actual,
                 "predicted": predicted,
                 "count": count,
-                "back": len(_cell(analysis, predicted, actual)),
+                "back": len(predictions.confused(predicted, actual)),
                 "of": int((predictions.table["label"] == actual).sum()),
-                "lesson": lesson and frozenset({actual, predicted}) in LESSON_PAIRS,
                 "mistaken": photos.details(rows[:A_CLASS]),
                 "right": {
                     name: photos.details(predictions.most_correct(name, A_CLASS).index.tolist())
@@ -150,19 +138,21 @@ def pairs(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
     return {"pairs": shown}
 
 
-def top_losses(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
+@section("losses", "Top losses", turn=1)
+def top_losses(analysis: Analysis, photos: PagePhotos) -> Values:
     """Photos with the highest loss, their Grad-CAMs and nearest training photos."""
     rows = analysis.predictions.top_losses(analysis.settings.top_losses).index.tolist()
     near = analysis.neighbours(rows)
-    shown = []
-    for row in rows:
-        for photo in photos.details([row]):
-            near_photos = photos.neighbours(near[row])
-            shown.append(photo | {"cams": photos.cams(row), "near": near_photos})
+    shown = [
+        photo | {"cams": photos.cams(row), "near": photos.neighbours(near[row])}
+        for row in rows
+        for photo in photos.details([row])
+    ]
     return {"top_losses": shown}
 
 
-def galleries(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
+@section("galleries", "Galleries", turn=3)
+def galleries(analysis: Analysis, photos: PagePhotos) -> Values:
     """Random right and wrong photos, and the most uncertain ones."""
     predictions, k = analysis.predictions, analysis.settings.gallery
     seed = analysis.trained.config.seed
@@ -179,7 +169,8 @@ def galleries(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
     }
 
 
-def one_class(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
+@section("one-class", "", turn=6)
+def one_class(analysis: Analysis, photos: PagePhotos) -> Values:
     """By class: the surest right photos and the furthest wrong ones."""
     predictions = analysis.predictions
     verbs = {"correct": predictions.most_correct, "incorrect": predictions.most_incorrect}
@@ -194,33 +185,42 @@ def one_class(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
     }
 
 
-def classes(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
+@section("classes", "Classes")
+def classes(analysis: Analysis, _: PagePhotos) -> Values:
     """A row a class: its numbers, and the class it is most often taken for."""
-    predictions = analysis.predictions
-    report = predictions.classification_report()
-    wrong = predictions.confusion_matrix().to_numpy().copy()
-    np.fill_diagonal(wrong, 0)
-    values: Any = report.astype(object).where(report.notna(), None).to_dict("index")
-    rows: list[dict[str, Any]] = []
-    for i, name in enumerate(predictions.classes):
-        taken = int(wrong[i].argmax())
-        confused = f"{predictions.classes[taken]} ({wrong[i, taken]})" if wrong[i].any() else ""
-        rows.append({"name": name, "confused": confused, **values[name]})
-    return {"classes": rows}
+    report = analysis.predictions.classification_report()
+    rows: Any = report.astype(object).where(report.notna(), None)
+    taken: dict[str, str] = {}
+    for actual, predicted, count in analysis.predictions.most_confused():
+        taken.setdefault(actual, f"{predicted} ({count})")
+    return {
+        "classes": [
+            {"name": name, "confused": taken.get(name, ""), **values}
+            for name, values in rows.to_dict("index").items()
+        ]
+    }
 
 
-def layers(analysis: Analysis, _: PagePhotos) -> dict[str, Any] | None:
-    """The first kernels, and for each stage the strongest patches of its channels."""
+@section("layers", "Layers")
+def layers(analysis: Analysis, _: PagePhotos) -> Values | None:
+    """The first kernels, and for each stage the patches that excite its channels most."""
     stages, kernels = [], analysis.kernels
     if kernels is None and not analysis.stages:
         return None
     for stage in analysis.stages:
         height, width = stage.field.pixels
-        channels = {c: [_patch(p) for p in ps] for c, ps in stage.patches.items() if ps}
-        # A ring is drawn where a patch is so large that one would not know where to look.
-        large = max(height, width) > 0.5 * max(analysis.trained.model.size)
-        sees = f"{height} x {width} pixels"
-        stages.append({"name": stage.name, "channels": channels, "large": large, "sees": sees})
+        shown = {
+            "name": stage.name,
+            "sees": f"{height} x {width} pixels",
+            # A ring is drawn where a patch is so large that one would not know where to look.
+            "large": max(height, width) > 0.5 * max(analysis.trained.model.size),
+            "channels": {
+                channel: [{"uri": _jpeg_uri(p.pixels), "unit": p.unit} for p in patches]
+                for channel, patches in stage.patches.items()
+                if patches
+            },
+        }
+        stages.append(shown)
     return {
         "stages": stages,
         "kernels": png_uri(charts.kernels_png(kernels)) if kernels is not None else "",
@@ -228,25 +228,28 @@ def layers(analysis: Analysis, _: PagePhotos) -> dict[str, Any] | None:
     }
 
 
-def calibration(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
-    """The reliability diagram."""
+@section("calibration", "Calibration")
+def calibration(analysis: Analysis, _: PagePhotos) -> Values:
+    """Whether confidence is accuracy: the reliability diagram."""
     return {"reliability": as_svg(charts.reliability_diagram(analysis))}
 
 
-def suspects(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
+@section("suspects", "Labels", turn=4)
+def suspects(analysis: Analysis, photos: PagePhotos) -> Values:
     """Labels that are probably wrong, the most suspect first."""
     paths = analysis.all_predictions.table["path"]
     index_of = dict(zip(paths, analysis.extracted.indices, strict=True))
     rows = []
     for row in analysis.suspects.head(SUSPECTS).to_dict("records"):
-        index = index_of[row["path"]]
-        photos.caption(index, row["path"], f"labelled {row['given']}, looks like {row['label']}")
-        rows.append({**row, "photo": index if photos.budget.take([index]) else None})
+        index, path = index_of[row["path"]], row["path"]
+        fits = photos.take(index, path, f"labelled {row['given']}, looks like {row['label']}")
+        rows.append({**row, "photo": index if fits else None})
     splits = analysis.suspects["split"]
     return {"rows": rows, "total": len(splits), "test": int((splits == TEST).sum())}
 
 
-def data(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
+@section("data", "Data")
+def data(analysis: Analysis, _: PagePhotos) -> Values:
     """The run's photos: counts by class, sizes, and augmented views."""
     return {
         "pictures": {
@@ -258,40 +261,11 @@ def data(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
     }
 
 
-def config(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
+@section("config", "Config")
+def config(analysis: Analysis, _: PagePhotos) -> Values:
     """The run's config.yaml."""
     return {"config_yaml": to_yaml(analysis.trained.run.config)}
 
 
-# In the order of the page.
-for section in (
-    Section("numbers", "Numbers", "metrics and learning curves", numbers),
-    Section("matrix", "Confusions", "the confusion matrix", matrix, turn=5),
-    Section("pairs", "", "the most confused pairs", pairs, turn=2),
-    Section("losses", "Top losses", "the highest losses, with Grad-CAM", top_losses, turn=1),
-    Section("galleries", "Galleries", "right, wrong and uncertain photos", galleries, turn=3),
-    Section("one-class", "", "right and wrong photos of one class", one_class, turn=6),
-    Section("classes", "Classes", "a row of numbers a class", classes),
-    Section("layers", "Layers", "kernels, and patches that excite channels", layers),
-    Section("calibration", "Calibration", "whether confidence is accuracy", calibration),
-    Section("suspects", "Labels", "labels that may be wrong", suspects, turn=4),
-    Section("data", "Data", "classes, sizes, augmented photos", data),
-    Section("config", "Config", "the run's config", config),
-):
-    SECTIONS.add(section)
-
-
-def _cell(analysis: Analysis, actual: str, predicted: str) -> list[int]:
-    """Rows of one cell of the matrix, the surest mistakes first."""
-    table = analysis.predictions.table
-    rows = table[(table["label"] == actual) & (table["prediction"] == predicted)]
-    return rows.sort_values("loss", ascending=False, kind="stable").index.tolist()
-
-
-def _patch(patch: Patch) -> dict[str, Any]:
-    content = b64encode(jpeg(patch.pixels, 96)).decode()
-    return {
-        "uri": f"data:image/jpeg;base64,{content}",
-        "activation": patch.activation,
-        "unit": patch.unit,
-    }
+def _jpeg_uri(patch: Tensor) -> str:
+    return f"data:image/jpeg;base64,{b64encode(jpeg(patch, 96)).decode()}"

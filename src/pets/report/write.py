@@ -5,25 +5,50 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
 from pets.config import InterpretSettings
 from pets.data.external import result_name
 from pets.data.photos import OTHER, Photos
-from pets.distributed.ranks import ranks
 from pets.errors import RunError
 from pets.interpretation.analysis import Analysis, analyse
 from pets.interpretation.suspects import write_suspects
 from pets.io.atomic import check_writable, write_atomically
 from pets.io.serialize import to_json
-from pets.report.page import write_page
+from pets.report.photos import PagePhotos
+from pets.report.published import split_in_words
+from pets.report.sections import SECTIONS
+from pets.report.template import own, template
 from pets.report.tensorboard import add_pictures
 from pets.training.evaluation import Trained, split_of
 from pets.training.metrics_csv import read_metrics
 
 log = logging.getLogger(__name__)
+
+
+def write_page(analysis: Analysis, file: Path, suspects: Path) -> None:
+    """Write the page about an analysis; it names `suspects`, the CSV of label suspects."""
+    photos, values = PagePhotos(analysis), dict[str, dict[str, Any]]()
+    for section in sorted(SECTIONS.values(), key=lambda section: section.turn):
+        filled = section.fill(analysis, photos)
+        if filled is not None:
+            values[section.name] = filled
+    page = template("pets.report", "page.html").render(
+        sections=[(s, values[s.name]) for s in SECTIONS.values() if s.name in values],
+        headline=_headline(analysis),
+        analysis=analysis,
+        config=analysis.trained.config,
+        suspects_file=suspects,
+        photos=photos,
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        style=own("pets.report", "page.css"),
+        script=own("pets.report", "page.js", "sort.js"),
+    )
+    write_atomically(file, page.encode())
 
 
 def write_report(
@@ -53,8 +78,7 @@ def write_report(
     check_writable(folder, page.parent)
     analysis = analyse(trained, photos, split, settings, others)
     try:
-        if ranks().writer:
-            _write(analysis, folder, page, ckpt, loggers, name)
+        _write(analysis, folder, page, ckpt, loggers, name)
     except OSError as error:
         raise RunError(
             f"{folder}: cannot be written ({error.strerror or error}); what was there before and "
@@ -81,3 +105,19 @@ def _write(
     write_page(analysis, page, folder / "suspects.csv")
     epochs = read_metrics(run.path / "metrics.csv")
     add_pictures(analysis, loggers, name, step=epochs[-1]["step"] if epochs else 0)
+
+
+def _headline(analysis: Analysis) -> dict[str, Any]:
+    """The summary, what was measured, and the classes without photos."""
+    predictions, data = analysis.predictions, analysis.trained.config.data
+    photos, report = len(predictions), predictions.classification_report()
+    absent = report.index[report["photos"] == 0].tolist()
+    return {
+        **analysis.summary(),
+        "errors": int((~predictions.correct).sum()),
+        "classes": len(predictions.classes) - len(absent),
+        "absent": absent,
+        "measured_on": f"{analysis.root}, {photos:,} photos"
+        if analysis.split == OTHER
+        else split_in_words(data, analysis.split, photos),
+    }

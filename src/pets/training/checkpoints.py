@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import pickle
 import zipfile
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import nn
 
 from pets import trust
 from pets.errors import RunError
@@ -25,23 +25,18 @@ class HeldCheckpoint:
     """A checkpoint in memory, to be written later or never: pass it to `Trainer.save_checkpoint` as
     `storage_options`."""
 
-    def __init__(self) -> None:
-        self.content: dict[str, Any] = {}
+    content = b""
 
     def write(self, path: Path) -> None:
         """Put it where it belongs. Raises RunError where it cannot be written."""
-        AtomicCheckpointIO().save_checkpoint(self.content, path)
-
-
-def _copied(value: Any) -> Any:
-    """Tensors on the CPU, whatever becomes of the value's own."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {name: _copied(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copied(inner) for inner in value)
-    return copy.deepcopy(value)
+        try:
+            write_atomically(path, self.content)
+        except OSError as error:
+            kept = "the one before is untouched" if path.exists() else "there was none before"
+            raise RunError(
+                f"{path}: cannot be written ({error.strerror or error}); {kept}. "
+                f"Make room, then go on with pets train resume={path.parent.parent}"
+            ) from error
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -50,24 +45,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        if isinstance(storage_options, HeldCheckpoint):
-            storage_options.content = _copied(checkpoint)
-            return
         buffer = io.BytesIO()
         torch.save(plain(checkpoint, keep=torch.Tensor), buffer)
-        try:
-            write_atomically(Path(path), buffer.getbuffer())
-        except OSError as error:
-            kept = "the one before is untouched" if Path(path).exists() else "there was none before"
-            raise RunError(
-                f"{path}: cannot be written ({error.strerror or error}); {kept}. "
-                f"Make room, then go on with pets train resume={Path(path).parent.parent}"
-            ) from error
+        later = isinstance(storage_options, HeldCheckpoint)
+        held = storage_options if later else HeldCheckpoint()
+        held.content = buffer.getvalue()
+        if not later:
+            held.write(Path(path))
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         return read_checkpoint(Path(path), trusted=True)  # nothing is built from it
+
+
+def load_weights(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Put a checkpoint's weights into the network. Raises RuntimeError where they do not fit."""
+    state = checkpoint["state_dict"]
+    prefix = "model."
+    model.load_state_dict(
+        {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+    )
 
 
 def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from pets.config import LearnerConfig, StageConfig, TrainConfig
 from pets.config.instantiate import build, check_signature
 from pets.data.transforms import Preprocess, check_augment
 from pets.errors import ConfigError
-from pets.features.backends import check_engine
+from pets.features.engine import check_engine
 from pets.models.backbone import Backbone
-from pets.models.classifier import HEAD
-from pets.models.freezing import frozen_groups
+from pets.models.classifier import HEAD, frozen_groups
 from pets.system.devices import check_compiler, device_type
 from pets.training.inputs import check_inputs, on_activations
 from pets.training.losses import check_loss

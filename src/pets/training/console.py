@@ -18,8 +18,8 @@ hints = logging.getLogger(f"{__name__}.hints")
 
 def log_stage(name: str, stage: StageConfig) -> None:
     """Log the heading of a stage."""
-    lr = stage.rates
-    rates = f"{lr:g}" if isinstance(lr, float | int) else f"{lr[0]:g} to {lr[1]:g}"
+    ends = stage.rates if isinstance(stage.rates, tuple) else (stage.rates,)
+    rates = " to ".join(f"{rate:g}" for rate in ends)
     log.info("\nstage %s: %s epochs, lr %s", name, stage.epochs, rates)
 
 
@@ -51,11 +51,12 @@ def log_results(run: RunDir, results: dict[str, Any], seconds: float) -> None:
         log.info("%-5s  %s  (%s photos)", split, "  ".join(shares), f"{found['photos']:,}")
     log.info("took   %d:%02d", *divmod(round(seconds), 60))
     log.info("run    %s", run.path)
-    if (run.path / "report.html").exists():
-        log.info("report %s", run.path / "report.html")
+    report = run.path / "report.html"
+    if report.exists():
+        log.info("report %s", report)
     hints.info("\nnext:")
     hints.info("  pets predict run=%s source=<photo or folder>", run.path)
-    if not (run.path / "report.html").exists():
+    if not report.exists():
         hints.info("  pets interpret run=%s", run.path)
     hints.info("  pets serve run=%s", run.path)
     hints.info("  pets export run=%s to=safetensors", run.path)

@@ -26,6 +26,7 @@ class PetsDataModule(LightningDataModule):
 
     Worker processes hand over uint8 pixels, a quarter of the bytes of floats; they become floats on
     the training device. Where the inputs are activations, batches hold those in place of photos.
+    Nothing is read before a loader is asked for. Without a stage there are only batches to measure.
     """
 
     def __init__(
@@ -37,47 +38,29 @@ class PetsDataModule(LightningDataModule):
         inputs: Inputs,
         stage: Stage | None = None,
     ) -> None:
-        """Keep what the loaders will be made of; nothing is read yet.
-
-        Args:
-            config: batch size, workers.
-            augment: for training photos.
-            preprocess: what the network expects of photos.
-            photos: all splits.
-            inputs: what the batches are made of.
-            stage: the one that is trained; without one there are only batches to measure.
-        """
         super().__init__()
         self.config, self.augment, self.preprocess = config, augment, preprocess
         self.photos, self.inputs, self.stage = photos, inputs, stage
         self.normalize = normalize(preprocess)
         self.measured = VALID
-        decoded = inputs.decoded
-        self.on_device = (
-            None
-            if decoded is None
-            else device_augment(augment, inputs.size, preprocess, decoded.side)
-        )
+        self.on_device = None
+        if inputs.decoded is not None:
+            side = inputs.decoded.side
+            self.on_device = device_augment(augment, inputs.size, preprocess, side)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """In an order of its own every epoch; photos are augmented."""
         stage = self.stage
         assert stage is not None, "only a stage has training batches"
-        dataset = self._dataset(TRAIN)
-        here, length = ranks(), len(dataset)  # type: ignore[arg-type]
-        batch = self.config.batch_size
+        here, batch, dataset = ranks(), self.config.batch_size, self._dataset(TRAIN)
+        length = len(dataset)  # type: ignore[arg-type]
         drawn = stage.batches_done * batch
         sampler = EpochSampler(
             length, stage.order_seed, here.rank, here.world, stage.epochs_done, drawn
         )
-        return DataLoader(
-            dataset,
-            batch,
-            sampler=sampler,
-            # A last batch of one photo would break batch norm, and a small one is noisy.
-            drop_last=len(sampler) >= batch,
-            **self._options(),
-        )
+        # A last batch of one photo would break batch norm, and a small one is noisy.
+        drop_last = len(sampler) >= batch
+        return DataLoader(dataset, batch, sampler=sampler, drop_last=drop_last, **self._options())
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.eval_dataloader(VALID)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
 
-from pets.config import ExternalDataConfig, TrainConfig
+from pets.config import ExternalDataConfig, RunDataConfig, TrainConfig
 from pets.data.external import external_photos, result_name
 from pets.data.photos import OTHER, SPLITS, LocatedPhotos, Photos, locate_photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.errors import ConfigError, DataError, RunError, some
 from pets.models.classifier import Classifier, classifier_from
 from pets.run_dir import RunDir
-from pets.training.checkpoints import read_checkpoint
+from pets.training.checkpoints import load_weights, read_checkpoint
 from pets.training.datamodule import PetsDataModule
 from pets.training.module import ClassifierModule
 
@@ -62,7 +63,7 @@ class Asked:
     others: Photos | None = None
 
     @property
-    def place(self) -> str:
+    def name(self) -> str:
         """What the results are called."""
         return self.split if self.others is None else result_name(self.others)
 
@@ -98,7 +99,16 @@ def photos_asked(trained: Trained, data: ExternalDataConfig, split: str) -> Aske
                 f"split={split}: {data.root} {what}{why}; leave split away to look at all of them"
             )
         others = external_photos(data, trained.config.data, trained.model.classes)
-        _say_others(others, found)
+        count = f"{len(others.rows):,}"
+        if found is not None and found.changed:
+            log.warning(
+                "%s: none of the run's photos, though %s files have their names: their contents "
+                "are not the same. All %s are taken as other photos; if they are the run's, saved "
+                "again, those that it was trained on flatter the accuracy",
+                others.root, f"{len(found.changed):,}", count,
+            )  # fmt: skip
+        else:
+            log.info("%s: %s photos, taken as others than the run's", others.root, count)
         return Asked(OTHER, find_photos(run, trained.config.data.root).photos, others)
     split = split_of(run, split)
     own = _all_of(found, split)
@@ -108,21 +118,6 @@ def photos_asked(trained: Trained, data: ExternalDataConfig, split: str) -> Aske
             f"({some(trained.model.classes)}); it is damaged, or of another run"
         )
     return Asked(split, own)
-
-
-def _say_others(others: Photos, found: LocatedPhotos | None) -> None:
-    count = f"{len(others.rows):,}"
-    if found is None:
-        log.info("%s: %s photos, taken as others than the run's", others.root, count)
-    elif found.changed:
-        log.warning(
-            "%s: none of the run's photos, though %s files have their names: their contents are "
-            "not the same. All %s are taken as other photos; if they are the run's, saved again, "
-            "those that it was trained on flatter the accuracy",
-            others.root, f"{len(found.changed):,}", count,
-        )  # fmt: skip
-    else:
-        log.info("%s: none of the run's photos, but %s others", others.root, count)
 
 
 def _all_of(found: LocatedPhotos, *needed: str) -> Photos:
@@ -163,28 +158,27 @@ class Trained:
     stage: str
     temperature: float | None = None
 
+    def fed_by(self, data: RunDataConfig, trainer: Mapping[str, Any]) -> Trained:
+        """The same with this machine's workers, batch size and trainer."""
+        changes: dict[str, Any] = {"num_workers": data.num_workers}
+        if data.batch_size is not None:
+            changes["batch_size"] = data.batch_size
+        fed = {"data": self.config.data.model_copy(update=changes), "trainer": dict(trainer)}
+        return replace(self, config=self.config.model_copy(update=fed))
+
 
 def load_run(run: RunDir, ckpt: str = "last") -> Trained:
     """Exactly the network that was trained, from the run directory alone.
 
     Raises RunError when a file of the run is missing, damaged or does not fit.
     """
-    checkpoint = read_checkpoint(run.checkpoint(ckpt), run.trusted)
-    config = run.train_config
-    prefix = "model."
-    weights = {
-        name.removeprefix(prefix): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith(prefix)
-    }
+    file = run.checkpoint(ckpt)
+    checkpoint, config = read_checkpoint(file, run.trusted), run.train_config
+    about = checkpoint["pets"]
     try:
-        about = checkpoint["pets"]
-        stage, temperature = about["stage"], about.get("temperature")
         model = classifier_from(about)
-        model.load_state_dict(weights)
+        load_weights(model, checkpoint)
+        return Trained(run, config, model.eval(), about["stage"], about.get("temperature"))
     except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise RunError(
-            f"{run.checkpoint(ckpt)}: does not fit its own description ({reason})"
-        ) from (error)
-    return Trained(run, config, model.eval(), stage, temperature)
+        raise RunError(f"{file}: does not fit its own description ({reason})") from error

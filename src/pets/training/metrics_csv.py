@@ -43,10 +43,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
         return []
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            rows = [
-                {name: _read(name, cell) for name, cell in row.items()}
-                for row in csv.DictReader(stream)
-            ]
+            rows = [{k: _read(k, v) for k, v in row.items()} for row in csv.DictReader(stream)]
     except (ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{file}: damaged, cannot be read ({error})") from error
     missing = [name for name in _REQUIRED if rows and name not in rows[0]]
@@ -64,6 +61,4 @@ def _read(name: str, cell: str) -> Any:
         return read_cell(cell)
     if name in ("epoch", "step"):
         return int(cell)
-    if cell == "" and name not in FIXED:
-        return math.nan
-    return float(cell)
+    return math.nan if cell == "" and name not in FIXED else float(cell)

@@ -39,8 +39,9 @@ _NO_NORM = (
 class ClassifierModule(LightningModule):
     """The training of a `Classifier` in one stage, or its measurement without one.
 
-    Made anew for every stage around the same network, of which it freezes what the stage says. The
-    optimizer holds what trains in the stage.
+    Made anew for every stage around the same network, of which it freezes what the stage says,
+    before Lightning wraps it. The optimizer holds what trains in the stage. `class_counts` are the
+    training photos of each class, for losses with class weights.
     """
 
     def __init__(
@@ -50,14 +51,6 @@ class ClassifierModule(LightningModule):
         stage: Stage | None = None,
         class_counts: Tensor | None = None,
     ) -> None:
-        """Freeze the network for the stage, before Lightning wraps it.
-
-        Args:
-            model: the network.
-            config: optimizer, loss, transforms of batches.
-            stage: what is frozen, at which rates, with which random streams.
-            class_counts: training photos of each class, for losses with class weights.
-        """
         super().__init__()
         self.model, self.optimizer, self.stage = model, config.optimizer, stage
         self.batch_transforms = batch_transforms(config.augment, len(model.classes))

@@ -24,7 +24,7 @@ def spread(lr: float | tuple[float, float], n: int) -> list[float]:
     low, high = lr
     if n == 1:
         return [high]
-    return [low * (high / low) ** (place / (n - 1)) for place in range(n)]
+    return [low * (high / low) ** (i / (n - 1)) for i in range(n)]
 
 
 def param_groups(model: Classifier, rates: list[float]) -> list[dict[str, Any]]:
@@ -32,16 +32,14 @@ def param_groups(model: Classifier, rates: list[float]) -> list[dict[str, Any]]:
 
     Each group carries its layer group's `name` and its `lr`.
     """
-    groups = []
+    groups: list[dict[str, Any]] = []
     for (name, parameters), rate in zip(model.layer_groups, rates, strict=True):
         training = [p for p in parameters if p.requires_grad]
-        decayed = [p for p in training if p.ndim > 1]
+        group = {"lr": rate, "name": name}
+        groups.append({"params": [p for p in training if p.ndim > 1], **group})
         others = [p for p in training if p.ndim <= 1]
-        if decayed:
-            groups.append({"params": decayed, "lr": rate, "name": name})
-        if others:
-            groups.append({"params": others, "lr": rate, "name": name, "weight_decay": 0.0})
-    return groups
+        groups.append({"params": others, **group, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
 
 
 def schedule(optimizer: Optimizer, stage: StageConfig, steps: int) -> LRScheduler | None:

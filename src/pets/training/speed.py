@@ -22,23 +22,16 @@ class Speed:
 
     def got_batch(self) -> None:
         """The wait is over."""
-        now = time.perf_counter()
-        self.waiting += now - self.since
-        self.since = now
+        self.waiting += self._lap()
 
     def done_batch(self, images: int) -> None:
         """So many images have been trained on; the next wait begins."""
-        now = time.perf_counter()
-        self.working += now - self.since
+        self.working += self._lap()
         self.images += images
-        self.since = now
 
     def __sub__(self, earlier: Speed) -> Speed:
-        return Speed(
-            self.images - earlier.images,
-            self.waiting - earlier.waiting,
-            self.working - earlier.working,
-        )
+        waiting, working = self.waiting - earlier.waiting, self.working - earlier.working
+        return Speed(self.images - earlier.images, waiting, working)
 
     @property
     def images_per_second(self) -> float:
@@ -48,3 +41,7 @@ class Speed:
     def waited(self) -> float:
         """Share of the time, 0 to 1."""
         return self.waiting / max(self.waiting + self.working, 1e-9)
+
+    def _lap(self) -> float:
+        before, self.since = self.since, time.perf_counter()
+        return self.since - before

@@ -54,15 +54,8 @@ class Stage:
     def of_plan(
         cls, name: str, config: StageConfig, inputs: Inputs, seed: int, steps_before: int = 0
     ) -> Stage:
-        """A stage from its beginning.
-
-        Args:
-            name: its key in the plan; its random streams derive from it.
-            config: what the plan says.
-            inputs: what its batches are made of.
-            seed: of the run.
-            steps_before: optimizer steps of the earlier stages.
-        """
+        """A stage from its beginning; its random streams derive from the run's seed and its
+        name."""
         own = derive(seed, "stage", name)
         return cls(name, config, inputs, own, own, steps_before)
 

@@ -27,21 +27,13 @@ class StopOnSignal(Checkpoint):
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
-        self.recorder = recorder
-        self.steps = 0
+        self.recorder, self.steps = recorder, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.steps = trainer.global_step
         signals.defer()
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         # Gradients that are being accumulated are in no checkpoint.
         stepped, self.steps = trainer.global_step > self.steps, trainer.global_step
         if stepped and not trainer.is_last_batch:
@@ -54,9 +46,7 @@ class StopOnSignal(Checkpoint):
         signals.end_deferral()
         self._stop_if_asked(trainer, pl_module)
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *_: Any) -> None:
         signals.end_deferral()
 
     def _stop_if_asked(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,9 +56,8 @@ class StopOnSignal(Checkpoint):
         if not self.recorder.saved:
             progress: Any = pl_module.progress
             self.recorder.write(trainer)
-            if self.recorder.run.writes:
-                self.recorder.run.update_status(
-                    stage=progress["stage"], epoch=progress["epochs"], epochs=trainer.max_epochs
-                )
+            self.recorder.run.update_status(
+                stage=progress["stage"], epoch=progress["epochs"], epochs=trainer.max_epochs
+            )
             log.info("  a checkpoint after %s steps of stage %s", self.steps, progress["stage"])
         signals.stop(number)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from hydra.utils import get_object
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor
@@ -33,43 +33,32 @@ HONOURED = (
     "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic",
     "benchmark", "detect_anomaly", "inference_mode",
 )  # fmt: skip
-_EPOCHS = "plan.stages.<stage>.epochs says how long a stage is"
-_ALL_PHOTOS = (
-    "every photo of a split is used; a smaller data set: data.exclude, or another data.root"
-)
-_VALIDATED = "every epoch ends with one validation, by which best.ckpt is chosen"
-_SHORT = "a short run: plan=frozen4 plan.stages.head.epochs=1"
-# Those that would break what a run promises, or do nothing, and what to do instead.
-REFUSED = {
-    "max_epochs": _EPOCHS,
-    "min_epochs": _EPOCHS,
-    "max_steps": _EPOCHS,
-    "min_steps": _EPOCHS,
-    "max_time": f"{_EPOCHS}; SIGTERM stops a run so that it can go on: timeout 1h pets train ...",
-    "fast_dev_run": _SHORT,
-    "barebones": _SHORT,
-    "overfit_batches": _ALL_PHOTOS,
-    "limit_train_batches": _ALL_PHOTOS,
-    "limit_val_batches": _ALL_PHOTOS,
-    "limit_test_batches": _ALL_PHOTOS,
-    "limit_predict_batches": _ALL_PHOTOS,
-    "val_check_interval": _VALIDATED,
-    "check_val_every_n_epoch": _VALIDATED,
-    "num_sanity_val_steps": _VALIDATED,
-    "log_every_n_steps": "the loggers get every step",
-    "reload_dataloaders_every_n_epochs": "a stage keeps its loaders",
-    "use_distributed_sampler": "the order of photos derives from seed",
-    "callbacks": "callbacks=<name> chooses them, callbacks.<name>._target_=... adds one",
-    "logger": "logger=<name> chooses them, logger.<name>._target_=... adds one",
-    "enable_progress_bar": "it is one of callbacks: ~callbacks.progress_bar leaves it out",
-    "enable_model_summary": "a summary is one of callbacks",
-    "enable_checkpointing": "every run writes last.ckpt and best.ckpt, to go on and to be used",
-    "enable_autolog_hparams": "hyper-parameters are logged with the results",
-    "default_root_dir": "hydra.run.dir=<folder> is the run directory",
-    "plugins": "checkpoints and processes are pets' own",
-    "profiler": "profile the whole command: python -m cProfile -m pets train ...",
-    "model_registry": "pets export writes what a registry takes",
-}
+# Those that would break what a run promises, or do nothing, by what to do instead.
+_INSTEAD = {
+    "plan.stages.<stage>.epochs says how long a stage is; for a limit of time, since SIGTERM stops "
+    "a run so that it can go on: timeout 1h pets train ...":
+        "max_epochs min_epochs max_steps min_steps max_time",
+    "a short run: plan=frozen4 plan.stages.head.epochs=1": "fast_dev_run barebones",
+    "every photo of a split is used; a smaller data set: data.exclude, or another data.root":
+        "overfit_batches limit_train_batches limit_val_batches limit_test_batches "
+        "limit_predict_batches",
+    "every epoch ends with one validation, by which best.ckpt is chosen":
+        "val_check_interval check_val_every_n_epoch num_sanity_val_steps",
+    "the loggers get every step": "log_every_n_steps",
+    "a stage keeps its loaders": "reload_dataloaders_every_n_epochs",
+    "the order of photos derives from seed": "use_distributed_sampler",
+    "callbacks=<name> chooses them, callbacks.<name>._target_=... adds one":
+        "callbacks enable_model_summary",
+    "logger=<name> chooses them, logger.<name>._target_=... adds one": "logger",
+    "it is one of callbacks: ~callbacks.progress_bar leaves it out": "enable_progress_bar",
+    "every run writes last.ckpt and best.ckpt, to go on and to be used": "enable_checkpointing",
+    "hyper-parameters are logged with the results": "enable_autolog_hparams",
+    "hydra.run.dir=<folder> is the run directory": "default_root_dir",
+    "checkpoints and processes are pets' own": "plugins",
+    "profile the whole command: python -m cProfile -m pets train ...": "profiler",
+    "pets export writes what a registry takes": "model_registry",
+}  # fmt: skip
+REFUSED = {name: fix for fix, names in _INSTEAD.items() for name in names.split()}
 
 
 def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
@@ -132,13 +121,13 @@ class OwnSignals(Callback):
     moment.
     """
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, *_: Any) -> None:
         signals.take_signals()
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_start(self, *_: Any) -> None:
         signals.take_signals()
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_predict_start(self, *_: Any) -> None:
         signals.take_signals()
 
 
@@ -179,30 +168,25 @@ def build_loggers(
 
 
 def log_hparams(loggers: list[Logger], config: TrainConfig, results: Mapping[str, Any]) -> None:
-    """Hyper-parameters together with the final metrics: TensorBoard's HPARAMS tab needs both."""
+    """What one compares runs by, as flat names and plain values, with the final metrics:
+    TensorBoard's HPARAMS tab needs both."""
     metrics = {
         f"hparams/{split}_{name}": found[name]
         for split, found in results.items()
         for name in METRICS
         if name in found
     }
-    values = hparams(config)
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(values, metrics)
-        else:
-            logger.log_hyperparams(values)
-            logger.log_metrics(metrics)
-        logger.finalize("success")
-
-
-def hparams(config: TrainConfig) -> dict[str, Any]:
-    """What one compares runs by, as flat names and plain values."""
     values = config.model_dump(by_alias=True, mode="json")
-    chosen = {key: values[key] for key in ("model", "plan", "optimizer", "seed")}
+    chosen = {key: values[key] for key in ("model", "plan", "optimizer", "loss", "seed")}
     chosen["data"] = {k: values["data"][k] for k in ("name", "split", "size", "batch_size")}
     chosen["augment"] = "+".join([*values["augment"]["photo"], *values["augment"]["batch"]])
-    return _flat(chosen)
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(_flat(chosen), metrics)
+        else:
+            logger.log_hyperparams(_flat(chosen))
+            logger.log_metrics(metrics)
+        logger.finalize("success")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -227,7 +211,6 @@ def quiet() -> None:
         ".*number of training batches.*smaller than the logging interval.*",
         ".*exists and is not empty.*",
         ".*GPU available but not used.*",
-        ".*The `srun` command is available.*",  # on one device, or with ranks made by hand
         ".*Encountered `nan` values.*",  # the recorder stops a diverged run
         ".*module\\(s\\) in eval mode at the start of training.*",  # that is what freezing does
         ".*The `srun` command is available.*",  # `distributed.ranks` knows who made them
