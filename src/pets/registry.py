@@ -34,11 +34,7 @@ class Registry(dict[str, Entry]):
     """
 
     def add(self, entry: Entry) -> Entry:
-        """Add an entry and return it.
-
-        Raises:
-            ValueError: another entry has that name.
-        """
+        """Add an entry and return it. Raises ValueError if another one has its name."""
         if entry.name in self:
             raise ValueError(f"{entry.name} is registered twice")
         self[entry.name] = entry
@@ -46,14 +42,10 @@ class Registry(dict[str, Entry]):
 
 
 def named_in(registry: str) -> AfterValidator:
-    """Check the values of a config against the names of a registry.
+    """Return a validator for a config's field with a name, or a list of names, of a registry.
 
-    Args:
-        registry: where it is, as `pets.data.labels:LABEL_RULES`. The module is imported when a
-            value is checked: the config room depends on no other room.
-
-    Returns:
-        A validator for a field with a name or a list of names.
+    The registry is given as `pets.data.labels:LABEL_RULES`. Its module is imported when a value is
+    checked: the config room depends on no other room.
     """
     module, _, attribute = registry.partition(":")
 
@@ -61,14 +53,11 @@ def named_in(registry: str) -> AfterValidator:
         entries: Registry[Any] = getattr(import_module(module), attribute)
         for name in [value] if isinstance(value, str) else value:
             if name not in entries:
-                raise PydanticCustomError(UNKNOWN_NAME, "{expected}", _expected(name, entries))
+                *most, last = entries
+                expected = f"{', '.join(most)} or {last}" if most else last
+                close = difflib.get_close_matches(name, entries, n=1)
+                expected += f"; did you mean {close[0]}?" if close else ""
+                raise PydanticCustomError(UNKNOWN_NAME, "{expected}", {"expected": expected})
         return value
 
     return AfterValidator(check)
-
-
-def _expected(name: str, entries: Registry[Any]) -> dict[str, str]:
-    *most, last = entries
-    known = f"{', '.join(most)} or {last}" if most else last
-    close = difflib.get_close_matches(name, entries, n=1)
-    return {"expected": f"{known}; did you mean {close[0]}?" if close else known}

@@ -18,40 +18,37 @@ from pets.errors import RunError
 
 TRUST = "if you trust who made it: trust=true"
 
-_TRANSFORMS = (
-    "AugMix", "CenterCrop", "ColorJitter", "CutMix", "ElasticTransform", "GaussianBlur",
-    "GaussianNoise", "Grayscale", "JPEG", "MixUp", "Pad", "RandAugment", "RandomAdjustSharpness",
-    "RandomAffine", "RandomApply", "RandomAutocontrast", "RandomChannelPermutation", "RandomChoice",
-    "RandomCrop", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomHorizontalFlip",
-    "RandomInvert", "RandomOrder", "RandomPerspective", "RandomPhotometricDistort",
-    "RandomPosterize", "RandomResize", "RandomResizedCrop", "RandomRotation", "RandomShortestSize",
-    "RandomSolarize", "RandomVerticalFlip", "RandomZoomOut", "Resize", "TrivialAugmentWide",
-)  # fmt: skip
-_OPTIMIZERS = (
-    "ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop",
-    "SGD",
-)  # fmt: skip
+
+def _paths(module: str, names: str) -> set[str]:
+    return {f"{module}.{name}" for name in names.split()}
+
 
 # By the key of a node, the dotted paths that it may name. None of these takes the path of a file or
 # an address.
-ALLOWED: dict[str, frozenset[str]] = {
-    group: frozenset(f"{module}.{name}" for module, names in modules.items() for name in names)
-    for group, modules in {
-        "model.head": {"pets.models.heads": ("BatchNormHead", "ConcatPoolHead", "LinearHead")},
-        "optimizer": {"torch.optim": _OPTIMIZERS},
-        "augment": {
-            "pets.data.augment": ("LessonCrop",),
-            "torchvision.transforms.v2": _TRANSFORMS,
-        },
-        "callbacks": {
-            "pets.callbacks.epoch_table": ("EpochTable",),
-            "pets.callbacks.progress": ("ProgressBar",),
-            "pytorch_lightning.callbacks": (
-                "EMAWeightAveraging", "EarlyStopping", "LearningRateMonitor",
-            ),
-        },
-        "logger": {"pytorch_lightning.loggers": ("CSVLogger", "TensorBoardLogger")},
-    }.items()
+ALLOWED: dict[str, set[str]] = {
+    "model.head": _paths("pets.models.heads", "BatchNormHead ConcatPoolHead LinearHead"),
+    "optimizer": _paths(
+        "torch.optim",
+        "ASGD Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD",
+    ),
+    "augment": {"pets.data.augment.LessonCrop"} | _paths(
+        "torchvision.transforms.v2",
+        "AugMix CenterCrop ColorJitter CutMix ElasticTransform GaussianBlur GaussianNoise "
+        "Grayscale JPEG MixUp Pad RandAugment RandomAdjustSharpness RandomAffine RandomApply "
+        "RandomAutocontrast RandomChannelPermutation RandomChoice RandomCrop RandomEqualize "
+        "RandomErasing RandomGrayscale RandomHorizontalFlip RandomInvert RandomOrder "
+        "RandomPerspective RandomPhotometricDistort RandomPosterize RandomResize "
+        "RandomResizedCrop RandomRotation RandomShortestSize RandomSolarize RandomVerticalFlip "
+        "RandomZoomOut Resize TrivialAugmentWide",
+    ),
+    "callbacks": {
+        "pets.callbacks.epoch_table.EpochTable",
+        "pets.callbacks.progress.ProgressBar",
+        *_paths(
+            "pytorch_lightning.callbacks", "EMAWeightAveraging EarlyStopping LearningRateMonitor"
+        ),
+    },
+    "logger": _paths("pytorch_lightning.loggers", "CSVLogger TensorBoardLogger"),
 }  # fmt: skip
 _LOGGER_ARGUMENTS = {"name", "version", "prefix", "sub_dir", "default_hp_metric", "log_graph"}
 _NAME = re.compile(r"(?!\.)[\w.+ -]*")  # of a file or folder, never a path

@@ -110,7 +110,9 @@ def all_gather(value: Value) -> list[Value]:
         sizes = [int(size) for size in _gather(torch.tensor([len(content)]))]
         padded = torch.zeros(max(sizes), dtype=torch.uint8)
         padded[: len(content)] = content
-        contents = [row[:n].numpy().tobytes() for row, n in zip(_gather(padded), sizes, strict=True)]
+        contents = [
+            row[:n].numpy().tobytes() for row, n in zip(_gather(padded), sizes, strict=True)
+        ]
         return [torch.load(io.BytesIO(content), weights_only=True) for content in contents]
 
 
