@@ -12,16 +12,18 @@ that made, with fastai's verbs on it. A mistake raises PetsError: one line in a 
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pets.cli.arguments import override
-from pets.cli.in_process import run_command
+from pets.cli.arguments import override, to_overrides
+from pets.cli.main import run_command
 from pets.config import LookConfig
 from pets.config.validation import typed
 from pets.data import preview
@@ -35,12 +37,13 @@ from pets.lr_finder.search import LrSearch
 from pets.models.classifier import Classifier
 from pets.report import charts
 from pets.run_dir import RunDir
+from pets.system.signals import Stopped
+from pets.training.console import hints
 from pets.training.evaluation import load_run
 from pets.training.metrics_csv import read_metrics
 from pets.trust import refusal
 
 if TYPE_CHECKING:
-    from hydra.core.utils import JobReturn
     from matplotlib.figure import Figure
 
 CLASSES = 60  # in a confusion matrix: names cannot be read beyond
@@ -48,14 +51,53 @@ CLASSES = 60  # in a confusion matrix: names cannot be read beyond
 
 def look(args: str = "") -> Data:
     """`pets look`: the photos with their labels and splits."""
-    job = run_command("look", shlex.split(args))
-    assert job.cfg is not None
-    return Data(typed(LookConfig, job.cfg), job.return_value)
+    config, photos = run("look", shlex.split(args))
+    return Data(typed(LookConfig, config), photos)
 
 
 def train(args: str = "") -> Learner:
     """`pets train`: a trained run."""
-    return Learner(run_command("train", shlex.split(args)).return_value)
+    return Learner(run("train", shlex.split(args))[1])
+
+
+def run(command: str, args: list[str]) -> tuple[Any, Any]:
+    """Run `pets <command> <args>` in this process, with its output here.
+
+    Returns:
+        The composed config, and what the command returned.
+
+    Raises:
+        PetsError: A mistake of the user, or what the operating system refused.
+        KeyboardInterrupt: It was interrupted.
+    """
+    print("$", shlex.join(["pets", command, *args]))
+    try:
+        with _own_log():
+            return run_command(command, to_overrides(command, args))
+    except Stopped:
+        raise KeyboardInterrupt from None
+    except SystemExit as end:
+        if isinstance(end.__cause__, PetsError):
+            raise end.__cause__ from None
+        if isinstance(end.code, str):
+            raise PetsError(end.code) from None
+        raise
+
+
+@contextlib.contextmanager
+def _own_log() -> Iterator[None]:
+    """Remove a command's log handlers after it; the notebook keeps its own."""
+    root = logging.getLogger()
+    handlers, level, hints_level = root.handlers[:], root.level, hints.level
+    hints.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        hints.setLevel(hints_level)
 
 
 @dataclass(frozen=True)
@@ -100,11 +142,11 @@ class Learner:
 
     def lr_find(self, args: str = "") -> LrSearch:
         """`pets find-lr run=<run>`: the rates that suit what comes after the run."""
-        return self._use("find-lr", args).return_value
+        return self._use("find-lr", args)
 
     def interpret(self, args: str = "") -> Interpreted:
         """`pets interpret run=<run>`: what it gets wrong; writes the report, too."""
-        return Interpreted(self._use("interpret", args).return_value)
+        return Interpreted(self._use("interpret", args))
 
     def predict(self, source: str | Path, args: str = "") -> pd.DataFrame:
         """`pets predict run=<run> source=...`: a row a photo, with every class's probability."""
@@ -113,12 +155,12 @@ class Learner:
             self._use("predict", args, override("source", source), override("out", out))
         return pd.read_csv(out).map(read_cell).rename(columns=read_cell)
 
-    def _use(self, command: str, args: str, *overrides: str) -> JobReturn:
+    def _use(self, command: str, args: str, *overrides: str) -> Any:
         typed = [override("run", self.path), *overrides, *shlex.split(args)]
         # A run that was trained here may name parts of the user's own.
         if self.run.trusted and refusal(self.run.read_config()):
             typed.append("trust=true")
-        return run_command(command, typed)
+        return run(command, typed)[1]
 
 
 @dataclass(frozen=True)
