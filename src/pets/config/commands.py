@@ -4,14 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pets.config.base import Count, Folder, PathText, Strict, Target, Workers
+from pets.config.base import COUNT, Count, Folder, PathText, Strict, Target, Workers
 from pets.config.data import AugmentConfig, DataConfig, LabelRuleName, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
 from pets.registry import named_in
-
-COUNT = "a whole number of at least 1"
 
 
 class LearnerConfig(Strict):
@@ -47,26 +45,6 @@ class SweepConfig(Strict):
     """Options of a sweep as a whole."""
 
     resume: PathText | None
-
-
-class SlurmSettings(Strict):
-    """Resources of one job of a sweep (`hydra/launcher=slurm`), and how Slurm treats it."""
-
-    partition: str | None
-    account: str | None
-    qos: str | None
-    nodes: Count | Literal["auto"] = Field(description=f"{COUNT}, or auto")
-    tasks_per_node: Count | Literal["auto"] = Field(description=f"{COUNT}, or auto")
-    gpus_per_node: Count | Literal["auto"] | None = Field(description=f"{COUNT}, auto or null")
-    cpus_per_task: int = Field(ge=1)
-    mem: str | None = Field(description="Slurm's text for the memory of a node, such as 64G")
-    mem_per_cpu: str | None = Field(description="Slurm's text for the memory of a core, such as 4G")
-    time: int | str = Field(description="minutes, or Slurm's text such as '1-12:00:00'")
-    signal_lead: int = Field(ge=1)
-    requeue: bool
-    jobs: int = Field(ge=1)
-    setup: list[str]
-    sbatch: dict[str, str | int | bool] = Field(description="keys with values for sbatch")
 
 
 class TrainConfig(LearnerConfig):
@@ -151,10 +129,15 @@ class VerifyConfig(Strict):
         return min(self.data.height_width) if self.small is None else self.small
 
 
-class RunDataConfig(Strict):
-    """Data settings that may differ from those of the trained run."""
+class DataRoot(Strict):
+    """Where the photos of the trained run are now."""
 
     root: PathText | None
+
+
+class RunDataConfig(DataRoot):
+    """Data settings that may differ from those of the trained run."""
+
     batch_size: Count | None = Field(description=f"{COUNT}, or null for the run's own")
     num_workers: Workers
 
@@ -259,12 +242,6 @@ class ServeLimits(Strict):
         return self
 
 
-class ServeDataConfig(Strict):
-    """Where the photos of the examples are."""
-
-    root: PathText | None
-
-
 class ServeConfig(RunConfig):
     """The address to serve the run at, and the limits of requests."""
 
@@ -274,7 +251,7 @@ class ServeConfig(RunConfig):
     threshold: float = Field(ge=0, le=1)
     device: str
     examples: int = Field(ge=0, le=48)
-    data: ServeDataConfig
+    data: DataRoot
     max_batch: int = Field(ge=1)
     batch_wait_ms: float = Field(ge=0, le=1000)
     limits: ServeLimits
