@@ -1,7 +1,7 @@
-"""What a run, a checkpoint or a sweep that somebody was handed may say: values, and names from a
-short list. Nothing else of it is imported or called, and nothing is written outside its folder.
+"""What a run, checkpoint or sweep from elsewhere may contain: values, and names from a short list.
+Nothing else that it names is imported or called, and nothing is written outside its folder.
 
-`trust=true`, typed with a command, accepts whatever it says. SECURITY.md states the promise.
+`trust=true`, typed with a command, accepts everything. SECURITY.md states the promise.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def check_links(folder: Path) -> None:
 
 
 def check_words(overrides: Sequence[str], source: Path, keys: Sequence[str]) -> None:
-    """Raise RunError if saved overrides of a sweep are more than values of a training's `keys` and
-    the choice of pets' own options; the `source` that keeps them may be a stranger's."""
+    """Raise RunError if the overrides saved in `source`, a sweep's file, do more than set values of
+    a training's `keys` and choose pets' own options."""
     key = rf"({'|'.join(map(re.escape, keys))})([./][\w./-]+)?"
     allowed = re.compile(
         rf"(\+\+?)?{key}=[^$\\]*|~{key}(=[^$\\]*)?"

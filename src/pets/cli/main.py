@@ -84,7 +84,7 @@ def _main(args: list[str]) -> None:
     except KeyboardInterrupt:
         _stop("stopped", code=130)
     except SystemExit as end:
-        if isinstance(end, Stopped) and not end.said:
+        if isinstance(end, Stopped) and not end.reported:
             _stop("stopped", 128 + end.signal)
         if isinstance(end.code, str):
             _stop(end.code)
@@ -206,7 +206,7 @@ def _report_failed_thread(failed: threading.ExceptHookArgs) -> None:
 def _stop(message: str, code: int = 1) -> NoReturn:
     with contextlib.suppress(PetsError):
         if code == 1 and not ranks().writer:
-            # Rank 0 most probably says the same, and its end is the end of this process.
+            # Rank 0 probably reports the same, and its end is the end of this process.
             time.sleep(_RANK_0_FIRST)
             message = f"rank {ranks().rank}: {message}"
     print(printable(message), file=sys.stderr)

@@ -1,5 +1,5 @@
-"""Which of the processes of one job this is. They are started from outside, one a device: by
-torchrun, by srun, or by whoever sets the same environment variables. Imports no torch."""
+"""Which of the processes of one job this is. They are started from outside, one per device: by
+torchrun, by srun, or by anything that sets the same environment variables. Imports no torch."""
 
 from __future__ import annotations
 

@@ -181,4 +181,4 @@ def _report_stop(stopped: Stopped, shards: Shards, options: Options) -> None:
         "goes on there",
         stopped.signal.name, shards.folder, f"{count:,}", f"{options.shard:,}",
     )  # fmt: skip
-    stopped.said = True
+    stopped.reported = True
