@@ -19,15 +19,6 @@ from pets.io.atomic import check_writable
 # Names of sockets have 107 bytes, on macOS 103; multiprocessing and torch add up to 34 to this.
 _LONGEST = 68
 
-# Variables with the cache folders of libraries, and what these folders are called here.
-_CACHES = {
-    "PETS_CACHE": "pets",
-    "TORCH_HOME": "torch",
-    "HF_HOME": "huggingface",
-    "MPLCONFIGDIR": "matplotlib",
-    "TRITON_CACHE_DIR": "triton",
-}
-
 
 class _Output(io.FileIO):
     """Standard output or error; after a closed pipe the output is dropped and the work goes on."""
@@ -90,7 +81,7 @@ def _opened(number: int, before: TextIO | None) -> tuple[_Output, TextIO]:
 
 
 def folders() -> None:
-    """Move temporary files and caches to usable folders, with a message if they are moved.
+    """Use other folders than TMPDIR or HOME, with a message, if these cannot be used.
 
     Raises:
         ConfigError: No folder for temporary files can be written.
@@ -109,34 +100,21 @@ def folders() -> None:
     if asked and folder != str(Path(asked).absolute()):
         _say(f"TMPDIR={asked}: {reason}; temporary files go to {folder}")
         os.environ["TMPDIR"] = folder
-    _caches()
 
-
-def _caches() -> None:
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - it stays `~` where there is none
-    if home.is_absolute() and _usable(home / ".cache"):
-        return
-    moved = [name for name in _CACHES if name not in os.environ]
-    if not moved:
-        return
-    mine = Path(tempfile.gettempdir()) / f"pets-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        mine.mkdir(mode=0o700)
-    if mine.is_symlink() or mine.stat().st_uid != os.getuid():
-        mine = Path(tempfile.mkdtemp(prefix="pets-"))
-    os.environ |= {name: str(mine / _CACHES[name]) for name in moved}
-    _say(
-        f"the home folder ({os.environ.get('HOME') or 'none'}) cannot be written; caches go to "
-        f"{mine}; {', '.join(f'{name}=...' for name in moved)} choose other folders"
-    )
-
-
-def _usable(folder: Path) -> bool:
     try:
-        check_writable(folder)
+        check_writable(home / ".cache")
+        usable = home.is_absolute()
     except ConfigError:
-        return False
-    return True
+        usable = False
+    if not usable:  # libraries keep their caches below it
+        own = Path(folder) / f"pets-{os.getuid()}"
+        with contextlib.suppress(FileExistsError):
+            own.mkdir(mode=0o700)
+        if own.is_symlink() or own.stat().st_uid != os.getuid():
+            own = Path(tempfile.mkdtemp(prefix="pets-"))
+        os.environ["HOME"] = str(own)
+        _say(f"HOME={home}: cannot be written; caches go to {own}; HOME=<folder> chooses another")
 
 
 def _say(message: str) -> None:
