@@ -69,10 +69,13 @@ def _group(schema: type[BaseModel]) -> str:
     return "model." if schema is ModelConfig else "data." if "Data" in schema.__name__ else "-"
 
 
-def test_a_cache_is_where_the_home_of_the_moment_is() -> None:
+def test_a_cache_is_where_the_home_of_the_moment_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's config keeps the `~`: another user may go on with it."""
     assert train_config("cache_dir='~/c'").cache_dir == "~/c"
     assert cache_folder("~/c") == Path("/home/me/c")
+    monkeypatch.setattr("os.path.expanduser", str)
+    monkeypatch.setenv("PETS_CACHE", "/tmp/pets-me/pets")
+    assert cache_folder("~/.cache/pets") == Path("/tmp/pets-me/pets")
     assert cache_folder("/data/c") == Path("/data/c")
 
 

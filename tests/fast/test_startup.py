@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pets.cli import startup
 from pets.cli.startup import folders
 
 
@@ -15,8 +16,9 @@ from pets.cli.startup import folders
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variables and the folder of temporary files are put back."""
     monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setenv("TMPDIR", "x")
-    monkeypatch.delenv("TMPDIR")
+    for name in ("TMPDIR", *startup._CACHES):
+        monkeypatch.setenv(name, os.environ.get(name, "x"))
+        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
@@ -47,12 +49,17 @@ def test_caches_go_to_a_temporary_folder_without_a_home(
     tmp_path = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))  # pytest's own may be too long a name
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.setenv("HF_HOME", "/given")
     folders()
-    own = next(tmp_path.glob("pets-*"))
-    assert own.stat().st_mode & 0o777 == 0o700
-    assert os.environ["HOME"] == str(own)
+    mine = next(tmp_path.glob("pets-*"))
+    assert mine.stat().st_mode & 0o777 == 0o700
+    assert {name: os.environ[name] for name in startup._CACHES} == {
+        "PETS_CACHE": f"{mine}/pets", "TORCH_HOME": f"{mine}/torch", "HF_HOME": "/given",
+        "MPLCONFIGDIR": f"{mine}/matplotlib", "TRITON_CACHE_DIR": f"{mine}/triton",
+    }  # fmt: skip
     assert capsys.readouterr().err == (
-        f"HOME=/dev/null: cannot be written; caches go to {own}; HOME=<folder> chooses another\n"
+        f"the home folder (/dev/null) cannot be written; caches go to {mine}; PETS_CACHE=..., "
+        "TORCH_HOME=..., MPLCONFIGDIR=..., TRITON_CACHE_DIR=... choose other folders\n"
     )
     folders()  # the second time there is nothing to say
     assert capsys.readouterr().err == ""
@@ -63,5 +70,5 @@ def test_a_home_that_can_be_written_is_used(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     folders()
-    assert os.environ["HOME"] == str(tmp_path)
+    assert not set(startup._CACHES) & set(os.environ)
     assert capsys.readouterr().err == ""

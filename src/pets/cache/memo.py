@@ -89,9 +89,11 @@ class FileMemo(Generic[Result]):
 def cache_folder(name: str | Path) -> Path:
     """Return the folder of a cache, with `~` expanded.
 
-    `~` is expanded here and not in a run's config, which other users may continue.
+    `~` is expanded here and not in a run's config, which other users may continue. Users without a
+    home folder get the one in the variable PETS_CACHE (see `startup.folders`).
     """
-    return Path(os.path.expanduser(name))  # noqa: PTH111 - which raises nothing without a home
+    folder = os.path.expanduser(name)  # noqa: PTH111 - which raises nothing without a home
+    return Path(os.environ.get("PETS_CACHE", folder) if folder.startswith("~") else folder)
 
 
 def use_folder(folder: str | Path) -> None:

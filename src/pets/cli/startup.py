@@ -20,6 +20,16 @@ from pets.io.atomic import check_writable
 _LONGEST = 68
 
 
+# Variables with the cache folders of libraries, and what these folders are called here.
+_CACHES = {
+    "PETS_CACHE": "pets",
+    "TORCH_HOME": "torch",
+    "HF_HOME": "huggingface",
+    "MPLCONFIGDIR": "matplotlib",
+    "TRITON_CACHE_DIR": "triton",
+}
+
+
 class _Output(io.FileIO):
     """Standard output or error; after a closed pipe the output is dropped and the work goes on."""
 
@@ -81,7 +91,7 @@ def _opened(number: int, before: TextIO | None) -> tuple[_Output, TextIO]:
 
 
 def folders() -> None:
-    """Use other folders than TMPDIR or HOME, with a message, if these cannot be used.
+    """Move temporary files and caches to usable folders, with a message if they are moved.
 
     Raises:
         ConfigError: No folder for temporary files can be written.
@@ -102,19 +112,27 @@ def folders() -> None:
         os.environ["TMPDIR"] = folder
 
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - it stays `~` where there is none
+    moved = [name for name in _CACHES if name not in os.environ]
+    if not moved or (home.is_absolute() and _usable(home / ".cache")):
+        return
+    own = Path(folder) / f"pets-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        own.mkdir(mode=0o700)
+    if own.is_symlink() or own.stat().st_uid != os.getuid():
+        own = Path(tempfile.mkdtemp(prefix="pets-"))
+    os.environ |= {name: str(own / _CACHES[name]) for name in moved}
+    _say(
+        f"the home folder ({home}) cannot be written; caches go to {own}; "
+        f"{', '.join(f'{name}=...' for name in moved)} choose other folders"
+    )
+
+
+def _usable(folder: Path) -> bool:
     try:
-        check_writable(home / ".cache")
-        usable = home.is_absolute()
+        check_writable(folder)
     except ConfigError:
-        usable = False
-    if not usable:  # libraries keep their caches below it
-        own = Path(folder) / f"pets-{os.getuid()}"
-        with contextlib.suppress(FileExistsError):
-            own.mkdir(mode=0o700)
-        if own.is_symlink() or own.stat().st_uid != os.getuid():
-            own = Path(tempfile.mkdtemp(prefix="pets-"))
-        os.environ["HOME"] = str(own)
-        _say(f"HOME={home}: cannot be written; caches go to {own}; HOME=<folder> chooses another")
+        return False
+    return True
 
 
 def _say(message: str) -> None:
