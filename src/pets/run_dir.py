@@ -39,8 +39,8 @@ class RunDir:
     ```
 
     Of several ranks one writes; on the others (`writes=False`) all that changes files does nothing.
-    A run may come from anybody: unless it is `trusted` (made by this process, or `trust=true` was
-    typed), its config may name what pets comes with, and no more.
+    Unless a run is `trusted` (made by this process, or `trust=true` was typed), its config may name
+    what pets comes with, and no more.
     """
 
     def __init__(self, path: Path, writes: bool = True, trusted: bool = False) -> None:
@@ -163,9 +163,8 @@ class RunDir:
 
     def add_seconds(self, what: str, seconds: float) -> None:
         """Add to the wall time of a part of the run, which may have begun before a resume."""
-        spent = dict(self.status.get("seconds", {}))
-        spent[what] = round(spent.get(what, 0.0) + seconds, 3)
-        self.update_status(seconds=spent)
+        spent = self.status.get("seconds", {})
+        self.update_status(seconds=spent | {what: round(spent.get(what, 0.0) + seconds, 3)})
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Mark the run as finished, with its metrics."""
@@ -206,9 +205,9 @@ class RunDir:
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     def root(self, root: str) -> Path:
-        """The data folder as the config names it: from here, or from where the run was started."""
+        """The data folder that a config names: from here, or from where the run was started."""
         here = Path(root)
-        started = Path(self.read_json("environment.json").get("folder", ".")) / root
+        started = Path(self.read_json("environment.json").get("folder", "."), root)
         return started if started.exists() and not here.exists() else here
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -224,8 +223,8 @@ class RunDir:
         file = self.path / name
         try:
             text = file.read_text(encoding="utf-8")
-            is_json = file.suffix == ".json"
-            values = json.loads(text) if is_json else yaml.load(text, trust.PlainLoader)
+            json_file = name.endswith(".json")
+            values = json.loads(text) if json_file else yaml.load(text, trust.PlainLoader)
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise RunError(f"{file}: cannot be read ({reason})") from error
@@ -243,9 +242,9 @@ class RunDir:
 
 
 def from_here(folder: str) -> Path:
-    """The folder as seen from here, where it is below: what a user would type."""
-    path = Path(folder)
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    """The folder relative to the current one if it is below it: what a user would type."""
+    path, here = Path(folder), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _now() -> str:

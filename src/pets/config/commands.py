@@ -4,12 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pets.config.base import COUNT, Count, Folder, PathText, Strict, Target, Workers
+from pets.config.base import COUNT, Count, Folder, PathText, Rate, Strict, Target, Workers
 from pets.config.data import AugmentConfig, DataConfig, LabelRuleName, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
 from pets.registry import named_in
+
+_Bits = Annotated[int, Field(ge=0, le=48)]
 
 
 class LearnerConfig(Strict):
@@ -63,8 +65,7 @@ class TrainConfig(LearnerConfig):
 
     def with_stage(self, name: str, stage: StageConfig) -> "TrainConfig":
         """The same with another stage of this name in the plan."""
-        stages = {**self.plan.stages, name: stage}
-        plan = self.plan.model_copy(update={"stages": stages})
+        plan = self.plan.model_copy(update={"stages": {**self.plan.stages, name: stage}})
         return self.model_copy(update={"plan": plan})
 
 
@@ -116,9 +117,7 @@ class VerifyConfig(Strict):
     aspect: float = Field(gt=1)
     huge: int = Field(ge=1)
     few: int = Field(ge=0)
-    near: Annotated[int, Field(ge=0, le=48)] | None = Field(
-        description="bits from 0 to 48, or null for no search"
-    )
+    near: _Bits | None = Field(description="bits from 0 to 48, or null for no search")
     shown: int = Field(ge=1)
     fail_on: Literal["error", "warning", "never"]
     cache_dir: Folder
@@ -186,9 +185,7 @@ class PredictConfig(RunConfig):
     top: int = Field(ge=1)
     top_k: Count | None = Field(description=f"{COUNT}, or null for all classes")
     tta: int = Field(ge=1, le=8)
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["run"] = Field(
-        description="a number above 0, or run"
-    )
+    temperature: Rate | Literal["run"] = Field(description="a number above 0, or run")
     shard: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     num_workers: Workers
@@ -214,10 +211,8 @@ class ExportConfig(RunConfig):
     @model_validator(mode="after")
     def _int8_is_onnx(self) -> "ExportConfig":
         if self.int8 and "onnx" not in self.formats:
-            raise ValueError(
-                f"int8=true with to={','.join(self.formats)}: 8-bit integers are available for "
-                "to=onnx only"
-            )
+            reason = "8-bit integers are available for to=onnx only"
+            raise ValueError(f"int8=true with to={','.join(self.formats)}: {reason}")
         return self
 
 
