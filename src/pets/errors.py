@@ -57,7 +57,7 @@ def some(names: list[str], shown: int = 3) -> str:
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
-    """The text for a screen: control characters as escapes, so that no file's name can act on a
-    terminal; those in `kept` stay."""
+    """Escape a text's control characters, except those in `kept`: no file's name may act on a
+    terminal."""
     controls = {c for c in text if ord(c) < 32 or 127 <= ord(c) < 160}.difference(kept)
     return text.translate({ord(c): repr(c)[1:-1] for c in controls})

@@ -34,11 +34,7 @@ class Registry(dict[str, Entry]):
     """
 
     def add(self, entry: Entry) -> Entry:
-        """Add an entry and return it.
-
-        Raises:
-            ValueError: another entry has that name.
-        """
+        """Add an entry and return it. Raises ValueError if another one has its name."""
         if entry.name in self:
             raise ValueError(f"{entry.name} is registered twice")
         self[entry.name] = entry
@@ -46,14 +42,10 @@ class Registry(dict[str, Entry]):
 
 
 def named_in(registry: str) -> AfterValidator:
-    """Check the values of a config against the names of a registry.
+    """Return a validator for a config's field with a name, or a list of names, of a registry.
 
-    Args:
-        registry: where it is, as `pets.data.labels:LABEL_RULES`. The module is imported when a
-            value is checked: the config room depends on no other room.
-
-    Returns:
-        A validator for a field with a name or a list of names.
+    The registry is given as `pets.data.labels:LABEL_RULES`. Its module is imported when a value is
+    checked: the config room depends on no other room.
     """
     module, _, attribute = registry.partition(":")
 

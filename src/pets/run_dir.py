@@ -8,6 +8,8 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +39,8 @@ class RunDir:
     ```
 
     Of several ranks one writes; on the others (`writes=False`) all that changes files does nothing.
-    A run may come from anybody: unless it is `trusted` (made by this process, or `trust=true` was
-    typed), its config may name what pets comes with, and no more.
+    Unless a run is `trusted` (made by this process, or `trust=true` was typed), its config may name
+    what pets comes with, and no more.
     """
 
     def __init__(self, path: Path, writes: bool = True, trusted: bool = False) -> None:
@@ -61,24 +63,22 @@ class RunDir:
         return run
 
     def begin(self) -> None:
-        """Train here from now on, for the first time or again. Raises RunError while another
-        process does."""
+        """Train here from now on. Raises RunError while another process does."""
         self.claim()
-        changes: dict[str, Any] = {"state": "running", "error": None, "ranks": ranks().world}
         if "started" not in self.status:
             (self.path / "checkpoints").mkdir(exist_ok=True)
             self.write_json("environment.json", environment(ranks().world))
-            changes |= {"started": _now(), "host": socket.gethostname()}
-        self.update_status(**changes)
+            self.update_status(started=_now(), host=socket.gethostname())
+        self.update_status(state="running", error=None, ranks=ranks().world)
 
     @classmethod
     def open(cls, path: str | Path, trusted: bool = False) -> RunDir:
         """A run that exists. Raises RunError if there is none, or a link leads out of it."""
         path = Path(os.path.expanduser(path))  # noqa: PTH111 - raises nothing without a home
-        missing = [name for name in ("config.yaml", "status.json") if not (path / name).is_file()]
-        if missing:
-            what = f"has no {missing[0]}" if path.is_dir() else "no such folder"
-            raise RunError(f"{path}: is no run directory ({what}); expected one of outputs/...")
+        for name in ("config.yaml", "status.json"):
+            if not (path / name).is_file():
+                what = f"has no {name}" if path.is_dir() else "no such folder"
+                raise RunError(f"{path}: is no run directory ({what}); expected one of outputs/...")
         if not trusted:
             trust.check_links(path)
         return cls(path, trusted=trusted)
@@ -87,12 +87,12 @@ class RunDir:
     def open_finished(cls, path: str | Path, trusted: bool = False) -> RunDir:
         """A run that can be used. Raises RunError for one that is unfinished."""
         run = cls.open(path, trusted)
-        if not run.finished:
-            raise RunError(
-                f"{path}: is not finished (state {run.state}, {run.position()}); "
-                f"go on with pets train resume={path}"
-            )
-        return run
+        if run.finished:
+            return run
+        raise RunError(
+            f"{path}: is not finished (state {run.state}, {run.position()}); "
+            f"go on with pets train resume={path}"
+        )
 
     def claim(self) -> None:
         """Hold the run for this process. Raises RunError while another process holds it."""
@@ -104,29 +104,22 @@ class RunDir:
     def held(self) -> bool:
         """Whether a process trains here at this moment."""
         file = self.path / ".lock"
-        try:
+        with contextlib.suppress(OSError):  # of another user's lock it cannot be known
             if file.exists():
-                with FileLock(file, timeout=0):
-                    pass
-        except Timeout:
-            return True
-        except OSError:  # the lock of another user, who may be training
-            pass
+                try:
+                    FileLock(file).acquire(timeout=0).lock.release()
+                except Timeout:
+                    return True
         return False
 
     @property
     def config(self) -> dict[str, Any]:
-        """The composed config as plain values; if untrusted, without what reaches outside the run.
-
-        Raises:
-            RunError: The file is damaged, or the config of an untrusted run names something that
-                pets does not come with.
-        """
+        """The composed config as plain values. Of an untrusted run it is without what reaches
+        outside it, and RunError is raised where it names something that pets does not come with."""
         values = self.read_config()
-        if self.trusted:
-            return values
-        values = trust.inside(values)
-        trust.check(values, self.path / "config.yaml")
+        if not self.trusted:
+            values = trust.inside(values)
+            trust.check(values, self.path / "config.yaml")
         return values
 
     def read_config(self) -> dict[str, Any]:
@@ -149,10 +142,7 @@ class RunDir:
         """Change one value of `config.yaml`, by its dotted key."""
         values = self.read_config()
         *sections, last = key.split(".")
-        section = values
-        for name in sections:
-            section = section[name]
-        section[last] = value
+        reduce(getitem, sections, values)[last] = value
         self._write("config.yaml", to_yaml(values))
 
     @property
@@ -173,12 +163,11 @@ class RunDir:
 
     def add_seconds(self, what: str, seconds: float) -> None:
         """Add to the wall time of a part of the run, which may have begun before a resume."""
-        spent = dict(self.status.get("seconds", {}))
-        spent[what] = round(spent.get(what, 0.0) + seconds, 3)
-        self.update_status(seconds=spent)
+        spent = self.status.get("seconds", {})
+        self.update_status(seconds=spent | {what: round(spent.get(what, 0.0) + seconds, 3)})
 
     def finish(self, results: Mapping[str, Any]) -> None:
-        """Note that the run reached its end."""
+        """Mark the run as finished, with its metrics."""
         self.update_status(state="finished", ended=_now(), results=results, error=None)
 
     def discard(self) -> None:
@@ -193,11 +182,9 @@ class RunDir:
 
     @property
     def state(self) -> str:
-        """`waiting`, `running`, `interrupted`, `failed` or `finished`.
-
-        A run whose process is gone is interrupted, whatever its file says: its lock is free.
-        """
+        """`waiting`, `running`, `interrupted`, `failed` or `finished`."""
         state = str(self.status.get("state"))
+        # The lock of a run whose process is gone is free, whatever the file says.
         return "interrupted" if state == "running" and not self.held() else state
 
     @property
@@ -218,7 +205,7 @@ class RunDir:
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     def root(self, root: str) -> Path:
-        """The data folder as the config names it: from here, or from where the run was started."""
+        """The data folder that a config names: from here, or from where the run was started."""
         here = Path(root)
         if here.exists():
             return here
@@ -238,8 +225,8 @@ class RunDir:
         file = self.path / name
         try:
             text = file.read_text(encoding="utf-8")
-            is_json = file.suffix == ".json"
-            values = json.loads(text) if is_json else yaml.load(text, trust.PlainLoader)
+            json_file = name.endswith(".json")
+            values = json.loads(text) if json_file else yaml.load(text, trust.PlainLoader)
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise RunError(f"{file}: cannot be read ({reason})") from error
@@ -257,9 +244,9 @@ class RunDir:
 
 
 def from_here(folder: str) -> Path:
-    """The folder as seen from here, where it is below: what a user would type."""
-    path = Path(folder)
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    """The folder relative to the current one if it is below it: what a user would type."""
+    path, here = Path(folder), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _now() -> str:

@@ -1,7 +1,7 @@
-"""What a run, a checkpoint or a sweep that somebody was handed may say: values, and names from a
-short list. Nothing else of it is imported or called, and nothing is written outside its folder.
+"""What a run, checkpoint or sweep from elsewhere may contain: values, and names from a short list.
+Nothing else that it names is imported or called, and nothing is written outside its folder.
 
-`trust=true`, typed with a command, accepts whatever it says. SECURITY.md states the promise.
+`trust=true`, typed with a command, accepts everything. SECURITY.md states the promise.
 """
 
 from __future__ import annotations
@@ -18,42 +18,38 @@ from pets.errors import RunError
 
 TRUST = "if you trust who made it: trust=true"
 
-_TRANSFORMS = (
-    "AugMix", "CenterCrop", "ColorJitter", "CutMix", "ElasticTransform", "GaussianBlur",
-    "GaussianNoise", "Grayscale", "JPEG", "MixUp", "Pad", "RandAugment", "RandomAdjustSharpness",
-    "RandomAffine", "RandomApply", "RandomAutocontrast", "RandomChannelPermutation", "RandomChoice",
-    "RandomCrop", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomHorizontalFlip",
-    "RandomInvert", "RandomOrder", "RandomPerspective", "RandomPhotometricDistort",
-    "RandomPosterize", "RandomResize", "RandomResizedCrop", "RandomRotation", "RandomShortestSize",
-    "RandomSolarize", "RandomVerticalFlip", "RandomZoomOut", "Resize", "TrivialAugmentWide",
-)  # fmt: skip
-_OPTIMIZERS = (
-    "ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop",
-    "SGD",
-)  # fmt: skip
+
+def _paths(module: str, names: str) -> set[str]:
+    return {f"{module}.{name}" for name in names.split()}
+
 
 # By the key of a node, the dotted paths that it may name. None of these takes the path of a file or
 # an address.
-_ALLOWED: dict[str, dict[str, tuple[str, ...]]] = {
-    "model.head": {"pets.models.heads": ("BatchNormHead", "ConcatPoolHead", "LinearHead")},
-    "optimizer": {"torch.optim": _OPTIMIZERS},
-    "augment": {
-        "pets.data.augment": ("LessonCrop",),
-        "torchvision.transforms.v2": _TRANSFORMS,
-    },
+ALLOWED: dict[str, set[str]] = {
+    "model.head": _paths("pets.models.heads", "BatchNormHead ConcatPoolHead LinearHead"),
+    "optimizer": _paths(
+        "torch.optim",
+        "ASGD Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD",
+    ),
+    "augment": {"pets.data.augment.LessonCrop"} | _paths(
+        "torchvision.transforms.v2",
+        "AugMix CenterCrop ColorJitter CutMix ElasticTransform GaussianBlur GaussianNoise "
+        "Grayscale JPEG MixUp Pad RandAugment RandomAdjustSharpness RandomAffine RandomApply "
+        "RandomAutocontrast RandomChannelPermutation RandomChoice RandomCrop RandomEqualize "
+        "RandomErasing RandomGrayscale RandomHorizontalFlip RandomInvert RandomOrder "
+        "RandomPerspective RandomPhotometricDistort RandomPosterize RandomResize "
+        "RandomResizedCrop RandomRotation RandomShortestSize RandomSolarize RandomVerticalFlip "
+        "RandomZoomOut Resize TrivialAugmentWide",
+    ),
     "callbacks": {
-        "pets.callbacks.epoch_table": ("EpochTable",),
-        "pets.callbacks.progress": ("ProgressBar",),
-        "pytorch_lightning.callbacks": (
-            "EMAWeightAveraging", "EarlyStopping", "LearningRateMonitor",
+        "pets.callbacks.epoch_table.EpochTable",
+        "pets.callbacks.progress.ProgressBar",
+        *_paths(
+            "pytorch_lightning.callbacks", "EMAWeightAveraging EarlyStopping LearningRateMonitor"
         ),
     },
-    "logger": {"pytorch_lightning.loggers": ("CSVLogger", "TensorBoardLogger")},
+    "logger": _paths("pytorch_lightning.loggers", "CSVLogger TensorBoardLogger"),
 }  # fmt: skip
-ALLOWED = {
-    group: {f"{module}.{name}" for module, names in modules.items() for name in names}
-    for group, modules in _ALLOWED.items()
-}
 _LOGGER_ARGUMENTS = {"name", "version", "prefix", "sub_dir", "default_hp_metric", "log_graph"}
 _NAME = re.compile(r"(?!\.)[\w.+ -]*")  # of a file or folder, never a path
 
@@ -95,8 +91,8 @@ def check_links(folder: Path) -> None:
 
 
 def check_words(overrides: Sequence[str], source: Path, keys: Sequence[str]) -> None:
-    """Raise RunError if saved overrides of a sweep are more than values of a training's `keys` and
-    the choice of pets' own options; the `source` that keeps them may be a stranger's."""
+    """Raise RunError if the overrides saved in `source`, a sweep's file, do more than set values of
+    a training's `keys` and choose pets' own options."""
     key = rf"({'|'.join(map(re.escape, keys))})([./][\w./-]+)?"
     allowed = re.compile(
         rf"(\+\+?)?{key}=[^$\\]*|~{key}(=[^$\\]*)?"

@@ -55,7 +55,7 @@ def test_caches_go_to_a_temporary_folder_without_a_home(
     assert mine.stat().st_mode & 0o777 == 0o700
     assert {name: os.environ[name] for name in startup._CACHES} == {
         "PETS_CACHE": f"{mine}/pets", "TORCH_HOME": f"{mine}/torch", "HF_HOME": "/given",
-        "MPLCONFIGDIR": f"{mine}/mplconfigdir", "TRITON_CACHE_DIR": f"{mine}/triton",
+        "MPLCONFIGDIR": f"{mine}/matplotlib", "TRITON_CACHE_DIR": f"{mine}/triton",
     }  # fmt: skip
     assert capsys.readouterr().err == (
         f"the home folder (/dev/null) cannot be written; caches go to {mine}; PETS_CACHE=..., "

@@ -130,9 +130,7 @@ def test_where_rank_0_is_killed_the_run_reads_as_interrupted(pets: Pets, drawn: 
         time.sleep(0.05)
     started.send(0, signal.SIGKILL)
     assert started.end(timeout=60) == [-signal.SIGKILL, 1]
-    line = "rank 1: rank 0 has ended: killed, or its machine is gone"
-    assert started.said(1).splitlines().count(line) == 1
-    assert "Traceback" not in started.said(1)
+    assert started.said(1) == ""
     assert status(run)["state"] == "running"
     assert RunDir.open(run).state == "interrupted"
 

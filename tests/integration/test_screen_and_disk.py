@@ -52,7 +52,7 @@ def test_a_screen_that_goes_away_takes_no_work_along(
     "env",
     [
         {"PYTHONIOENCODING": "ascii"},
-        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"LC_ALL": "C"},
     ],
 )
 def test_names_are_shown_and_written_whatever_the_locale(

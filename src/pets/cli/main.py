@@ -9,13 +9,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pets.cli.arguments import completion, to_overrides
-from pets.cli.startup import folders, names_in_utf8, screen
+from pets.cli.startup import folders, screen
 from pets.commands import list_commands, load_command
 from pets.distributed.ranks import check_alone, ranks
 from pets.errors import ConfigError, PetsError, printable
@@ -47,7 +46,6 @@ first steps
 
 def main() -> None:
     """Run `pets COMMAND ...` with the arguments of the command line."""
-    names_in_utf8()
     with screen():
         _main(sys.argv[1:])
 
@@ -77,16 +75,31 @@ def _main(args: list[str]) -> None:
     for key in ("action=", "sweep="):  # of two of them Hydra would take the last
         if sum(override.startswith(key) for override in overrides) > 1:
             _stop(f"pets {name}: got several of {key}...; expected one", code=2)
+    threading.excepthook = _report_failed_thread
     try:
         folders()
+        run_command(name, overrides)
     except ConfigError as error:
         _stop(str(error))
-    threading.excepthook = _report_failed_thread
-    _run(name, overrides)
+    except KeyboardInterrupt:
+        _stop("stopped", code=130)
+    except SystemExit as end:
+        if isinstance(end, Stopped) and not end.reported:
+            _stop("stopped", 128 + end.signal)
+        if isinstance(end.code, str):
+            _stop(end.code)
+        raise
 
 
-def _run(name: str, overrides: list[str]) -> None:
-    """Run one sub-command as a Hydra application; what the user can mend ends in one line."""
+def run_command(name: str, overrides: list[str]) -> tuple[Any, Any]:
+    """Run one sub-command as a Hydra application.
+
+    Returns:
+        The composed config and what the command returns; None where Hydra's flags show something.
+
+    Raises:
+        SystemExit: what the user can mend, as one line, with the error as its cause.
+    """
     # Hydra then hands us its errors instead of printing several lines and a traceback.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
@@ -96,7 +109,16 @@ def _run(name: str, overrides: list[str]) -> None:
 
     register_resolvers()
     module = load_command(name)
+    result: tuple[Any, Any] = None, None
+
+    @functools.wraps(module.run)
+    def job(cfg: DictConfig) -> Any:
+        nonlocal result
+        result = cfg, _run_job(name, module, cfg)
+        return result[1]
+
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
+    typed = sys.argv
     try:
         if not getattr(module, "SEVERAL_PROCESSES", False):
             check_alone(name)
@@ -105,51 +127,40 @@ def _run(name: str, overrides: list[str]) -> None:
 
             check_alone("train -m")
             overrides = with_saved_overrides(overrides)
-        sys.argv = [sys.argv[0], *_of_this_rank(overrides)]
+        sys.argv = [typed[0], *_of_this_rank(overrides)]
         with stoppable():
-            app(task(name, module))()
-    except SystemExit as end:
-        if isinstance(end, Stopped) and not end.said:
-            _stop("stopped", 128 + end.signal)
-        if isinstance(end.code, str):
-            _stop(end.code)
-        raise
-    except KeyboardInterrupt:
-        _stop("stopped", code=130)
+            app(job)()
     except Exception as error:
         line = one_line(error, name, module.SCHEMA)
         if line is None:
             raise
-        _stop(line)
+        raise SystemExit(line) from error
+    finally:
+        sys.argv = typed
+    return result
 
 
-def task(name: str, module: ModuleType) -> Callable[[DictConfig], Any]:
-    """The task of a command for Hydra: after a mistake it leaves no empty folder behind.
+def _run_job(name: str, module: ModuleType, cfg: DictConfig) -> Any:
+    """Run a command with its config; after a mistake no empty folder is left.
 
-    Raises:
-        SystemExit: A mistake, in one line, of a single job: about another exception Hydra prints a
-            line of its own. In a sweep Hydra gets it, and goes on with the other jobs.
+    The mistake of a single job is a SystemExit: about other exceptions Hydra prints a line of its
+    own. In a sweep Hydra gets the mistake itself, and goes on with the other jobs.
     """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
-    @functools.wraps(module.run)
-    def job(cfg: DictConfig) -> Any:
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
+    from pets.cli.mistakes import one_line
 
-        from pets.cli.mistakes import one_line
-
-        hydra = HydraConfig.get()
-        try:
-            _refuse_empty(hydra.overrides.task)
-            return module.run(cfg)
-        except BaseException as error:
-            _leave_nothing(Path(hydra.runtime.output_dir), hydra.job.name)
-            line = one_line(error, name, module.SCHEMA)
-            if line is None or hydra.mode == RunMode.MULTIRUN:
-                raise
-            raise SystemExit(line) from error
-
-    return job
+    hydra = HydraConfig.get()
+    try:
+        _refuse_empty(hydra.overrides.task)
+        return module.run(cfg)
+    except BaseException as error:
+        _leave_nothing(Path(hydra.runtime.output_dir), hydra.job.name)
+        line = one_line(error, name, module.SCHEMA)
+        if line is None or hydra.mode == RunMode.MULTIRUN:
+            raise
+        raise SystemExit(line) from error
 
 
 def _refuse_empty(overrides: list[str]) -> None:
@@ -195,7 +206,7 @@ def _report_failed_thread(failed: threading.ExceptHookArgs) -> None:
 def _stop(message: str, code: int = 1) -> NoReturn:
     with contextlib.suppress(PetsError):
         if code == 1 and not ranks().writer:
-            # Rank 0 most probably says the same, and its end is the end of this process.
+            # Rank 0 probably reports the same, and its end is the end of this process.
             time.sleep(_RANK_0_FIRST)
             message = f"rank {ranks().rank}: {message}"
     print(printable(message), file=sys.stderr)

@@ -1,10 +1,9 @@
-"""Prepare the process before libraries load: UTF-8 file names, standard output, cache folders."""
+"""Prepare the process before libraries load: standard output, temporary files, caches."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import getpass
 import io
 import logging
 import os
@@ -20,13 +19,14 @@ from pets.io.atomic import check_writable
 # Names of sockets have 107 bytes, on macOS 103; multiprocessing and torch add up to 34 to this.
 _LONGEST = 68
 
-# Cache folders of libraries: their environment variables and defaults.
+
+# Variables with the cache folders of libraries, and what these folders are called here.
 _CACHES = {
-    "PETS_CACHE": "~/.cache/pets",
-    "TORCH_HOME": "~/.cache/torch",
-    "HF_HOME": "~/.cache/huggingface",
-    "MPLCONFIGDIR": "~/.config/matplotlib",
-    "TRITON_CACHE_DIR": "~/.triton/cache",
+    "PETS_CACHE": "pets",
+    "TORCH_HOME": "torch",
+    "HF_HOME": "huggingface",
+    "MPLCONFIGDIR": "matplotlib",
+    "TRITON_CACHE_DIR": "triton",
 }
 
 
@@ -90,14 +90,6 @@ def _opened(number: int, before: TextIO | None) -> tuple[_Output, TextIO]:
     return output, text
 
 
-def names_in_utf8() -> None:
-    """Restart in Python's UTF-8 mode if the locale decodes file names differently."""
-    if sys.getfilesystemencoding().lower() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
-        return
-    os.environ["PYTHONUTF8"] = "1"
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-
-
 def folders() -> None:
     """Move temporary files and caches to usable folders, with a message if they are moved.
 
@@ -118,39 +110,29 @@ def folders() -> None:
     if asked and folder != str(Path(asked).absolute()):
         _say(f"TMPDIR={asked}: {reason}; temporary files go to {folder}")
         os.environ["TMPDIR"] = folder
-    _caches()
 
-
-def _caches() -> None:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # torch needs a user name, and this user has none
-        user = os.environ["LOGNAME"] = f"user{os.getuid()}"
-    moved = [
-        name for name, folder in _CACHES.items() if name not in os.environ and not _usable(folder)
-    ]
-    if not moved:
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - it stays `~` where there is none
+    moved = [name for name in _CACHES if name not in os.environ]
+    if not moved or (home.is_absolute() and _usable(home / ".cache")):
         return
-    mine = Path(tempfile.gettempdir()) / f"pets-{user}"
+    own = Path(folder) / f"pets-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
-        mine.mkdir(mode=0o700)
-    if mine.is_symlink() or mine.stat().st_uid != os.getuid():
-        mine = Path(tempfile.mkdtemp(prefix="pets-"))
-    for name in moved:
-        os.environ[name] = str(mine / name.partition("_")[0].lower())
+        own.mkdir(mode=0o700)
+    if own.is_symlink() or own.stat().st_uid != os.getuid():
+        own = Path(tempfile.mkdtemp(prefix="pets-"))
+    os.environ |= {name: str(own / _CACHES[name]) for name in moved}
     _say(
-        f"the home folder ({os.environ.get('HOME') or 'none'}) cannot be written; caches go to "
-        f"{mine}; {', '.join(f'{name}=...' for name in moved)} choose other folders"
+        f"the home folder ({home}) cannot be written; caches go to {own}; "
+        f"{', '.join(f'{name}=...' for name in moved)} choose other folders"
     )
 
 
-def _usable(folder: str) -> bool:
-    path = Path(os.path.expanduser(folder))  # noqa: PTH111 - raises nothing without a home
+def _usable(folder: Path) -> bool:
     try:
-        check_writable(path)
+        check_writable(folder)
     except ConfigError:
         return False
-    return path.is_absolute()
+    return True
 
 
 def _say(message: str) -> None:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pets.cache import memo
 from pets.config import FindLrConfig, LearnerConfig, StageConfig
-from pets.config.run_overrides import put_over, say_whose_cache
+from pets.config.run_overrides import put_over, warn_about_cache
 from pets.config.validation import typed, typed_values
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
         f"{', '.join(_MAY_CHANGE[1:])} and the keys of {', '.join(_MAY_CHANGE_BELOW)} may be given",
     )
     config = typed_values(FindLrConfig, values)
-    say_whose_cache(run_dir, config, overrides)
+    warn_about_cache(run_dir, config, overrides)
     return config
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from pets.config import TrainConfig
-from pets.config.run_overrides import put_over, say_whose_cache
+from pets.config.run_overrides import put_over, warn_about_cache
 from pets.config.validation import typed, typed_values
 from pets.distributed.process_group import on_rank_0, other_ranks_errors, process_group
 from pets.distributed.ranks import check_ranks, ranks, ranks_of
@@ -115,7 +115,7 @@ def _resumed(
         )
     new = {k: v for k, v in given.items() if k in awaited or k.startswith("lr_finder")}
     config = typed_values(TrainConfig, values)
-    say_whose_cache(run_dir, config, overrides)
+    warn_about_cache(run_dir, config, overrides)
     return config, new
 
 
@@ -172,7 +172,7 @@ def _status(run_dir: RunDir, new: bool) -> Iterator[None]:
         _note(run_dir, "interrupted", f"stopped by {name}")
         log.warning("stopped by %s (%s); %s", name, run_dir.position(), _go_on(run_dir))
         if isinstance(end, Stopped):
-            end.said = True
+            end.reported = True
         raise
 
 

@@ -17,7 +17,6 @@ from pets.config.commands import (
     RunDataConfig,
     ServeConfig,
     ServeLimits,
-    SlurmSettings,
     SummarizeConfig,
     TrainConfig,
     VerifyConfig,
@@ -26,6 +25,7 @@ from pets.config.data import AugmentConfig, DataConfig
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import FinderConfig, PlanConfig, StageConfig
+from pets.config.slurm import SlurmSettings
 
 __all__ = [
     "AugmentConfig", "CacheConfig", "DataConfig", "EvalConfig", "ExportConfig",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+COUNT = "a whole number of at least 1"
 Count = Annotated[int, Field(ge=1)]
 Workers = Annotated[
     Annotated[int, Field(ge=0)] | Literal["auto"],

@@ -4,14 +4,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pets.config.base import Count, Folder, NamedLoss, PathText, Strict, Target, Workers
+from pets.config.base import (
+    COUNT,
+    Count,
+    Folder,
+    NamedLoss,
+    PathText,
+    Rate,
+    Strict,
+    Target,
+    Workers,
+)
 from pets.config.data import AugmentConfig, DataConfig, LabelRuleName, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
 from pets.registry import named_in
 
-COUNT = "a whole number of at least 1"
+_Bits = Annotated[int, Field(ge=0, le=48)]
 
 
 class LearnerConfig(Strict):
@@ -51,24 +61,6 @@ class SweepConfig(Strict):
     resume: PathText | None
 
 
-class SlurmSettings(Strict):
-    """Resources of one job of a sweep (`hydra/launcher=slurm`), and how Slurm treats it."""
-
-    partition: str | None
-    account: str | None
-    qos: str | None
-    gpus_per_node: Literal["auto"] | None = Field(description="auto or null")
-    cpus_per_task: int = Field(ge=1)
-    mem: str | None = Field(description="Slurm's text for the memory of a node, such as 64G")
-    mem_per_cpu: str | None = Field(description="Slurm's text for the memory of a core, such as 4G")
-    time: int | str = Field(description="minutes, or Slurm's text such as '1-12:00:00'")
-    signal_lead: int = Field(ge=1)
-    requeue: bool
-    jobs: int = Field(ge=1)
-    setup: list[str]
-    sbatch: dict[str, str | int | bool] = Field(description="keys with values for sbatch")
-
-
 class TrainConfig(LearnerConfig):
     """Everything that defines a training run."""
 
@@ -85,8 +77,7 @@ class TrainConfig(LearnerConfig):
 
     def with_stage(self, name: str, stage: StageConfig) -> "TrainConfig":
         """The same with another stage of this name in the plan."""
-        stages = {**self.plan.stages, name: stage}
-        plan = self.plan.model_copy(update={"stages": stages})
+        plan = self.plan.model_copy(update={"stages": {**self.plan.stages, name: stage}})
         return self.model_copy(update={"plan": plan})
 
 
@@ -138,9 +129,7 @@ class VerifyConfig(Strict):
     aspect: float = Field(gt=1)
     huge: int = Field(ge=1)
     few: int = Field(ge=0)
-    near: Annotated[int, Field(ge=0, le=48)] | None = Field(
-        description="bits from 0 to 48, or null for no search"
-    )
+    near: _Bits | None = Field(description="bits from 0 to 48, or null for no search")
     shown: int = Field(ge=1)
     fail_on: Literal["error", "warning", "never"]
     cache_dir: Folder
@@ -151,10 +140,15 @@ class VerifyConfig(Strict):
         return min(self.data.height_width) if self.small is None else self.small
 
 
-class RunDataConfig(Strict):
-    """Data settings that may differ from those of the trained run."""
+class DataRoot(Strict):
+    """Where the photos of the trained run are now."""
 
     root: PathText | None
+
+
+class RunDataConfig(DataRoot):
+    """Data settings that may differ from those of the trained run."""
+
     batch_size: Count | None = Field(description=f"{COUNT}, or null for the run's own")
     num_workers: Workers
 
@@ -203,9 +197,7 @@ class PredictConfig(RunConfig):
     top: int = Field(ge=1)
     top_k: Count | None = Field(description=f"{COUNT}, or null for all classes")
     tta: int = Field(ge=1, le=8)
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["run"] = Field(
-        description="a number above 0, or run"
-    )
+    temperature: Rate | Literal["run"] = Field(description="a number above 0, or run")
     shard: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     num_workers: Workers
@@ -231,10 +223,8 @@ class ExportConfig(RunConfig):
     @model_validator(mode="after")
     def _int8_is_onnx(self) -> "ExportConfig":
         if self.int8 and "onnx" not in self.formats:
-            raise ValueError(
-                f"int8=true with to={','.join(self.formats)}: 8-bit integers are available for "
-                "to=onnx only"
-            )
+            reason = "8-bit integers are available for to=onnx only"
+            raise ValueError(f"int8=true with to={','.join(self.formats)}: {reason}")
         return self
 
 
@@ -250,12 +240,6 @@ class ServeLimits(Strict):
     held_megabytes: float = Field(gt=0)
 
 
-class ServeDataConfig(Strict):
-    """Where the photos of the examples are."""
-
-    root: PathText | None
-
-
 class ServeConfig(RunConfig):
     """The address to serve the run at, and the limits of requests."""
 
@@ -265,6 +249,6 @@ class ServeConfig(RunConfig):
     threshold: float = Field(ge=0, le=1)
     device: str
     examples: int = Field(ge=0, le=48)
-    data: ServeDataConfig
+    data: DataRoot
     max_batch: int = Field(ge=1)
     limits: ServeLimits

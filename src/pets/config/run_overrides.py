@@ -47,8 +47,8 @@ def put_over(
     return given
 
 
-def say_whose_cache(run_dir: RunDir, config: LearnerConfig, overrides: Sequence[str]) -> None:
-    """Warn if the cache that an untrusted run names is not used."""
+def warn_about_cache(run_dir: RunDir, config: LearnerConfig, overrides: Sequence[str]) -> None:
+    """Warn if the cache that an untrusted run names would have been used, but is not."""
     own = run_dir.read_config().get("cache_dir")
     typed = any(override.startswith("cache_dir=") for override in overrides)
     used = config.precompute.enabled or config.data.cache != "none"

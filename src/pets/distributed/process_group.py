@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,9 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pets.distributed.ranks import Ranks, ranks
 from pets.errors import LostRankError, PetsError, RankError
-from pets.io.serialize import to_json
 from pets.system.os_errors import system_error
-from pets.system.signals import Stopped
+from pets.system.signals import Stopped, received
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +32,7 @@ Value = TypeVar("Value")
 _START = timedelta(minutes=5)  # until all ranks must have started
 _LONGEST_WAIT = timedelta(days=7)
 _SHORT = timedelta(seconds=3)  # for a message through the store
-_CAUSE = "pets/cause"  # rank, message and signal of the first rank that failed
-_LEFT = "pets/left"  # how many ranks have ended
-_KILLED = "killed, or its machine is gone"
+_CAUSE = "pets/cause"  # in the store: why the first rank failed, in one line with its number
 
 _store: Store | None = None  # of the group that this process is in
 
@@ -47,7 +42,8 @@ def process_group() -> Iterator[None]:
     """Be one of the job's ranks inside the block; one process by itself needs no group.
 
     The ranks leave the block together. An error on any of them ends all of them with an exit code
-    other than 0: rank 0 raises it with the rank's number, the others end without a message.
+    other than 0: rank 0 raises it with the rank's number, the others end without a message. What
+    a rank 0 that is killed cannot tell, torchrun and Slurm do.
 
     Raises:
         RankError: not all ranks start.
@@ -65,7 +61,9 @@ def process_group() -> Iterator[None]:
             all_gather(None)
         _destroy()
     except BaseException as error:
-        _leave_early(store, here, error)
+        if not here.writer:
+            _tell_rank_0(store, here, error)
+        _destroy(early=True)
         if here.writer:
             raise
         raise SystemExit(error.code if isinstance(error, SystemExit) else 1) from None
@@ -79,21 +77,25 @@ def other_ranks_errors() -> Iterator[None]:
 
     Raises:
         LostRankError: another rank has failed or was killed.
-        Stopped: another rank was stopped by a signal.
     """
     try:
         yield
-    except (Exception, Stopped) as error:
+    except Exception as error:
         if _store is None or isinstance(error, PetsError):
             raise
         from torch.distributed import DistError
 
-        broken = isinstance(error, DistError) or (
-            isinstance(error, RuntimeError) and "gloo" in str(error)
-        )
-        if not broken and not isinstance(error, Stopped):
+        broken = isinstance(error, RuntimeError) and "gloo" in str(error)
+        if not broken and not isinstance(error, DistError):
             raise
-        raise _cause_of(error, broken, _store) from None
+        if number := received():  # both were asked to stop, and the other rank was faster
+            raise Stopped(number) from None
+        cause = "another rank has ended: killed, or its machine is gone"
+        with contextlib.suppress(RuntimeError):
+            _store.set_timeout(_SHORT)
+            if _store.check([_CAUSE]):
+                cause = _store.get(_CAUSE).decode()
+        raise LostRankError(cause) from None
 
 
 def all_gather(value: Value) -> list[Value]:
@@ -210,41 +212,14 @@ def _destroy(early: bool = False) -> None:
         distributed.destroy_process_group()
 
 
-def _leave_early(store: Store, here: Ranks, error: BaseException) -> None:
-    """Write the error to the store, then close the connections, which wakes the others.
-
-    Rank 0 may be the one that serves the store: it stays until the others have read it.
-    """
-    until = time.monotonic() + _SHORT.seconds
+def _tell_rank_0(store: Store, here: Ranks, error: BaseException) -> None:
+    """Leave the error in the store, before the closed connections wake rank 0."""
+    if isinstance(error, LostRankError):
+        return
+    line = str(error) if isinstance(error, PetsError) else system_error(error)
+    if isinstance(error, Stopped):
+        line = f"stopped by {error.signal.name}"
+    message = line or "".join(traceback.format_exception(error)).strip()
     with contextlib.suppress(RuntimeError):
         store.set_timeout(_SHORT)
-        if isinstance(error, Stopped):
-            cause = [here.rank, f"stopped by {error.signal.name}", error.signal]
-        else:
-            line = str(error) if isinstance(error, PetsError) else system_error(error)
-            cause = [here.rank, line or "".join(traceback.format_exception(error)).strip(), 0]
-        if not isinstance(error, LostRankError):
-            store.compare_set(_CAUSE, "", to_json(cause))
-        left = store.add(_LEFT, 1)
-        _destroy(early=True)
-        while here.writer and left < here.world and time.monotonic() < until:
-            time.sleep(0.05)
-            left = store.add(_LEFT, 0)
-
-
-def _cause_of(error: BaseException, broken: bool, store: Store) -> BaseException:
-    """The error that says why another rank has ended, if that is the cause of an error here."""
-    own = ranks().rank
-    rank, message, number = own, "", 0
-    try:
-        store.set_timeout(_SHORT)
-        if store.check([_CAUSE]):
-            rank, message, number = json.loads(store.get(_CAUSE))
-    except RuntimeError:
-        if broken:  # the store ended with rank 0, which cannot tell any more
-            print(f"rank {own}: rank 0 has ended: {_KILLED}", file=sys.stderr)
-    if rank != own and not number:
-        return LostRankError(f"rank {rank}: {message}")
-    if rank != own and broken:
-        return Stopped(number)
-    return LostRankError(f"another rank has ended: {_KILLED}") if broken else error
+        store.compare_set(_CAUSE, "", f"rank {here.rank}: {message}")

@@ -1,5 +1,5 @@
-"""Which of the processes of one job this is. They are started from outside, one a device: by
-torchrun, by srun, or by whoever sets the same environment variables. Imports no torch."""
+"""Which of the processes of one job this is. They are started from outside, one per device: by
+torchrun, by srun, or by anything that sets the same environment variables. Imports no torch."""
 
 from __future__ import annotations
 
@@ -57,22 +57,16 @@ def ranks() -> Ranks:
     Raises ConfigError if some of torchrun's are missing.
     """
     env = os.environ
+    if "RANK" in env and "WORLD_SIZE" in env:
+        world = _number("WORLD_SIZE")
+        if world == 1:
+            return Ranks()
+        local_world = _number("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in env else world
+        numbers = _number("RANK"), world, _number("LOCAL_RANK"), local_world
+        return Ranks(*numbers, _text("MASTER_ADDR"), _number("MASTER_PORT"))
     # In a batch script without srun Slurm counts the tasks, too, but there is a single process.
-    if not ("RANK" in env and "WORLD_SIZE" in env):
-        step = "SLURM_STEP_ID" in env and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-        return _of_slurm() if step else Ranks()
-    missing = [name for name in _TORCHRUN if name not in env]
-    if missing and _number("WORLD_SIZE") > 1:
-        raise ConfigError(
-            f"RANK={env['RANK']}, WORLD_SIZE={env['WORLD_SIZE']}, but {missing[0]} is not in "
-            f"the environment; expected all of {', '.join(_TORCHRUN)}, as torchrun sets them"
-        )
-    if missing:
-        return Ranks()
-    world = _number("WORLD_SIZE")
-    local_world = _number("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in env else world
-    address, port = env["MASTER_ADDR"], _number("MASTER_PORT")
-    return Ranks(_number("RANK"), world, _number("LOCAL_RANK"), local_world, address, port)
+    step = "SLURM_STEP_ID" in env and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    return _of_slurm() if step else Ranks()
 
 
 def _of_slurm() -> Ranks:
@@ -93,13 +87,19 @@ def _of_slurm() -> Ranks:
     )
 
 
+def _text(name: str) -> str:
+    if name in os.environ:
+        return os.environ[name]
+    raise ConfigError(f"{name} is not in the environment; expected it as torchrun and srun set it")
+
+
 def _number(name: str) -> int:
     try:
-        return int(os.environ[name])
-    except (KeyError, ValueError) as error:
+        return int(_text(name))
+    except ValueError as error:
         raise ConfigError(
-            f"{name}={os.environ.get(name)}: expected a whole number in the environment, as "
-            "torchrun and srun set it"
+            f"{name}={_text(name)}: expected a whole number in the environment, as torchrun and "
+            "srun set it"
         ) from error
 
 

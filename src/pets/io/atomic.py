@@ -52,29 +52,16 @@ def folder_atomically(path: Path) -> Iterator[Path]:
     Raises:
         OSError: It cannot be written.
     """
-    part, old = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
-    # Leftovers of a killed process: the previous folder, or an unfinished one.
-    if old.exists() and not path.exists():
-        old.rename(path)
-    for left in (part, old):
-        if left.exists():
-            shutil.rmtree(left)
-    made = [folder for folder in part.parents if not folder.exists()]
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a killed process
     part.mkdir(parents=True)
     try:
         yield part
         if path.exists():
-            path.rename(old)
+            shutil.rmtree(path)
         part.rename(path)
-    except BaseException:
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        if old.exists() and not path.exists():
-            old.rename(path)
-        with contextlib.suppress(OSError):  # another process may have put something there
-            for folder in made:
-                folder.rmdir()
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_writable(*folders: Path) -> None:

@@ -85,13 +85,7 @@ def predict(
             reused, speed = _write_shards(network, blocks, shards, options)
         except Stopped as stopped:
             if ranks().writer:
-                stopped.said = True
-                log.warning(
-                    "stopped by %s; finished parts are kept in %s (%s of up to %s photos), the "
-                    "same command goes on there",
-                    stopped.signal.name, shards.folder, f"{len(shards.files()):,}",
-                    f"{options.shard:,}",
-                )  # fmt: skip
+                _report_stop(stopped, shards, options)
             raise
         by_rank = all_gather((reused, speed.images, speed.waiting, speed.working))
         if not ranks().writer:
@@ -171,3 +165,13 @@ def _summarize(
     reused, images, waiting, working = (sum(values) for values in zip(*by_rank, strict=True))
     speed = Speed(int(images), waiting / len(by_rank), working / len(by_rank))
     return Summary(photos, unreadable, int(reused), rows, errors, speed)
+
+
+def _report_stop(stopped: Stopped, shards: Shards, options: Options) -> None:
+    count = len(shards.files())
+    log.warning(
+        "stopped by %s; finished parts are kept in %s (%s of up to %s photos), the same command "
+        "goes on there",
+        stopped.signal.name, shards.folder, f"{count:,}", f"{options.shard:,}",
+    )  # fmt: skip
+    stopped.reported = True

@@ -66,7 +66,7 @@ def _numbered(error: OSError, number: int) -> str:
     where = _full_disk() if number in (errno.ENOSPC, errno.EDQUOT) else ""
     if isinstance(file, str | bytes | os.PathLike):
         where = f"{os.fsdecode(file)}: "
-    if ". Detail:" in reason:  # Arrow's own words
+    if ". Detail:" in reason:  # Arrow adds a description of its own
         reason = os.strerror(number)
     reason = re.sub(r"\[Errno \d+\] ", "", reason)
     fix = _SHARED if where.startswith("/dev/shm") else _FIXES.get(number)

@@ -23,7 +23,7 @@ PATIENCE = 10.0
 class Stopped(SystemExit):
     """A signal asked the process to stop; as in a shell, the exit code is 128 + its number."""
 
-    said = False  # whether the user has been told
+    reported = False  # whether the user has been told
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)

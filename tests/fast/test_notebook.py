@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from pets.cli.in_process import run_command
 from pets.errors import ConfigError, PetsError
+from pets.notebook import run
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_a_mistake_is_the_command_lines_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = logging.getLogger().handlers[:], logging.getLogger().level
-    with pytest.raises(ConfigError) as caught:
-        run_command("train", words)
+    with pytest.raises(PetsError) as caught:
+        run("train", words)
     assert str(caught.value).startswith(line)
     assert capsys.readouterr().err == ""
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
@@ -40,13 +40,17 @@ def test_a_mistake_is_the_command_lines_line(
     assert not GlobalHydra.instance().is_initialized()
 
 
-def test_handlers_of_others_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_handler_of_the_notebook_still_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     handler = logging.FileHandler(tmp_path / "own.log")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     with pytest.raises(ConfigError):
-        run_command("train", ["data.size=-3"])
-    assert not handler.stream.closed
+        run("train", ["data.size=-3"])
+    logging.getLogger().warning("mine")
     handler.close()
+    assert (tmp_path / "own.log").read_text() == "mine\n"
 
 
 def test_ipython_shows_the_line_alone() -> None:
