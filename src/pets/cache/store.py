@@ -24,6 +24,8 @@ from pets.io.serialize import to_json
 
 log = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
+Key = Mapping[str, Any]
+Make = Callable[[Path], None]
 
 ABOUT = "about.json"
 _NAME = re.compile(r"[a-z]+-[0-9a-f]{32}")  # an entry's folder
@@ -59,21 +61,14 @@ class Store:
         self.given, self.folder = folder, cache_folder(folder)
 
     def get(
-        self,
-        kind: str,
-        key: Mapping[str, Any],
-        description: str,
-        size: int,
-        make: Callable[[Path], None],
+        self, kind: str, key: Key, description: str, size: int, make: Make,
         load: Callable[[Path], Loaded],
-    ) -> Loaded:
+    ) -> Loaded:  # fmt: skip
         """Return what `load` reads from the entry's folder; on a miss `make` fills the folder.
 
         `kind` begins the folder's name; `key` holds the plain values that determine the content;
         `description` and `size` (the expected bytes) are for the log and for `pets cache list`.
-
-        Raises:
-            CacheError: The entry cannot be written.
+        Raises CacheError if the entry cannot be written.
         """
         name = _name(kind, key)
         if self._entry(name, key):
@@ -85,7 +80,7 @@ class Store:
             self._make(name, key, description, size, make)
             return load(self.folder / name)
 
-    def has(self, kind: str, key: Mapping[str, Any]) -> bool:
+    def has(self, kind: str, key: Key) -> bool:
         """Whether there is a usable entry for the key."""
         return self._entry(_name(kind, key), key) is not None
 
@@ -121,7 +116,7 @@ class Store:
         names = {_PART.sub(r"\1", path.name) for path in self.folder.iterdir()}
         return sorted(filter(_NAME.fullmatch, names))
 
-    def _entry(self, name: str, key: Mapping[str, Any] | None = None) -> Entry | None:
+    def _entry(self, name: str, key: Key | None = None) -> Entry | None:
         """The entry; None if there is none, if it is damaged, or if it has another key."""
         folder = self.folder / name
         try:
@@ -141,14 +136,7 @@ class Store:
             os.utime(self.folder / name / ABOUT)
         return loaded
 
-    def _make(
-        self,
-        name: str,
-        key: Mapping[str, Any],
-        description: str,
-        size: int,
-        make: Callable[[Path], None],
-    ) -> None:
+    def _make(self, name: str, key: Key, description: str, size: int, make: Make) -> None:
         part = self.folder / f".part-{name}-{os.getpid()}"
         if os.path.lexists(self.folder / name):
             log.warning("%s: damaged; it is made again", self.folder / name)
@@ -235,7 +223,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _name(kind: str, key: Mapping[str, Any]) -> str:
+def _name(kind: str, key: Key) -> str:
     text = to_json(key, sort_keys=True)
     return f"{kind}-{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
