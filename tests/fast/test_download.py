@@ -118,6 +118,7 @@ def redirected(url: str) -> bytes:
         (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "the server answers 500"),
         (redirected("file:///etc/passwd"), "the server answers 302"),
         (redirected("data:text/plain,hello"), "the server answers 302"),
+        (redirected("ftp://127.0.0.1:9/x"), "unknown url type: ftp"),
         (redirected("/again"), "the server answers 302"),
         (redirected("http://[bad"), "Invalid IPv6 URL"),
     ],

@@ -8,13 +8,13 @@ import logging
 import os
 import shutil
 import tarfile
+import urllib.request as http
 import zipfile
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlparse
-from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
@@ -26,6 +26,13 @@ _CHUNK = 1 << 18
 _SUMS = ("md5", "sha256")
 # How much larger an archive may become: photos hardly grow, tables and masks do.
 _TIMES, _ROOM, _PER_FILE = 20, 50_000_000, 1_000
+# As urllib's own, without ftp:, file: and data:, to which a server could redirect.
+_OPENER = http.OpenerDirector()
+for handler in (
+    http.ProxyHandler, http.HTTPHandler, http.HTTPSHandler, http.HTTPRedirectHandler,
+    http.HTTPErrorProcessor, http.HTTPDefaultErrorHandler, http.UnknownHandler,
+):  # fmt: skip
+    _OPENER.add_handler(handler())
 
 
 def fetch_archives(root: Path, archives: Sequence[Mapping[str, str]]) -> None:
@@ -98,8 +105,8 @@ def _fetch(url: str, part: Path) -> None:
         raise ValueError("expected an address that begins with https:// or http://")
     have = part.stat().st_size if part.exists() else 0
     try:
-        request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-        response = urlopen(request, timeout=_TIMEOUT)
+        request = http.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+        response = _OPENER.open(request, timeout=_TIMEOUT)
     except HTTPError as error:
         if error.code == 416 and have:  # the part is complete already
             return
