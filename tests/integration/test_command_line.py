@@ -30,7 +30,7 @@ def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> No
     )
     stage = "stage=default; its keys are plan.stages.head.<key>, plan.stages.body.<key>"
     assert f"\n== {stage} ==\n" in page
-    assert "\npct_start: 0.3                  # one_cycle: share of the steps" in page
+    assert "\npct_start: 0.3                  # one_cycle: fraction of the steps" in page
     assert "\n== experiment=...: lesson1_resnet34, lesson1_resnet50, quickstart" in page
     page = pets("verify", "--help").stdout
     assert "\nfew: 10                         # training photos per class; fewer do not" in page
