@@ -1,4 +1,4 @@
-"""What is registered is found: by name, in the config, by the command line, in the report."""
+"""Registered items are available by name, in configs, on the command line and in the report."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_command_is_a_module_and_a_config() -> None:
 
 
 def test_commands_are_listed_without_importing_them(tmp_path: Path) -> None:
-    """Only what is in the standard library is imported for `pets --help`."""
+    """`pets --help` imports only the standard library."""
     tree = ast.parse(Path(pets.commands.__file__).read_text())
     names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert set(names) == {"__future__", "importlib", "pathlib", "types"}

@@ -90,7 +90,7 @@ def test_tab_completion(pets: Pets) -> None:
         (["train", "+optimizer.beta=3"], "optimizer.beta: AdamW takes no such argument; did you "),
         (["train", "+trainer.epochs=3"], "trainer.epochs: Trainer.__init__ takes no such argument"),
         (["train", "trainer.precision=17"], "trainer: Lightning's Trainer refuses its arguments "),
-        (["train", "trainer.devices=2"], "trainer.devices=2: needs 2 processes, one a device; "),
+        (["train", "trainer.devices=2"], "trainer.devices=2: needs 2 processes, one per device; "),
         (["train", "data.root="], "data.root=: expected a folder"),
         (
             ["train", "+trainer.max_epochs=3"],

@@ -93,15 +93,15 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
     started.send(1, signal.SIGKILL)
     assert started.end(timeout=60) == [1, -signal.SIGKILL]
     expected = "another rank has ended: killed, or its machine is gone"
-    assert f"{expected}; go on with pets train resume=run" in started.said(0)
+    assert f"{expected}; resume with pets train resume=run" in started.said(0)
     assert "Traceback" not in started.said(0)
     assert (status(run)["state"], status(run)["error"]) == ("failed", expected)
 
     line = pets.one_line("train", "resume=run")
-    assert line.startswith("trainer.devices=2: needs 2 processes, one a device; type torchrun ")
+    assert line.startswith("trainer.devices=2: needs 2 processes, one per device; run torchrun ")
     assert line.endswith("--nproc-per-node 2 -m pets train resume=run")
     line = pets.one_line("train", "resume=run", "trainer.devices=1")
-    assert line.startswith("trainer.devices=1: the run was begun on 2 devices")
+    assert line.startswith("trainer.devices=1: the run was started on 2 devices")
     # One of them is asked to stop while both train: all do, and nothing is lost.
     words = ["pets", "train", "resume=run", "data.num_workers=0"]
     before = len(metrics(run))
@@ -198,7 +198,7 @@ def test_a_mistake_is_said_once(pets: Pets, drawn: Path) -> None:
     assert found.stdout.count("seed=abc: expected a whole number") == 1
     line = pets.one_line("train", f"data.root={drawn}", *HALVES)
     assert line == (
-        "trainer.devices=2: needs 2 processes, one a device; type torchrun --standalone "
+        "trainer.devices=2: needs 2 processes, one per device; run torchrun --standalone "
         "--nproc-per-node 2 -m pets train trainer.devices=2 ..."
     )
     assert not any((pets.folder / "outputs").iterdir())

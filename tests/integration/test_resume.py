@@ -59,7 +59,7 @@ def test_killed_and_resumed_is_as_if_never_stopped(
     assert pets.runs() == [run]
     rates = scalars(run, "lr/head")
     assert [e.step for e in rates] == list(range(15))
-    assert "is finished; there is nothing to go on with" in pets.one_line("train", f"resume={run}")
+    assert "is finished; there is nothing to resume" in pets.one_line("train", f"resume={run}")
 
 
 @pytest.mark.core
@@ -83,7 +83,7 @@ def test_a_signal_to_all_processes_is_noted_and_resumed(
     assert status(run)["state"] == "interrupted"
     last = said.strip().splitlines()[-1]
     assert last.startswith(f"stopped by {number.name} (stage ")
-    assert last.endswith(f"go on with pets train resume={run.relative_to(pets.folder)}")
+    assert last.endswith(f"resume with pets train resume={run.relative_to(pets.folder)}")
     assert "Traceback" not in said
     pets("train", f"resume={run}")
     assert metrics(run) == metrics(trained)

@@ -131,7 +131,7 @@ def test_processes_without_shared_memory_end_with_a_line(drawn: Path, tmp_path: 
         "loader processes pass photos through /dev/shm, which is full or too small; "
     )
     assert "data.num_workers=0" in line
-    assert "; go on with pets train resume=outputs/" in line
+    assert "; resume with pets train resume=outputs/" in line
 
 
 def test_a_logger_without_its_package_is_said_before_photos_are_read(

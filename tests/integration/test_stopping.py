@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from pets.commands.train import go_on
+from pets.commands.train import resume_run
 from pets.run_dir import RunDir
 from pets.system import signals
 from pets.system.signals import Stopped
@@ -42,13 +42,13 @@ class Training:
     def finish(self) -> None:
         """Go on to the end."""
         self._send()
-        go_on(self.run)
+        resume_run(self.run)
 
     def stop(self, hook: str, step: int, number: signal.Signals, **after: float) -> None:
         """Go on up to a signal inside a hook, or so many seconds `after` it and `again`."""
         self._send(hook=hook, step=step, number=int(number), **after)
         with pytest.raises(Stopped) as stopped:
-            go_on(self.run)
+            resume_run(self.run)
         assert (stopped.value.signal, stopped.value.code) == (number, 128 + number)
         assert status(self.path)["state"] == "interrupted"
         assert status(self.path)["error"] == f"stopped by {number.name}"

@@ -71,7 +71,7 @@ def test_everything_is_there_and_sorts(page_of_twelve: Path) -> None:
         button = page.locator("table[aria-label=Settings] thead button", has_text="epochs")
         button.click()
         assert column(page, "Settings", 2) == ["2", "2", "2", "10", "10", "10"]
-        # The test error is for no choice.
+        # The test error column is not sortable: settings must not be selected on it.
         tests = page.locator("table[aria-label=Runs] th", has_text="test error")
         assert tests.count() == 1
         assert tests.locator("button").count() == 0

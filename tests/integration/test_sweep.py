@@ -76,7 +76,7 @@ def test_a_failed_run_takes_no_other_along_and_is_run_again(
     ) in said
     assert "\n2_seed2: failed, ZeroDivisionError: planted in run 2\n" in said
     assert f"\nsummary  {sweep}/summary.html\n" in said
-    assert said.splitlines()[-1] == f"the rest again: pets train -m sweep.resume={sweep}"
+    assert said.splitlines()[-1] == f"to run the rest: pets train -m sweep.resume={sweep}"
     # The traceback is in the run's own status and log.
     for text in (status(raised)["error"], (raised / "train.log").read_text()):
         assert 'raise ZeroDivisionError("planted in run " + seed)' in text
@@ -144,7 +144,7 @@ def test_a_stopped_sweep_goes_on(
     sweep = pets.runs()[0].parent.relative_to(folder)
     if how != signal.SIGKILL:
         assert launcher.returncode == 128 + how
-        assert f"go on with pets train -m sweep.resume={sweep}" in said
+        assert f"resume with pets train -m sweep.resume={sweep}" in said
     (folder / "planted").unlink()
     pets("train", "-m", f"sweep.resume={sweep}", "trust=true")
     assert set(states(pets).values()) == {"finished"}
@@ -180,9 +180,9 @@ def test_a_job_of_two_ranks(pets: Pets, drawn: Path, folder: Path) -> None:
         for name in ("train_loss", "valid_loss", "error_rate"):
             assert float(ours[name]) == pytest.approx(float(theirs[name]), abs=1e-5)
     line = pets.one_line("train", "-m", *words, "trainer.devices=[0]", "seed=0,1")
-    assert line.startswith("trainer.devices=[0]: a sweep hands out the devices; expected how many.")
+    assert line.startswith("trainer.devices=[0]: the sweep assigns devices to jobs; give a number")
     line = pets.one_line("train", "-m", *words, "trainer.num_nodes=2", "seed=0,1")
-    assert line.startswith("trainer.num_nodes=2: these jobs run on this machine; hydra/launcher=sl")
+    assert line.startswith("trainer.num_nodes=2: these jobs run on this machine; use hydra/lau")
 
 
 def test_optuna_searches_and_goes_on(pets: Pets, drawn: Path, folder: Path) -> None:
@@ -240,16 +240,16 @@ def test_mistakes_are_said_before_anything_runs(pets: Pets, drawn: Path, tmp_pat
     line = pets.one_line("train", "-m", f"sweep.resume={tmp_path}")
     assert "holds no runs; expected a folder of outputs/sweeps" in line
     line = pets.one_line(*words, "data.root=a,b")
-    assert line.startswith("data.root=a,b: says where things lie or what they run on, and does")
+    assert line.startswith("data.root=a,b: is a path or a device, which does not distinguish")
     line = pets.one_line(*words, "resume=x", "seed=0,1")
-    assert line.startswith("resume=x: is for one run; a sweep goes on with sweep.resume=")
+    assert line.startswith("resume=x: is for a single run; resume a sweep with sweep.resume=")
     line = pets.one_line(*words, "+trainer.nope=1,2")
     assert line.startswith("trainer")
     assert "nope" in line
     line = pets.one_line(*words, "hydra.run.dir=x", "seed=0,1")
-    assert line == "hydra.run.dir=x: is not for a sweep; its folder: hydra.sweep.dir"
+    assert line == "hydra.run.dir=x: is not for sweeps; use hydra.sweep.dir=<folder>"
     line = pets.one_line(*words, "hydra.sweep.subdir=x", "seed=0,1")
-    assert line == "hydra.sweep.subdir=x: is not for a sweep; its folder: hydra.sweep.dir"
+    assert line == "hydra.sweep.subdir=x: is not for sweeps; use hydra.sweep.dir=<folder>"
     line = pets.one_line("train", "sweep.resume=outputs")
     assert line == "sweep.resume=outputs: is for sweeps; add -m"
     assert {path.name for path in (pets.folder / "outputs").rglob("*")} <= {"sweeps"}

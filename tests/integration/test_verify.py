@@ -156,7 +156,7 @@ def test_drawn_pets_have_no_fault_and_changed_copies_are_told_from_all_of_them(
     """Several hundred pictures of ten breeds, two pairs of which look alike on purpose."""
     draw_pets(tmp_path / "pets", per_breed=30, size=96, seed=0)
     words = ["data=demo", f"data.root={tmp_path / 'pets'}", "data.size=96", "fail_on=warning"]
-    assert "300 photos looked at" in (told := pets("verify", *words).stdout)
+    assert "300 photos inspected" in (told := pets("verify", *words).stdout)
     assert told.count("nothing found") == 1
 
     images = tmp_path / "pets/images"

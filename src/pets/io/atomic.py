@@ -53,7 +53,7 @@ def folder_atomically(path: Path) -> Iterator[Path]:
         OSError: It cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a killed process
+    shutil.rmtree(part, ignore_errors=True)  # left by a killed process
     part.mkdir(parents=True)
     try:
         yield part
@@ -65,10 +65,10 @@ def folder_atomically(path: Path) -> Iterator[Path]:
 
 
 def check_writable(*folders: Path) -> None:
-    """Check, before long work, that files can be written to folders, which need not exist yet.
+    """Check, before long work, that files can be written to folders, which may not exist yet.
 
     Raises:
-        ConfigError: A folder, or the nearest one above it that exists, takes no files.
+        ConfigError: A folder, or its nearest existing parent, is not writable.
     """
     for folder in folders:
         try:
@@ -78,5 +78,5 @@ def check_writable(*folders: Path) -> None:
         except OSError as error:
             reason = error.strerror or error
             raise ConfigError(
-                f"{folder}: cannot be written ({reason}); see that you may write there"
+                f"{folder}: cannot be written ({reason}); check its permissions"
             ) from error
