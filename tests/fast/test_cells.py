@@ -58,9 +58,9 @@ def test_every_csv_file_is_free_of_formulas(tmp_path: Path) -> None:
     assert read.map(read_cell).equals(suspects)
     assert read.loc[0, "path"] == "'=x.jpg"
 
-    words = ["data=folder", f"data.root={tmp_path / 'photos'}"]
-    found = verify(typed(VerifyConfig, composed(*words, name="verify")))
-    (tmp_path / "verify.csv").write_text(as_csv(found))
+    args = ["data=folder", f"data.root={tmp_path / 'photos'}"]
+    result = verify(typed(VerifyConfig, composed(*args, name="verify")))
+    (tmp_path / "verify.csv").write_text(as_csv(result))
     assert {"=cat/-0.jpg"} <= read_excluded(str(tmp_path / "verify.csv"))  # the same picture thrice
 
     epoch = dict.fromkeys(("epoch", "step"), 1) | dict.fromkeys(

@@ -81,7 +81,7 @@ def test_fetch_unpacks_and_cleans_up(server: Server, tmp_path: Path) -> None:
 
 def test_an_interrupted_download_is_resumed(server: Server, tmp_path: Path) -> None:
     server.content, server.cut = archive(), 20_000
-    with pytest.raises(DataError, match=r"broke after 20,000 of .* try again to go on"):
+    with pytest.raises(DataError, match=r"broke after 20,000 of .* run the command again"):
         fetch_archives(tmp_path / "pets", source(server))
     assert not (tmp_path / "pets").exists()
     server.cut = None
@@ -128,7 +128,9 @@ def test_any_server_error_is_one_line(
     server: Server, tmp_path: Path, raw: bytes, reason: str
 ) -> None:
     server.raw = raw
-    with pytest.raises(DataError, match=rf"^cannot download http\S+ \(.*{reason}.*\); try again"):
+    with pytest.raises(
+        DataError, match=rf"^cannot download http\S+ \(.*{reason}.*\); run the command"
+    ):
         fetch_archives(tmp_path / "pets", source(server))
     assert not (tmp_path / "pets").exists()
 
@@ -138,8 +140,8 @@ def test_an_invalid_content_length_is_ignored(
     server: Server, tmp_path: Path, length: bytes | None
 ) -> None:
     server.content = archive()
-    said = b"" if length is None else b"Content-Length: " + length + b"\r\n"
-    server.raw = OK + said + b"\r\n" + server.content
+    output = b"" if length is None else b"Content-Length: " + length + b"\r\n"
+    server.raw = OK + output + b"\r\n" + server.content
     fetch_archives(tmp_path / "pets", source(server))
     assert (tmp_path / "pets/images/cat_1.jpg").stat().st_size == 50_000
 
@@ -181,19 +183,19 @@ def test_archives_with_the_same_name_do_not_collide(server: Server, tmp_path: Pa
 def tar(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 3) -> bytes:
     """An archive of one member."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as found:
+    with tarfile.open(fileobj=buffer, mode="w:gz") as result:
         info = tarfile.TarInfo(name)
         info.type, info.linkname, info.size = kind, link, size if kind == tarfile.REGTYPE else 0
-        found.addfile(info, io.BytesIO(bytes(size)))
+        result.addfile(info, io.BytesIO(bytes(size)))
     return buffer.getvalue()
 
 
 def zipped(name: str, mode: int = 0, content: bytes = b"/etc/passwd") -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as found:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as result:
         info = zipfile.ZipInfo(name)
         info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, mode << 16
-        found.writestr(info, content)
+        result.writestr(info, content)
     return buffer.getvalue()
 
 
@@ -228,7 +230,7 @@ def test_an_unsafe_archive_is_one_line(
 def test_many_small_files_are_counted_too(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pets.data.download._PER_FILE", 60_000_000)
+    monkeypatch.setattr("pets.data.download._BYTES_PER_ENTRY", 60_000_000)
     server.content = tar("a")
     with pytest.raises(DataError, match="expands to more than 20 times its size"):
         fetch_archives(tmp_path / "pets", source(server))

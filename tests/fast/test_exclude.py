@@ -23,12 +23,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def config(root: Path, rows: str | None, *more: str) -> DataConfig:
-    words = list(more)
+    args = list(more)
     if rows is not None:
         file = root.parent / "out.csv"
         file.write_text(rows)
-        words.append(f"data.exclude={file}")
-    return train_config("data=folder", f"data.root={root}", "data.test_pct=0.2", *words).data
+        args.append(f"data.exclude={file}")
+    return train_config("data=folder", f"data.root={root}", "data.test_pct=0.2", *args).data
 
 
 def splits(config: DataConfig) -> dict[str, str]:
@@ -107,6 +107,6 @@ def test_a_list_may_name_photos_that_were_left_out_as_unreadable(tmp_path: Path)
         lines = [f"{breed}_{n} 1 1 1" for breed in ("Sphynx", "beagle") for n in numbers]
         (tmp_path / f"annotations/{name}.txt").write_text("\n".join(lines))
     (tmp_path / "images/beagle_6.jpg").write_bytes(b"")
-    words = ["data=oxford_pets", f"data.root={tmp_path}", "data.split=official"]
-    photos = collect_photos(train_config(*words).data)
+    args = ["data=oxford_pets", f"data.root={tmp_path}", "data.split=official"]
+    photos = collect_photos(train_config(*args).data)
     assert [len(photos.of(split)) for split in ("train", "valid", "test")] == [6, 2, 3]

@@ -287,8 +287,8 @@ def test_metadata_of_real_cameras_is_not_reported(
     tmp_path: Path, exif: bytes, problem: str | None
 ) -> None:
     (tmp_path / "x.jpg").write_bytes(jpeg_with((0xE1, b"Exif\0\0" + exif)))
-    found = inspect_photo(tmp_path / "x.jpg").metadata
-    assert found is None if problem is None else str(found).endswith(problem)
+    result = inspect_photo(tmp_path / "x.jpg").metadata
+    assert result is None if problem is None else str(result).endswith(problem)
 
 
 def test_limits_hold_for_files_with_broken_metadata(tmp_path: Path) -> None:

@@ -76,5 +76,7 @@ with lifeline() as end:
     found = subprocess.run([sys.executable, "-c", code], stdin=end, capture_output=True, text=True)
 print(found.returncode, found.stdout)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "5 7\n\n"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout == "5 7\n\n"

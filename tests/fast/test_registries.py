@@ -71,8 +71,8 @@ def test_a_label_rule_is_added_in_one_place(drawn: Path, monkeypatch: pytest.Mon
 
     rule = LabelRule("first_letter", "the first letter of the file's name", first_letter, "no name")
     monkeypatch.setitem(LABEL_RULES, rule.name, rule)
-    words = (f"data.root={drawn}", "data.label_from=first_letter", "data.label_regex=null")
-    photos = collect_photos(train_config(*words).data)
+    args = (f"data.root={drawn}", "data.label_from=first_letter", "data.label_regex=null")
+    photos = collect_photos(train_config(*args).data)
     assert {photo.label for photo in photos.rows} == {Path(p.path).name[0] for p in photos.rows}
     assert len(photos.classes) > 1
 

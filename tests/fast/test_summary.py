@@ -134,12 +134,12 @@ def test_settings_are_ranked_only_by_validation_error(tmp_path: Path) -> None:
 def test_runs_with_the_same_seeds_are_compared_in_pairs(tmp_path: Path) -> None:
     a, b = [0.10, 0.14, 0.12], [0.13, 0.16, 0.15]
     summary = two_settings(tmp_path, a, b)
-    found = difference(summary)
+    result = difference(summary)
     expected = stats.ttest_rel(b, a).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (result.low, result.high) == pytest.approx((expected.low, expected.high))
     # Welch's would say that it is noise.
     assert stats.ttest_ind(b, a, equal_var=False).pvalue > 0.05
-    assert not found.within_noise
+    assert not result.within_noise
     assert verdict(summary)[1] == (
         "lr=1 is better than the runner-up, lr=2, by 2.7 points (95 % interval 1.2 to 4.1 points, "
         "paired by seed, 3 seeds on the same photos)."
@@ -155,21 +155,21 @@ def test_different_seeds_or_photos_are_not_paired(tmp_path: Path, same_photos: b
             data = "same" if same_photos else f"split {lr}"
             made_up_run(tmp_path / f"{lr}_{number}", {"lr": lr, "seed": seed}, error, data=data)
     summary = summarize(tmp_path)
-    found = difference(summary)
+    result = difference(summary)
     expected = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert (found.basis, found.within_noise) == ("Welch's t-test, 3 and 4 runs", True)
+    assert (result.low, result.high) == pytest.approx((expected.low, expected.high))
+    assert (result.basis, result.within_noise) == ("Welch's t-test, 3 and 4 runs", True)
     other_photos = "not all measured on the same photos" in " ".join(verdict(summary))
     assert other_photos != same_photos
 
 
 def test_single_runs_are_compared_by_the_number_of_photos(tmp_path: Path) -> None:
     summary = two_settings(tmp_path / "few", [0.10], [0.14], photos=100)
-    found = difference(summary)
+    result = difference(summary)
     # Agresti and Caffo (2000): 10 of 100 and 14 of 100, one right and one wrong added to each.
     p, q = 11 / 102, 15 / 102
     half = stats.norm.ppf(0.975) * (p * (1 - p) / 102 + q * (1 - q) / 102) ** 0.5
-    assert (found.low, found.high) == pytest.approx((q - p - half, q - p + half))
+    assert (result.low, result.high) == pytest.approx((q - p - half, q - p + half))
     assert "is within noise of the runner-up, lr=2: 4.0 points" in verdict(summary)[1]
     assert "binomial, from 100 validation photos)" in verdict(summary)[1]
     many = two_settings(tmp_path / "many", [0.10], [0.14], photos=10_000)
@@ -192,9 +192,11 @@ def test_seeds_without_spread_fall_back_to_the_number_of_photos(
     tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     for number, errors in enumerate(([0.1, 0.1], [0.1, 0.3])):
-        found = difference(two_settings(tmp_path / f"{number}", errors, [e + 0.01 for e in errors]))
-        assert found.basis == "binomial, from 200 validation photos"
-        assert found.within_noise
+        result = difference(
+            two_settings(tmp_path / f"{number}", errors, [e + 0.01 for e in errors])
+        )
+        assert result.basis == "binomial, from 200 validation photos"
+        assert result.within_noise
     assert not list(recwarn)
 
 

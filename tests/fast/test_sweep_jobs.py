@@ -57,7 +57,7 @@ def test_keys_that_do_not_change_a_run_cannot_be_swept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("jobs", "devices", "wanted", "cores", "gpus", "found"),
+    ("jobs", "devices", "wanted", "cores", "gpus", "result"),
     [
         (9, 1, "auto", 2, "", [None] * 2),
         (9, 1, "auto", 16, "", [None] * 8),
@@ -73,10 +73,10 @@ def test_keys_that_do_not_change_a_run_cannot_be_swept() -> None:
     ],
 )
 def test_jobs_are_assigned_cores_and_gpus(
-    jobs: int, devices: int, wanted: Any, cores: int, gpus: str, found: Sequence[str | None]
+    jobs: int, devices: int, wanted: Any, cores: int, gpus: str, result: Sequence[str | None]
 ) -> None:
     made = divide(jobs, devices, wanted, cores, list(gpus))
-    assert [slot.get("CUDA_VISIBLE_DEVICES") for slot in made] == found
+    assert [slot.get("CUDA_VISIBLE_DEVICES") for slot in made] == result
 
 
 END, KILL, HANG = (os._exit, 1), (signal.raise_signal, signal.SIGKILL), (time.sleep, 60)
@@ -109,14 +109,14 @@ def test_a_job_with_more_gpus_than_there_are_is_refused() -> None:
 
 def test_what_optuna_searches() -> None:
     need(pytest.importorskip("optuna") is not None, "optuna is not installed")
-    found = {
+    result = {
         text: distribution(OverridesParser.create().parse_override(f"key={text}"))
         for text in (
             "interval(0.1,2)", "int(interval(1,8))", "tag(log,interval(1e-4,1e-2))", "a,2,null",
             "choice(x,y)", "range(1,8,step=2)", "range(0,1,step=0.25)",
         )
     }  # fmt: skip
-    shown = {text: str(value) for text, value in found.items()}
+    shown = {text: str(value) for text, value in result.items()}
     assert shown == {
         "interval(0.1,2)": "FloatDistribution(high=2.0, log=False, low=0.1, step=None)",
         "int(interval(1,8))": "IntDistribution(high=8, log=False, low=1, step=1)",
@@ -141,8 +141,8 @@ def test_a_resumed_sweep_means_the_words_it_began_with(tmp_path: Path) -> None:
     # Alone it is about what is unfinished; where the runs go is no change.
     for where in ([], ["hydra/launcher=local"], ["--config-dir", "mine", "--config-dir=mine"]):
         assert with_saved_overrides(["-m", *where, resume]) == ["-m", *where, resume]
-    found = with_saved_overrides(["-m", "seed=3", resume])
-    assert found == ["-m", "seed=3", "data=folder", "+callbacks.x=1", resume]
+    result = with_saved_overrides(["-m", "seed=3", resume])
+    assert result == ["-m", "seed=3", "data=folder", "+callbacks.x=1", resume]
     save_overrides(tmp_path, ["hydra/sweeper=optuna", "seed=0,1"])
     assert with_saved_overrides([resume]) == ["hydra/sweeper=optuna", "seed=0,1", resume]
     (tmp_path / FILE).write_text(yaml.safe_dump(["no words"]))
