@@ -54,7 +54,7 @@ class RunDir:
     ) -> RunDir:
         """Make a run that waits for a process to `begin` it. Raises RunError if there is one."""
         if (path / "status.json").exists():
-            raise RunError(f"{path}: holds a run already; go on with it by resume={path}")
+            raise RunError(f"{path}: already contains a run; resume it with resume={path}")
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path, trusted=True)
         run._write("config.yaml", to_yaml(config))
@@ -92,7 +92,7 @@ class RunDir:
             return run
         raise RunError(
             f"{path}: is not finished (state {run.state}, {run.position()}); "
-            f"go on with pets train resume={path}"
+            f"resume with pets train resume={path}"
         )
 
     def claim(self) -> None:

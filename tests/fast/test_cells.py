@@ -1,4 +1,4 @@
-"""Cells of CSV files: no formula for a spreadsheet, and the same text when they are read."""
+"""CSV cells: never a formula for a spreadsheet, and the same text when read back."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ def test_a_formula_is_written_as_text_and_read_as_it_was(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_all_else_stays_as_it_is(text: str) -> None:
+def test_other_cells_are_unchanged(text: str) -> None:
     assert write_cell(text) == read_cell(text) == text
 
 
@@ -40,7 +40,7 @@ def test_numbers_stay_numbers(value: object) -> None:
     assert read_cell(value) is value
 
 
-def test_every_table_that_pets_writes(tmp_path: Path) -> None:
+def test_every_csv_file_is_free_of_formulas(tmp_path: Path) -> None:
     """Photos, suspects, findings, metrics: what a spreadsheet opens has no cell like a formula."""
     for label in ("=cat", "@dog"):
         for n in range(3):
@@ -58,9 +58,9 @@ def test_every_table_that_pets_writes(tmp_path: Path) -> None:
     assert read.map(read_cell).equals(suspects)
     assert read.loc[0, "path"] == "'=x.jpg"
 
-    words = ["data=folder", f"data.root={tmp_path / 'photos'}"]
-    found = verify(typed(VerifyConfig, composed(*words, name="verify")))
-    (tmp_path / "verify.csv").write_text(as_csv(found))
+    args = ["data=folder", f"data.root={tmp_path / 'photos'}"]
+    result = verify(typed(VerifyConfig, composed(*args, name="verify")))
+    (tmp_path / "verify.csv").write_text(as_csv(result))
     assert {"=cat/-0.jpg"} <= read_excluded(str(tmp_path / "verify.csv"))  # the same picture thrice
 
     epoch = dict.fromkeys(("epoch", "step"), 1) | dict.fromkeys(

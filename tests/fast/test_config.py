@@ -1,4 +1,4 @@
-"""A wrong config is one line that names the key, the value, what was expected and the fix."""
+"""An invalid config gives one line with the key, the value, what was expected and the fix."""
 
 from pathlib import Path
 
@@ -28,12 +28,12 @@ from tests.conftest import composed, train_config
         (
             ["plan.stages.head.lr=0"],
             "plan.stages.head.lr=0: expected a number above 0, or [low, high] spread over the "
-            "layer groups; auto, auto/10, [auto/100, auto]: found by the lr finder",
+            "layer groups; auto, auto/10, [auto/100, auto]: suggested by the lr finder",
         ),
         (
             ["plan.stages.head.lr=[1e-3]"],
             "plan.stages.head.lr=[0.001]: expected a number above 0, or [low, high] spread over "
-            "the layer groups; auto, auto/10, [auto/100, auto]: found by the lr finder",
+            "the layer groups; auto, auto/10, [auto/100, auto]: suggested by the lr finder",
         ),
         (
             ["plan.stages.body.lr=[1e-3,1e-5]"],
@@ -46,7 +46,7 @@ from tests.conftest import composed, train_config
         (
             ["plan.stages.body.lr=automatic"],
             "plan.stages.body.lr=automatic: expected a number above 0, or [low, high] spread over "
-            "the layer groups; auto, auto/10, [auto/100, auto]: found by the lr finder",
+            "the layer groups; auto, auto/10, [auto/100, auto]: suggested by the lr finder",
         ),
         (
             ["lr_finder.start_lr=1", "lr_finder.end_lr=0.1"],
@@ -98,13 +98,13 @@ from tests.conftest import composed, train_config
         (["data.on_bad_image=ignore"], "data.on_bad_image=ignore: expected 'error' or 'skip'"),
     ],
 )
-def test_a_wrong_value_is_one_line(overrides: list[str], line: str) -> None:
+def test_an_invalid_value_is_one_line(overrides: list[str], line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         train_config(*overrides)
     assert str(caught.value) == line
 
 
-def test_two_mistakes_are_two_lines() -> None:
+def test_two_invalid_values_are_two_lines() -> None:
     with pytest.raises(ConfigError) as caught:
         train_config("seed=a", "data.batch_size=0")
     assert sorted(str(caught.value).splitlines()) == [
@@ -181,7 +181,7 @@ def test_refused_values_name_their_key() -> None:
 
 
 @pytest.mark.parametrize("plan", ["constant", "fine_tune", "frozen4", "lesson1", "progressive"])
-def test_a_stage_that_says_nothing_of_a_key_has_its_default(plan: str) -> None:
+def test_a_stage_uses_the_default_of_a_missing_key(plan: str) -> None:
     written, defaults = (
         OmegaConf.to_container(OmegaConf.load(conf_dir() / name))
         for name in (f"plan/{plan}.yaml", "stage/default.yaml")
@@ -195,7 +195,7 @@ def test_a_stage_that_says_nothing_of_a_key_has_its_default(plan: str) -> None:
 
 @pytest.mark.parametrize("file", sorted(conf_dir().glob("*.yaml")), ids=lambda file: file.stem)
 def test_no_key_of_a_command_has_the_name_of_a_group(file: Path) -> None:
-    """Hydra would take `key=value` for the choice of a group's option."""
+    """Hydra would read `key=value` as the choice of a group's option."""
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
     groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
     keys = {key for key, value in values.items() if not isinstance(value, dict | list)}

@@ -1,4 +1,4 @@
-"""How torch's threads wait, as OpenMP says itself when torch is loaded."""
+"""How torch's threads wait, as reported by OpenMP when torch is loaded."""
 
 import os
 import subprocess

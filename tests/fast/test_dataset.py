@@ -1,4 +1,4 @@
-"""The order and augmentation of an epoch depend on seed and epoch alone."""
+"""The order and augmentation of an epoch depend only on seed and epoch."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_sampler_covers_everything_in_a_new_order_each_epoch() -> None:
     assert list(sampler) == first
 
 
-def test_photos_do_not_depend_on_workers_or_on_what_was_drawn_before(drawn: Path) -> None:
+def test_photos_do_not_depend_on_workers_or_earlier_draws(drawn: Path) -> None:
     alone = epoch(module(drawn, "data.num_workers=0").train_dataloader(), 2)
     loader = module(drawn, "data.num_workers=2").train_dataloader()
     epoch(loader, 0)
@@ -66,7 +66,7 @@ def test_stages_and_seeds_differ(drawn: Path) -> None:
     assert not torch.equal(head, epoch(other.train_dataloader(), 0)[1])
 
 
-def test_evaluation_keeps_the_tables_order_and_every_photo(drawn: Path) -> None:
+def test_evaluation_uses_every_photo_in_table_order(drawn: Path) -> None:
     data = module(drawn, "data.num_workers=0")
     photos, targets = zip(*data.val_dataloader(), strict=True)
     rows = data.photos.of("valid")
@@ -81,7 +81,7 @@ def test_the_last_small_batch_is_dropped_in_training_only(drawn: Path) -> None:
     assert [len(t) for _, t in data.val_dataloader()] == [16, 4]
 
 
-def test_ranks_share_an_epoch_and_none_draws_more_than_another() -> None:
+def test_ranks_draw_equally_many_photos_of_an_epoch() -> None:
     whole = EpochSampler(11, seed=3)
     ranks = [EpochSampler(11, seed=3, rank=rank, ranks=2) for rank in range(2)]
     for sampler in (whole, *ranks):

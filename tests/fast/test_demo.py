@@ -12,7 +12,7 @@ from pets.demo import BREEDS, draw_pet, draw_pets
 from tests.conftest import train_config
 
 
-def test_a_picture_depends_on_seed_breed_and_number() -> None:
+def test_an_image_depends_on_seed_breed_and_number() -> None:
     first = np.asarray(draw_pet(0, 1, 64, 0))
     assert first.shape == (64, 64, 3)
     assert np.array_equal(first, draw_pet(0, 1, 64, 0))
@@ -20,7 +20,7 @@ def test_a_picture_depends_on_seed_breed_and_number() -> None:
         assert np.abs(first - np.asarray(other, dtype=np.int16)).mean() > 5
 
 
-def test_the_set_is_whole_and_labelled_by_its_names(drawn: Path) -> None:
+def test_the_set_is_complete_and_labelled_by_file_names(drawn: Path) -> None:
     photos = prepare_photos(train_config(f"data.root={drawn}").data)
     assert photos.classes == sorted(breed.name for breed in BREEDS)
     assert set(Counter(p.label for p in photos.rows).values()) == {10}
@@ -29,6 +29,6 @@ def test_the_set_is_whole_and_labelled_by_its_names(drawn: Path) -> None:
     assert {b.name[0].isupper() == (b.species == "cat") for b in BREEDS} == {True}
 
 
-def test_a_folder_that_is_there_is_left_alone(drawn: Path) -> None:
+def test_an_existing_folder_is_not_changed(drawn: Path) -> None:
     with pytest.raises(FileExistsError):
         draw_pets(drawn)

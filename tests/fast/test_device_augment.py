@@ -341,7 +341,7 @@ def test_a_photo_does_not_depend_on_its_batch(monkeypatch: pytest.MonkeyPatch) -
         assert torch.equal(augment(crops, draws), together)
 
 
-def test_seeds_alone_decide() -> None:
+def test_augmentation_depends_only_on_the_seed() -> None:
     augment = augmenting((28, 28), (32, 32))
     photos = [noise(32, 90)] * 3
     crops, draws = batch(augment, photos, [5, 5, 6])

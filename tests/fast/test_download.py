@@ -26,7 +26,7 @@ def archive(name: str = "images/cat_1.jpg", content: bytes = b"x" * 50_000) -> b
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one file with ranges; `cut` is after how many bytes it hangs up."""
+    """Serves one file with ranges; it closes the connection after `cut` bytes."""
 
     content = b""
     cut: int | None = None
@@ -79,9 +79,9 @@ def test_fetch_unpacks_and_cleans_up(server: Server, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["pets"]
 
 
-def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(server: Server, tmp_path: Path) -> None:
     server.content, server.cut = archive(), 20_000
-    with pytest.raises(DataError, match=r"broke after 20,000 of .* try again to go on"):
+    with pytest.raises(DataError, match=r"broke after 20,000 of .* run the command again"):
         fetch_archives(tmp_path / "pets", source(server))
     assert not (tmp_path / "pets").exists()
     server.cut = None
@@ -90,7 +90,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Pa
     assert (tmp_path / "pets/images/cat_1.jpg").stat().st_size == 50_000
 
 
-def test_a_wrong_check_sum_is_not_unpacked(server: Server, tmp_path: Path) -> None:
+def test_an_archive_with_a_wrong_checksum_is_not_unpacked(server: Server, tmp_path: Path) -> None:
     server.content = archive()
     with pytest.raises(DataError, match=r"has md5 .*, expected 0000; the download was removed"):
         fetch_archives(tmp_path / "pets", source(server, md5="0000"))
@@ -124,28 +124,30 @@ def redirected(url: str) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "answer",
 )
-def test_whatever_a_server_says_is_one_line(
+def test_any_server_error_is_one_line(
     server: Server, tmp_path: Path, raw: bytes, reason: str
 ) -> None:
     server.raw = raw
-    with pytest.raises(DataError, match=rf"^cannot download http\S+ \(.*{reason}.*\); try again"):
+    with pytest.raises(
+        DataError, match=rf"^cannot download http\S+ \(.*{reason}.*\); run the command"
+    ):
         fetch_archives(tmp_path / "pets", source(server))
     assert not (tmp_path / "pets").exists()
 
 
 @pytest.mark.parametrize("length", [b"-5", b"abc", None])
-def test_a_length_that_is_none_is_not_counted_on(
+def test_an_invalid_content_length_is_ignored(
     server: Server, tmp_path: Path, length: bytes | None
 ) -> None:
     server.content = archive()
-    said = b"" if length is None else b"Content-Length: " + length + b"\r\n"
-    server.raw = OK + said + b"\r\n" + server.content
+    output = b"" if length is None else b"Content-Length: " + length + b"\r\n"
+    server.raw = OK + output + b"\r\n" + server.content
     fetch_archives(tmp_path / "pets", source(server))
     assert (tmp_path / "pets/images/cat_1.jpg").stat().st_size == 50_000
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1:9/x", "pets.tar.gz"])
-def test_http_alone(tmp_path: Path, url: str) -> None:
+def test_only_http_and_https_are_allowed(tmp_path: Path, url: str) -> None:
     with pytest.raises(DataError, match=r"cannot download .*begins with https:// or http://"):
         fetch_archives(tmp_path / "pets", [{"url": url, "md5": "0"}])
 
@@ -163,7 +165,7 @@ def test_every_checksum_given_is_compared(server: Server, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("path", ["", "..", "unpacked", "x.part", "n" * 300])
-def test_any_url_has_a_file(server: Server, tmp_path: Path, path: str) -> None:
+def test_any_url_maps_to_a_file_name(server: Server, tmp_path: Path, path: str) -> None:
     server.content = archive()
     (given,) = source(server)
     url = f"http://127.0.0.1:{server.server_port}/{path}"
@@ -171,7 +173,7 @@ def test_any_url_has_a_file(server: Server, tmp_path: Path, path: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["pets"]
 
 
-def test_archives_of_one_name_are_two(server: Server, tmp_path: Path) -> None:
+def test_archives_with_the_same_name_do_not_collide(server: Server, tmp_path: Path) -> None:
     server.content = archive()
     (given,) = source(server)
     fetch_archives(tmp_path / "pets", [given, given])
@@ -181,19 +183,19 @@ def test_archives_of_one_name_are_two(server: Server, tmp_path: Path) -> None:
 def tar(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 3) -> bytes:
     """An archive of one member."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as found:
+    with tarfile.open(fileobj=buffer, mode="w:gz") as result:
         info = tarfile.TarInfo(name)
         info.type, info.linkname, info.size = kind, link, size if kind == tarfile.REGTYPE else 0
-        found.addfile(info, io.BytesIO(bytes(size)))
+        result.addfile(info, io.BytesIO(bytes(size)))
     return buffer.getvalue()
 
 
 def zipped(name: str, mode: int = 0, content: bytes = b"/etc/passwd") -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as found:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as result:
         info = zipfile.ZipInfo(name)
         info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, mode << 16
-        found.writestr(info, content)
+        result.writestr(info, content)
     return buffer.getvalue()
 
 
@@ -207,16 +209,16 @@ def zipped(name: str, mode: int = 0, content: bytes = b"/etc/passwd") -> bytes:
         (tar("device", tarfile.CHRTYPE), "is a special file"),
         (tar("n" * 300), "File name too long"),
         (tar("a.jpg")[:-30], "Compressed file ended"),
-        (tar("a", size=60_000_000), "grows to more than 20 times its size"),
-        (zipped("a", content=bytes(60_000_000)), "grows to more than 20 times its size"),
+        (tar("a", size=60_000_000), "expands to more than 20 times its size"),
+        (zipped("a", content=bytes(60_000_000)), "expands to more than 20 times its size"),
         (b"hello" * 1000, "could not be opened"),
     ],
     ids=lambda value: value if isinstance(value, str) else "archive",
 )
-def test_what_an_archive_may_not_be_is_one_line(
+def test_an_unsafe_archive_is_one_line(
     server: Server, tmp_path: Path, content: bytes, reason: str
 ) -> None:
-    """And nothing of it is left but what was downloaded."""
+    """Only the download itself is left."""
     server.content = content
     with pytest.raises(DataError, match=rf"cannot be unpacked \(.*({reason})") as error:
         fetch_archives(tmp_path / "a/b/pets", source(server))
@@ -228,9 +230,9 @@ def test_what_an_archive_may_not_be_is_one_line(
 def test_many_small_files_are_counted_too(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pets.data.download._PER_FILE", 60_000_000)
+    monkeypatch.setattr("pets.data.download._BYTES_PER_ENTRY", 60_000_000)
     server.content = tar("a")
-    with pytest.raises(DataError, match="grows to more than 20 times its size"):
+    with pytest.raises(DataError, match="expands to more than 20 times its size"):
         fetch_archives(tmp_path / "pets", source(server))
 
 

@@ -1,4 +1,4 @@
-"""Photos that are the same by their bytes or as they look, among many."""
+"""Duplicates by bytes or by appearance, among many photos."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def hashes(count: int, seed: int = 0) -> np.ndarray:
 
 
 def flipped(words: np.ndarray, bits: int, seed: int) -> np.ndarray:
-    """The row with so many of its bits changed."""
+    """The row with `count` of its bits changed."""
     changed = np.unpackbits(words.view(np.uint8))
     changed[np.random.default_rng(seed).permutation(256)[:bits]] ^= 1
     return np.packbits(changed).view(np.uint64)
@@ -53,5 +53,5 @@ def test_many_equal_pictures_are_one_group() -> None:
     assert [len(group) for group in groups] == [5_000, 5_000]
 
 
-def test_same_bytes() -> None:
+def test_files_with_the_same_bytes_are_grouped() -> None:
     assert groups_of(["a", "b", "a", "c", "b", "a"]) == [[0, 2, 5], [1, 4]]

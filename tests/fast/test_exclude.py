@@ -1,4 +1,4 @@
-"""`data.exclude`: what a table leaves out, and what stays where it was."""
+"""`data.exclude`: which photos a table removes, and that the others do not change."""
 
 import re
 from pathlib import Path
@@ -23,19 +23,19 @@ def root(tmp_path: Path) -> Path:
 
 
 def config(root: Path, rows: str | None, *more: str) -> DataConfig:
-    words = list(more)
+    args = list(more)
     if rows is not None:
         file = root.parent / "out.csv"
         file.write_text(rows)
-        words.append(f"data.exclude={file}")
-    return train_config("data=folder", f"data.root={root}", "data.test_pct=0.2", *words).data
+        args.append(f"data.exclude={file}")
+    return train_config("data=folder", f"data.root={root}", "data.test_pct=0.2", *args).data
 
 
 def splits(config: DataConfig) -> dict[str, str]:
     return {photo.path: photo.split for photo in collect_photos(config).rows}
 
 
-def test_excluded_rows_go_and_all_others_stay_in_their_split(
+def test_excluded_rows_are_removed_and_others_keep_their_split(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -52,7 +52,7 @@ def test_without_a_column_proposed_every_row_counts(root: Path) -> None:
     assert "cats/1.jpg" not in splits(config(root, "path\ncats/1.jpg\n"))
 
 
-def test_the_fingerprint_is_that_of_what_is_left(root: Path) -> None:
+def test_the_fingerprint_is_that_of_the_remaining_photos(root: Path) -> None:
     whole = collect_photos(config(root, None)).fingerprint
     assert collect_photos(config(root, "path\ncats/1.jpg\n")).fingerprint != whole
     assert collect_photos(config(root, "path,proposed\ncats/1.jpg,keep\n")).fingerprint == whole
@@ -67,7 +67,7 @@ def test_the_fingerprint_is_that_of_what_is_left(root: Path) -> None:
         ("path\nimages/1.jpg\n", "none of its 1 rows names a photo (images/1.jpg); expected"),
     ],
 )
-def test_a_wrong_table_is_named(root: Path, rows: str, line: str) -> None:
+def test_an_invalid_table_is_reported_by_name(root: Path, rows: str, line: str) -> None:
     data = config(root, rows)
     with pytest.raises(DataError, match=re.escape(f"data.exclude={data.exclude}: {line}")):
         collect_photos(data)
@@ -76,7 +76,7 @@ def test_a_wrong_table_is_named(root: Path, rows: str, line: str) -> None:
         collect_photos(data)
 
 
-def test_what_is_wrong_with_excluded_photos_alone_stops_nothing(root: Path) -> None:
+def test_problems_of_only_excluded_photos_are_ignored(root: Path) -> None:
     """No label, a class of one photo, a table's row without a file."""
     Image.new("RGB", (8, 6)).save(root / "bare.jpg")
     (root / "birds").mkdir()
@@ -107,6 +107,6 @@ def test_a_list_may_name_photos_that_were_left_out_as_unreadable(tmp_path: Path)
         lines = [f"{breed}_{n} 1 1 1" for breed in ("Sphynx", "beagle") for n in numbers]
         (tmp_path / f"annotations/{name}.txt").write_text("\n".join(lines))
     (tmp_path / "images/beagle_6.jpg").write_bytes(b"")
-    words = ["data=oxford_pets", f"data.root={tmp_path}", "data.split=official"]
-    photos = collect_photos(train_config(*words).data)
+    args = ["data=oxford_pets", f"data.root={tmp_path}", "data.split=official"]
+    photos = collect_photos(train_config(*args).data)
     assert [len(photos.of(split)) for split in ("train", "valid", "test")] == [6, 2, 3]

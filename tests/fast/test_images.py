@@ -26,7 +26,7 @@ from pets.data.images import (
 from pets.errors import DataError
 from pets.prediction.sources import find_source
 from pets.verify.inspection import inspect_photo
-from pets.verify.photo_checks import faults_of
+from pets.verify.photo_checks import check_photo
 from tests.conftest import composed
 from tests.hostile import many_scans, plain_pnm
 
@@ -113,7 +113,7 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
         decode_rgb(huge, "h", 50_000_000)
 
 
-def test_a_needle_is_refused(tmp_path: Path) -> None:
+def test_a_very_thin_image_is_refused(tmp_path: Path) -> None:
     """Resized by its shorter side it would take gigabytes."""
     Image.new("L", (1, 101)).save(tmp_path / "needle.png")
     with pytest.raises(
@@ -124,7 +124,7 @@ def test_a_needle_is_refused(tmp_path: Path) -> None:
     assert open_rgb(tmp_path / "needle.png").size == (100, 1)
 
 
-def test_what_takes_minutes_to_decode_is_refused() -> None:
+def test_an_image_that_takes_minutes_to_decode_is_refused() -> None:
     with pytest.raises(UnreadableImage, match=r"^x: .*\(101 scans; expected at most 100\)"):
         decode_rgb(many_scans(101), "x")
     assert decode_rgb(many_scans(100), "x").size == (64, 64)
@@ -142,7 +142,7 @@ def test_scans_are_those_of_the_picture_itself() -> None:
         assert decode_rgb(content, "x").tobytes() == decode_rgb(photo, "x").tobytes()
 
 
-def test_the_same_from_bytes(tmp_path: Path) -> None:
+def test_bytes_decode_like_files(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "x.jpg")
     content = (tmp_path / "x.jpg").read_bytes()
@@ -215,9 +215,7 @@ LARGE = zlib.compress(b"x" * 2_000_000)
         png_with(chunk(b"pHYs", b"1")),
     ],
 )
-def test_a_png_with_good_pixels_is_read_whatever_else_it_says(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_a_png_with_damaged_metadata_is_read(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.png").write_bytes(content)
     assert pixel(tmp_path / "x.png") == (1, 2, 3)
     assert decode_rgb(content, "x").getpixel((3, 2)) == (1, 2, 3)
@@ -245,7 +243,7 @@ def test_a_png_with_good_pixels_is_read_whatever_else_it_says(
         ([(0xED, b"Photoshop 3.0\x008BIM\x03")], False),
     ],
 )  # fmt: skip
-def test_a_jpeg_with_good_pixels_is_read_whatever_else_it_says(
+def test_a_jpeg_with_damaged_metadata_is_read(
     tmp_path: Path, segments: list[tuple[int, bytes]], noted: bool
 ) -> None:
     (tmp_path / "x.jpg").write_bytes(jpeg_with(*segments, tail=b"garbage"))
@@ -266,7 +264,7 @@ def test_a_jpeg_with_good_pixels_is_read_whatever_else_it_says(
         [(0x0112, 3, 2, b"\6\0\6\0")],
     ],
 )
-def test_the_orientation_counts_beside_broken_tags(
+def test_the_orientation_is_applied_despite_broken_tags(
     tmp_path: Path, tags: list[tuple[int, int, int, bytes]]
 ) -> None:
     rows = b"".join(struct.pack("<HHI", *tag[:3]) + tag[3] for tag in tags)
@@ -285,10 +283,12 @@ def test_the_orientation_counts_beside_broken_tags(
         (b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\x09" + bytes(7), "is 9; expected 1 to 8"),
     ],
 )
-def test_what_cameras_write_is_no_problem(tmp_path: Path, exif: bytes, problem: str | None) -> None:
+def test_metadata_of_real_cameras_is_not_reported(
+    tmp_path: Path, exif: bytes, problem: str | None
+) -> None:
     (tmp_path / "x.jpg").write_bytes(jpeg_with((0xE1, b"Exif\0\0" + exif)))
-    found = inspect_photo(tmp_path / "x.jpg").metadata
-    assert found is None if problem is None else str(found).endswith(problem)
+    result = inspect_photo(tmp_path / "x.jpg").metadata
+    assert result is None if problem is None else str(result).endswith(problem)
 
 
 def test_limits_hold_for_files_with_broken_metadata(tmp_path: Path) -> None:
@@ -310,12 +310,12 @@ def test_a_photo_is_a_photo_whatever_its_suffix(tmp_path: Path, suffix: str) -> 
     assert find_source(str(tmp_path)).files == [str(tmp_path / f"x{suffix}")]
     config = typed(VerifyConfig, composed("data.root=x", name="verify"))
     kinds = [
-        f.kind for f in faults_of(f"x{suffix}", inspect_photo(tmp_path / f"x{suffix}"), config)
+        f.kind for f in check_photo(f"x{suffix}", inspect_photo(tmp_path / f"x{suffix}"), config)
     ]
     assert "wrong suffix" not in kinds
 
 
-def test_what_reads_a_phones_photos_is_said(tmp_path: Path) -> None:
+def test_the_package_for_heic_photos_is_suggested(tmp_path: Path) -> None:
     (tmp_path / "x.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
     if ".heic" in SUFFIXES:
         assert hint(".HEIC") == ""

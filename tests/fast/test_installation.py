@@ -1,4 +1,4 @@
-"""What is said about missing packages can be typed, and installs ours."""
+"""Install hints for missing extras are valid shell commands and name our distribution."""
 
 import re
 import shutil
@@ -21,22 +21,22 @@ def test_a_checkout_is_installed_from_its_folder(monkeypatch: pytest.MonkeyPatch
     assert install("verify") == f"'/env dir/bin/python' -m pip install -e \"{TOP}[verify]\""
 
 
-def test_what_is_installed_is_known_by_its_name_on_the_index(tmp_path: Path) -> None:
-    """As the wheel has it: the configs inside the package."""
+def test_an_installed_package_suggests_its_name_on_the_index(tmp_path: Path) -> None:
+    """As in the wheel: the configs are inside the package."""
     (tmp_path / "pets/conf").mkdir(parents=True)
     (tmp_path / "pets/system").mkdir()
     for name in ("__init__.py", "system/__init__.py", "system/cpu.py", "system/installation.py"):
         shutil.copy(TOP / "src/pets" / name, tmp_path / "pets" / name)
     code = "from pets.system.installation import *; print(checkout(), install('verify'))"
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
         env={"PYTHONPATH": str(tmp_path), "PATH": ""},
     ).stdout  # fmt: skip
-    assert said == f'None {sys.executable} -m pip install "pets-lightning[verify]"\n'
+    assert output == f'None {sys.executable} -m pip install "pets-lightning[verify]"\n'
     assert PROJECT["name"] == DISTRIBUTION == "pets-lightning"
 
 
-def test_every_extra_that_is_named_exists_and_none_is_a_strangers() -> None:
+def test_every_suggested_extra_exists_and_no_hint_installs_another_distribution() -> None:
     named = set()
     for folder in ("src", "conf", "docs", "notebooks"):
         for file in (TOP / folder).rglob("*"):

@@ -47,7 +47,7 @@ def oxford(root: Path) -> Path:
     return root
 
 
-def test_regex_matches_the_file_name_alone() -> None:
+def test_regex_matches_only_the_file_name() -> None:
     paths = ["images_7/great_pyrenees_173.jpg", "b_2/Egyptian_Mau_14.jpg"]
     assert label_from_filename(paths, r"^(.+)_\d+\.jpg$") == {
         "images_7/great_pyrenees_173.jpg": "great_pyrenees",
@@ -125,7 +125,7 @@ def test_official_list_naming_missing_files(tmp_path: Path) -> None:
         collect_photos(config("oxford_pets", root, "data.split=official"))
 
 
-def test_photo_list_keeps_to_the_listed(tmp_path: Path) -> None:
+def test_photo_list_selects_the_listed_photos(tmp_path: Path) -> None:
     root = oxford(tmp_path)
     (root / "annotations/list.txt").write_text(
         "Sphynx_1 1\nSphynx_2 1\ngreat_pyrenees_3 2\ngreat_pyrenees_4 2\n"
@@ -195,7 +195,7 @@ def test_too_few_classes_or_photos(tmp_path: Path) -> None:
         collect_photos(config("folder", tmp_path / "one"))
 
 
-def test_fingerprint_knows_content_label_and_split(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_content_label_and_split(tmp_path: Path) -> None:
     oxford(tmp_path)
     data = config("oxford_pets", tmp_path)
     before = collect_photos(data).fingerprint
@@ -225,7 +225,7 @@ def test_unreadable_photos_are_left_out_and_named(
     assert "Sphynx_2.jpg: cannot be read as an image" in caplog.text
 
 
-def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/1.jpg").touch()
     # Too long a path to be opened: that holds for root, too.
@@ -239,7 +239,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         find_photos(tmp_path, ".", Diagnostics())
 
 
-def test_names_that_are_no_text_are_said(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_reported(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").touch()
     os.close(os.open(os.fsencode(tmp_path) + b"/\xfc.jpg", os.O_CREAT))
     with pytest.raises(

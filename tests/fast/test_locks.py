@@ -44,7 +44,7 @@ def test_a_lock_has_what_is_required_with_hashes_and_from_anywhere(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["demo", "tools"])
-def test_who_goes_on_to_all_keeps_the_versions(name: str) -> None:
+def test_installing_all_extras_keeps_the_versions(name: str) -> None:
     more = {package for package in locked(name) if package not in locked("all")}
     assert more <= {"uv"}
     assert all(versions == locked("all")[p] for p, versions in locked(name).items() if p != "uv")

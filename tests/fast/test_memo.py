@@ -1,4 +1,4 @@
-"""Results about files: stored for other processes, computed again when a file changes."""
+"""Memoized results about files: shared by processes, recomputed when a file changes."""
 
 import os
 import sqlite3
@@ -18,7 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def process(asked: list[str], says: str = "ok", sure: str = "ok") -> FileMemo[str]:
-    """What another process would have: the same question, nothing known."""
+    """A memo as in another process: the same function, no results in memory."""
 
     def ask(file: Path) -> str:
         asked.append(file.name)
@@ -28,7 +28,7 @@ def process(asked: list[str], says: str = "ok", sure: str = "ok") -> FileMemo[st
 
 
 def written(file: Path, text: str) -> Path:
-    """A file of some age: ctime cannot be set, so the clock that the memo reads is put forward."""
+    """An older file: ctime cannot be set, so the clock that the memo reads is advanced."""
     file.write_text(text)
     return file
 
@@ -40,7 +40,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("later")
-def test_another_process_does_not_ask_again(tmp_path: Path) -> None:
+def test_results_are_shared_between_processes(tmp_path: Path) -> None:
     asked: list[str] = []
     files = [written(tmp_path / name, name) for name in "abc"]
     assert process(asked).of_all(files, "") == ["ok a", "ok b", "ok c"]
@@ -50,7 +50,7 @@ def test_another_process_does_not_ask_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("later")
-def test_a_process_that_ends_early_leaves_what_it_knows(
+def test_a_process_that_ends_early_keeps_its_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pets.cache.memo._CHUNK", 2)
@@ -69,7 +69,7 @@ def test_a_process_that_ends_early_leaves_what_it_knows(
 
 
 @pytest.mark.usefixtures("later")
-def test_a_changed_file_is_asked_again_even_with_its_old_times_and_size(tmp_path: Path) -> None:
+def test_a_changed_file_is_recomputed_even_with_its_old_times_and_size(tmp_path: Path) -> None:
     asked: list[str] = []
     file = written(tmp_path / "a", "old")
     before = file.stat()
@@ -84,7 +84,7 @@ def test_a_changed_file_is_asked_again_even_with_its_old_times_and_size(tmp_path
     assert process(asked).of_all([file], "") == ["ok xyz"]
 
 
-def test_a_file_just_written_is_not_kept(tmp_path: Path) -> None:
+def test_the_result_of_a_file_just_written_is_not_stored(tmp_path: Path) -> None:
     asked: list[str] = []
     file = written(tmp_path / "a", "a")
     for _ in range(2):
@@ -93,7 +93,7 @@ def test_a_file_just_written_is_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("later")
-def test_what_is_not_sure_is_asked_by_every_process(tmp_path: Path) -> None:
+def test_results_that_are_not_final_are_not_stored(tmp_path: Path) -> None:
     asked: list[str] = []
     file = written(tmp_path / "a", "a")
     for says in ("disk error", "ok", "never asked"):
@@ -103,7 +103,7 @@ def test_what_is_not_sure_is_asked_by_every_process(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("later")
 @pytest.mark.parametrize("damage", ["no database", "a folder", "other columns"])
-def test_a_table_that_cannot_be_used_is_done_without(
+def test_an_unusable_database_is_ignored(
     tmp_path: Path, folder: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.mkdir()
@@ -124,7 +124,7 @@ def test_a_table_that_cannot_be_used_is_done_without(
 
 
 @pytest.mark.usefixtures("later")
-def test_forgotten(tmp_path: Path, folder: Path) -> None:
+def test_clear_deletes_the_database(tmp_path: Path, folder: Path) -> None:
     asked: list[str] = []
     file = written(tmp_path / "a", "a")
     process(asked).of_all([file], "")

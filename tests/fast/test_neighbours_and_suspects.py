@@ -144,7 +144,7 @@ def test_the_table_of_suspects_puts_the_labels_right(tmp_path: Path) -> None:
     changed = relabel(labels, tmp_path / "suspects.csv")
     assert list(changed.values()) == [CLASSES[label] for label in truth]
     # A second time they are what they should be, and the table is meant for what they were.
-    with pytest.raises(DataError, match="are they changed already"):
+    with pytest.raises(DataError, match="were the labels already corrected"):
         relabel(changed, tmp_path / "suspects.csv")
 
 
@@ -186,13 +186,13 @@ def test_a_table_without_rows_changes_nothing(tmp_path: Path) -> None:
         (["file;label"], "has no column path; its first line names file;label"),
         (["path,label", "a.jpg,dog", "b.jpg,cat", "a.jpg,cat"], "names photos twice: a.jpg"),
         (["path,label", "x.jpg,dog", "a.jpg,cat", "y.jpg,cat"],
-         "2 paths are none of the photos: x.jpg, y.jpg"),
+         "2 paths match no photo: x.jpg, y.jpg"),
         (["path,label", "a.jpg,dgo"],
-         "no photo has such a label: dgo; expected one of the data's"),
+         "no photo has such a label: dgo; expected an existing label"),
         (["path,label", "a.jpg,"], "no photo has such a label: an empty one"),
         (["path,label", "a.jpg"], "no photo has such a label: an empty one"),
         (["path,given,label", "a.jpg,cat,dog", "b.jpg,cat,dog", "c.jpg,,cat"],
-         "b.jpg is dog, not cat; are they changed already"),
+         "b.jpg is dog, not cat; were the labels already corrected"),
     ],
     ids=["column", "separator", "twice", "path", "label", "empty", "short", "given"],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a process has made ends with it, also where it is killed."""
+"""Child processes end with their parent, even if it is killed."""
 
 import subprocess
 import sys
@@ -57,9 +57,7 @@ with lifeline() as end:
         pytest.param(STARTS, 2, id="another interpreter"),
     ],
 )
-def test_no_process_outlives_a_maker_that_is_killed(
-    tmp_path: Path, code: str, processes: int
-) -> None:
+def test_no_process_outlives_a_killed_parent(tmp_path: Path, code: str, processes: int) -> None:
     need(Path("/proc/self/stat").exists(), "there is no /proc")
     (tmp_path / "maker.py").write_text(code)
     command = subprocess.Popen(
@@ -69,7 +67,7 @@ def test_no_process_outlives_a_maker_that_is_killed(
     kill(command, seconds=30)
 
 
-def test_a_command_ends_as_always_on_a_lifeline() -> None:
+def test_a_command_with_a_lifeline_exits_normally() -> None:
     code = """
 import subprocess, sys
 from pets.system.orphans import END_WITH_MAKER, lifeline
@@ -78,5 +76,7 @@ with lifeline() as end:
     found = subprocess.run([sys.executable, "-c", code], stdin=end, capture_output=True, text=True)
 print(found.returncode, found.stdout)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "5 7\n\n"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout == "5 7\n\n"

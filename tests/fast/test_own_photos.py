@@ -40,7 +40,7 @@ def found(run: RunDir, root: Path) -> tuple[list[str], list[str], list[str]]:
     )
 
 
-def test_photos_are_known_by_their_bytes(run: RunDir, tmp_path: Path) -> None:
+def test_photos_are_identified_by_their_bytes(run: RunDir, tmp_path: Path) -> None:
     root = tmp_path / "photos"
     paths = [row[0] for row in ROWS]
     assert found(run, root) == (paths, [], [])
@@ -54,14 +54,14 @@ def test_photos_are_known_by_their_bytes(run: RunDir, tmp_path: Path) -> None:
     assert found(run, tmp_path / "nowhere") == ([], paths, [])
 
 
-def test_photos_of_the_same_names_are_others(run: RunDir, tmp_path: Path) -> None:
+def test_other_photos_with_the_same_names_do_not_match(run: RunDir, tmp_path: Path) -> None:
     for path, _, _ in ROWS:
         photo(tmp_path / "tuesday" / path, "yellow")
     paths = [row[0] for row in ROWS]
     assert found(run, tmp_path / "tuesday") == ([], [], paths)
 
 
-def test_a_split_that_is_needed_is_whole_or_an_error(
+def test_a_needed_split_must_be_complete(
     run: RunDir, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = tmp_path / "photos"
@@ -83,7 +83,7 @@ def test_a_split_that_is_needed_is_whole_or_an_error(
         photos_of_run(run, str(tmp_path / "run"))
 
 
-def test_the_split_is_what_the_run_had(run: RunDir) -> None:
+def test_the_split_is_that_of_the_run(run: RunDir) -> None:
     assert split_of(run, "auto") == "test"
     (run.path / "data.json").write_text('{"train": 2, "valid": 2, "test": 0}')
     assert split_of(run, "auto") == "valid"
@@ -109,7 +109,9 @@ def test_a_table_names_no_file_outside_its_root(run: RunDir, tmp_path: Path, pat
 
 
 @pytest.mark.parametrize("content", ["", "0" * 32])
-def test_what_the_run_has_not_seen_is_no_example(run: RunDir, tmp_path: Path, content: str) -> None:
+def test_photos_unknown_to_the_run_are_not_examples(
+    run: RunDir, tmp_path: Path, content: str
+) -> None:
     """Neither through a link, nor by a root that a stranger has written into the config."""
     assert len(find_examples(run, str(tmp_path / "photos"), 6)) == 2
     photo(tmp_path / "private/secret.jpg", "purple")
@@ -128,7 +130,7 @@ def test_what_the_run_has_not_seen_is_no_example(run: RunDir, tmp_path: Path, co
     "rows",
     ["cat/0.jpg,,valid,1", ",cat,valid,1", "cat/0.jpg,cat,holdout,1", "cat/0.jpg,cat,valid,"],
 )
-def test_a_damaged_table_is_said(run: RunDir, tmp_path: Path, rows: str) -> None:
+def test_a_damaged_table_is_reported(run: RunDir, tmp_path: Path, rows: str) -> None:
     (run.path / "photos.csv").write_text(f"path,label,split,content\n{rows}\n")
     with pytest.raises(DataError, match="damaged, a row without path, label, split or content"):
         Photos.load(run.path / "photos.csv", tmp_path)

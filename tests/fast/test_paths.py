@@ -42,11 +42,11 @@ def home(monkeypatch: pytest.MonkeyPatch) -> str:
         ("s3://bucket/~/x", "s3://bucket/~/x"),
     ],
 )
-def test_a_path_is_as_the_shell_means_it(typed: str, meant: str) -> None:
+def test_a_path_is_expanded_as_by_the_shell(typed: str, meant: str) -> None:
     assert TypeAdapter(PathText).validate_python(typed) == meant
 
 
-def test_without_a_home_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_home_folder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base.os.path, "expanduser", lambda path: path)
     with pytest.raises(ValidationError, match="~/a: there is no home folder for ~"):
         TypeAdapter(PathText).validate_python("~/a")
@@ -65,12 +65,12 @@ def test_every_path_of_every_command_is_of_that_type(schema: type[BaseModel]) ->
 
 
 def _group(schema: type[BaseModel]) -> str:
-    """What stands before the keys of a schema that is a part of others."""
+    """The key prefix of a schema that is nested in others."""
     return "model." if schema is ModelConfig else "data." if "Data" in schema.__name__ else "-"
 
 
-def test_a_cache_is_where_the_home_of_the_moment_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run's config keeps the `~`: another user may go on with it."""
+def test_the_cache_is_in_the_current_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's config keeps the `~`: another user may resume it."""
     assert train_config("cache_dir='~/c'").cache_dir == "~/c"
     assert cache_folder("~/c") == Path("/home/me/c")
     monkeypatch.setattr("os.path.expanduser", str)
@@ -96,7 +96,7 @@ def _field(schema: type[BaseModel], key: str) -> object:
         ("~data.root", "~data.root"),
     ],
 )
-def test_a_word_of_the_command_line_has_the_home(word: str, full: str) -> None:
+def test_command_line_arguments_expand_the_home(word: str, full: str) -> None:
     assert to_overrides("train", [word]) == [full]
 
 
@@ -109,7 +109,7 @@ def test_a_run_directory_may_be_below_the_home(
     assert RunDir.open("~/run").path == tmp_path / "run"
 
 
-def test_what_hydra_makes_is_below_the_home() -> None:
+def test_hydras_folders_are_below_the_home() -> None:
     register_resolvers()
     cfg = composed("resume='~/run'")
     OmegaConf.set_struct(cfg, False)

@@ -1,4 +1,4 @@
-"""Numbers of numpy and torch in files that have to be read again."""
+"""Numbers of numpy and torch in files that are read back."""
 
 import json
 from collections import OrderedDict
@@ -37,7 +37,7 @@ def types(value: Any) -> set[type]:
     return {type(value)}
 
 
-def test_json_and_yaml_say_the_same_of_numpys_numbers() -> None:
+def test_json_and_yaml_convert_numpy_numbers_alike() -> None:
     assert types(plain(NUMPY)) == {dict, list, tuple, str, bool, int, float, type(None)}
     assert json.loads(to_json(NUMPY)) == PLAIN
     read = yaml.safe_load(to_yaml(NUMPY))
@@ -45,7 +45,7 @@ def test_json_and_yaml_say_the_same_of_numpys_numbers() -> None:
     assert list(read)[:3] == ["bool", "int", "half"]
 
 
-def test_a_run_keeps_them(tmp_path: Path) -> None:
+def test_a_run_directory_stores_numpy_numbers(tmp_path: Path) -> None:
     run = RunDir.prepare(tmp_path / "run", {"plan": {"lr": 0.1}}, [])
     run.update_status(results=NUMPY)
     assert run.status["results"] == PLAIN
@@ -56,7 +56,7 @@ def test_a_run_keeps_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("held", [True, False])
-def test_a_checkpoint_with_them_can_be_read_again(tmp_path: Path, held: bool) -> None:
+def test_a_checkpoint_with_numpy_numbers_loads(tmp_path: Path, held: bool) -> None:
     weights = OrderedDict(w=torch.arange(3.0))
     content = {
         "pets": {"format": np.int64(1), "classes": [np.str_("cat")]}, "state_dict": weights,
@@ -76,7 +76,7 @@ def test_a_checkpoint_with_them_can_be_read_again(tmp_path: Path, held: bool) ->
     assert torch.equal(found[0]["step"], torch.tensor(2.0))
 
 
-def test_a_cache_entry_is_found_by_them(tmp_path: Path) -> None:
+def test_cache_keys_may_contain_numpy_numbers(tmp_path: Path) -> None:
     def make(folder: Path) -> None:
         (folder / "made").touch()
 
@@ -86,7 +86,7 @@ def test_a_cache_entry_is_found_by_them(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_pages_hold_them() -> None:
+def test_pages_may_contain_numpy_numbers() -> None:
     page = template("pets.report", "head.html").environment.from_string("{{ found | tojson }}")
     assert json.loads(page.render(found=NUMPY["deep"])) == PLAIN["deep"]
 

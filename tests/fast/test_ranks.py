@@ -1,8 +1,15 @@
-"""Which rank a process is, and what is refused where there are no ranks."""
+"""The rank of a process, and which commands and configs are refused on several ranks."""
 
 import pytest
 
-from pets.distributed.ranks import Ranks, as_rank, check_alone, check_ranks, ranks, ranks_of
+from pets.distributed.ranks import (
+    Ranks,
+    as_rank,
+    check_ranks,
+    check_single_process,
+    ranks,
+    ranks_of,
+)
 from pets.errors import ConfigError
 from pets.seeding import derive, derive_for_rank
 from tests.conftest import train_config
@@ -64,14 +71,14 @@ def test_a_step_of_srun(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ranks() == Ranks()
 
 
-def test_a_process_for_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_per_device_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [ranks_of({"devices": d}) for d in (1, 4, [2, 3])] == [1, 4, 2]
     assert ranks_of({"devices": 2, "num_nodes": 2}) == 4
     check_ranks(train_config().trainer)
     with pytest.raises(ConfigError) as refused:
         check_ranks({"devices": [0, 2]})
     assert str(refused.value) == (
-        "trainer.devices=[0,2]: needs 2 processes, one a device; type torchrun --standalone "
+        "trainer.devices=[0,2]: needs 2 processes, one per device; run torchrun --standalone "
         "--nproc-per-node 2 -m pets train trainer.devices=[0,2] ..."
     )
     with pytest.raises(ConfigError, match=r"needs 4 .*--nnodes 2 .* trainer.num_nodes=2 \.\.\.$"):
@@ -80,13 +87,15 @@ def test_a_process_for_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
     check_ranks({"devices": 2, "strategy": "ddp"})
     with pytest.raises(ConfigError, match="2 processes were started for 1 devices"):
         check_ranks({"devices": 1})
-    with pytest.raises(ConfigError, match="pets eval: is one process, 2 were started"):
-        check_alone("eval")
+    with pytest.raises(
+        ConfigError, match="pets eval: runs as a single process, but 2 were started"
+    ):
+        check_single_process("eval")
 
 
 @pytest.mark.parametrize("devices", ["auto", -1, 0, True, []])
-def test_devices_must_be_counted(devices: object) -> None:
-    with pytest.raises(ConfigError, match="expected how many, or a list"):
+def test_devices_must_be_a_number_or_a_list(devices: object) -> None:
+    with pytest.raises(ConfigError, match="expected a number, or a list"):
         check_ranks({"devices": devices})
 
 
@@ -95,7 +104,7 @@ def test_strategies_that_start_processes_are_refused() -> None:
         check_ranks({"devices": 1, "strategy": "ddp_spawn"})
 
 
-def test_a_random_stream_of_each_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_rank_has_its_own_random_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = derive_for_rank(7, "noise", 1)
     assert alone == derive(7, "noise", 1)
     given(monkeypatch, as_rank(0, 2, 29_500))

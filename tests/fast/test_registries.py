@@ -1,4 +1,4 @@
-"""What is registered is found: by name, in the config, by the command line, in the report."""
+"""Registered items are available by name, in configs, on the command line and in the report."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_command_is_a_module_and_a_config() -> None:
 
 
 def test_commands_are_listed_without_importing_them(tmp_path: Path) -> None:
-    """Only what is in the standard library is imported for `pets --help`."""
+    """`pets --help` imports only the standard library."""
     tree = ast.parse(Path(pets.commands.__file__).read_text())
     names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert set(names) == {"__future__", "importlib", "pathlib", "types"}
@@ -71,8 +71,8 @@ def test_a_label_rule_is_added_in_one_place(drawn: Path, monkeypatch: pytest.Mon
 
     rule = LabelRule("first_letter", "the first letter of the file's name", first_letter, "no name")
     monkeypatch.setitem(LABEL_RULES, rule.name, rule)
-    words = (f"data.root={drawn}", "data.label_from=first_letter", "data.label_regex=null")
-    photos = collect_photos(train_config(*words).data)
+    args = (f"data.root={drawn}", "data.label_from=first_letter", "data.label_regex=null")
+    photos = collect_photos(train_config(*args).data)
     assert {photo.label for photo in photos.rows} == {Path(p.path).name[0] for p in photos.rows}
     assert len(photos.classes) > 1
 

@@ -27,7 +27,7 @@ def test_a_new_run_keeps_config_overrides_and_environment(tmp_path: Path) -> Non
 
 def test_a_second_run_never_takes_a_directory(tmp_path: Path) -> None:
     RunDir.prepare(tmp_path / "r", {}, [])
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(RunError, match="already contains a run"):
         RunDir.prepare(tmp_path / "r", {}, [])
 
 

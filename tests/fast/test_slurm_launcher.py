@@ -1,4 +1,4 @@
-"""What Slurm is asked for, and what of it is refused before; without Slurm."""
+"""The resources requested from Slurm, and which settings are refused; runs without Slurm."""
 
 import subprocess
 import sys
@@ -43,13 +43,13 @@ def given(nodes: int, tasks: int, gpus: int | None) -> dict[str, int]:
         (("trainer=slurm_ddp", "trainer.devices=8", "trainer.num_nodes=2"), given(2, 8, 8)),
     ],
 )
-def test_a_job_gets_what_its_trainer_uses(
+def test_a_job_is_allocated_its_trainers_devices(
     overrides: tuple[str, ...], needed: dict[str, int]
 ) -> None:
     assert allocation(settings(), trainer(*overrides)) == needed
 
 
-def test_gpus_may_be_asked_for_in_sbatchs_own_words() -> None:
+def test_gpus_may_be_requested_by_sbatch_options() -> None:
     wanted = settings(gpus_per_node=None, sbatch={"gres": "gpu:a100:2"})
     allocated = allocation(wanted, trainer("trainer.devices=2"))
     assert allocated == given(1, 2, None)
@@ -63,33 +63,32 @@ def test_gpus_may_be_asked_for_in_sbatchs_own_words() -> None:
     [
         (
             (),
-            "trainer.accelerator=auto: Slurm must be told whether a job needs GPUs; expected gpu "
+            "trainer.accelerator=auto: Slurm has to know whether a job needs GPUs; expected gpu "
             "or cpu",
         ),
         (
             ("trainer.accelerator=gpu", "trainer.devices=[0,2]"),
-            "trainer.devices=[0, 2]: Slurm is asked for a number and chooses which; expected how "
-            "many",
+            "trainer.devices=[0, 2]: Slurm chooses the devices; expected a number of them",
         ),
     ],
 )
-def test_what_does_not_fit_is_one_line(overrides: tuple[str, ...], line: str) -> None:
+def test_an_invalid_allocation_is_one_line(overrides: tuple[str, ...], line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         allocation(settings(), trainer(*overrides))
     assert str(caught.value) == line
 
 
-def test_wrong_settings_are_said_with_their_full_names() -> None:
+def test_invalid_settings_are_reported_with_their_full_keys() -> None:
     with pytest.raises(ConfigError) as caught:
         settings(time=True, gpus_per_node=2, cpus_per_task=0)
     assert str(caught.value).splitlines() == [
         "hydra.launcher.gpus_per_node=2: expected auto or null",
         "hydra.launcher.cpus_per_task=0: expected a number of at least 1",
-        "hydra.launcher.time=True: expected minutes, or Slurm's text such as '1-12:00:00'",
+        "hydra.launcher.time=True: expected minutes, or Slurm's format such as '1-12:00:00'",
     ]
 
 
-def test_sbatch_is_told_all_settings() -> None:
+def test_all_settings_are_passed_to_sbatch() -> None:
     need(find_spec("submitit") is not None, "submitit is not installed")
     from submitit.slurm.slurm import _make_sbatch_string
 
@@ -113,7 +112,7 @@ def test_sbatch_is_told_all_settings() -> None:
     assert "gpus" not in text
 
 
-def test_without_slurm_or_submitit_one_line_says_so(
+def test_missing_slurm_or_submitit_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     launcher = SlurmLauncher(**DEFAULTS)

@@ -1,4 +1,4 @@
-"""Folders for temporary files and caches, whatever the environment says."""
+"""Folders for temporary files and caches, for any environment variables."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from pets.cli import startup
-from pets.cli.startup import folders
+from pets.cli.startup import redirect_unwritable_caches
 
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables and the folder of temporary files are put back."""
+    """Restores the variables and the folder of temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", None)
     for name in ("TMPDIR", *startup._CACHES):
         monkeypatch.setenv(name, os.environ.get(name, "x"))
@@ -26,17 +26,17 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("nonexistent", "cannot be written"),
         ("file", "cannot be written"),
-        ("x" * 100, "is too long for the sockets of processes (at most 68 bytes)"),
+        ("x" * 100, "is too long for Unix sockets (at most 68 bytes)"),
     ],
 )
-def test_a_temporary_folder_that_cannot_be_used_is_said(
+def test_an_unusable_temporary_folder_is_reported(
     given: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))  # pytest's own may be too long a name
     (short / "file").touch()
     (short / ("x" * 100)).mkdir()
     monkeypatch.setenv("TMPDIR", str(short / given))
-    folders()
+    redirect_unwritable_caches()
     folder = tempfile.gettempdir()
     line = f"TMPDIR={short / given}: {reason}; temporary files go to {folder}\n"
     assert capsys.readouterr().err.startswith(line)
@@ -50,7 +50,7 @@ def test_caches_go_to_a_temporary_folder_without_a_home(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("HOME", "/dev/null")
     monkeypatch.setenv("HF_HOME", "/given")
-    folders()
+    redirect_unwritable_caches()
     mine = next(tmp_path.glob("pets-*"))
     assert mine.stat().st_mode & 0o777 == 0o700
     assert {name: os.environ[name] for name in startup._CACHES} == {
@@ -61,7 +61,7 @@ def test_caches_go_to_a_temporary_folder_without_a_home(
         f"the home folder (/dev/null) cannot be written; caches go to {mine}; PETS_CACHE=..., "
         "TORCH_HOME=..., MPLCONFIGDIR=..., TRITON_CACHE_DIR=... choose other folders\n"
     )
-    folders()  # the second time there is nothing to say
+    redirect_unwritable_caches()  # the second time nothing is reported
     assert capsys.readouterr().err == ""
 
 
@@ -69,6 +69,6 @@ def test_a_home_that_can_be_written_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    folders()
+    redirect_unwritable_caches()
     assert not set(startup._CACHES) & set(os.environ)
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""The cache on disk: whole or not at all, whatever happens to the process, the disk, the files."""
+"""The on-disk cache: entries are atomic, whatever happens to the process, the disk, the files."""
 
 import contextlib
 import json
@@ -45,7 +45,7 @@ def get(
     return store.get("activations", {"key": key}, words, size, make, lambda folder: folder) / FILE
 
 
-def test_an_entry_is_made_once_and_found_after_that(
+def test_an_entry_is_computed_once_and_then_reused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -65,7 +65,7 @@ def test_an_entry_is_made_once_and_found_after_that(
     ]
 
 
-def test_any_change_of_the_key_is_another_entry(tmp_path: Path) -> None:
+def test_any_change_of_the_key_gives_another_entry(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert get(store, b"a", {"a": 1}) != get(store, b"b", {"a": 2})
     assert get(store, b"c", {"a": 1}).read_bytes() == b"a"
@@ -85,7 +85,7 @@ def test_a_failed_writer_leaves_nothing(tmp_path: Path) -> None:
 
 
 def slowly(folder: str, seconds: float, started: str) -> None:
-    """In a process of its own: half of the content at once, the rest after some time."""
+    """Write half of the content at once and the rest later; runs in its own process."""
 
     def make(part: Path) -> None:
         with (part / "values.bin").open("wb") as stream:
@@ -108,7 +108,7 @@ def wait_for(file: Path) -> None:
         time.sleep(0.01)
 
 
-def test_a_killed_writer_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_no_usable_entry(tmp_path: Path) -> None:
     writer = SPAWN.Process(target=slowly, args=(str(tmp_path), 600, str(tmp_path / "started")))
     writer.start()
     wait_for(tmp_path / "started")
@@ -123,7 +123,7 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) 
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".part-")]
 
 
-def test_of_two_writers_one_makes_it_and_the_other_waits(
+def test_a_second_writer_waits_for_the_first(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -136,10 +136,10 @@ def test_of_two_writers_one_makes_it_and_the_other_waits(
     assert writer.exitcode == 0
     assert calls == []
     assert found.read_bytes() == b"12345"
-    assert "another process is making it; waiting" in caplog.text
+    assert "another process is computing it; waiting" in caplog.text
 
 
-def test_five_processes_at_once_make_one_entry(tmp_path: Path) -> None:
+def test_five_concurrent_processes_create_one_entry(tmp_path: Path) -> None:
     writers = [
         SPAWN.Process(target=slowly, args=(str(tmp_path), 0.2, str(tmp_path / "started")))
         for _ in range(5)
@@ -175,7 +175,7 @@ def test_five_processes_at_once_make_one_entry(tmp_path: Path) -> None:
         "a file in its place",
     ],
 )
-def test_a_damaged_entry_is_made_again_and_that_is_said(
+def test_a_damaged_entry_is_recomputed_with_a_warning(
     tmp_path: Path, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(tmp_path)
@@ -184,10 +184,10 @@ def test_a_damaged_entry_is_made_again_and_that_is_said(
     assert "damaged" in caplog.text
     found = get(store)
     assert found.read_bytes() == b"12345"
-    assert caplog.text.count("it is made again") == 1
+    assert caplog.text.count("it is recomputed") == 1
 
 
-def test_an_entry_for_another_key_is_not_taken(
+def test_an_entry_with_another_key_is_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever its name: the key is compared, not only its hash."""
@@ -197,7 +197,7 @@ def test_an_entry_for_another_key_is_not_taken(
     about["key"]["key"]["size"] = [128, 128]
     (folder / ABOUT).write_text(json.dumps(about))
     assert get(store, b"67890").read_bytes() == b"67890"
-    assert "it is made again" in caplog.text
+    assert "it is recomputed" in caplog.text
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert len(get(store, b"x" * 200_000).read_bytes()) == 200_000
 
 
-def test_only_what_happens_to_its_files_is_the_caches_fault(tmp_path: Path) -> None:
+def test_only_errors_of_cache_files_become_cache_errors(tmp_path: Path) -> None:
     def reads(folder: Path) -> None:
         (tmp_path / "no such photo").read_bytes()
 
@@ -224,7 +224,7 @@ def test_only_what_happens_to_its_files_is_the_caches_fault(tmp_path: Path) -> N
         Store(tmp_path).get("activations", KEY, "words", 4, reads, lambda folder: folder)
 
 
-def test_an_entry_that_is_cleared_while_it_is_opened_is_made_again(tmp_path: Path) -> None:
+def test_an_entry_cleared_while_it_is_opened_is_recomputed(tmp_path: Path) -> None:
     get(Store(tmp_path))
     opened: list[Path] = []
 
@@ -241,7 +241,7 @@ def test_an_entry_that_is_cleared_while_it_is_opened_is_made_again(tmp_path: Pat
 
 @contextlib.contextmanager
 def no_root() -> Iterator[None]:
-    """Root may write everywhere: as somebody else."""
+    """Runs as another user, since root may write everywhere."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -252,7 +252,7 @@ def no_root() -> Iterator[None]:
             os.seteuid(0)
 
 
-def test_a_read_only_folder_gives_what_is_there_and_refuses_the_rest() -> None:
+def test_a_read_only_folder_serves_entries_and_refuses_new_ones() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "cache"
         get(Store(folder))
@@ -268,7 +268,7 @@ def test_a_read_only_folder_gives_what_is_there_and_refuses_the_rest() -> None:
             folder.chmod(0o755)
 
 
-def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
+def test_a_cache_dir_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(CacheError, match=f"cache_dir={tmp_path}/cache: cannot be written"):
         get(Store(tmp_path / "cache"))
@@ -293,7 +293,7 @@ def test_clearing_removes_entries_and_leftovers_and_nothing_else(tmp_path: Path)
     assert Store(tmp_path / "nowhere").clear() == (0, [])
 
 
-def test_clearing_leaves_what_is_being_made(tmp_path: Path) -> None:
+def test_clearing_keeps_entries_that_are_being_written(tmp_path: Path) -> None:
     writer = SPAWN.Process(target=slowly, args=(str(tmp_path), 1.5, str(tmp_path / "started")))
     writer.start()
     wait_for(tmp_path / "started")
@@ -312,6 +312,6 @@ def test_entries_are_listed_by_their_last_use(tmp_path: Path) -> None:
     assert [entry.key["key"] for entry in store.entries()] == ["a", "c", "b"]
 
 
-def test_sizes_are_for_people() -> None:
+def test_sizes_are_human_readable() -> None:
     found = [megabytes(n) for n in (0, 1_240_000, 12_400_000, 1_250_000_000)]
     assert found == ["0.0 MB", "1.2 MB", "12 MB", "1,250 MB"]

@@ -1,4 +1,4 @@
-"""The summary of a sweep: its runs, its settings, what is noise, and folders that are no sweep."""
+"""The summary of a sweep: runs, settings, noise, and folders without a sweep."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def difference(summary: Summary) -> Difference:
     return other.difference
 
 
-def test_a_row_a_run(tmp_path: Path) -> None:
+def test_the_table_has_one_row_per_run(tmp_path: Path) -> None:
     made_up_run(
         tmp_path / "1_lr0.01",
         {LR: 0.01, "seed": 3, "data": "demo"},
@@ -90,7 +90,7 @@ def test_a_row_a_run(tmp_path: Path) -> None:
     assert on_screen(summary)[-1] == "2_lr1: failed, RunError: it diverged"
 
 
-def test_settings_are_runs_that_differ_in_their_seed_alone(tmp_path: Path) -> None:
+def test_settings_are_runs_that_differ_only_in_their_seed(tmp_path: Path) -> None:
     errors = {(lr, seed): lr + seed / 100 for lr, seed in product((0.3, 0.1), (0, 1, 2))}
     made_up_sweep(tmp_path, errors, [LR, "seed"])
     made_up_run(tmp_path / "6", {LR: "1e-1", "seed": 3}, state="running", epochs=(0.01,))
@@ -104,14 +104,14 @@ def test_settings_are_runs_that_differ_in_their_seed_alone(tmp_path: Path) -> No
     assert row == ["0.1", "11.0 %", "1.0", "10.0 to 12.0", "3 of 4", "best"]
 
 
-def test_a_value_that_was_not_typed_is_the_configs(tmp_path: Path) -> None:
+def test_a_value_that_was_not_typed_comes_from_the_config(tmp_path: Path) -> None:
     made_up_run(tmp_path / "0", {LR: 0.1})
     run = made_up_run(tmp_path / "1", {LR: "0.001"})
     (run / "overrides.yaml").write_text("[]")
     assert [row[LR] for row in rows(summarize(tmp_path))] == ["0.1", "0.001"]
 
 
-def test_rates_that_runs_found_for_themselves_are_one_setting(tmp_path: Path) -> None:
+def test_runs_with_automatic_rates_are_one_setting(tmp_path: Path) -> None:
     for seed in range(4):
         rate = "auto" if seed < 2 else 0.001
         run = made_up_run(tmp_path / f"{seed}", {LR: rate, "seed": seed})
@@ -123,7 +123,7 @@ def test_rates_that_runs_found_for_themselves_are_one_setting(tmp_path: Path) ->
     ]  # fmt: skip
 
 
-def test_the_choice_is_by_validation_alone(tmp_path: Path) -> None:
+def test_settings_are_ranked_only_by_validation_error(tmp_path: Path) -> None:
     for number, (lr, valid, test) in enumerate([(1, 0.2, 0.1), (2, 0.1, 0.4)]):
         made_up_run(tmp_path / f"{number}", {"lr": lr}, valid, test=test)
     sentences = verdict(summarize(tmp_path))
@@ -131,15 +131,15 @@ def test_the_choice_is_by_validation_alone(tmp_path: Path) -> None:
     assert "Test error of the chosen setting: 40.0 % (one run)." in sentences
 
 
-def test_pairs_of_the_same_seed(tmp_path: Path) -> None:
+def test_runs_with_the_same_seeds_are_compared_in_pairs(tmp_path: Path) -> None:
     a, b = [0.10, 0.14, 0.12], [0.13, 0.16, 0.15]
     summary = two_settings(tmp_path, a, b)
-    found = difference(summary)
+    result = difference(summary)
     expected = stats.ttest_rel(b, a).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (result.low, result.high) == pytest.approx((expected.low, expected.high))
     # Welch's would say that it is noise.
     assert stats.ttest_ind(b, a, equal_var=False).pvalue > 0.05
-    assert not found.within_noise
+    assert not result.within_noise
     assert verdict(summary)[1] == (
         "lr=1 is better than the runner-up, lr=2, by 2.7 points (95 % interval 1.2 to 4.1 points, "
         "paired by seed, 3 seeds on the same photos)."
@@ -147,7 +147,7 @@ def test_pairs_of_the_same_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("same_photos", [True, False])
-def test_other_seeds_or_other_photos_make_no_pairs(tmp_path: Path, same_photos: bool) -> None:
+def test_different_seeds_or_photos_are_not_paired(tmp_path: Path, same_photos: bool) -> None:
     a, b = [0.10, 0.14, 0.12], [0.13, 0.16, 0.15, 0.10]
     for lr, errors in ((1, a), (2, b)):
         for number, error in enumerate(errors):
@@ -155,28 +155,28 @@ def test_other_seeds_or_other_photos_make_no_pairs(tmp_path: Path, same_photos: 
             data = "same" if same_photos else f"split {lr}"
             made_up_run(tmp_path / f"{lr}_{number}", {"lr": lr, "seed": seed}, error, data=data)
     summary = summarize(tmp_path)
-    found = difference(summary)
+    result = difference(summary)
     expected = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert (found.basis, found.within_noise) == ("Welch's t-test, 3 and 4 runs", True)
+    assert (result.low, result.high) == pytest.approx((expected.low, expected.high))
+    assert (result.basis, result.within_noise) == ("Welch's t-test, 3 and 4 runs", True)
     other_photos = "not all measured on the same photos" in " ".join(verdict(summary))
     assert other_photos != same_photos
 
 
-def test_one_run_each_is_judged_by_the_number_of_photos(tmp_path: Path) -> None:
+def test_single_runs_are_compared_by_the_number_of_photos(tmp_path: Path) -> None:
     summary = two_settings(tmp_path / "few", [0.10], [0.14], photos=100)
-    found = difference(summary)
+    result = difference(summary)
     # Agresti and Caffo (2000): 10 of 100 and 14 of 100, one right and one wrong added to each.
     p, q = 11 / 102, 15 / 102
     half = stats.norm.ppf(0.975) * (p * (1 - p) / 102 + q * (1 - q) / 102) ** 0.5
-    assert (found.low, found.high) == pytest.approx((q - p - half, q - p + half))
+    assert (result.low, result.high) == pytest.approx((q - p - half, q - p + half))
     assert "is within noise of the runner-up, lr=2: 4.0 points" in verdict(summary)[1]
     assert "binomial, from 100 validation photos)" in verdict(summary)[1]
     many = two_settings(tmp_path / "many", [0.10], [0.14], photos=10_000)
     assert not difference(many).within_noise
 
 
-def test_without_seeds_and_photos_nothing_can_be_said(tmp_path: Path) -> None:
+def test_without_seeds_and_photos_the_noise_is_unknown(tmp_path: Path) -> None:
     for lr in (1, 2):
         run = made_up_run(tmp_path / f"{lr}", {"lr": lr}, lr / 10)
         status = json.loads((run / "status.json").read_text())
@@ -185,21 +185,25 @@ def test_without_seeds_and_photos_nothing_can_be_said(tmp_path: Path) -> None:
     summary = summarize(tmp_path)
     assert summary.settings[1].difference is None
     assert verdict(summary)[1].startswith("Whether lr=1 is better than the runner-up")
-    assert "cannot be said" in verdict(summary)[1]
+    assert "is unknown" in verdict(summary)[1]
 
 
-def test_seeds_that_change_nothing_are_no_proof(
+def test_seeds_without_spread_fall_back_to_the_number_of_photos(
     tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     for number, errors in enumerate(([0.1, 0.1], [0.1, 0.3])):
-        found = difference(two_settings(tmp_path / f"{number}", errors, [e + 0.01 for e in errors]))
-        assert found.basis == "binomial, from 200 validation photos"
-        assert found.within_noise
+        result = difference(
+            two_settings(tmp_path / f"{number}", errors, [e + 0.01 for e in errors])
+        )
+        assert result.basis == "binomial, from 200 validation photos"
+        assert result.within_noise
     assert not list(recwarn)
 
 
 @pytest.mark.parametrize(("third", "expected"), [(0.121, "lr=2; lr=3"), (0.4, "lr=2")])
-def test_who_else_is_within_noise(tmp_path: Path, third: float, expected: str) -> None:
+def test_settings_within_noise_of_the_best_are_counted(
+    tmp_path: Path, third: float, expected: str
+) -> None:
     errors = {
         (lr, seed): e + seed * s
         for (lr, e, s) in ((1, 0.1, 0.02), (2, 0.12, 0.01), (3, third, 0.01))
@@ -218,7 +222,7 @@ def test_a_short_name_is_unambiguous(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_damaged_run_is_a_row(tmp_path: Path) -> None:
+def test_a_damaged_run_has_a_row_with_its_error(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, {(n,): 0.1 for n in range(6)}, ["lr"])
     (tmp_path / "00_run/status.json").write_text('{"state": "fin')
     (tmp_path / "01_run/config.yaml").write_text("a: [")
@@ -240,7 +244,7 @@ def test_a_damaged_run_is_a_row(tmp_path: Path) -> None:
     show_summary(tmp_path)
 
 
-def test_a_number_that_is_none_is_no_result(tmp_path: Path) -> None:
+def test_nan_and_infinity_are_not_results(tmp_path: Path) -> None:
     made_up_run(tmp_path / "0", {"lr": 1}, float("nan"), epochs=(float("nan"), 0.5))
     made_up_run(tmp_path / "1", {"lr": 2}, None)
     made_up_run(tmp_path / "2", {"lr": 3}, 0.5)
@@ -265,7 +269,7 @@ def test_before_any_run_has_finished(tmp_path: Path, state: str) -> None:
     assert f"0 of 2 runs finished, 2 {state}" in (tmp_path / "summary.html").read_text()
 
 
-def test_folders_that_are_no_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_without_runs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made_up_run(Path("outputs/sweeps/one/0"), {})
     Path("other/stuff").mkdir(parents=True)
@@ -292,7 +296,9 @@ def test_a_folder_of_single_runs(tmp_path: Path) -> None:
     assert [setting.values for setting in summary.settings] == [("b",), ("a",)]
 
 
-def test_files_whatever_the_texts(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_hostile_texts_are_escaped_in_all_files(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     texts = [HOSTILE, "w" * 300, "[1e-6,1e-4]", "漢字\n😀", "$x_1$", ""]
     errors = {(text, seed): 0.1 for text in texts for seed in (0, 1)}
     made_up_sweep(tmp_path, errors, ["data.label_regex", "seed"])
@@ -326,7 +332,7 @@ RATES = (1e-4, 1e-3, 3e-3, 1e-2)
         (every((1,)), [LR]),
     ],
 )
-def test_pictures_of_large_and_small_sweeps(
+def test_figures_of_large_and_small_sweeps(
     tmp_path: Path, values: dict[tuple[float | str, ...], float], keys: list[str]
 ) -> None:
     show_summary(made_up_sweep(tmp_path, values, keys))
@@ -336,7 +342,7 @@ def test_pictures_of_large_and_small_sweeps(
     assert len(rows(summarize(tmp_path))) == len(values)
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported(tmp_path: Path) -> None:
     made_up_sweep(tmp_path, {(1,): 0.1}, ["lr"])
     (tmp_path / "summary.csv").mkdir()
     with pytest.raises(RunError, match="the summary cannot be written") as caught:
@@ -356,7 +362,7 @@ def test_a_summary_imports_no_torch_and_other_commands_no_pandas(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["a b", "a=b", "it's", "x,y", "${x}", "[1]", "a\\", "日"])
-def test_a_folder_of_any_name_can_be_given(
+def test_a_folder_with_any_name_can_be_summarized(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -364,7 +370,7 @@ def test_a_folder_of_any_name_can_be_given(
     assert composed(to_overrides("summarize", [name])[0], name="summarize").sweep == name
 
 
-def test_what_is_no_folder_stays_as_it_is() -> None:
+def test_other_arguments_are_left_unchanged() -> None:
     for word in ("sweep=x", "--cfg", "hydra.verbose=true", "+a=1", "~a"):
         assert to_overrides("summarize", [word]) == [word]
     assert to_overrides("summarize", ["--cfg", "job"]) == ["--cfg", "job"]
@@ -374,13 +380,13 @@ def test_what_is_no_folder_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("test", [True, False])
-def test_no_sentence_without_its_number(tmp_path: Path, seeds: int, test: bool) -> None:
-    """Without test photos nothing is said of a test error, but that there is none."""
+def test_sentences_appear_only_with_their_numbers(tmp_path: Path, seeds: int, test: bool) -> None:
+    """Without test photos the only sentence about the test error is that there is none."""
     errors = {(lr, seed): 0.1 * lr + 0.01 * seed for lr in (1, 2, 3) for seed in range(seeds)}
     more: dict[str, Any] = {} if test else {"test": None}
     text = " ".join(verdict(summarize(made_up_sweep(tmp_path, errors, ["lr", "seed"], **more))))
     assert ("The chosen setting was not measured on test photos." in text) == (not test)
-    assert ("the test error is the fair figure" in text) == test
-    assert ("flattered: measure it on photos" in text) == (not test)
+    assert ("the test error is the unbiased estimate" in text) == test
+    assert ("biased: measure it on photos" in text) == (not test)
     assert ("Test error of the chosen setting" in text) == test
-    assert ("Seeds show the luck" in text) == (seeds > 1)
+    assert ("The spread over seeds" in text) == (seeds > 1)

@@ -1,4 +1,4 @@
-"""What the operating system refuses is one line, whichever library tells of it."""
+"""Errors of the operating system are one line, whichever library reports them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ for name, write in {
 """
 
 
-def test_a_full_disk_is_told_by_every_library(tmp_path: Path) -> None:
+def test_a_full_disk_is_recognised_in_every_librarys_error(tmp_path: Path) -> None:
     found = on_a_small_disk(tmp_path, "64k", [sys.executable, "-c", WRITE_TOO_MUCH])
     lines = dict(line.split(" | ") for line in found.stdout.splitlines())
     names = {"torch", "arrow", "safetensors", "text", "pillow", "numpy", "sqlite", "zip"}
@@ -105,7 +105,7 @@ def test_the_line_names_file_reason_and_fix(error: BaseException, line: str) -> 
         "unable to mmap 12 bytes from file </torch_1_2>: Cannot allocate memory (12)",
     ],
 )
-def test_full_shared_memory_is_told_apart_from_a_full_disk(words: str) -> None:
+def test_full_shared_memory_is_distinguished_from_a_full_disk(words: str) -> None:
     line = system_error(RuntimeError(words))
     assert line is not None
     assert line.startswith(
@@ -113,7 +113,7 @@ def test_full_shared_memory_is_told_apart_from_a_full_disk(words: str) -> None:
     )
 
 
-def test_a_name_that_is_not_text_is_named() -> None:
+def test_a_name_that_is_not_utf8_is_reported() -> None:
     name = os.fsdecode(b"cats/na\xefve.jpg")
     with pytest.raises(UnicodeEncodeError) as raised:
         f'a.jpg,cat\n"{name}",cat\n'.encode()
@@ -122,6 +122,6 @@ def test_a_name_that_is_not_text_is_named() -> None:
     )
 
 
-def test_a_fault_of_the_program_is_none() -> None:
+def test_bugs_are_not_system_errors() -> None:
     assert system_error(RuntimeError("shapes cannot be multiplied")) is None
     assert system_error(KeyError("train_loss")) is None

@@ -200,12 +200,12 @@ def test_words_of_a_sweep_are_values(word: str, tmp_path: Path) -> None:
 
 
 def test_usual_words_of_a_sweep_are_allowed(tmp_path: Path) -> None:
-    words = [
+    args = [
         "plan.stages.head.lr=tag(log,interval(1e-4,1e-2))", "seed=0,1", "model/head=linear",
         "experiment=sweep_lr_epochs_arch", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4",
         "~callbacks.progress_bar", "+trainer.benchmark=true", "data.label_regex='^(.+)_x[.]jpg'",
     ]  # fmt: skip
-    check_words(words, tmp_path / "sweep.yaml", KEYS)
+    check_words(args, tmp_path / "sweep.yaml", KEYS)
 
 
 def test_the_cache_of_a_resumed_sweep_is_this_users_own(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which photos are taken from a folder, a list or a table, and what is said of the others."""
+"""Which photos a folder, a list or a table selects, and how the others are reported."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ Made = Callable[..., Path]
 
 @pytest.fixture
 def made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Made:
-    """Makes so many photos in each folder: `a__b=3` or {"a/b": 3}; no two are the same."""
+    """Makes the given number of distinct photos in each folder: `a__b=3` or {"a/b": 3}."""
     caplog.set_level(logging.INFO)
     count = 0
 
@@ -108,13 +108,16 @@ def test_two_folders_of_one_split(made: Made) -> None:
     ("words", "line"),
     [
         ("data.split_folders={vald: x}", r"expected \{train: <folder>, valid: <folder>\}, a list"),
-        ("data.split_folders={valid: x, test: x}", "x is named twice; expected one split a folder"),
+        (
+            "data.split_folders={valid: x, test: x}",
+            "x is named twice; expected one split per folder",
+        ),
         ("data.split_folders={valid: a/b}", "a/b is not a folder name"),
         ("data.split_folders={valid: gone}", "has no folder gone; it has cat, dog"),
         ("data.class_folder=second", "expected 'first' or 'last'"),
     ],
 )
-def test_wrong_split_folders(made: Made, words: str, line: str) -> None:
+def test_invalid_split_folders_are_one_line(made: Made, words: str, line: str) -> None:
     root = made({"cat": 4, "dog": 4})
     assert re.search(line, mistake(root, words))
 
@@ -127,7 +130,7 @@ def test_train_alone_and_a_class_called_train(made: Made) -> None:
     assert labels(collected(root / "vehicles")) == {"bus": 4, "train": 4}
 
 
-def test_what_has_no_class_folder(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+def test_photos_without_a_class_folder(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     root = made(pets_in("train", "valid", "sample/train") | {"test": 5, "test1": 3})
     photos = collected(root)
     assert (sizes(photos), photos.classes) == ([8, 8, 0], ["cat", "dog"])
@@ -157,7 +160,7 @@ def test_the_class_is_the_first_folder(made: Made, caplog: pytest.LogCaptureFixt
         ({"cats/Birman": 4, "dogs/pug": 4}, "data.class_folder=last (Birman, pug)"),
     ],
 )  # fmt: skip
-def test_where_all_photos_lie_deeper_it_must_be_said(
+def test_class_folder_is_required_if_all_photos_are_nested(
     made: Made, folders: dict[str, int], fix: str
 ) -> None:
     assert fix in mistake(made(folders))
@@ -189,7 +192,9 @@ def test_folders_of_the_system_and_of_pets(made: Made, caplog: pytest.LogCapture
     assert "left out 1 hidden files or folders: .trash" in caplog.text
 
 
-def test_what_is_only_named_like_a_photo(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+def test_non_regular_files_with_photo_names_are_left_out(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
     root = made({"cat": 4, "dog": 4})
     os.mkfifo(root / "cat/pipe.jpg")
     (root / "cat/folder.jpg").mkdir()
@@ -215,7 +220,7 @@ def oxford(root: Path, breeds: tuple[str, str], line: str, newline: str = "\n") 
 @pytest.mark.parametrize(
     "line", ["{}", "{} 1 1 1", "{}.jpg", "{}.jpg 1", "images/{}.jpg", "./images/{}", "{}\tx y"]
 )
-def test_lists_name_breeds_of_any_spelling(
+def test_lists_match_photos_in_any_spelling(
     tmp_path: Path, breeds: tuple[str, str], line: str
 ) -> None:
     root = oxford(tmp_path, breeds, line, "\r\n")
@@ -226,7 +231,7 @@ def test_lists_name_breeds_of_any_spelling(
     }
 
 
-def test_a_name_that_fits_two_photos_is_an_error(made: Made, tmp_path: Path) -> None:
+def test_an_ambiguous_name_is_an_error(made: Made, tmp_path: Path) -> None:
     root = made({"images/cat": 4, "images/dog": 4})
     (root / "list.txt").write_text("cat/1.jpg\ncat/2\nimages/dog/1.jpg\ndog/2\ndog/2.jpg\n")
     words = ["data.images=images", "data.photo_list=list.txt", "data.split=random"]

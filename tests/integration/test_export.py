@@ -262,7 +262,7 @@ def test_what_is_in_the_way_stays(trained: Path, pets: Pets) -> None:
     )
     (pets.folder / "file").write_text("a file")
     line = pets.one_line(*words, "out=file", "data.root=nowhere")  # before the photos are read
-    assert line == "file: cannot be written (Not a directory); see that you may write there"
+    assert line == "file: cannot be written (Not a directory); check its permissions"
     assert (pets.folder / "mine/safetensors/diary.txt").read_text() == "dear diary"
 
 

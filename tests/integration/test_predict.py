@@ -93,9 +93,9 @@ def test_stopped_killed_and_resumed(
     stuck.free(45)
 
     said = pets(*words, "out=p.csv").stdout
-    assert "60 of 60 photos named, written to p.csv" in said
+    assert "60 of 60 photos classified, written to p.csv" in said
     assert "20 photos in " in said
-    assert "; 40 were there already" in said
+    assert "; 40 were reused" in said
     assert not parts.exists()
     pets(*words, "out=undisturbed.csv")
     assert (pets.folder / "p.csv").read_bytes() == (pets.folder / "undisturbed.csv").read_bytes()
@@ -108,7 +108,7 @@ def test_two_ranks_share_the_work(trained: Path, pets: Pets, drawn: Path) -> Non
     assert both.end() == [0, 0], [both.said(0), both.said(1)]
     assert both.said(1) == ""
     assert "60 photos in" in both.said(0)
-    assert "60 of 60 photos named, written to both" in both.said(0)
+    assert "60 of 60 photos classified, written to both" in both.said(0)
     pets(*words, "out=one.parquet")
     one, shared = (
         pd.read_parquet(pets.folder / "one.parquet"),
@@ -132,12 +132,12 @@ def test_a_killed_rank_ends_the_other_and_nothing_is_lost(
     both.send(1, signal.SIGKILL)
     assert both.end() == [1, -signal.SIGKILL]
     assert (
-        "another rank has ended: killed, or its machine is gone; what is finished is kept, "
-        "the same command goes on" in both.said(0)
+        "another rank has ended: killed, or its machine is gone; finished shards are kept, "
+        "rerun the same command to resume" in both.said(0)
     )
     assert "Traceback" not in both.said(0)
     stuck.free(35)
-    assert "; 40 were there already" in pets(*words).stdout
+    assert "; 40 were reused" in pets(*words).stdout
     found = json.loads((pets.folder / "p.json").read_text())
     assert [row["file"] for row in found] == [str(file) for file in stuck.files]
     assert all(row["error"] is None for row in found)
@@ -218,7 +218,7 @@ def test_a_list_on_standard_input(trained: Path, pets: Pets, drawn: Path) -> Non
     words = ["predict", f"run={trained}", "source=-", "out=p.csv", "top_k=2", "top=5"]
     found = forked.Running(words, pets.folder, given).end()
     assert found.returncode == 3, found.stderr  # a row has an error
-    assert "1 of 2 photos named, written to p.csv" in found.stdout
+    assert "1 of 2 photos classified, written to p.csv" in found.stdout
     frame = pd.read_csv(pets.folder / "p.csv")
     assert frame.file.tolist() == [str(photo), "none.jpg"]
     assert frame.error[1] == "none.jpg: no such photo"

@@ -93,7 +93,7 @@ def test_a_job_that_was_warned_goes_on_to_the_same_end(sweep: Sweep) -> None:
     warned, undisturbed = sweep.run(1), sweep.run(0)
     log = (warned / "train.log").read_text()
     assert "stopped by SIGUSR2 (stage body" in log
-    assert "goes into the queue again" in log
+    assert "is requeued" in log
     assert "going on after" in log
     assert metrics(warned) == metrics(undisturbed)
     assert same(weights(warned), weights(undisturbed))
@@ -137,12 +137,12 @@ def test_a_resumed_sweep_takes_up_what_is_in_slurm(
     subprocess.run(preempting, check=True, capture_output=True)
     said, _ = second.communicate(timeout=600)
     assert second.returncode == 0, said
-    assert "1 in Slurm already" in said
+    assert "1 already in Slurm" in said
     assert "4 of 4 runs finished" in said
     assert job(lost) == submitted
     log = (lost / "train.log").read_text()
     assert log.count("stopped by SIGTERM") == 2
-    assert log.count("goes into the queue again") == 1
+    assert log.count("is requeued") == 1
     assert metrics(lost) == metrics(sweep.run(3))
     assert same(weights(lost), weights(sweep.run(3)))
 

@@ -71,7 +71,7 @@ def test_everything_is_there_and_sorts(page_of_twelve: Path) -> None:
         button = page.locator("table[aria-label=Settings] thead button", has_text="epochs")
         button.click()
         assert column(page, "Settings", 2) == ["2", "2", "2", "10", "10", "10"]
-        # The test error is for no choice.
+        # The test error column is not sortable: settings must not be selected on it.
         tests = page.locator("table[aria-label=Runs] th", has_text="test error")
         assert tests.count() == 1
         assert tests.locator("button").count() == 0
@@ -111,12 +111,12 @@ def test_it_can_be_read_on_a_phone_and_in_the_dark(page_of_twelve: Path, scheme:
     )
     with opened(page_of_twelve, width=360, scheme=scheme) as page:
         assert page.evaluate("document.documentElement.scrollWidth") == 360
-        found = page.evaluate(contrasts)
+        result = page.evaluate(contrasts)
         brightness = page.evaluate(
             "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
         )
-    assert len(found) > 150
-    assert min(found) >= 4.5
+    assert len(result) > 150
+    assert min(result) >= 4.5
     assert max(brightness) < 60 if scheme == "dark" else min(brightness) > 200
 
 
@@ -149,15 +149,15 @@ def test_a_real_sweep(pets: Pets, drawn: Path) -> None:
     swept = ("plan.stages.head.lr=1e-3,1e-2", "plan.stages.head.epochs=1,2", "seed=0,1")
     pets("train", "-m", f"data.root={drawn}", *SMALL[:-2], *head, *swept, code=1)
     sweep = pets.runs()[0].parent
-    said = pets("summarize", str(sweep.relative_to(pets.folder))).stdout
-    assert "4 of 8 runs finished, 4 failed" in said
-    assert "paired by seed, 2 seeds on the same photos" in said
-    assert "failed, one_cycle over 3 steps cannot rise and fall" in said
-    assert said.splitlines()[-1].endswith("summary.html")
+    output = pets("summarize", str(sweep.relative_to(pets.folder))).stdout
+    assert "4 of 8 runs finished, 4 failed" in output
+    assert "paired by seed, 2 seeds on the same photos" in output
+    assert "failed, one_cycle over 3 steps cannot rise and fall" in output
+    assert output.splitlines()[-1].endswith("summary.html")
     with (sweep / "summary.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    found = [(float(row[LR]), row[EPOCHS], row["seed"]) for row in rows]
-    assert found == list(product((0.001, 0.01), ("1", "2"), ("0", "1")))
+    result = [(float(row[LR]), row[EPOCHS], row["seed"]) for row in rows]
+    assert result == list(product((0.001, 0.01), ("1", "2"), ("0", "1")))
     for row in rows:
         if row[EPOCHS] == "1":
             assert (row["state"], row["valid_error"]) == ("failed", "")

@@ -65,7 +65,7 @@ def test_predict_reports_bad_files_and_goes_on(trained: Path, pets: Pets, drawn:
         said = pets(
             "predict", f"run={trained}", "source=list.txt", f"out=p.{suffix}", code=3
         ).stdout
-        assert "1 of 3 photos named, written to p." in said
+        assert "1 of 3 photos classified, written to p." in said
         assert "skipped: broken.jpg: cannot be read as an image" in said
         assert "skipped: missing.jpg: no such photo" in said
     table = pd.read_csv(pets.folder / "p.csv")
@@ -227,11 +227,11 @@ def test_predict_says_what_it_leaves_out(trained: Path, pets: Pets, drawn: Path)
     for name in ("a.jfif", "B.JPG", "c.jpe", "._c.jpg", "d.txt", "e", "f.txt"):
         shutil.copy(photo, pets.folder / "phone" / name)
     said = pets("predict", f"run={trained}", "source=phone", "out=p.csv").stdout
-    assert "3 of 3 photos named, written to p.csv" in said
+    assert "3 of 3 photos classified, written to p.csv" in said
     assert "left out: 1 no suffix, 2 .txt" in said
     shutil.make_archive(str(pets.folder / "phone"), "zip", pets.folder / "phone")
     said = pets("predict", f"run={trained}", "source=phone.zip", "out=z.csv").stdout
-    assert "3 of 3 photos named, written to z.csv" in said
+    assert "3 of 3 photos classified, written to z.csv" in said
     assert "left out: 1 no suffix, 2 .txt" in said
     for name in ("a.jfif", "B.JPG", "c.jpe"):
         (pets.folder / "phone" / name).unlink()

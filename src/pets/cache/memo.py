@@ -1,7 +1,7 @@
-"""Results about files, computed again only when a file has changed.
+"""Memoized results about files, recomputed only if a file has changed.
 
-They are kept in memory and, after `use_folder`, in a small database that all runs of a machine
-share: every run reads the same photos.
+They are kept in memory and, after `use_folder`, in a small database shared by all runs on a
+machine, since runs usually read the same photos.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FileMemo(Generic[Result]):
     Args:
         name: identifies the function and everything else that its result depends on.
         compute: the function; called by several threads.
-        is_final: whether a result may be stored. An error of a disk, for example, may not.
+        is_final: whether a result may be stored. A disk error, for example, may not.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class FileMemo(Generic[Result]):
         """Return the result for each file, in their order.
 
         Args:
-            files: may name a file twice.
-            label: of the progress bar, which appears if results have to be computed.
+            files: may contain duplicates.
+            label: text of the progress bar, which is shown if results have to be computed.
         """
         states = [_state(file) for file in files]
         unknown = [state for state in states if state not in self.known]
@@ -103,15 +103,15 @@ checksums = FileMemo("size and blake2b", _checksum)
 def cache_folder(name: str | Path) -> Path:
     """Return the folder of a cache, with `~` expanded.
 
-    `~` is expanded here and not in a run's config, which other users may continue. Users without a
-    home folder get the one in the variable PETS_CACHE (see `startup.folders`).
+    `~` is expanded here and not in a run's config, which other users may resume. Users without a
+    home folder get the one in PETS_CACHE (see `startup.redirect_unwritable_caches`).
     """
-    folder = os.path.expanduser(name)  # noqa: PTH111 - which raises nothing without a home
+    folder = os.path.expanduser(name)  # noqa: PTH111 - pathlib's raises without a home
     return Path(os.environ.get("PETS_CACHE", folder) if folder.startswith("~") else folder)
 
 
 def use_folder(folder: str | Path) -> None:
-    """Load and save this process's results in a cache's folder."""
+    """Load and save this process's results in this cache folder."""
     global _folder
     _folder = cache_folder(folder)
 

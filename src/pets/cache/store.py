@@ -1,4 +1,4 @@
-"""Folders of a cache: each appears whole or not at all, made by one process at a time."""
+"""On-disk cache of folders: atomic entries with one writer at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Make = Callable[[Path], None]
 
 ABOUT = "about.json"
 _NAME = re.compile(r"[a-z]+-[0-9a-f]{32}")  # an entry's folder
-_PART = re.compile(rf"\.part-({_NAME.pattern})-\w+")  # one that is being made or removed
+_PART = re.compile(rf"\.part-({_NAME.pattern})-\w+")  # one that is being written or removed
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -44,17 +44,16 @@ class Entry:
 
     @property
     def used(self) -> datetime:
-        """When it was last asked for."""
+        """When it was last used."""
         return datetime.fromtimestamp((self.folder / ABOUT).stat().st_mtime, UTC)
 
 
 class Store:
     """A folder of entries, each named by its kind and a hash of its key.
 
-    An entry is made in a temporary folder that is renamed once all of it is on disk, so a killed
-    writer leaves no half entry. If several processes ask for the same entry, one makes it and the
-    others wait. Entries can be read from a folder that cannot be written. Files are compared with
-    their checksums before they are used.
+    An entry is written to a temporary folder that is renamed once all of it is on disk, so a killed
+    writer leaves no partial entry. If several processes need the same entry, one creates it and the
+    others wait. Entries can be read from a read-only folder. Checksums are verified before use.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -66,16 +65,16 @@ class Store:
     ) -> Loaded:  # fmt: skip
         """Return what `load` reads from the entry's folder; on a miss `make` fills the folder.
 
-        `kind` begins the folder's name; `key` holds the plain values that determine the content;
-        `description` and `size` (the expected bytes) are for the log and for `pets cache list`.
+        `kind` is the prefix of the folder's name; `key` holds the plain values that determine the
+        content; `description` and `size` (the expected bytes) are for log and `pets cache list`.
         Raises CacheError if the entry cannot be written.
         """
         name = _name(kind, key)
         if self._entry(name, key):
-            with contextlib.suppress(FileNotFoundError):  # another process may clear it right now
+            with contextlib.suppress(FileNotFoundError):  # another process may be clearing it
                 return self._load(name, description, load)
         with self._errors(description, size), self._locked(name, description):
-            if self._entry(name, key):  # made by another process meanwhile
+            if self._entry(name, key):  # created by another process meanwhile
                 return self._load(name, description, load)
             self._make(name, key, description, size, make)
             return load(self.folder / name)
@@ -85,7 +84,10 @@ class Store:
         return self._entry(_name(kind, key), key) is not None
 
     def entries(self) -> list[Entry]:
-        """Return all usable entries, last used first. Raises CacheError if a file is in the way."""
+        """Return all usable entries, last used first.
+
+        Raises CacheError if `cache_dir` is not a folder.
+        """
         found = {name: self._entry(name) for name in self._names()}
         for name, entry in found.items():
             if entry is None:
@@ -95,7 +97,7 @@ class Store:
     def clear(self) -> tuple[int, list[str]]:
         """Remove every entry and the leftovers of killed writers, and no other file of the folder.
 
-        Return the freed bytes and the names of entries that are being made now, which are kept.
+        Return the freed bytes and the names of entries that are being written, which are kept.
         Raises CacheError if an entry cannot be removed.
         """
         freed, busy = 0, []
@@ -139,7 +141,7 @@ class Store:
     def _make(self, name: str, key: Key, description: str, size: int, make: Make) -> None:
         part = self.folder / f".part-{name}-{os.getpid()}"
         if os.path.lexists(self.folder / name):
-            log.warning("%s: damaged; it is made again", self.folder / name)
+            log.warning("%s: damaged; it is recomputed", self.folder / name)
         self._remove(name)
         if free_bytes(self.folder) < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -160,7 +162,7 @@ class Store:
     def _remove(self, name: str) -> int:
         """Delete an entry and the leftovers of its killed writers; return the bytes."""
         if os.path.lexists(self.folder / name):
-            # Renamed first: nobody reads half an entry.
+            # Rename first, so that no process reads a partial entry.
             (self.folder / name).rename(self.folder / f".part-{name}-removed{os.getpid()}")
         freed = 0
         for path in self.folder.glob(f".part-{name}-*"):
@@ -181,14 +183,14 @@ class Store:
         try:
             held = lock.acquire(timeout=0)
         except Timeout:
-            log.info("%s: another process is making it; waiting", description)
+            log.info("%s: another process is computing it; waiting", description)
             held = lock.acquire()
         with held:
             yield
 
     @contextlib.contextmanager
     def _errors(self, description: str, size: int) -> Iterator[None]:
-        """Turn an OSError about the cache into a CacheError; one about a photo is left as it is."""
+        """Turn an OSError of cache files into a CacheError; errors about photos pass through."""
         try:
             yield
         except OSError as error:
@@ -218,7 +220,7 @@ def megabytes(size: int) -> str:
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the free bytes of the disk of a folder, which need not exist yet."""
+    """Return the free bytes on the disk of a folder, which may not exist yet."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free
 
@@ -229,7 +231,7 @@ def _name(kind: str, key: Key) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON gives it back: tuples become lists."""
+    """The value after a JSON round trip: tuples become lists."""
     return json.loads(to_json(value))
 
 
@@ -241,7 +243,7 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 def _to_disk(path: Path) -> None:
-    """Return when a file or a folder is on the disk."""
+    """Flush a file or a folder to disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

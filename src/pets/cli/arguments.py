@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-# Hydra's flags that take a value, which is never a short form of a key.
+# Hydra's flags that take a value; a value is never the short form of a key.
 _FLAGS_WITH_A_VALUE = (
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
     "--config-dir", "-cd", "--info", "-i", "--experimental-rerun",
@@ -30,7 +30,7 @@ def _to_override(command: str, arg: str) -> str:
     other = re.match(r"[-+~]|[\w.]+=", arg)
     if command == "summarize" and (not other or (arg[0] not in "-+~" and Path(arg).is_dir())):
         return f"sweep={_quoted(arg)}"
-    # A path or glob is quoted; what is written in Hydra's grammar stays as it is.
+    # Quote a path or glob; text in Hydra's grammar is left unchanged.
     path = re.fullmatch(r"(source|out)=((?!null$|['\"]|.*\$\{).+)", arg, re.DOTALL)
     if command == "predict" and path:
         return f"{path[1]}={_quoted(path[2])}"
@@ -38,18 +38,18 @@ def _to_override(command: str, arg: str) -> str:
     if home := re.fullmatch(r"(\+{0,2}[\w.@/]+)=(~(?:/.*)?)", arg, re.DOTALL):
         paths = re.split(r",(?=~/)", home[2])  # choices of a sweep
         return f"{home[1]}={','.join(_quoted(os.path.expanduser(p)) for p in paths)}"  # noqa: PTH111
-    # `precompute=true` would replace the group, with the loss of its other keys.
+    # `precompute=true` would replace the whole group and lose its other keys.
     return re.sub("^precompute=", "precompute.enabled=", arg)
 
 
 def override(key: str, value: object) -> str:
-    """Return the override `key=value` for a text, quoted only if Hydra needs it."""
+    """Return the override `key=value`, with the value quoted only if Hydra needs it."""
     plain = re.fullmatch(r"[\w./+-]+", str(value))
     return f"{key}={value if plain else _quoted(str(value))}"
 
 
 def _quoted(text: str) -> str:
-    """Quote a text so that Hydra takes it literally."""
+    """Quote text so that Hydra uses it literally."""
     inside = re.sub(r"(\\*)'", r"\1\1\\'", text)
     inside = re.sub(r"(\\+)$", r"\1\1", inside)
     return f"'{inside}'".replace("${", "\\${")

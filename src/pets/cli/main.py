@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pets.cli.arguments import completion, to_overrides
-from pets.cli.startup import folders, screen
+from pets.cli.startup import redirect_unwritable_caches, safe_stdio
 from pets.commands import list_commands, load_command
-from pets.distributed.ranks import check_alone, ranks
+from pets.distributed.ranks import check_single_process, ranks
 from pets.errors import ConfigError, PetsError, printable
 from pets.system.installation import conf_dir
 from pets.system.os_errors import system_error
@@ -46,7 +46,7 @@ first steps
 
 def main() -> None:
     """Run `pets COMMAND ...` with the arguments of the command line."""
-    with screen():
+    with safe_stdio():
         _main(sys.argv[1:])
 
 
@@ -70,24 +70,24 @@ def _main(args: list[str]) -> None:
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean pets {close[0]}?" if close else f"one of {', '.join(COMMANDS)}"
-        _stop(f"pets {name}: no such command; {hint}", code=2)
+        _exit_with(f"pets {name}: no such command; {hint}", code=2)
     overrides = to_overrides(name, args)
-    for key in ("action=", "sweep="):  # of two of them Hydra would take the last
+    for key in ("action=", "sweep="):  # given twice, Hydra would use the last one
         if sum(override.startswith(key) for override in overrides) > 1:
-            _stop(f"pets {name}: got several of {key}...; expected one", code=2)
+            _exit_with(f"pets {name}: got several of {key}...; expected one", code=2)
     threading.excepthook = _report_failed_thread
     try:
-        folders()
+        redirect_unwritable_caches()
         run_command(name, overrides)
     except ConfigError as error:
-        _stop(str(error))
+        _exit_with(str(error))
     except KeyboardInterrupt:
-        _stop("stopped", code=130)
+        _exit_with("stopped", code=130)
     except SystemExit as end:
         if isinstance(end, Stopped) and not end.reported:
-            _stop("stopped", 128 + end.signal)
+            _exit_with("stopped", 128 + end.signal)
         if isinstance(end.code, str):
-            _stop(end.code)
+            _exit_with(end.code)
         raise
 
 
@@ -95,12 +95,12 @@ def run_command(name: str, overrides: list[str]) -> tuple[Any, Any]:
     """Run one sub-command as a Hydra application.
 
     Returns:
-        The composed config and what the command returns; None where Hydra's flags show something.
+        The composed config and the command's return value; None if Hydra only shows text.
 
     Raises:
-        SystemExit: what the user can mend, as one line, with the error as its cause.
+        SystemExit: A user error, as one line, with the exception as its cause.
     """
-    # Hydra then hands us its errors instead of printing several lines and a traceback.
+    # Hydra then raises its errors instead of printing several lines and a traceback.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
 
@@ -121,11 +121,11 @@ def run_command(name: str, overrides: list[str]) -> tuple[Any, Any]:
     typed = sys.argv
     try:
         if not getattr(module, "SEVERAL_PROCESSES", False):
-            check_alone(name)
+            check_single_process(name)
         elif {"-m", "--multirun"} & set(overrides):
             from pets.sweep.overrides import with_saved_overrides
 
-            check_alone("train -m")
+            check_single_process("train -m")
             overrides = with_saved_overrides(overrides)
         sys.argv = [typed[0], *_of_this_rank(overrides)]
         with stoppable():
@@ -141,10 +141,10 @@ def run_command(name: str, overrides: list[str]) -> tuple[Any, Any]:
 
 
 def _run_job(name: str, module: ModuleType, cfg: DictConfig) -> Any:
-    """Run a command with its config; after a mistake no empty folder is left.
+    """Run a command; on a user error, remove the empty run directory.
 
-    The mistake of a single job is a SystemExit: about other exceptions Hydra prints a line of its
-    own. In a sweep Hydra gets the mistake itself, and goes on with the other jobs.
+    In a single run the error becomes a SystemExit, because Hydra prints its own line for other
+    exceptions. In a sweep Hydra gets the error itself and continues with the other jobs.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -156,7 +156,7 @@ def _run_job(name: str, module: ModuleType, cfg: DictConfig) -> Any:
         _refuse_empty(hydra.overrides.task)
         return module.run(cfg)
     except BaseException as error:
-        _leave_nothing(Path(hydra.runtime.output_dir), hydra.job.name)
+        _remove_empty_run_dir(Path(hydra.runtime.output_dir), hydra.job.name)
         line = one_line(error, name, module.SCHEMA)
         if line is None or hydra.mode == RunMode.MULTIRUN:
             raise
@@ -164,17 +164,17 @@ def _run_job(name: str, module: ModuleType, cfg: DictConfig) -> Any:
 
 
 def _refuse_empty(overrides: list[str]) -> None:
-    """Hydra merges `key={}` into what is there, so it changes nothing: not what was meant."""
+    """Refuse `key={}`: Hydra merges it into the existing value, so it would change nothing."""
     for override in overrides:
         if override.endswith("={}"):
             raise ConfigError(
-                f"{override}: changes nothing, Hydra merges it into what is there; "
+                f"{override}: changes nothing, since Hydra merges it into the existing value; "
                 f"to remove a key: ~{override.removesuffix('={}')}.<name>"
             )
 
 
-def _leave_nothing(folder: Path, job: str) -> None:
-    """Remove the directory that Hydra made for a run, if there is nothing but its log."""
+def _remove_empty_run_dir(folder: Path, job: str) -> None:
+    """Remove the directory that Hydra created for a run, if it contains only the log."""
     if not ranks().writer:
         return
     log = folder / f"{job}.log"
@@ -185,8 +185,8 @@ def _leave_nothing(folder: Path, job: str) -> None:
 
 
 def _of_this_rank(overrides: list[str]) -> list[str]:
-    """The overrides for Hydra. Of several ranks rank 0 has the run directory and the log; another
-    one would make its own."""
+    """The overrides for Hydra. Only rank 0 has the run directory and the log file; the other ranks
+    would create their own."""
     if ranks().writer:
         return overrides
     ours = ("hydra.run.dir=", "hydra/job_logging=")
@@ -195,7 +195,7 @@ def _of_this_rank(overrides: list[str]) -> list[str]:
 
 
 def _report_failed_thread(failed: threading.ExceptHookArgs) -> None:
-    """A thread of a library has ended, such as TensorBoard's writer; the work goes on."""
+    """Report an error in a library's thread, such as TensorBoard's writer, and continue."""
     line = system_error(failed.exc_value) if failed.exc_value else None
     if line is None:
         threading.__excepthook__(failed)
@@ -203,10 +203,10 @@ def _report_failed_thread(failed: threading.ExceptHookArgs) -> None:
         print(line, file=sys.stderr)
 
 
-def _stop(message: str, code: int = 1) -> NoReturn:
+def _exit_with(message: str, code: int = 1) -> NoReturn:
     with contextlib.suppress(PetsError):
         if code == 1 and not ranks().writer:
-            # Rank 0 probably reports the same, and its end is the end of this process.
+            # Rank 0 probably reports the same error, and this process ends when rank 0 does.
             time.sleep(_RANK_0_FIRST)
             message = f"rank {ranks().rank}: {message}"
     print(printable(message), file=sys.stderr)

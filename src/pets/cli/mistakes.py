@@ -1,4 +1,4 @@
-"""What ends a command as one line in the user's terms; faults of the program have none."""
+"""User errors as one line in the user's terms; bugs keep their traceback."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pets.system.os_errors import system_error
 
 
 def one_line(error: BaseException, command: str, schema: type[BaseModel]) -> str | None:
-    """Explain what ended `pets <command>`: a mistake, or what the operating system refused."""
+    """Return one line about a user error or an error of the operating system, or None for a bug."""
     if isinstance(error, HydraException) and isinstance(error.__cause__, PetsError):
-        return str(error.__cause__)  # of a launcher
+        return str(error.__cause__)  # raised by a launcher
     if isinstance(error, PetsError):
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _of_hydra(error, command, schema)
     if isinstance(error, ValueError) and "can be specified" in str(error):
-        return str(error)  # Hydra's flags that exclude each other
+        return str(error)  # mutually exclusive Hydra flags
     return system_error(error)
 
 
@@ -42,7 +42,7 @@ def _of_hydra(error: Exception, command: str, schema: type[BaseModel]) -> str:
         return f"{match[1]}: no such config group; pets {command} --help lists the groups"
     if match := re.search(r"Could not (?:override|delete from config).*?'([^']+)'", text):
         key = match[1]
-        # At the top level there is nothing to add: the schema names all keys.
+        # At the top level no key can be added: the schema has them all.
         adds = f"; +{key}=... adds one" if "." in key else ""
         return f"{key}: no such key; {suggestion(key, schema)}{adds}"
     cause = error.__cause__

@@ -16,11 +16,12 @@ from typing import Any, TextIO
 from pets.errors import ConfigError, printable
 from pets.io.atomic import check_writable
 
-# Names of sockets have 107 bytes, on macOS 103; multiprocessing and torch add up to 34 to this.
+# Unix socket paths are limited to 107 bytes (103 on macOS); multiprocessing and torch append up
+# to 34.
 _LONGEST = 68
 
 
-# Variables with the cache folders of libraries, and what these folders are called here.
+# Environment variables for cache folders, and the names of the folders that replace them.
 _CACHES = {
     "PETS_CACHE": "pets",
     "TORCH_HOME": "torch",
@@ -31,7 +32,7 @@ _CACHES = {
 
 
 class _Output(io.FileIO):
-    """Standard output or error; after a closed pipe the output is dropped and the work goes on."""
+    """Standard output or error; once the pipe is closed, output is dropped without an error."""
 
     lost: OSError | None = None
 
@@ -52,8 +53,8 @@ class Screen(logging.Formatter):
 
 
 @contextlib.contextmanager
-def screen() -> Iterator[None]:
-    """Inside the block, unprintable characters and a closed pipe do not end the work.
+def safe_stdio() -> Iterator[None]:
+    """Inside the block, unprintable characters and a closed pipe raise no error.
 
     Raises:
         SystemExit: After the block, if the output could not be written: 141, the shell's code for a
@@ -62,7 +63,7 @@ def screen() -> Iterator[None]:
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # closed by the shell; else the next opened file would get its number
+        except OSError:  # closed by the shell; otherwise the next opened file would get its number
             os.open(os.devnull, os.O_RDWR)
     output, sys.stdout = _opened(1, sys.stdout)
     _, sys.stderr = _opened(2, sys.stderr)
@@ -84,14 +85,16 @@ def _opened(number: int, before: TextIO | None) -> tuple[_Output, TextIO]:
     text = io.TextIOWrapper(
         io.BufferedWriter(output),
         encoding=before.encoding if before else "utf-8",
-        errors="backslashreplace",  # characters that the screen lacks
+        errors="backslashreplace",  # for characters that the terminal cannot show
         line_buffering=True,
     )
     return output, text
 
 
-def folders() -> None:
-    """Move temporary files and caches to usable folders, with a message if they are moved.
+def redirect_unwritable_caches() -> None:
+    """Point environment variables of temporary files and caches to writable folders.
+
+    A change is reported on standard error.
 
     Raises:
         ConfigError: No folder for temporary files can be written.
@@ -99,7 +102,7 @@ def folders() -> None:
     asked = os.environ.get("TMPDIR", "")
     reason = "cannot be written"
     if len(os.fsencode(asked)) > _LONGEST:
-        reason = f"is too long for the sockets of processes (at most {_LONGEST} bytes)"
+        reason = f"is too long for Unix sockets (at most {_LONGEST} bytes)"
         del os.environ["TMPDIR"]
     try:
         folder = tempfile.gettempdir()
@@ -108,10 +111,10 @@ def folders() -> None:
             "no folder for temporary files can be written; expected one as TMPDIR=<folder>"
         ) from error
     if asked and folder != str(Path(asked).absolute()):
-        _say(f"TMPDIR={asked}: {reason}; temporary files go to {folder}")
+        _report(f"TMPDIR={asked}: {reason}; temporary files go to {folder}")
         os.environ["TMPDIR"] = folder
 
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - it stays `~` where there is none
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - it stays `~` if there is none
     moved = [name for name in _CACHES if name not in os.environ]
     if not moved or (home.is_absolute() and _usable(home / ".cache")):
         return
@@ -121,7 +124,7 @@ def folders() -> None:
     if own.is_symlink() or own.stat().st_uid != os.getuid():
         own = Path(tempfile.mkdtemp(prefix="pets-"))
     os.environ |= {name: str(own / _CACHES[name]) for name in moved}
-    _say(
+    _report(
         f"the home folder ({home}) cannot be written; caches go to {own}; "
         f"{', '.join(f'{name}=...' for name in moved)} choose other folders"
     )
@@ -135,6 +138,6 @@ def _usable(folder: Path) -> bool:
     return True
 
 
-def _say(message: str) -> None:
+def _report(message: str) -> None:
     if os.environ.get("RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0":
         print(message, file=sys.stderr)

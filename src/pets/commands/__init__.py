@@ -2,7 +2,7 @@
 
 A module has `SCHEMA`, the pydantic model of its config, and `run(cfg)`. Its docstring begins with
 "`pets look`: " and the line that `pets --help` shows. `SEVERAL_PROCESSES = True` lets torchrun or
-Slurm start it once a device.
+Slurm start one process per device.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-# In the order of a first project; other commands follow in alphabetical order.
+# In the order in which a first project uses them; the others follow in alphabetical order.
 _FIRST = (
     "train", "look", "verify", "find-lr", "eval", "interpret", "predict", "export", "serve",
     "summarize",

@@ -1,4 +1,4 @@
-"""`pets export`: write a trained run for torch, onnxruntime or timm alone."""
+"""`pets export`: export a trained run to plain torch, onnxruntime or timm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMA = ExportConfig
 
 
 def run(cfg: DictConfig) -> None:
-    """Write the run in every form that is asked for; each is checked on its held-out photos."""
+    """Write every requested format; each is verified on the run's held-out photos."""
     config = typed(ExportConfig, cfg)
     from pets.run_dir import RunDir
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SCHEMA = FindLrConfig
 log = logging.getLogger(__name__)
 
-# With run=: the rest is the run's, or the rate would be one for something else.
+# With run= only these may differ, or the suggestion would not be for that run.
 _MAY_CHANGE = (
     "run", "trust", "ckpt", "freeze_to", "lr", "seed", "cache_dir", "data.root", "data.batch_size",
     "data.num_workers",
@@ -31,7 +31,7 @@ _MAY_CHANGE_BELOW = ("lr_finder", "precompute", "trainer", "logger")
 
 
 def run(cfg: DictConfig) -> LrSearch:
-    """Record the curve, write it, show the suggestions. Raises RunError where there is none."""
+    """Record and write the curve, and log the suggestions. Raises RunError if there are none."""
     from hydra.core.hydra_config import HydraConfig
 
     from pets.run_dir import RunDir, from_here
@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> LrSearch:
         config = typed(FindLrConfig, cfg)
     else:
         config = _over(run_dir, cfg, list(hydra.overrides.task))
-    # Of one run its own directory, of the jobs of a sweep each its own.
+    # The run's directory with run=; in a sweep every job has its own.
     folder = from_here(hydra.runtime.output_dir)
 
     from pets.data.splits import TRAIN
@@ -72,22 +72,22 @@ def run(cfg: DictConfig) -> LrSearch:
     name = f"{begins}_{'all' if everything else trained[0]}"
     stage = Stage.of_plan(name, plan, inputs, config.seed)
     search = LrSearch(stage, model, photos, config, folder, loggers)
-    found = search.rates()
-    head_alone, lr = len(trained) == 1, found["lr"]
-    key = f"plan.stages.{'head' if head_alone else 'body'}.lr"
-    one = lr[-1] if head_alone and isinstance(lr, list) else lr
-    log.info("\n%s suggests %s=%s", found["method"], key, shown(one))
+    suggestion = search.rates()
+    head_only, lr = len(trained) == 1, suggestion["lr"]
+    key = f"plan.stages.{'head' if head_only else 'body'}.lr"
+    one = lr[-1] if head_only and isinstance(lr, list) else lr
+    log.info("\n%s suggests %s=%s", suggestion["method"], key, shown(one))
     return search
 
 
 def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfig:
-    """The run's config where the finder needs it, with what was typed over it."""
+    """The parts of the run's config that the finder needs, with the typed overrides applied."""
     values = run_dir.train_config.model_dump(by_alias=True, mode="json")
     values = {key: value for key, value in values.items() if key in LearnerConfig.model_fields}
     values |= {key: cfg[key] for key in ("run", "trust", "ckpt", "freeze_to")}
     values["lr"] = list(cfg.lr) if not isinstance(cfg.lr, str) else cfg.lr
     if cfg.freeze_to != -1:
-        # The run's frozen stage had activations; with a backbone that trains there are none.
+        # The run's frozen stage may have used activations; a backbone that trains cannot.
         values["precompute"] = OmegaConf.to_container(cfg.precompute)
     put_over(
         values,
@@ -103,7 +103,7 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
 
 
 def _fresh(config: FindLrConfig, plan: StageConfig) -> tuple[Classifier, Photos, str]:
-    """A fresh head on the pretrained backbone, the config's photos, and what to call this."""
+    """A fresh head on the pretrained backbone, the config's photos, and the name for the curve."""
     from pets.data.prepare import prepare_photos
     from pets.models.classifier import new_backbone
     from pets.training.checks import check_network
@@ -116,7 +116,7 @@ def _fresh(config: FindLrConfig, plan: StageConfig) -> tuple[Classifier, Photos,
 
 
 def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[Classifier, Photos, str]:
-    """The run's network and photos, and what to call this."""
+    """The run's network and photos, and the name for the curve."""
     from pets.data.splits import TRAIN
     from pets.training.evaluation import load_run, photos_of_run
 

@@ -1,4 +1,4 @@
-"""`pets interpret`: show what a trained run gets wrong, and why: one page."""
+"""`pets interpret`: show what a trained run gets wrong, and why, on one page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEMA = InterpretConfig
 
 
 def run(cfg: DictConfig) -> Analysis:
-    """Analyse the run on one of its splits, or on other photos, and write the report."""
+    """Analyse the run on one of its splits, or on external photos, and write the report."""
     config = typed(InterpretConfig, cfg)
     from pets.run_dir import RunDir
 

@@ -1,4 +1,4 @@
-"""`pets predict`: name what is on a photo, or on a million of them."""
+"""`pets predict`: classify a photo, or a million of them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SCHEMA = PredictConfig
 SEVERAL_PROCESSES = True
 log = logging.getLogger(__name__)
 
-FAILED = 3  # the exit code where some rows have an error; 1 is a mistake in what was typed
-_SHOWN = 40  # rows on screen; the file has them all
+FAILED = 3  # the exit code if some rows have an error; 1 is for invalid arguments
+_SHOWN = 40  # rows in the log; the file has all of them
 
 
 def run(cfg: DictConfig) -> None:
-    """Predict, show the first rows, and write them all. Of several ranks each comes here.
+    """Predict, log the first rows, and write all of them. Every rank calls this.
 
     Raises:
         SystemExit: Some photos could not be read.
@@ -39,14 +39,14 @@ def run(cfg: DictConfig) -> None:
             failed = _predict(config)
         except LostRankError as lost:
             raise LostRankError(
-                f"{lost}; what is finished is kept, the same command goes on"
+                f"{lost}; finished shards are kept, rerun the same command to resume"
             ) from None
     if failed:
         raise SystemExit(FAILED)
 
 
 def _predict(config: PredictConfig) -> bool:
-    """Whether some rows have an error."""
+    """Predict and report; return whether some rows have an error."""
     from pets.run_dir import RunDir
 
     run_dir = RunDir.open_finished(config.run, config.trust)
@@ -116,9 +116,9 @@ def _report(summary: Summary, config: PredictConfig, classes: list[str], path: P
             speed.waiting + speed.working,
             speed.images_per_second,
             100 * speed.waited,
-            f"; {summary.reused:,} were there already" if summary.reused else "",
+            f"; {summary.reused:,} were reused" if summary.reused else "",
         )
-    log.info("%s of %s photos named, written to %s", f"{named:,}", f"{summary.photos:,}", path)
+    log.info("%s of %s photos classified, written to %s", f"{named:,}", f"{summary.photos:,}", path)
 
 
 def _show_rows(summary: Summary, top: int, classes: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""`pets serve`: serve a page and an API that name what is on photos."""
+"""`pets serve`: serve a web page and an API that classify photos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 def run(cfg: DictConfig) -> None:
-    """Serve the run until a signal comes."""
+    """Serve the run until the process is signalled."""
     config = typed(ServeConfig, cfg)
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
@@ -48,14 +48,14 @@ def run(cfg: DictConfig) -> None:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket at this address, for this process alone; connections wait until it is served."""
+    """Return a listening socket; connections queue until the server accepts them."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except socket.gaierror as error:
         raise ConfigError(
-            f"host={host}: no such address ({error.strerror}); 127.0.0.1 is this machine alone, "
-            "0.0.0.0 lets the network in"
+            f"host={host}: no such address ({error.strerror}); 127.0.0.1 is only this machine, "
+            "0.0.0.0 is reachable from the network"
         ) from error
     except OSError as error:
         # create_server adds the address to the reason.

@@ -46,7 +46,7 @@ class LearnerConfig(Strict):
         return height_width(self.data.size if stage.size is None else stage.size)
 
     @model_validator(mode="after")
-    def _frozen_is_still(self) -> "LearnerConfig":
+    def _frozen_norm_allows_precompute(self) -> "LearnerConfig":
         if self.precompute.enabled and self.model.frozen_norm == "train":
             raise ValueError(
                 "precompute=true with model.frozen_norm=train: trainable batch norms change the "
@@ -76,7 +76,7 @@ class TrainConfig(LearnerConfig):
     experiment: None = None
 
     def with_stage(self, name: str, stage: StageConfig) -> "TrainConfig":
-        """The same with another stage of this name in the plan."""
+        """Return a copy in which the plan's stage `name` is replaced."""
         plan = self.plan.model_copy(update={"stages": {**self.plan.stages, name: stage}})
         return self.model_copy(update={"plan": plan})
 
@@ -89,7 +89,7 @@ class FindLrConfig(LearnerConfig):
     ckpt: Literal["last", "best"]
     freeze_to: int | Literal["auto"] = Field(description="a whole number, or auto")
     lr: AutoRate | Annotated[tuple[AutoRate, AutoRate], Field(strict=False)] = Field(
-        description="auto, or [auto/100, auto]: how the layer groups' rates relate"
+        description="auto, or [auto/100, auto]: the ratio of the layer groups' rates"
     )
 
     @model_validator(mode="after")
@@ -135,8 +135,8 @@ class VerifyConfig(Strict):
     cache_dir: Folder
 
     @property
-    def smallest(self) -> int:
-        """Pixels that the shorter side of a photo should have."""
+    def min_side(self) -> int:
+        """Minimum pixels of a photo's shorter side."""
         return min(self.data.height_width) if self.small is None else self.small
 
 

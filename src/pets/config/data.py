@@ -80,7 +80,7 @@ class DataConfig(Strict):
         for folder in folders:
             if folders.count(folder) > 1:
                 raise ValueError(
-                    f"split_folders: {folder} is named twice; expected one split a folder"
+                    f"split_folders: {folder} is named twice; expected one split per folder"
                 )
             if not folder or "/" in folder or "\\" in folder:
                 raise ValueError(

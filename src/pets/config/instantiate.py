@@ -1,6 +1,6 @@
-"""Build what a config names by `_target_`, after a check of its signature.
+"""Instantiate the `_target_` nodes of a config, after checking their signatures.
 
-What the config of a foreign run may name is checked when it is read (`pets.trust`).
+What an untrusted run's config may reference is checked when it is read (`pets.trust`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def build(key: str, target: Target, **given: Any) -> Any:
     """Call the class or function that `target` names with its arguments and the `given` ones.
 
     Raises:
-        ConfigError: It refuses the arguments' values; its other errors pass through.
+        ConfigError: It rejects the arguments' values; other errors pass through.
     """
     try:
         return _call(target.model_dump(by_alias=True), **given)
@@ -45,7 +45,7 @@ def _built(value: Any) -> Any:
 
 
 def check_signature(key: str, target: Target, given: Collection[str] = ()) -> None:
-    """Raise ConfigError unless what `target` names can be imported and takes its arguments.
+    """Raise ConfigError unless `target` can be imported and accepts its arguments.
 
     Args:
         key: where the target is in the config, for errors.
@@ -64,7 +64,7 @@ def check_signature(key: str, target: Target, given: Collection[str] = ()) -> No
 def check_arguments(
     key: str, function: Any, arguments: Collection[str], given: Collection[str] = ()
 ) -> None:
-    """Raise ConfigError, naming the argument, unless `function` takes exactly the arguments."""
+    """Raise ConfigError, naming the argument, unless `function` accepts exactly these arguments."""
     parameters = inspect.signature(function).parameters
     name = getattr(function, "__qualname__", str(function))
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -47,7 +47,7 @@ def _explained(*, _root_: DictConfig) -> str:
             packages[group, option].append(package or group.replace("/", "."))
     sections = [_section(*group, below) for group, below in packages.items()]
     text = "\n\n".join([_keys(conf_dir() / f"{hydra.job.name}.yaml"), *sections])
-    return text.replace("$", "$$")  # Hydra interpolates what follows a single dollar sign
+    return text.replace("$", "$$")  # Hydra interpolates text after a single dollar sign
 
 
 def _section(group: str, option: str | None, packages: list[str]) -> str:

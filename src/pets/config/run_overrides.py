@@ -1,4 +1,4 @@
-"""Overrides typed for a run that exists already."""
+"""Overrides typed for an existing run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def put_over(
     may_change: Callable[[str], bool],
     refusal: str,
 ) -> dict[str, Any]:
-    """Change the run's own config `values` as typed, and return the changed keys with their values.
+    """Apply the overrides to the run's own config `values`; return the changed keys and values.
 
     `cfg` is the composed config, which has the typed values. Raises ConfigError with the `refusal`
     for an override of a key that may not change.
@@ -48,7 +48,7 @@ def put_over(
 
 
 def warn_about_cache(run_dir: RunDir, config: LearnerConfig, overrides: Sequence[str]) -> None:
-    """Warn if the cache that an untrusted run names would have been used, but is not."""
+    """Warn if the `cache_dir` of an untrusted run is ignored."""
     own = run_dir.read_config().get("cache_dir")
     typed = any(override.startswith("cache_dir=") for override in overrides)
     used = config.precompute.enabled or config.data.cache != "none"

@@ -15,9 +15,9 @@ class SlurmSettings(Strict):
     qos: str | None
     gpus_per_node: Literal["auto"] | None = Field(description="auto or null")
     cpus_per_task: int = Field(ge=1)
-    mem: str | None = Field(description="Slurm's text for the memory of a node, such as 64G")
-    mem_per_cpu: str | None = Field(description="Slurm's text for the memory of a core, such as 4G")
-    time: int | str = Field(description="minutes, or Slurm's text such as '1-12:00:00'")
+    mem: str | None = Field(description="memory per node in Slurm's format, such as 64G")
+    mem_per_cpu: str | None = Field(description="memory per core in Slurm's format, such as 4G")
+    time: int | str = Field(description="minutes, or Slurm's format such as '1-12:00:00'")
     signal_lead: int = Field(ge=1)
     requeue: bool
     jobs: int = Field(ge=1)

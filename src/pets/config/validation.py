@@ -89,7 +89,7 @@ def _field(schema: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[st
     keys: list[str] = []
     for part in map(str, loc):
         keys.append(part)
-        if not _is_model(kind):  # dict[str, X]: go on with X
+        if not _is_model(kind):  # dict[str, X]: continue with X
             kind = get_args(kind)[-1] if get_origin(kind) is dict else None
         elif field := kind.model_fields.get(part):
             if field.description:

@@ -66,7 +66,7 @@ class EpochSampler(Sampler[Draw]):
     With several ranks each draws every `ranks`-th photo of the same order; the remainder, less than
     one photo per rank, is skipped in this epoch.
 
-    A resumed training starts in `epoch`, of which each rank has `drawn` so many photos already.
+    A resumed run starts in `epoch`, of which each rank has already drawn `drawn` photos.
     """
 
     def __init__(

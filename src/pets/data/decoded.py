@@ -143,10 +143,10 @@ class Decoder:
         return int(np.mean(height * width * scale**2) * len(photos.rows) * 3)
 
     def pays(self, photos: Photos, epochs: int) -> bool:
-        """Decide what `data.cache=auto` means for so many epochs, and log it.
+        """Decide whether `data.cache=auto` caches for `epochs` epochs, and log it.
 
-        The cache pays off if photos are read more than once, fit into half of the memory (else they
-        would come from the disk each time) and leave nine tenths of the free disk space. An
+        The cache is worth it if photos are read more than once, fit into half the memory (or they
+        would be read from disk each time) and leave nine tenths of the free disk space. An
         existing entry is always used.
         """
         size = self.estimate_bytes(photos)

@@ -14,7 +14,7 @@ from pets.config import AugmentConfig
 from pets.data.augment import LessonCrop, pixel_centres, warp
 from pets.data.transforms import CentreCrop, Preprocess, train_pixels
 
-# Cached photos at most so many times the final size: 1.14 (256 for 224) is invisible, 1.3 is not.
+# Maximum ratio of cached to final size: the effect of 1.14 (256 for 224) is invisible, of 1.3 not.
 _SHRINKS = 1.2
 
 N = TypeVar("N", float, Tensor)

@@ -1,4 +1,4 @@
-"""Problems with photos, reported while they are collected: errors stop a training."""
+"""Problems with photos, reported while they are collected: errors stop training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the photos below a folder: links are followed, what is left out is reported."""
+"""Find the photos below a folder; links are followed, skipped files are reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pets.data.diagnostics import Diagnostics
 from pets.data.images import SUFFIXES, hint
 from pets.errors import DataError, some
 
-# Folders that systems create: thumbnails, bins, snapshots.
+# Folders created by systems: thumbnails, recycle bins, snapshots.
 _SYSTEM = frozenset(
     {
         "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx",
@@ -20,19 +20,19 @@ _SYSTEM = frozenset(
         "lost.dir",
     }
 )  # fmt: skip
-# Files by which a folder written by pets is recognised: all of one set.
+# Files that identify a folder written by pets: all files of one set.
 _PETS = (
     {"status.json", "config.yaml"}, {"look.log"}, {"verify.log"}, {"find-lr.log"}, {"sweep.yaml"},
     {"summary.html", "summary.csv"},
 )  # fmt: skip
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # how Python keeps bytes of another encoding
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # how Python represents undecodable bytes
 _HIDDEN, _SPECIAL = "hidden files or folders", "files named like photos that are no regular files"
 _BROKEN, _AGAIN = "broken links", "links to folders that are read already, or to a parent"
 _KINDS = {_BROKEN: "missing", _AGAIN: "unused"}  # all others: not a photo
 
 
 def left_out_folder(name: str, inside: Container[str] = ()) -> str | None:
-    """Return why a folder holds no photos of the user, by its name or contents; else None."""
+    """Return why a folder is skipped, judging by its name or contents; else None."""
     if name.casefold() in _SYSTEM:
         return "folders of the system"
     if any(all(file in inside for file in files) for files in _PETS):
@@ -41,7 +41,7 @@ def left_out_folder(name: str, inside: Container[str] = ()) -> str | None:
 
 
 class _Walk:
-    """The files below `folder`; what is left out is kept by the reason.
+    """The files below `folder`, and the skipped ones by reason.
 
     Links to folders are followed last, and each folder is read once.
     """
@@ -72,7 +72,7 @@ class _Walk:
                 why = _HIDDEN if path.name.startswith(".") else left_out_folder(path.name)
                 if why:
                     self.leave_out(path, why)
-                elif os.path.islink(path):  # noqa: PTH114 - which never raises
+                elif os.path.islink(path):  # noqa: PTH114 - never raises
                     links.append(path)
                 elif self._is_new(path):
                     folders.append(path.name)

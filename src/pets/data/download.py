@@ -24,9 +24,10 @@ log = logging.getLogger(__name__)
 _TIMEOUT = 15  # seconds without a byte
 _CHUNK = 1 << 18
 _SUMS = ("md5", "sha256")
-# How much larger an archive may become: photos hardly grow, tables and masks do.
-_TIMES, _ROOM, _PER_FILE = 20, 50_000_000, 1_000
-# As urllib's own, without ftp:, file: and data:, to which a server could redirect.
+# Zip-bomb guard: maximum expansion ratio, slack in bytes, and bytes charged per entry. Photos
+# hardly expand, tables and masks do.
+_MAX_RATIO, _SLACK_BYTES, _BYTES_PER_ENTRY = 20, 50_000_000, 1_000
+# Like urllib's default, without ftp:, file: and data:, to which a server could redirect.
 _OPENER = http.OpenerDirector()
 for handler in (
     http.ProxyHandler, http.HTTPHandler, http.HTTPSHandler, http.HTTPRedirectHandler,
@@ -38,7 +39,7 @@ for handler in (
 def fetch_archives(root: Path, archives: Sequence[Mapping[str, str]]) -> None:
     """Download archives and unpack them all into the new folder `root`.
 
-    An interrupted download continues where it stopped when called again. `root` appears only when
+    A second call resumes an interrupted download. `root` appears only when
     it is complete.
 
     Args:
@@ -47,7 +48,7 @@ def fetch_archives(root: Path, archives: Sequence[Mapping[str, str]]) -> None:
 
     Raises:
         DataError: There is no network (the message says where to put the files), a checksum is
-            wrong, or an archive is damaged or leads out of its folder.
+            wrong, or an archive is damaged or would extract files outside its folder.
     """
     downloads = root.with_name(f"{root.name}.download")
     downloads.mkdir(parents=True, exist_ok=True)
@@ -76,8 +77,8 @@ def _download(archive: Mapping[str, str], file: Path, root: Path) -> Path:
         _fetch(url, part)
     except (OSError, HTTPException, ValueError) as error:
         raise DataError(
-            f"cannot download {url} ({_reason(error)}); try again to go on where it stopped, or "
-            f"unpack the archive into {root} yourself"
+            f"cannot download {url} ({_reason(error)}); run the command again to "
+            f"resume the download, or unpack the archive into {root} yourself"
         ) from error
     for kind, expected in sums.items():
         with part.open("rb") as stream:
@@ -114,7 +115,7 @@ def _fetch(url: str, part: Path) -> None:
     with response:
         if response.status != 206:
             have = 0
-        left = response.length or 0  # as the server says, if it does
+        left = response.length or 0  # according to the server, if it sends a length
         if left > shutil.disk_usage(part.parent).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
         total = have + left or None
@@ -132,25 +133,25 @@ def _fetch(url: str, part: Path) -> None:
 
 
 def _unpack(file: Path, folder: Path) -> None:
-    """Unpack an archive whose checksum is the expected one; nothing remains after an error."""
-    left = file.stat().st_size * _TIMES + _ROOM
+    """Unpack a verified archive; nothing remains after an error."""
+    left = file.stat().st_size * _MAX_RATIO + _SLACK_BYTES
 
     def count(size: int) -> None:
         nonlocal left
-        left -= size + _PER_FILE
+        left -= size + _BYTES_PER_ENTRY
         if left < 0:
-            raise ValueError(f"it grows to more than {_TIMES} times its size")
+            raise ValueError(f"it expands to more than {_MAX_RATIO} times its size")
 
     def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
         count(member.size)
-        return tarfile.data_filter(member, path)  # refuses devices and what leads out of the folder
+        return tarfile.data_filter(member, path)  # refuses devices and paths outside the folder
 
     try:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 for member in archive.infolist():
                     count(member.file_size)
-                    archive.extract(member, folder)  # takes `..` and a leading `/` out of names
+                    archive.extract(member, folder)  # removes `..` and a leading `/` from names
         else:
             with tarfile.open(file) as tar:
                 tar.extractall(folder, filter=checked)

@@ -1,4 +1,4 @@
-"""External photos: not those of the run, labelled for its trained model."""
+"""External photos: not the run's own, with labels for evaluating its model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def external_photos(asked: ExternalDataConfig, config: DataConfig, classes: list[str]) -> Photos:
     """Collect the photos below `asked.root`, all in the split `other`.
 
-    They are labelled as the run's photos (`config`), unless `asked` says otherwise. Photos without
+    They are labelled like the run's photos (`config`), unless `asked` overrides it. Photos without
     a label, or with one that is none of the model's `classes`, are left out and logged.
 
     Raises:

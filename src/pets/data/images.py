@@ -19,7 +19,7 @@ from pets.errors import DataError
 
 T = TypeVar("T")
 
-# A decompression bomb is refused: 100 megapixels is above any camera's photo.
+# Decompression bombs are refused: 100 megapixels is above any camera's photo.
 MAX_PIXELS = 100_000_000
 # So is a very thin image: it grows to gigabytes when its shorter side is resized to a network's.
 MAX_RATIO = 100
@@ -27,7 +27,7 @@ MAX_RATIO = 100
 MAX_SCANS = 100
 # Pillow reads a PNM in text form in Python, in a time that grows with the square of its comments.
 MAX_PLAIN = 500_000
-_LOOKED = 100_000_000  # bytes of a JPEG in which scans are counted
+_SCANNED = 100_000_000  # bytes of a JPEG in which scans are counted
 _SCAN = b"\xff\xda"
 # Within a scan a byte of 255 is followed by 0 or by a restart marker.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -166,7 +166,7 @@ def _check_effort(image: Image.Image) -> None:
     if image.format in ("JPEG", "MPO"):
         at = image.fp.tell()
         image.fp.seek(0)
-        content = image.fp.read(_LOOKED)
+        content = image.fp.read(_SCANNED)
         image.fp.seek(at)
         # Data after the picture, as the video of a motion photo, may contain these bytes by chance.
         if content.count(_SCAN) > MAX_SCANS and (scans := _count_scans(content)) > MAX_SCANS:

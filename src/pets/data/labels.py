@@ -1,4 +1,4 @@
-"""Label rules: the label of each photo. `LABEL_RULES` is the one place where a rule is added."""
+"""Label rules: the label of each photo. New rules are added to `LABEL_RULES`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pets.data.tables import labels_from_table
 from pets.errors import DataError, some
 from pets.registry import Registry
 
-Labels = dict[str, str | None]  # by the photo's path below data.root; None: it has no label
+Labels = dict[str, str | None]  # by path below data.root; None: no label
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class LabelRule:
     Attributes:
         name: the value of `data.label_from`.
         doc: one line about it.
-        label: from photos, as paths below `data.root`, to their labels. It gets the config and the
-            diagnostics too, raises DataError for a mistake in the config, and may leave out photos.
-        unlabelled: what is wrong with photos without a label; `{config}` is the data config.
+        label: returns the labels of photos, given as paths below `data.root`, the config and the
+            diagnostics. It raises DataError for an invalid config, and may leave out photos.
+        unlabelled: message about photos without a label; `{config}` is the data config.
     """
 
     name: str
@@ -41,7 +41,7 @@ LABEL_RULES: Registry[LabelRule] = Registry()
 
 
 def label_from_filename(paths: list[str], label_regex: str) -> Labels:
-    """Match the regex on the file name alone (fastai's `from_name_re`), so it works on every OS.
+    """Match the regex only on the file name (fastai's `from_name_re`), so it works on every OS.
 
     The label is the group named `label`, else the first group; None where nothing matches.
     Raises DataError for a regex that is wrong or has no group.
@@ -106,7 +106,7 @@ def label_from_folder(paths: list[str], config: DataConfig, diagnostics: Diagnos
 
 
 def alike(labels: Iterable[str]) -> list[list[str]]:
-    """Groups of labels that differ only in case, accents' encoding, signs or leading zeros."""
+    """Group labels that differ only in case, Unicode form, punctuation or leading zeros."""
     groups = defaultdict(list)
     for label in sorted(set(labels)):
         spelled = unicodedata.normalize("NFKC", label).casefold()
@@ -129,7 +129,7 @@ LABEL_RULES.add(
 LABEL_RULES.add(
     LabelRule(
         "table",
-        "a column of a CSV or Parquet file, which names the photos too",
+        "a column of a CSV or Parquet file of photos",
         labels_from_table,
         "data.table={config.table} has no label for",
     )

@@ -16,14 +16,14 @@ from pets.errors import DataError
 
 @dataclass
 class Matches:
-    """The names of a list or a table: each means a photo, none (`missing`) or several."""
+    """The names of a list or a table: each matches one photo, none (`missing`) or several."""
 
     photos: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     ambiguous: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, name: str, photos: list[str]) -> None:
-        """Add a name and the photos that it may mean."""
+        """Add a name and the photos that it may refer to."""
         if len(photos) == 1:
             self.photos[name] = photos[0]
         elif photos:
@@ -32,7 +32,7 @@ class Matches:
             self.missing.append(name)
 
     def report(self, file: Path, folder: Path, diagnostics: Diagnostics) -> None:
-        """Report the names in `file` that do not mean exactly one photo below `folder`."""
+        """Report the names in `file` that do not match exactly one photo below `folder`."""
         for name, photos in list(self.ambiguous.items())[:1]:
             line = f"{file}: {name} may be {' or '.join(photos[:4])}; give the whole path"
             diagnostics.error("ambiguous", list(self.ambiguous), f"{line} (<n> such names)")
@@ -42,7 +42,7 @@ class Matches:
 
 
 class PhotoNames:
-    """Photos (paths relative to `root`) by every name that a list or a table may use.
+    """Index of photos (paths relative to `root`) by every name that a list or a table may use.
 
     Tried in this order: the path relative to the folder `images` or to the root; the path without
     suffix; the bare name, with or without suffix, of a photo in any folder.
@@ -61,7 +61,7 @@ class PhotoNames:
                     level[name].append(path)
 
     def find(self, name: str) -> list[str]:
-        """Return the photos that a name may mean; several if it is ambiguous."""
+        """Return the photos that match a name; several if it is ambiguous."""
         name = _spelled(posixpath.normpath(name.strip().replace("\\", "/")))
         name = name.removeprefix(self._root)
         levels = self._levels[:2] if "/" in name else self._levels
@@ -75,9 +75,9 @@ class PhotoNames:
         return matches
 
     def match_lines(self, file: Path) -> Matches:
-        """Match a list: one name a line, perhaps followed by columns; `#` starts a comment.
+        """Match a list: one name per line, optionally followed by columns; `#` starts a comment.
 
-        Names may contain blanks: of a line the longest part is taken that is a photo's name.
+        Names may contain blanks: the longest prefix of a line that is a photo's name is used.
         Raises DataError if the file is empty or not UTF-8 text.
         """
         try:
@@ -93,12 +93,12 @@ class PhotoNames:
             if name or (line and not line.startswith("#")):
                 matches.add(name or line.split()[0], self.find(name))
         if not (matches.photos or matches.missing or matches.ambiguous):
-            raise DataError(f"{file}: names no photo; expected a photo a line")
+            raise DataError(f"{file}: names no photo; expected one photo per line")
         return matches
 
 
 def _spelled(name: str) -> str:
-    """Some systems write an accent as a character of its own."""
+    """Normalise accents, which some systems write as separate characters."""
     return unicodedata.normalize("NFC", name)
 
 

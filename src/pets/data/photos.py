@@ -16,7 +16,7 @@ from pets.errors import DataError, some
 from pets.io.csv_cells import read_cell, write_cell
 
 SPLITS = (TRAIN, VALID, TEST)
-OTHER = "other"  # of photos that are not the run's
+OTHER = "other"  # split of external photos
 COLUMNS = ("path", "label", "split", "content")
 
 
@@ -27,7 +27,7 @@ class Photo:
     path: str  # relative to the root, with forward slashes
     label: str
     split: str  # train, valid, test or other
-    content: str = field(default="", compare=False)  # hash of the file as the table was written
+    content: str = field(default="", compare=False)  # hash of the file when the table was written
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ class Photos:
 class LocatedPhotos:
     """The photos of a run's table, located below a folder by their contents."""
 
-    table: Photos  # as they were
-    photos: Photos  # those that exist, with their current paths
+    table: Photos  # as saved
+    photos: Photos  # existing ones, with their current paths
     missing: list[Photo]  # rows without a file
-    changed: list[Photo]  # rows whose file has other contents now
-    renamed: int  # how many of `photos` have another path than in the table
+    changed: list[Photo]  # rows whose file has changed
+    renamed: int  # how many of `photos` have a new path
 
     def lost(self, *splits: str) -> str:
         """Describe the missing and changed photos of these splits; "" if there are none."""
@@ -122,7 +122,7 @@ class LocatedPhotos:
 def locate_photos(table: Photos) -> LocatedPhotos:
     """Locate the photos of a run below the table's root by their contents.
 
-    A renamed photo is located; another photo of the same name is not taken for it.
+    Renamed photos are located; a different photo with the same name is not matched.
     """
     root, rows = table.root, table.rows
     gone = set(table.missing)
@@ -154,7 +154,7 @@ def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:
 
 
 def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
-    """A foreign table may not name other files of this machine. Raises DataError."""
+    """Raise DataError if a table, which may be untrusted, names files outside the root."""
     if outside := [photo.path for photo in photos if _leads_out(photo.path)]:
         raise DataError(
             f"{whose}: names {len(outside):,} files that are not below the photos' root "

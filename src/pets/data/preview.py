@@ -20,10 +20,10 @@ from pets.io.figures import one_line, plain
 from pets.io.pictures import TITLE, grid
 from pets.seeding import derive, torch_stream
 
-_NAMED = 120  # classes at most that a chart names
-_LONG = 40  # characters of a class's name
+_NAMED = 120  # maximum number of classes with names in a chart
+_LONG = 40  # maximum characters of a class name
 _COLOURS = {TRAIN: "#4477aa", VALID: "#ddaa33", TEST: "#bb5566"}
-# No weights are chosen yet: values that most of them expect.
+# No weights are chosen yet: typical values.
 _USUAL = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", 0.875)
 
 
@@ -58,7 +58,7 @@ def describe(photos: Photos, sizes: list[tuple[int, int]]) -> Iterator[str]:
 
 
 def choose(photos: Photos, count: int, seed: int) -> list[Photo]:
-    """Choose training photos at random, one of every class before a second of any."""
+    """Choose training photos at random, one per class before a second of any class."""
     rows = photos.of(TRAIN)
     order = np.random.default_rng(derive(seed, "look")).permutation(len(rows))
     seen: Counter[str] = Counter()

@@ -19,7 +19,7 @@ from pets.seeding import derive
 log = logging.getLogger(__name__)
 
 TRAIN, VALID, TEST = "train", "valid", "test"
-UNUSED = "unused"  # of a folder that `data.split_folders` ignores
+UNUSED = "unused"  # split of a folder that `data.split_folders` ignores
 # Usual names of folders and values of split columns, in lower case.
 SPLIT_NAMES = {
     "train": TRAIN, "training": TRAIN, "trainval": TRAIN,
@@ -31,7 +31,7 @@ SPLIT_NAMES = {
 def split_photos(
     labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics
 ) -> dict[str, str]:
-    """From the label of each path to its split, as `data.split` says; some may be in none.
+    """Return the split of each labelled path, according to `data.split`; some may be in none.
 
     If the source names no validation photos, they are carved from train, stratified by label.
     Raises DataError if a list or folder of the split is missing.
@@ -66,7 +66,7 @@ def split_photos(
 def carve(
     labels: dict[str, str], split: str, pct: float, seed: int, diagnostics: Diagnostics
 ) -> dict[str, str]:
-    """Assign a share `pct` of each label's photos to `split`, at least one and never all.
+    """Assign a fraction `pct` of each label's photos to `split`, at least one and never all.
 
     The choice depends only on the seed and the paths of the label, not on their order or on other
     labels. Labels with a single photo are reported to `diagnostics`.
@@ -93,11 +93,11 @@ def folders_of(path: str, images: str) -> tuple[str, ...]:
 
 
 def split_folders(paths: Iterable[str], config: DataConfig) -> dict[str, str]:
-    """Return the split of each folder that is one; empty if there are none.
+    """Return the split of each split folder; empty if there are none.
 
     Folders named by `data.split_folders` always count. Folders with a usual name count if one of
-    them is for training. With labels from folders, that one must contain class folders or have
-    another split beside it, since a class may be called train.
+    them is for training. With labels from folders, that one must contain class folders or be
+    next to another split's folder, since a class may be called train.
     """
     if config.split_folders == {}:
         return {}
@@ -106,7 +106,7 @@ def split_folders(paths: Iterable[str], config: DataConfig) -> dict[str, str]:
         if folders := folders_of(path, config.images):
             deep[folders[0]] = deep.get(folders[0], False) or len(folders) > 1
     chosen = config.named_splits
-    # A split that the user named has no usual names any more.
+    # The usual names of a split do not count if the user has named its folder.
     usual = {name: split for name, split in SPLIT_NAMES.items() if split not in chosen.values()}
     splits = {f: s for f in deep if (s := chosen.get(f) or usual.get(f.casefold()))}
     if chosen or config.split == "folders":
@@ -117,7 +117,7 @@ def split_folders(paths: Iterable[str], config: DataConfig) -> dict[str, str]:
 
 
 def _check_split_folders(splits: dict[str, str], config: DataConfig) -> None:
-    """Raises DataError for two folders of the same split, and for a missing folder."""
+    """Raise DataError for two folders of the same split, and for a missing folder."""
     images = Path(config.root) / config.images
     chosen = config.named_splits
     if gone := [folder for folder in chosen if not (images / folder).is_dir()]:
@@ -138,9 +138,9 @@ def _check_split_folders(splits: dict[str, str], config: DataConfig) -> None:
 def _outside_splits(
     labels: dict[str, str], splits: dict[str, str], config: DataConfig, diagnostics: Diagnostics
 ) -> set[str]:
-    """Return the photos that lie in no folder of a split, and report them.
+    """Return the photos outside of all split folders, and report them.
 
-    Photos with a label of the training photos are an error: the user must say what they are for.
+    Photos with a label of the training photos are an error: the user has to decide.
     Other photos, and `unused` folders, are left out. With split=random the former count as normal
     photos and are not returned.
     """
@@ -159,7 +159,7 @@ def _outside_splits(
         outside |= set(paths)
         what = f"<n> photos of {images / folder}"
         if splits.get(folder) == UNUSED:
-            line = f"left out {what}: data.split_folders says unused"
+            line = f"left out {what}: unused according to data.split_folders"
             diagnostics.note("no split", paths, line)
         elif alike or not folder or not known:
             name = f'"data.split_folders={{unused: {folder or "<folder>"}}}"'
@@ -170,7 +170,7 @@ def _outside_splits(
             )
             diagnostics.error("no split", paths, line)
         else:
-            line = f"left out {what}: no split by its name, no class of the training photos"
+            line = f"left out {what}: its name is no split's and no training class"
             diagnostics.warning("no split", paths, line)
     diagnostics.left_out |= outside
     return outside
@@ -181,7 +181,7 @@ def _random(labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics
     if config.test_pct > 0:
         splits |= carve(labels, TEST, config.test_pct, config.split_seed, diagnostics)
     rest = {path: label for path, label in labels.items() if splits[path] == TRAIN}
-    # A share of all photos, as its name says, not of those that are left for training.
+    # A fraction of all photos, not of those left for training.
     share = config.valid_pct / (1 - config.test_pct)
     return splits | carve(rest, VALID, share, config.split_seed, diagnostics)
 
@@ -189,7 +189,7 @@ def _random(labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics
 def _official(
     labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics
 ) -> dict[str, str]:
-    """The lists of the Oxford data set: each line begins with a photo's path or name."""
+    """Read the Oxford data set's lists: each line begins with a photo's path or name."""
     root = Path(config.root)
     names = PhotoNames([*labels, *diagnostics.left_out], config.images, root)
     splits: dict[str, str] = {}
@@ -204,7 +204,7 @@ def _official(
         listed.report(file, root / config.images, diagnostics)
         there = dict.fromkeys(path for path in listed.photos.values() if path in labels)
         both = [path for path in there if path in splits]
-        diagnostics.error("two splits", both, f"{file}: trainval.txt has these, too: <photos>")
+        diagnostics.error("two splits", both, f"{file}: trainval.txt also has these: <photos>")
         splits |= dict.fromkeys(there, split)
     return splits
 

@@ -70,7 +70,7 @@ def _read_parquet(file: Path, columns: tuple[str, ...]) -> tuple[list[str], list
     def as_text(value: object) -> str:
         if isinstance(value, bytes):
             return value.decode(errors="replace")
-        if isinstance(value, float) and value.is_integer():  # whole numbers beside empty cells
+        if isinstance(value, float) and value.is_integer():  # an integer column with empty cells
             value = int(value)
         return "" if value is None or value is pd.NA else str(value)
 
@@ -91,7 +91,7 @@ def labels_from_table(
 ) -> dict[str, str | None]:
     """Return the label of each photo that `data.table` names; None for an empty cell.
 
-    Rows that name no photo, several, or one that an earlier row has named are reported.
+    Rows that match no photo, several photos, or the photo of an earlier row are reported.
     """
     root = Path(config.root)
     file, rows = root / str(config.table), _rows_of(config)
@@ -128,8 +128,8 @@ def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
     """Replace labels by those of a table with the columns `path` and `label`.
 
     Paths are those of a run's photos.csv. If there is a column `given`, as in a table of suspects,
-    it must equal the present label. Raises DataError if the table is made for other photos, or has
-    a label that no photo has (most probably a typing error).
+    it must equal the present label. Raises DataError if the table is for other photos, or has a
+    label that no photo has (probably a typo).
     """
     name = f"data.relabel={file}"
     rows = read_rows(name, file, "path", "label")
@@ -139,21 +139,21 @@ def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
     new = {row["path"]: row["label"] for row in rows}
     unknown = [path for path in new if path not in labels]
     if unknown:
-        raise DataError(f"{name}: {len(unknown):,} paths are none of the photos: {some(unknown)}")
+        raise DataError(f"{name}: {len(unknown):,} paths match no photo: {some(unknown)}")
     if strange := sorted(set(new.values()) - set(labels.values())):
         shown = some([label or "an empty one" for label in strange])
-        raise DataError(f"{name}: no photo has such a label: {shown}; expected one of the data's")
+        raise DataError(f"{name}: no photo has such a label: {shown}; expected an existing label")
     for row in rows:
         if (given := row.get("given", labels[row["path"]])) != labels[row["path"]]:
             raise DataError(
                 f"{name}: was made for other labels: {row['path']} is {labels[row['path']]}, not "
-                f"{given}; are they changed already?"
+                f"{given}; were the labels already corrected?"
             )
     return labels | new
 
 
 def read_excluded(file: str | None) -> frozenset[str]:
-    """Read the paths whose column `proposed` is `exclude`; all paths without such a column.
+    """Return the paths of rows with `proposed` = `exclude`, or of all rows without such a column.
 
     The table is one that `pets verify` writes. Raises DataError if it cannot be used.
     """

@@ -1,6 +1,6 @@
 """The demo data set: cartoon cats and dogs, drawn by pets itself, so that no download is needed.
 
-Nothing else in pets imports this room, and you can leave it alone: `conf/data/demo.yaml` names
+Nothing else in pets imports this package: `conf/data/demo.yaml` references
 `pets.demo.draw_pets`, which `pets.data.prepare` calls if the folder does not exist yet. It writes
 `images/<breed>_<number>.jpg`, with names like those of the Oxford-IIIT Pet data set.
 

@@ -10,10 +10,10 @@ import numpy as np
 from pets.demo.canvas import Colour, mix
 
 Span = tuple[float, float]
-"""The least and the greatest value that a trait takes within a breed."""
+"""Minimum and maximum of a trait within a breed."""
 
 Colours = tuple[Colour, Colour]
-"""Two ends of a scale of colours: each animal lies somewhere between them."""
+"""Two ends of a colour scale; each animal's colour lies between them."""
 
 Species = Literal["cat", "dog"]
 Head = Literal["round", "wedge", "long", "egg"]
@@ -130,7 +130,7 @@ BREEDS: tuple[Breed, ...] = (
 
 @dataclass(frozen=True)
 class Pet:
-    """One animal: the traits of its breed with the dice thrown."""
+    """One animal, with traits drawn at random within its breed."""
 
     breed: Breed
     coat: Colour
@@ -149,7 +149,7 @@ class Pet:
 
 
 def born(breed: Breed, rng: np.random.Generator) -> Pet:
-    """Throw the dice for one animal of `breed`, trait by trait in the order of the fields."""
+    """Draw a random animal of `breed`, trait by trait in the order of the fields."""
     traits: dict[str, Any] = {}
     for field in fields(Pet)[1:]:
         low, high = getattr(breed, field.name)
@@ -162,7 +162,7 @@ def born(breed: Breed, rng: np.random.Generator) -> Pet:
 
 @dataclass(frozen=True)
 class Mood:
-    """One moment of an animal. Angles are in radians, places in fractions of the picture's side.
+    """One moment of an animal. Angles are in radians, positions in fractions of the picture's side.
 
     `unit` is the radius of the head, (`x`, `y`) its middle and `ground` the height of the feet;
     `light` points to the light; `eyelids` and `mouth` go from 0 (shut) to 1 (wide open),
@@ -190,7 +190,7 @@ class Mood:
 
 
 def feel(rng: np.random.Generator) -> Mood:
-    """Throw the dice for one photo. They do not know the breed."""
+    """Draw a random pose for one photo, independent of the breed."""
     pose: Pose = ("bust", "bust", "sit", "loaf")[rng.integers(4)]
     side = int(rng.choice([-1, 1]))
     x, ground = 0.5 + rng.uniform(-0.07, 0.07), rng.uniform(0.84, 0.94)

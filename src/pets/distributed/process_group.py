@@ -1,9 +1,9 @@
-"""The process group of a job: what its ranks exchange beside gradients, and how they end together.
+"""The process group of a job: what its ranks exchange besides gradients, and how they end together.
 
-Everything goes through `torch.distributed`. The group is made before the training, and Lightning
-takes it as it is: gloo for what lies in memory, NCCL for what lies on GPUs. Waits may last for
-days, because rank 0 may compute features while the others wait. A rank that ends closes its
-connections, so the others get an error at once; torchrun and Slurm end what is left of the job.
+Everything goes through `torch.distributed`. The group is created before training, and Lightning
+uses it: gloo for CPU tensors, NCCL for GPU tensors. Waits may last for days, because rank 0 may
+compute features while the others wait. A rank that ends closes its connections, so the others get
+an error at once; torchrun and Slurm end the rest of the job.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-_START = timedelta(minutes=5)  # until all ranks must have started
+_START = timedelta(minutes=5)  # time limit for all ranks to start
 _LONGEST_WAIT = timedelta(days=7)
 _SHORT = timedelta(seconds=3)  # for a message through the store
-_CAUSE = "pets/cause"  # in the store: why the first rank failed, in one line with its number
+_CAUSE = "pets/cause"  # key in the store: why the first rank failed, as one line with its number
 
-_store: Store | None = None  # of the group that this process is in
+_store: Store | None = None  # of the group that this process has joined
 
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Be one of the job's ranks inside the block; one process by itself needs no group.
+    """Join the job's process group for the duration of the block; no-op for a single process.
 
-    The ranks leave the block together. An error on any of them ends all of them with an exit code
-    other than 0: rank 0 raises it with the rank's number, the others end without a message. What
-    a rank 0 that is killed cannot tell, torchrun and Slurm do.
+    The ranks leave the block together. An error on any of them ends all of them with a non-zero
+    exit code: rank 0 raises it with the rank's number, the others exit without a message. If rank
+    0 itself is killed, torchrun or Slurm reports it.
 
     Raises:
-        RankError: not all ranks start.
-        LostRankError: another rank has failed or was killed.
+        RankError: Not all ranks started.
+        LostRankError: Another rank failed or was killed.
     """
     global _store
     here = ranks()
@@ -73,10 +73,10 @@ def process_group() -> Iterator[None]:
 
 @contextlib.contextmanager
 def other_ranks_errors() -> Iterator[None]:
-    """Replace an error that follows from another rank's end by that rank's own message.
+    """Replace an error caused by another rank's failure with that rank's own message.
 
     Raises:
-        LostRankError: another rank has failed or was killed.
+        LostRankError: Another rank failed or was killed.
     """
     try:
         yield
@@ -88,7 +88,7 @@ def other_ranks_errors() -> Iterator[None]:
         broken = isinstance(error, RuntimeError) and "gloo" in str(error)
         if not broken and not isinstance(error, DistError):
             raise
-        if number := received():  # both were asked to stop, and the other rank was faster
+        if number := received():  # both ranks were signalled, and the other one was faster
             raise Stopped(number) from None
         cause = "another rank has ended: killed, or its machine is gone"
         with contextlib.suppress(RuntimeError):
@@ -99,13 +99,13 @@ def other_ranks_errors() -> Iterator[None]:
 
 
 def all_gather(value: Value) -> list[Value]:
-    """Return the values that all ranks give, in their order: plain types and tensors."""
+    """Return the values of all ranks, in rank order: plain types and tensors."""
     if _store is None:
         return [value]
     import torch
 
     stream = io.BytesIO()
-    torch.save(value, stream)  # noqa: TID251 - goes to no file
+    torch.save(value, stream)  # noqa: TID251 - not to a file
     content = torch.frombuffer(stream.getbuffer(), dtype=torch.uint8)
     with other_ranks_errors():
         # Contents differ in length: they are padded to the longest.
@@ -119,14 +119,14 @@ def all_gather(value: Value) -> list[Value]:
 
 
 def on_rank_0(make: Callable[[], Value]) -> Value:
-    """What `make()` returns on rank 0, on every rank; the others wait for it."""
+    """Call `make` on rank 0 and broadcast the result to all ranks."""
     if _store is None:
         return make()
     return all_gather(make() if ranks().writer else None)[0]  # type: ignore[return-value]
 
 
 def leader_first(make: Callable[[], Value]) -> Value:
-    """Call `make()` on one rank of each machine, then on the others, who find what was made."""
+    """Call `make` on one rank of each machine first, then on the others, which use its results."""
     if _store is None:
         return make()
     made = [make()] if ranks().leader else []
@@ -135,17 +135,17 @@ def leader_first(make: Callable[[], Value]) -> Value:
 
 
 def check_same(what: str, value: Any) -> None:
-    """Raise RankError on ranks that see another value than rank 0."""
+    """Raise RankError on ranks whose value differs from that of rank 0."""
     expected = all_gather(value)[0]
     if value != expected:
         raise RankError(
-            f"{what}: {value} on {socket.gethostname()}, {expected} on rank 0; the machines of one "
-            "training must see the same files"
+            f"{what}: {value} on {socket.gethostname()}, {expected} on rank 0; all machines of a "
+            "run must see the same files"
         )
 
 
 def reduce(tensor: Tensor, op: str = "sum") -> Tensor:
-    """The `sum`, `mean` or `max` of a tensor over all ranks, on every rank."""
+    """Return the `sum`, `mean` or `max` of a tensor over all ranks, on every rank."""
     if _store is None:
         return tensor
     from torch import distributed
@@ -157,9 +157,9 @@ def reduce(tensor: Tensor, op: str = "sum") -> Tensor:
 
 
 def _join(here: Ranks) -> Store:
-    """Make the group. Lightning logs on rank 0 alone; each rank has its share of the cores."""
-    os.environ |= here.environment  # as torchrun has it; of a step of srun it is not there yet
-    # What the store's C++ code writes about a rank that has ended is written here in one line.
+    """Create the group. Lightning then logs only on rank 0; each rank gets its share of cores."""
+    os.environ |= here.environment  # as torchrun sets it; srun does not
+    # The store's C++ code logs a lost rank in many lines; it is reported here in one.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch
     from lightning_utilities.core.rank_zero import rank_zero_only
@@ -178,7 +178,7 @@ def _join(here: Ranks) -> Store:
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RankError(
-            f"rank {here.rank} of {here.world} did not meet the others at {here.address}, port "
+            f"rank {here.rank} of {here.world} could not join the others at {here.address}, port "
             f"{here.port}, within {_START.seconds} s ({reason})"
         ) from error
     rank_zero_only.rank = here.rank  # type: ignore[attr-defined]
@@ -194,7 +194,7 @@ def _gather(tensor: Tensor) -> list[Tensor]:
     gathered = [torch.zeros_like(tensor) for _ in range(ranks().world)]
     work = distributed.all_gather(gathered, tensor, async_op=True)
     assert work is not None
-    # Wait in Python, where a signal is heard: C++ would not come back for it.
+    # Poll in Python so that signals are handled; a wait in C++ would block them.
     pause = 0.0005
     while not work.is_completed():
         time.sleep(pause)
@@ -208,12 +208,12 @@ def _destroy(early: bool = False) -> None:
 
     with contextlib.suppress(RuntimeError, ValueError, AssertionError):
         if early and distributed.group.WORLD is not None:
-            distributed.group.WORLD.abort()  # NCCL would wait for ranks that are gone
+            distributed.group.WORLD.abort()  # NCCL would wait for lost ranks
         distributed.destroy_process_group()
 
 
 def _tell_rank_0(store: Store, here: Ranks, error: BaseException) -> None:
-    """Leave the error in the store, before the closed connections wake rank 0."""
+    """Write the error to the store, before the closed connections wake rank 0."""
     if isinstance(error, LostRankError):
         return
     line = str(error) if isinstance(error, PetsError) else system_error(error)

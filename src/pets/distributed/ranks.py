@@ -1,4 +1,4 @@
-"""Which of the processes of one job this is. They are started from outside, one per device: by
+"""The rank of this process in its job. Ranks are started externally, one process per device: by
 torchrun, by srun, or by anything that sets the same environment variables. Imports no torch."""
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 class Ranks:
     """This process among the `world` processes of one job.
 
-    `rank` counts over all machines, `local` over the `local_world` processes of this one. The
-    ranks meet at `address` and `port`, on rank 0's machine.
+    `rank` counts over all machines, `local` over the `local_world` processes of this machine. The
+    rendezvous is at `address` and `port`, on rank 0's machine.
     """
 
     rank: int = 0
@@ -32,17 +32,17 @@ class Ranks:
 
     @property
     def writer(self) -> bool:
-        """Whether it is the one that writes files and shows messages: rank 0."""
+        """Whether this rank writes files and logs messages: rank 0."""
         return self.rank == 0
 
     @property
     def leader(self) -> bool:
-        """Whether it makes what all ranks of its machine need."""
+        """Whether this rank does the work that all ranks of its machine share: local rank 0."""
         return self.local == 0
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which torchrun tells a process that it is this rank."""
+        """The environment variables that torchrun sets for this rank."""
         values = (self.rank, self.world, self.local, self.address, self.port)
         return {
             **dict(zip(_TORCHRUN, map(str, values), strict=True)),
@@ -52,9 +52,9 @@ class Ranks:
 
 
 def ranks() -> Ranks:
-    """Read torchrun's environment variables, or those of a step of srun; else one process.
+    """Return this process's rank, from torchrun's or srun's variables; else a single process.
 
-    Raises ConfigError if some of torchrun's are missing.
+    Raises ConfigError if some of torchrun's variables are missing.
     """
     env = os.environ
     if "RANK" in env and "WORLD_SIZE" in env:
@@ -64,7 +64,7 @@ def ranks() -> Ranks:
         local_world = _number("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in env else world
         numbers = _number("RANK"), world, _number("LOCAL_RANK"), local_world
         return Ranks(*numbers, _text("MASTER_ADDR"), _number("MASTER_PORT"))
-    # In a batch script without srun Slurm counts the tasks, too, but there is a single process.
+    # In a batch script without srun, Slurm also sets the number of tasks for a single process.
     step = "SLURM_STEP_ID" in env and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     return _of_slurm() if step else Ranks()
 
@@ -74,7 +74,7 @@ def _of_slurm() -> Ranks:
     # node[07-09,12],other3: the first of them is node07.
     nodes = env.get("SLURM_STEP_NODELIST", "127.0.0.1")
     first = re.sub(r"\[(\w+)[^]]*\]", r"\1", nodes).split(",")[0]
-    # Steps of one job, and jobs on one machine, must not meet at the same port.
+    # Steps of one job, and jobs on one machine, must not share a port.
     step = _number("SLURM_JOB_ID") * 101 + _number("SLURM_STEP_ID")
     local_world = re.match(r"\d+", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))
     return Ranks(
@@ -104,12 +104,12 @@ def _number(name: str) -> int:
 
 
 def as_rank(rank: int, world: int, port: int, address: str = "127.0.0.1") -> dict[str, str]:
-    """The environment variables of a process that is to be a rank of a job on one machine."""
+    """Return the environment variables for a rank of a job on one machine."""
     return Ranks(rank, world, rank, world, address, port).environment
 
 
 def ranks_of(trainer: Mapping[str, Any]) -> int:
-    """How many processes the `trainer` group needs. Raises ConfigError if it does not say."""
+    """Return how many processes the `trainer` group needs. Raises ConfigError if it is unclear."""
     return _devices_of(trainer) * int(trainer.get("num_nodes") or 1)
 
 
@@ -121,7 +121,7 @@ def _devices_of(trainer: Mapping[str, Any]) -> int:
     if isinstance(devices, int) and not isinstance(devices, bool) and devices > 0:
         return devices
     raise ConfigError(
-        f"trainer.devices={devices}: expected how many, or a list with the numbers of those to use"
+        f"trainer.devices={devices}: expected a number, or a list with the indices of those to use"
     )
 
 
@@ -129,14 +129,14 @@ def check_ranks(trainer: Mapping[str, Any], args: str = "") -> None:
     """Check that there is a process for each of the trainer's devices.
 
     Raises:
-        ConfigError: There is not; the message has the command to type: `pets train` with `args`, or
-            with the devices.
+        ConfigError: There is not; the message contains the command to run, `pets train` with
+            `args` or with the devices.
     """
     strategy = trainer.get("strategy", "auto")
     if strategy not in _STRATEGIES:
         raise ConfigError(
             f"trainer.strategy={strategy}: expected {' or '.join(_STRATEGIES)}: every device has "
-            "the whole network"
+            "a copy of the whole network"
         )
     needed, started = ranks_of(trainer), ranks().world
     if needed == started:
@@ -146,20 +146,22 @@ def check_ranks(trainer: Mapping[str, Any], args: str = "") -> None:
     asked += f" trainer.num_nodes={nodes}" if nodes > 1 else ""
     if started > 1:
         raise ConfigError(
-            f"{asked}: {started} processes were started for {needed} devices; expected one a device"
+            f"{asked}: {started} processes were started for {needed} devices; "
+            "expected one per device"
         )
     several = f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint <machine>:29400"
     raise ConfigError(
-        f"{asked}: needs {needed} processes, one a device; type "
+        f"{asked}: needs {needed} processes, one per device; run "
         f"torchrun {several if nodes > 1 else '--standalone'} "
         f"--nproc-per-node {_devices_of(trainer)} -m pets train {args or f'{asked} ...'}"
     )
 
 
-def check_alone(command: str) -> None:
-    """Raise ConfigError if a command that is one process was started as several."""
+def check_single_process(command: str) -> None:
+    """Raise ConfigError if a single-process command was started as several processes."""
     world = ranks().world
     if world > 1:
         raise ConfigError(
-            f"pets {command}: is one process, {world} were started; leave torchrun or srun out"
+            f"pets {command}: runs as a single process, but {world} were started; "
+            "run it without torchrun or srun"
         )

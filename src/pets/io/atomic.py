@@ -67,10 +67,10 @@ def folder_atomically(path: Path) -> Iterator[Path]:
 
 
 def check_writable(*folders: Path) -> None:
-    """Check, before long work, that files can be written to folders, which need not exist yet.
+    """Check, before long work, that files can be written to folders, which may not exist yet.
 
     Raises:
-        ConfigError: A folder, or the nearest one above it that exists, takes no files.
+        ConfigError: A folder, or its nearest existing parent, is not writable.
     """
     for folder in folders:
         try:
@@ -80,5 +80,5 @@ def check_writable(*folders: Path) -> None:
         except OSError as error:
             reason = error.strerror or error
             raise ConfigError(
-                f"{folder}: cannot be written ({reason}); see that you may write there"
+                f"{folder}: cannot be written ({reason}); check its permissions"
             ) from error

@@ -1,4 +1,4 @@
-"""The runs of a sweep compared: one table, one figure, and sentences that say what is noise."""
+"""Compare the runs of a sweep: tables, a figure, and sentences on which differences are noise."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 
 
 def show_summary(folder: Path) -> None:
-    """Write the summary of a sweep's folder into it, as three files, and log its main lines.
+    """Write the summary of a sweep to its folder, as three files, and log its main lines.
 
     Raises:
-        RunError: the folder holds no run, or cannot be written.
+        RunError: The folder contains no run, or cannot be written.
     """
-    # They import pandas, scipy and matplotlib: seconds, of which other commands need none.
+    # These import pandas, scipy and matplotlib, which takes seconds that other commands save.
     from pets.summary.figure import as_png
     from pets.summary.page import as_page
     from pets.summary.settings import summarize
@@ -37,8 +37,8 @@ def show_summary(folder: Path) -> None:
                 write_atomically(folder / name, content)
     except OSError as error:
         raise RunError(
-            f"{folder}: the summary cannot be written ({error.strerror or error}); make room, or "
-            "see that you may write there"
+            f"{folder}: the summary cannot be written ({error.strerror or error}); free some space "
+            "or check the permissions"
         ) from error
     for line in on_screen(summary):
         log.info("%s", line)

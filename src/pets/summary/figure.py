@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 _MOST_SETTINGS = 30
 _MOST_KEYS, _COLUMNS = 6, 3
 _MOST_TICKS = 12
-_WIDE_RANGE = 5.0  # highest by lowest error: one diverged run would hide how good ones differ
+_WIDE_RANGE = 5.0  # highest / lowest error from which the axis is logarithmic
 _DECADE = 10.0
 _WIDTH = 9  # inches
-_TEXT = "medium"  # titles too: one size of text
+_TEXT = "medium"  # text size, also of titles
 
 
 def as_png(summary: Summary) -> bytes:
-    """The figure below the main sentences."""
+    """Render the figure, below the main sentences, as PNG."""
     from matplotlib.figure import Figure
 
     title = [summary.states, *verdict(summary)[:2]]
@@ -42,7 +42,7 @@ def as_png(summary: Summary) -> bytes:
 
 
 def draw(summary: Summary, title: str = "") -> Figure | None:
-    """The figure; None before any run has a validation error."""
+    """Draw the figure; None if no run has a validation error yet."""
     from matplotlib.figure import Figure
 
     if not summary.ranked:
@@ -64,7 +64,7 @@ def draw(summary: Summary, title: str = "") -> Figure | None:
 
 
 def _draw_settings(axes: Axes, summary: Summary) -> None:
-    """Runs, range and mean of each setting, the best at the top and what may be as good in blue."""
+    """Plot runs, range and mean per setting, the best at the top, those within noise in blue."""
     settings = summary.ranked[:_MOST_SETTINGS]
     near_best = summary.near_best
     for y, setting in enumerate(settings):
@@ -83,7 +83,7 @@ def _draw_settings(axes: Axes, summary: Summary) -> None:
 
 
 def _draw_key(axes: Axes, summary: Summary, key: str) -> None:
-    """All finished runs over the values of a key, and the mean for each value."""
+    """Plot all finished runs over the values of a key, and the mean per value."""
     runs = summary.runs.assign(value=summary.values[key]).dropna(subset="valid_error")
     errors, numbers = 100 * runs.valid_error, pd.to_numeric(runs.value, errors="coerce")
     ordered = runs.value.groupby(numbers.fillna(float("inf")), sort=True).unique().explode()
@@ -107,7 +107,7 @@ def _draw_key(axes: Axes, summary: Summary, key: str) -> None:
 
 
 def _scale_errors(axes: Axes, which: str, summary: Summary) -> None:
-    """The axis of errors, the same in all panels."""
+    """Scale the axis of errors equally in all panels."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     low, high = 100 * summary.runs.valid_error.min(), 100 * summary.runs.valid_error.max()

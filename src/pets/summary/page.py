@@ -11,12 +11,12 @@ from pets.summary.settings import Summary
 from pets.summary.tables import runs_table, settings_table
 from pets.summary.verdict import verdict
 
-# In the tables. The test error is not for choosing: the choice is by validation.
-_NOT_SORTED = ("range", "beside the best", "test error")
+# Columns without a sort button. Settings are selected on validation error, never on test error.
+_NOT_SORTED = ("range", "vs. best", "test error")
 
 
 def as_page(summary: Summary) -> str:
-    """The page; its links lead to the runs from the summary's folder."""
+    """Render the page; links to the runs are relative to the summary's folder."""
     sweep_file = summary.folder / "sweep.yaml"
     figure = draw(summary)
     page = template("pets.summary", "page.html").render(

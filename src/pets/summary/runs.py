@@ -15,7 +15,7 @@ from pets.io.serialize import to_json
 from pets.run_dir import RunDir, from_here
 from pets.training.metrics_csv import read_metrics
 
-# The columns that are always there. A metric more and the speed of a stage have one, too.
+# The columns that always exist. Further metrics and the speed of each stage are added.
 _NUMBERS = (
     "valid_error", "valid_accuracy", "valid_loss", "valid_photos", "best_epoch_error",
     "last_epoch_error", "test_error", "test_accuracy", "test_loss", "test_photos", "seconds",
@@ -27,15 +27,16 @@ _TEXTS = (
 
 
 def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs directly below a folder, by their numbers.
+    """Read the runs directly below a folder, ordered by number.
 
     Returns:
-        What became of each run: its results (errors as shares of 1, NaN where unknown), times as
-        ISO texts and seconds. A damaged run is `unreadable`, with the reason as its `error`.
-        The value of each key that was given to any of them, as text; empty where unknown.
+        Two tables with one row per run. First the state and results: errors as fractions (NaN if
+        unknown), times in ISO format and in seconds; a damaged run is `unreadable`, with the reason
+        as its `error`. Second the value, as text, of each key overridden in any run; empty if
+        unknown.
 
     Raises:
-        RunError: there is no run.
+        RunError: There is no run.
     """
     if _is_run(folder):
         parent = from_here(str(folder.resolve().parent))
@@ -82,7 +83,7 @@ def _number(path: Path) -> int | None:
 
 
 def _status(run: RunDir) -> dict[str, Any]:
-    """A row of the table, as far as the run has come. NaN and infinity count as unknown."""
+    """Return a row of the table with the results so far. NaN and infinity count as unknown."""
     status = run.status
     error = str(status.get("error") or "").strip().splitlines()  # the last line of a traceback
     row: dict[str, Any] = {"state": run.state}
@@ -114,16 +115,16 @@ def _status(run: RunDir) -> dict[str, Any]:
 
 
 def _by_key(overrides: list[str]) -> dict[str, str]:
-    """Overrides as key and value; of a key given twice the last one counts."""
+    """Overrides as key and value; if a key is given twice, the last one counts."""
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
     return {key: text if equals else "(removed)" for key, equals, text in pairs if key != "resume"}
 
 
 def _value(config: Mapping[str, Any], given: Mapping[str, str], key: str) -> str:
-    """The value of a dotted key, in one form however it was typed: `0.001`, also for `1e-3`.
+    """Return the value of a dotted key in normalised form: `0.001`, also for `1e-3`.
 
-    That of the config, in which `auto` may have become a number that each run found for itself; a
-    config group has none there, but its name in the overrides.
+    It comes from the config, unless `auto` was given, which may be another number in every run. For
+    a config group it is the option's name in the overrides.
     """
     value: Any = config
     for name in key.split("."):

@@ -1,4 +1,4 @@
-"""Settings, each of runs that differ in their seed alone, and which differ by more than noise."""
+"""Settings (runs that differ only in their seed), and which differ by more than noise."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MANY_PHOTOS = 1000
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher the mean validation error is than that of the best setting, a share of 1.
+    """How much higher the mean validation error is than that of the best setting, as a fraction.
 
-    `low` and `high` are the ends of a 95 % confidence interval, `basis` says what it rests on.
+    `low` and `high` are the ends of a 95 % confidence interval, `basis` is its method and sample.
     """
 
     mean: float
@@ -39,14 +39,14 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Runs that differ in their seed alone.
+    """Runs that differ only in their seed.
 
     Attributes:
-        values: those of the swept keys, as text.
+        values: the values of the swept keys, as text.
         label: the same for a sentence: `lr=0.003 epochs=4`.
-        runs: the finished ones that have a validation error.
-        started: how many runs there are in all.
-        difference: to the best setting; None for that one, and where nothing is known of the noise.
+        runs: the finished runs with a validation error.
+        started: total number of runs.
+        difference: to the best setting; None for the best one, and if the noise is unknown.
     """
 
     values: tuple[str, ...]
@@ -62,20 +62,20 @@ class Setting:
 
     @property
     def photos(self) -> int:
-        """The number of validation photos; 0 where it is not known, or not always the same."""
+        """The number of validation photos; 0 if it is unknown or differs between runs."""
         counts = self.runs.valid_photos.unique()
         return 0 if len(counts) != 1 or np.isnan(counts[0]) else int(counts[0])
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The runs of a folder at one moment, and what follows from them.
+    """The runs of a folder at one moment, grouped into settings.
 
     Attributes:
         folder: the sweep's folder.
-        runs: a row a run, by their numbers.
-        values: of each run, the text of each key that differs between runs, the seed last.
-        names: of each of these keys the shortest unambiguous end: `lr` for `plan.stages.head.lr`.
+        runs: one row per run, ordered by number.
+        values: one row per run: the text of each key that differs between runs, seed last.
+        names: the shortest unambiguous suffix of each key: `lr` for `plan.stages.head.lr`.
         settings: the lowest mean validation error first, those without a result last.
     """
 
@@ -112,7 +112,7 @@ class Summary:
 
     @cached_property
     def digits(self) -> int:
-        """Decimals of a percentage that mean something with so many photos."""
+        """Number of meaningful decimals of a percentage, given the number of photos."""
         return 2 if self.runs.valid_photos.min() >= _MANY_PHOTOS else 1
 
     def percent(self, share: float, unit: str = " %") -> str:
@@ -124,7 +124,7 @@ def summarize(folder: Path) -> Summary:
     """Read the runs of a sweep's folder as they are now; nothing is written.
 
     Raises:
-        RunError: the folder holds no runs. A single run that cannot be read is no error.
+        RunError: The folder contains no runs. Unreadable runs are no error.
     """
     runs, values = read_runs(folder)
     readable = runs.state != "unreadable"
@@ -147,11 +147,11 @@ def summarize(folder: Path) -> Summary:
 
 
 def difference(best: Setting, other: Setting) -> Difference | None:
-    """The error of `other` minus that of `best`; None where nothing is known of the noise.
+    """Return the error of `other` minus that of `best`; None if the noise is unknown.
 
-    Seed by seed where both had the same seeds and photos, since what a seed does to both cancels
-    (paired t-test); else from the spread of each (Welch's t-test). Without any spread, from the
-    chance that is in the number of photos (Agresti and Caffo 2000).
+    If both have the same seeds and photos, a paired t-test over seeds, which cancels what a seed
+    does to both; else Welch's t-test. Without a spread over seeds, a binomial interval for the
+    number of photos (Agresti and Caffo 2000).
     """
     a, b = best.errors, other.errors
     if not len(a) or not len(b):
@@ -175,13 +175,13 @@ def difference(best: Setting, other: Setting) -> Difference | None:
 
 
 def shrunk(error: float, photos: int) -> tuple[float, float]:
-    """An error rate with a right and a wrong photo more, and how far other photos would move it."""
+    """Return an error rate with one right and one wrong photo added, and its standard error."""
     share = (error * photos + 1) / (photos + 2)
     return share, math.sqrt(share * (1 - share) / (photos + 2))
 
 
 def shorten(text: str, width: int = 40) -> str:
-    """A value for a sentence or a label: long numbers rounded, long texts cut."""
+    """Shorten a value for a sentence or a label: round long numbers, cut long texts."""
     number = pd.to_numeric(text, errors="coerce")
     if len(text) > 8 and np.isfinite(number):
         return f"{number:.3g}"
@@ -190,12 +190,12 @@ def shorten(text: str, width: int = 40) -> str:
 
 
 def _by_seed(setting: Setting) -> pd.Series[float]:
-    """The validation error of each seed on the same photos in the same splits."""
+    """Return the mean validation error per seed and data fingerprint (photos and splits)."""
     return setting.runs[setting.runs.data != ""].groupby(["seed", "data"]).valid_error.mean()
 
 
 def _short_name(key: str, keys: list[str]) -> str:
-    """Keys of two parts stay whole: `enabled` alone would not tell of `precompute.enabled`."""
+    """Return a key's shortest unambiguous suffix; keys of two parts are not shortened."""
     parts = key.split(".")
     ends = [".".join(parts[-n:]) for n in range(1 if len(parts) != 2 else 2, len(parts))]
     return next((e for e in ends if sum(f".{k}".endswith(f".{e}") for k in keys) == 1), key)

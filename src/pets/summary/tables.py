@@ -1,4 +1,4 @@
-"""The tables of a summary, for its page, as CSV and on the screen."""
+"""The tables of a summary: for its page, as CSV and for the log."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pets.summary.settings import SEED, Setting, Summary, shorten
 from pets.summary.verdict import describe_interval, verdict
 
 _MOST_ON_SCREEN = 10
-_SHOWN = ("error", "accuracy", "loss", "photos", "mean_class_accuracy")  # or of no interest
+_SHOWN = ("error", "accuracy", "loss", "photos", "mean_class_accuracy")  # not as further metrics
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell shows, its value for sorting if that is not the text, and a link from the
+    """The text of a cell, its sort key if that is not the text, and a link relative to the
     summary's folder."""
 
     text: str
@@ -35,9 +35,9 @@ class Table:
 
 
 def settings_table(summary: Summary) -> Table:
-    """A row a setting, the best first."""
+    """Return one row per setting, the best first."""
     names = [name for name in summary.names.values() if name != SEED]
-    columns = [*names, "validation error", "sd", "range", "runs", "beside the best"]
+    columns = [*names, "validation error", "sd", "range", "runs", "vs. best"]
     rows = []
     for setting in summary.settings:
         errors, count = setting.errors, len(setting.errors)
@@ -46,13 +46,13 @@ def settings_table(summary: Summary) -> Table:
         row = [*map(_value, setting.values), _share(summary, errors.mean())]
         row.append(_share(summary, errors.std(), ""))
         row.append(Cell(f"{low} to {high}" if several else ""))
-        row += [Cell(f"{count} of {setting.started}", count), Cell(_beside(summary, setting))]
+        row += [Cell(f"{count} of {setting.started}", count), Cell(_vs_best(summary, setting))]
         rows.append(row)
     return Table(columns, rows)
 
 
 def runs_table(summary: Summary) -> Table:
-    """A row a run, by their numbers."""
+    """Return one row per run, ordered by number."""
     runs = summary.runs
     known = [f"valid_{name}" for name in _SHOWN]
     others = [name for name in map(str, runs) if name.startswith("valid_") and name not in known]
@@ -83,7 +83,7 @@ def runs_table(summary: Summary) -> Table:
 
 
 def as_csv(summary: Summary) -> str:
-    """A row a run; errors and accuracies are shares of 1, empty where unknown."""
+    """Return one row per run; errors and accuracies are fractions, empty if unknown."""
     runs = summary.runs.astype({"valid_photos": "Int64", "test_photos": "Int64"})
     first = ["number", "run", "state"]
     results = runs.drop(columns=[*first, "seed", "data"])
@@ -92,7 +92,7 @@ def as_csv(summary: Summary) -> str:
 
 
 def on_screen(summary: Summary) -> list[str]:
-    """A short table and the sentences."""
+    """Return a short table and the sentences, for the log."""
     lines = [f"{summary.folder}: {summary.states}", ""]
     if summary.ranked:
         settings = settings_table(summary)
@@ -115,8 +115,8 @@ def _more(count: int) -> list[str]:
     return [f"  and {count - _MOST_ON_SCREEN} more"] if count > _MOST_ON_SCREEN else []
 
 
-def _beside(summary: Summary, setting: Setting) -> str:
-    """`best`, or how much higher the error is: the interval, and whether it is noise."""
+def _vs_best(summary: Summary, setting: Setting) -> str:
+    """Return `best`, or the interval of the difference and whether it is within noise."""
     if not len(setting.errors) or setting is summary.ranked[0]:
         return "best" if len(setting.errors) else ""
     if setting.difference is None:
@@ -130,12 +130,12 @@ def _share(summary: Summary, share: float, unit: str = " %") -> Cell:
 
 
 def _number(shown: str, number: float) -> Cell:
-    """An empty cell for NaN."""
+    """Return an empty cell for NaN."""
     return Cell("", "") if math.isnan(number) else Cell(shown, number)
 
 
 def _value(value: str) -> Cell:
-    """A value of a key, sorted as a number where it is one."""
+    """Return the cell of a key's value, sorted numerically if it is a number."""
     number = float(pd.to_numeric(value, errors="coerce"))
     return Cell(value, value if math.isnan(number) else number)
 

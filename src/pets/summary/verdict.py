@@ -12,7 +12,7 @@ _MOST_NAMED = 4  # settings in a sentence
 def verdict(summary: Summary) -> list[str]:
     """The sentences, the main one first.
 
-    The choice is by validation alone; the test error is that of the chosen setting.
+    Settings are selected only on validation error; the test error is that of the selected setting.
     """
     if not summary.ranked:
         some = (summary.runs.state == "finished").any()
@@ -67,7 +67,7 @@ def _against_runner_up(
 ) -> str:
     if difference is None:
         return (
-            f"Whether {best.label} is better than the runner-up, {second.label}, cannot be said: "
+            f"Whether {best.label} is better than the runner-up, {second.label}, is unknown: "
             "there is no spread over seeds, and the number of validation photos is not known."
         )
     points = summary.percent(difference.mean, " points")
@@ -93,22 +93,22 @@ def _caveats(summary: Summary, best: Setting) -> list[str]:
     if measured.groupby("seed").data.nunique().max() > 1:
         sentences.append(
             "The runs were not all measured on the same photos in the same splits: part of the "
-            "differences may be the photos'."
+            "differences may be due to the photos."
         )
     if best.photos and len(best.errors) > 1:
         _, error = shrunk(best.errors.mean(), best.photos)
-        luck = "training" if measured.data.nunique() == 1 else "training and of the split"
+        source = "training" if measured.data.nunique() == 1 else "training and of the split"
         sentences.append(
-            f"Seeds show the luck of {luck}; with other photos in the place of these "
-            f"{best.photos:,} the error would move by about {summary.percent(error, ' points')} "
-            "more (binomial standard error)."
+            f"The spread over seeds covers only the randomness of {source}; on a different sample "
+            f"of {best.photos:,} photos the error would vary by a further "
+            f"{summary.percent(error, ' points')} (binomial standard error)."
         )
     if summary.ranked[2:]:
-        fair = "the test error is the fair figure"
+        remedy = "the test error is the unbiased estimate"
         if best.runs.test_error.isna().all():
-            fair = "measure it on photos that were not used for choosing"
+            remedy = "measure it on photos that were not used for selection"
         sentences.append(
-            f"Of {len(summary.ranked) - 1} comparisons some look like a difference by chance, and "
-            f"the lowest of many errors is flattered: {fair}."
+            f"With {len(summary.ranked) - 1} comparisons, some differences will look significant "
+            f"by chance, and the lowest of many errors is optimistically biased: {remedy}."
         )
     return sentences

@@ -1,4 +1,4 @@
-"""The jobs of a sweep: each a run directory, prepared before any of them is trained."""
+"""The jobs of a sweep: run directories that are prepared before any of them is trained."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ class Job:
 
     @property
     def valid_error(self) -> float | None:
-        """The validation error of a finished run, a share of 1: the test error is not for choosing.
-        None where there is none."""
+        """The validation error of a finished run as a fraction, or None.
+
+        Sweeps select on it, never on the test error.
+        """
         valid = self.run.status.get("results", {}).get("valid", {})
         return valid.get("error_rate") if self.run.finished else None
 
 
 def log_outcome(job: Job, count: int, jobs: int) -> None:
-    """Log the end of a job, the `count`-th: its validation error, or its state and why."""
+    """Log the outcome of the `count`-th job: its validation error, or its state and error."""
     error = job.valid_error
     lines = str(job.run.status.get("error") or "").strip().splitlines()
-    outcome = ": ".join([job.run.state, *lines[-1:]])  # the last one of a traceback
+    outcome = ": ".join([job.run.state, *lines[-1:]])  # the last line of a traceback
     if job.run.finished:
         outcome = "no validation photos" if error is None else f"error {100 * error:.1f} %"
     level = logging.INFO if job.run.finished else logging.WARNING
@@ -52,9 +54,9 @@ def log_outcome(job: Job, count: int, jobs: int) -> None:
 
 
 def identity(config: TrainConfig) -> str:
-    """A hash of what a run trains: its config without paths and devices."""
+    """Return a hash of what a run trains: its config without paths and devices."""
     values = config.model_dump(by_alias=True, mode="json", exclude={"sweep"})
-    values["ranks"] = ranks_of(config.trainer)  # the batches of all make one step
+    values["ranks"] = ranks_of(config.trainer)  # the batches of all ranks make up one step
     for key in MAY_CHANGE:
         *sections, last = key.split(".")
         section = values
@@ -65,19 +67,19 @@ def identity(config: TrainConfig) -> str:
 
 
 def check_swept(swept: Sequence[Sequence[str]]) -> None:
-    """Raise ConfigError where jobs differ in a key that does not make two runs different."""
+    """Raise ConfigError if jobs differ in a key that is not part of a run's identity."""
     for key in MAY_CHANGE:
         values = dict.fromkeys(o for job in swept for o in job if o.startswith(f"{key}="))
         if len(values) > 1:
             typed = ",".join(override.partition("=")[2] for override in values)
             raise ConfigError(
-                f"{key}={typed}: says where things lie or what they run on, and does not make two "
-                "runs of a sweep different; expected one value, or a sweep for each"
+                f"{key}={typed}: is a path or a device, which does not distinguish two "
+                "runs of a sweep; expected one value, or one sweep per value"
             )
 
 
 def runs_of(folder: Path, trusted: bool = False) -> list[RunDir]:
-    """The runs of a sweep by their number."""
+    """Return the runs of a sweep, ordered by number."""
     paths = folder.iterdir() if folder.is_dir() else ()
     numbered = {path: number for path in paths if (number := _number(path)) is not None}
     return [
@@ -95,8 +97,8 @@ def prepare(
 ) -> list[Job]:
     """Find the run of each job in the sweep's folder, in whatever state, or prepare a new one.
 
-    A new run is named by the overrides in which the jobs differ (`swept`), and numbered after
-    those in the folder, which may name code of their own where they are `trusted`.
+    A new run is named by the overrides in which the jobs differ (`swept`), and numbered after the
+    existing ones, whose configs may import arbitrary code if they are `trusted`.
     """
     runs = {run.status.get("identity"): run for run in runs_of(folder, trusted)}
     number = max((_number(run.path) or 0 for run in runs.values()), default=-1) + 1
@@ -114,14 +116,16 @@ def prepare(
 
 
 def _directory_name(number: str, overrides: Sequence[str]) -> str:
-    """`07_resnet34_lr0.001_seed0`: the number and the values, each after its key's last part where
-    it needs one; without characters that a shell, Hydra or a file system would interpret."""
+    """Return a name like `07_resnet34_lr0.001_seed0`, without characters that need quoting.
+
+    It is the number and the values, with the last part of the key before values such as numbers.
+    """
     parts = [number]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         last = re.split(r"[./]", key)[-1]
-        speaks = re.match(r"[a-zA-Z]", value) and value not in ("true", "false", "null", "auto")
-        parts.append(re.sub(r"[^\w.+-]+", "-", value if speaks else last + value).strip("-"))
+        is_name = re.match(r"[a-zA-Z]", value) and value not in ("true", "false", "null", "auto")
+        parts.append(re.sub(r"[^\w.+-]+", "-", value if is_name else last + value).strip("-"))
     return "_".join(parts)[:_LONGEST_NAME]
 
 

@@ -1,4 +1,4 @@
-"""What all launchers share: prepare the jobs of a sweep, train them, report the results."""
+"""Base class of the launchers: prepare the jobs of a sweep, train them, report the results."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class SweepLauncher(Launcher):
 
     @abstractmethod
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
-        """Train all jobs and return when none is left; each has its result in its status."""
+        """Train all jobs and return when all have ended; the results are in their status files."""
 
     def start(self) -> None:
-        """Start what takes time and needs no job."""
+        """Start slow set-up that needs no job."""
 
     @abstractmethod
     def check(self, configs: Sequence[TrainConfig]) -> None:
-        """Raise ConfigError where a job cannot run there, before any is prepared."""
+        """Raise ConfigError if a job cannot run with this launcher, before any is prepared."""
 
     def runs_elsewhere(self, job: Job) -> bool:
-        """Whether another process trains the job now, or Slurm has it."""
+        """Whether the job is running in another process, or is queued or running in Slurm."""
         return job.run.held() or in_slurm(job.run)
 
     def launch(
@@ -97,7 +97,7 @@ class SweepLauncher(Launcher):
     def _prepare(self, folder: Path, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
         for override in self.config.hydra.overrides.hydra:
             if override.startswith(("hydra.run.", "hydra.sweep.subdir")):
-                raise ConfigError(f"{override}: is not for a sweep; its folder: hydra.sweep.dir")
+                raise ConfigError(f"{override}: is not for sweeps; use hydra.sweep.dir=<folder>")
         resumed = OmegaConf.select(self.config, "sweep.resume")
         trusted = OmegaConf.select(self.config, "trust") is True
         runs = runs_of(folder, trusted)
@@ -124,8 +124,10 @@ class SweepLauncher(Launcher):
         return prepare(folder, configs, swept, trusted)
 
     def _fixed(self, saved: Sequence[str] | None) -> set[str]:
-        """The overrides that all jobs have; of a resumed sweep only the saved ones: another value
-        tells its new runs from the old ones."""
+        """Return the overrides shared by all jobs, which are left out of the runs' names.
+
+        In a resumed sweep only the saved ones: new values distinguish new runs from old ones.
+        """
         parser = OverridesParser.create(self.hydra_context.config_loader)
         return {
             f"{override.get_key_element()}={override.get_value_element_as_str()}"
@@ -136,7 +138,7 @@ class SweepLauncher(Launcher):
     def _compose(self, job: Sequence[str]) -> tuple[TrainConfig, list[str]]:
         cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
         with open_dict(cfg):
-            cfg.hydra.job.id = cfg.hydra.job.num = 0  # a config may ask for them
+            cfg.hydra.job.id = cfg.hydra.job.num = 0  # a config may refer to them
             HydraConfig.instance().set_config(cfg)
             overrides = [o for o in cfg.hydra.overrides.task if _is_about_run(o)]
             task = cfg.copy()
@@ -144,7 +146,7 @@ class SweepLauncher(Launcher):
         config = typed(TrainConfig, task)
         if config.resume is not None:
             raise ConfigError(
-                f"resume={config.resume}: is for one run; a sweep goes on with "
+                f"resume={config.resume}: is for a single run; resume a sweep with "
                 "sweep.resume=<its folder>"
             )
         return config, overrides
@@ -160,33 +162,33 @@ class SweepEnd(Callback):
         folder = from_here(str(config.hydra.sweep.dir))
         try:
             show_summary(folder)
-        except PetsError as error:  # the runs matter more
+        except PetsError as error:  # the exit code is about the runs
             log.error("%s", error)
         if not all(run.finished for run in runs_of(folder)):
-            log.error("the rest again: %s", resume_command(config, folder))
+            log.error("to run the rest: %s", resume_command(config, folder))
             raise SystemExit(1)
 
 
 def resume_command(config: DictConfig, folder: Path) -> str:
-    """The command that goes on with a sweep, with the launcher that it had."""
+    """Return the command that resumes a sweep with the same launcher."""
     overrides = [o for o in config.hydra.overrides.hydra if re.match(r"hydra[./]launcher", o)]
     return shlex.join(["pets", "train", "-m", f"sweep.resume={folder}", *overrides])
 
 
 def _check_foreign(config: TrainConfig, file: Path) -> None:
-    """Refuse a config that names code: some of it is from a folder that may be a stranger's."""
+    """Refuse a config that references code: part of it is from a folder that is not trusted."""
     values = config.model_dump(by_alias=True, mode="json", exclude={"data": {"prepare"}})
     check(values, file)
     root = config.data.root
     if config.data.prepare is not None and not Path(root).exists():
         raise RunError(
-            f"data.root={root}: is not there, and is not made for a resumed sweep; expected the "
-            f"photos; give data.root=<their folder>, or {TRUST}"
+            f"data.root={root}: does not exist, and a resumed sweep does not create it; "
+            f"give data.root=<their folder>, or {TRUST}"
         )
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove what Hydra has written for a sweep that never began."""
+    """Remove what Hydra has written for a sweep that never started."""
     if not runs_of(folder):
         for name in ("multirun.yaml", FILE):
             (folder / name).unlink(missing_ok=True)

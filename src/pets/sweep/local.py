@@ -1,4 +1,4 @@
-"""The launcher for this machine: several jobs at once, each in a process of its own."""
+"""The launcher for this machine: several jobs in parallel, each in its own process."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# Seconds for a rank to end in order after another one has failed, and after it was asked to.
+# Seconds for a rank to end by itself after another one has failed, and then after SIGTERM.
 _PATIENCE = 30.0
 
-# Sections of a config that name no function whose arguments could be checked.
+# Sections of a config without `_target_`, so without arguments to check.
 _WITHOUT_TARGETS = ("plan", "seed", "lr_finder", "interpret")
 
 
@@ -40,8 +40,8 @@ class LocalLauncher(SweepLauncher):
     """Hydra launcher that forks a process for each job from one that has imported torch.
 
     Args:
-        jobs: How many run at once. `auto`: as many as there are GPUs for; without GPUs one for
-            every two cores, at least two. They share the cores.
+        jobs: How many run in parallel. `auto`: one per GPU (per `trainer.devices` GPUs), or without
+            GPUs one per two cores, at least two. They share the cores.
     """
 
     def __init__(self, jobs: int | Literal["auto"]) -> None:
@@ -59,21 +59,21 @@ class LocalLauncher(SweepLauncher):
         forkserver.ensure_running()
 
     def check(self, configs: Sequence[TrainConfig]) -> None:
-        """Check also the arguments of trainer and all `_target_`, once for equal sections."""
+        """Also check the arguments of trainer and every `_target_`, once per distinct config."""
         kinds = {}
         for config in configs:
             nodes, devices = config.trainer.get("num_nodes"), config.trainer.get("devices")
             if nodes not in (None, 1):
                 raise ConfigError(
                     f"trainer.num_nodes={nodes}: these jobs run on this machine; "
-                    "hydra/launcher=slurm has others"
+                    "use hydra/launcher=slurm for several machines"
                 )
             if isinstance(devices, list | tuple):
                 raise ConfigError(
-                    f"trainer.devices={list(devices)}: a sweep hands out the devices; expected how "
-                    "many. CUDA_VISIBLE_DEVICES says which"
+                    f"trainer.devices={list(devices)}: the sweep assigns devices to jobs; give a "
+                    "number of devices, and restrict them with CUDA_VISIBLE_DEVICES"
                 )
-            if ranks_of(config.trainer) == 1:  # several need their ranks
+            if ranks_of(config.trainer) == 1:  # more than one needs its ranks
                 values = config.model_dump(by_alias=True, mode="json")
                 named = {key: values[key] for key in values if key not in _WITHOUT_TARGETS}
                 kinds[to_json(named)] = (values,)
@@ -83,7 +83,7 @@ class LocalLauncher(SweepLauncher):
         """Train each job as soon as a slot is free, and log its outcome."""
         devices = max(ranks_of(job.config.trainer) for job in jobs)
         slots = divide(len(jobs), devices, self.jobs, available_cores(), self._gpus(jobs))
-        log.info("%s at once; what a run says is in its train.log", len(slots))
+        log.info("%s in parallel; each run logs to its train.log", len(slots))
         free: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
         for slot in slots:
             free.put(slot)
@@ -93,12 +93,12 @@ class LocalLauncher(SweepLauncher):
                 for count, future in enumerate(done, 1):
                     log_outcome(future.result(), count, len(jobs))
             except BaseException:
-                # Running jobs write their checkpoints; the others stay waiting.
+                # Running jobs save a checkpoint; the others remain waiting.
                 self.stopping = True
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in list(self.running):
                     process.terminate()
-                log.warning("stopped; go on with %s", resume_command(self.config, folder))
+                log.warning("stopped; resume with %s", resume_command(self.config, folder))
                 raise
 
     def _run(self, job: Job, free: queue.SimpleQueue[Mapping[str, str]], slots: int) -> Job:
@@ -113,16 +113,15 @@ class LocalLauncher(SweepLauncher):
                 self.running.add(process)
                 if self.stopping:
                     process.terminate()
-            _wait_for(processes)
+            exitcode = wait_for_ranks(processes)
             self.running -= set(processes)
-            # Of a killed rank the code is negative, of the others it is not.
-            _note_end(job, min(process.exitcode or 0 for process in processes))
+            _note_end(job, exitcode)
         finally:
             free.put(slot)
         return job
 
     def _gpus(self, jobs: Sequence[Job]) -> list[str]:
-        """The GPUs for the jobs, by their names in CUDA_VISIBLE_DEVICES."""
+        """The GPUs for the jobs, as named in CUDA_VISIBLE_DEVICES."""
         if all(job.config.trainer.get("accelerator") == "cpu" for job in jobs):
             return []
         (count,) = self._with_torch(device_count, [()])
@@ -132,7 +131,7 @@ class LocalLauncher(SweepLauncher):
     def _with_torch(
         self, function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]
     ) -> list[Result]:
-        """Call a function in a process that imports torch; this one never does."""
+        """Call a function in a separate process, so that this one never imports torch."""
         with ProcessPoolExecutor(1, self.context, end_with_maker) as pool:
             futures = [pool.submit(function, *arguments) for arguments in calls]
             return [future.result() for future in futures]
@@ -141,10 +140,10 @@ class LocalLauncher(SweepLauncher):
 def divide(
     jobs: int, devices: int, wanted: int | Literal["auto"], cores: int, gpus: Sequence[str]
 ) -> list[dict[str, str]]:
-    """Divide a machine into slots, in each of which a job of so many `devices` runs at a time.
+    """Divide a machine into slots; each runs one job on `devices` devices at a time.
 
-    Returns the environment variables of each slot; with GPUs each gets its own, as long as they
-    suffice. Raises ConfigError where a job needs more of them than there are.
+    Returns the environment variables of each slot, which with GPUs include its own GPUs; surplus
+    slots share them. Raises ConfigError if a job needs more GPUs than there are.
     """
     if gpus and len(gpus) < devices:
         raise ConfigError(f"trainer.devices={devices}: this machine has {len(gpus)} GPUs")
@@ -156,7 +155,7 @@ def divide(
 
 
 def _environments(job: Job, slot: Mapping[str, str]) -> list[Mapping[str, str]]:
-    """The environment variables of each of a job's processes, one a device."""
+    """The environment variables of each of a job's processes, one per device."""
     world = ranks_of(job.config.trainer)
     if world == 1:
         return [slot]
@@ -165,12 +164,17 @@ def _environments(job: Job, slot: Mapping[str, str]) -> list[Mapping[str, str]]:
     return [{**slot, **as_rank(rank, world, port)} for rank in range(world)]
 
 
-def _wait_for(ranks: Sequence[BaseProcess]) -> None:
-    """Wait until all ranks of a job have ended; stop those that do not notice a failed one."""
+def wait_for_ranks(ranks: Sequence[BaseProcess]) -> int:
+    """Wait until all ranks of a job have ended; stop those that do not notice a failed one.
+
+    Returns the exit code of a rank that ended first with one, a killed rank's if there is one
+    (negative); 0 if all succeeded. What the ranks stopped here exit with does not count.
+    """
     running = list(ranks)
     while running and not any(process.exitcode for process in ranks):
         connection.wait([process.sentinel for process in running])
         running = [process for process in running if process.is_alive()]
+    exitcode = min((process.exitcode for process in ranks if process.exitcode), default=0)
     for end in (BaseProcess.terminate, BaseProcess.kill):
         for process in running:
             process.join(_PATIENCE)
@@ -178,10 +182,11 @@ def _wait_for(ranks: Sequence[BaseProcess]) -> None:
                 end(process)
     for process in ranks:
         process.join()
+    return exitcode
 
 
 def _note_end(job: Job, exitcode: int) -> None:
-    """Write the status of a run whose process could not: it was killed."""
+    """Write the status of a run whose process could not write it, because it was killed."""
     if job.run.status.get("state") not in ("waiting", "running"):
         return
     if exitcode in (-signal.SIGTERM, -signal.SIGINT):

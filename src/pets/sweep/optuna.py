@@ -1,4 +1,4 @@
-"""Optuna as Hydra sweeper: it chooses the next runs by the results of those before."""
+"""Optuna as a Hydra sweeper: it chooses the next runs by the results of earlier ones."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class OptunaSweeper(Sweeper):
     it. (hydra-optuna-sweeper needs Optuna 2, and stops at a failed trial.)
 
     Args:
-        n_trials: Runs in all, those before a resume included.
-        n_jobs: Runs chosen at a time.
+        n_trials: Total number of runs, including those before a resume.
+        n_jobs: Number of runs proposed per batch.
         sampler: `_target_` and arguments of one of Optuna's samplers.
-        params: The search space, as a command line adds to it: `key: interval(1e-4,1e-2)`, also
+        params: The search space, extended by the command line: `key: interval(1e-4,1e-2)`, also
             `tag(log,interval(a,b))`, `choice(a,b)`, `a,b` and `range(1,8)`.
     """
 
@@ -69,10 +69,10 @@ class OptunaSweeper(Sweeper):
         self.folder = Path(str(config.hydra.sweep.dir))
 
     def sweep(self, arguments: list[str]) -> None:
-        """Ask for trials, run them, and tell their results, until there are enough."""
+        """Ask for trials, run them, and report their results, until there are `n_trials`."""
         params = [f"{key}={value}" for key, value in self.params.items()]
         parsed = self.parser.parse_overrides([*params, *arguments])
-        last = {o.get_key_element(): o for o in parsed}  # what is typed later wins
+        last = {o.get_key_element(): o for o in parsed}  # the last one wins
         searched = {key: distribution(o) for key, o in last.items() if o.is_sweep_override()}
         if not searched:
             raise ConfigError(
@@ -100,7 +100,7 @@ class OptunaSweeper(Sweeper):
                     study.tell(trial.number, error)
 
     def _study(self, keys: list[str]) -> optuna.Study:
-        """The study in the sweep's folder. Raises ConfigError where it was over other keys."""
+        """Open or create the study in the sweep's folder. Raises ConfigError if its keys differ."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -119,7 +119,7 @@ class OptunaSweeper(Sweeper):
             )
         study.set_user_attr("searched", keys)
         sampler = {str(key): value for key, value in self.sampler.items()}
-        if sampler.get("seed") is not None:  # the same one would repeat the study's first trials
+        if sampler.get("seed") is not None:  # the same seed would repeat the study's first trials
             sampler["seed"] += len(study.trials)
         study.sampler = build("hydra.sweeper.sampler", Target.model_validate(sampler))
         return study
@@ -127,7 +127,7 @@ class OptunaSweeper(Sweeper):
     def _next(
         self, study: optuna.Study, searched: dict[str, BaseDistribution]
     ) -> list[optuna.trial.FrozenTrial]:
-        """Trials that were stopped before their result, else new ones."""
+        """Return trials that were stopped before their result, or else new ones."""
 
         def waiting() -> list[optuna.trial.FrozenTrial]:
             return [trial for trial in study.trials if not trial.state.is_finished()]
@@ -139,7 +139,7 @@ class OptunaSweeper(Sweeper):
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """The distribution of an override in Hydra's sweep syntax. Raises ConfigError for others."""
+    """Return the distribution of a Hydra sweep override. Raises ConfigError if unsupported."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()

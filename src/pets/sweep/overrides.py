@@ -1,4 +1,4 @@
-"""The overrides of a sweep, saved in its folder, so that a resumed sweep means the same runs."""
+"""The overrides of a sweep, saved in its folder, so that a resumed sweep has the same runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "sweep.yaml"
 _RESUME = re.compile(r"\+*sweep\.resume=(.*)", re.DOTALL)
 # Overrides that decide where and how the runs are trained, not which.
 _ABOUT_RUNNING = re.compile(r"\+*(sweep\.|trust=|hydra/(?!sweeper)|hydra\.(?!sweeper))")
-# The keys of a training; the others are about where and how it runs.
+# The keys that define a training run; the others are about where and how it runs.
 _KEYS = [k for k in TrainConfig.model_fields if k not in ("cache_dir", "resume", "sweep", "trust")]
 
 
@@ -28,10 +28,10 @@ def save_overrides(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def saved_overrides(folder: Path) -> list[str]:
-    """The overrides that the sweep in a folder was started with; none where no sweep is there.
+    """Return the overrides that the sweep in a folder was started with; [] if there is none.
 
     Raises:
-        RunError: the file cannot be read.
+        RunError: The file cannot be read.
     """
     import yaml
 
@@ -49,11 +49,11 @@ def saved_overrides(folder: Path) -> list[str]:
 def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
     """Add the saved overrides to a command line that changes a sweep by `sweep.resume=<folder>`.
 
-    A key that is typed again replaces the saved one. A command line that changes nothing stays as
-    it is: it means the unfinished runs, whatever was added since.
+    A key that is typed again replaces the saved one. A command line without changes is returned as
+    it is: it refers to all unfinished runs, including runs added later.
 
     Raises:
-        RunError: the saved overrides cannot be read, or do more than set values for a training.
+        RunError: The saved overrides cannot be read, or do more than set values of a run.
     """
     resume = {i: match[1] for i, a in enumerate(arguments) if (match := _RESUME.fullmatch(a))}
     if not resume:
@@ -72,7 +72,7 @@ def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
         saved = [override for override in saved if _key(override) != "cache_dir"]
         check_words(saved, folder / FILE, _KEYS)
     typed = {_key(argument) for argument in arguments}
-    # Beside the others: Hydra takes no flag between two groups of overrides.
+    # Next to the others: Hydra allows no flag between two groups of overrides.
     at = min(resume)
     return [*arguments[:at], *(o for o in saved if _key(o) not in typed), *arguments[at:]]
 

@@ -1,7 +1,8 @@
-"""The launcher for Slurm: what a job is given, and how it is submitted.
+"""The launcher for Slurm: the resources of a job, and how it is submitted.
 
-submitit writes the sbatch scripts and starts a task a rank. Its own checkpointing is not used: it
-ignores SIGTERM, and requeues from a signal handler in the middle of a step. `slurm_task` has both.
+submitit writes the sbatch scripts and starts one task per rank. Its own checkpointing is not used:
+it ignores SIGTERM, and requeues from a signal handler in the middle of a step. `slurm_task` does
+both properly.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ log = logging.getLogger(__name__)
 
 
 class SlurmLauncher(SweepLauncher):
-    """Hydra launcher that makes every job a Slurm job, whose tasks are the ranks of the run.
+    """Hydra launcher that submits each job as a Slurm job, whose tasks are the ranks of the run.
 
     Args:
         settings: The keys of `conf/hydra/launcher/slurm.yaml`.
 
     Raises:
-        ConfigError: a setting has a wrong value.
+        ConfigError: A setting has an invalid value.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -53,17 +54,17 @@ class SlurmLauncher(SweepLauncher):
             raise ConfigError("\n".join(lines)) from error
 
     def start(self) -> None:
-        """Ask Slurm for its jobs. Raises PetsError where it or submitit is missing."""
+        """Query the Slurm queue. Raises PetsError if Slurm or submitit is missing."""
         missing = [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]
         if missing:
             raise PetsError(
-                f"hydra/launcher=slurm: there is no {missing[0]} here; expected a machine from "
-                "which Slurm jobs are submitted, or hydra/launcher=local"
+                f"hydra/launcher=slurm: there is no {missing[0]} here; use a machine that can "
+                "submit Slurm jobs, or use hydra/launcher=local"
             )
         _executor()
         alive = alive_jobs()
         if alive is None:
-            raise PetsError("hydra/launcher=slurm: squeue gives no answer; expected one of Slurm")
+            raise PetsError("hydra/launcher=slurm: squeue does not respond")
         self.alive = alive
 
     def check(self, configs: Sequence[TrainConfig]) -> None:
@@ -71,11 +72,11 @@ class SlurmLauncher(SweepLauncher):
             allocation(self.settings, config.trainer)
 
     def runs_elsewhere(self, job: Job) -> bool:
-        """A job in Slurm is this launcher's own, whichever process submitted it."""
+        """Whether another process trains the job. Jobs in Slurm are this launcher's own."""
         return job.run.held() and job_id(job.run) not in self.alive
 
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
-        """Submit the jobs that are not in Slurm, an array for equal allocations; wait for all."""
+        """Submit the jobs that are not in Slurm, one array per allocation; wait for all jobs."""
         new = [job for job in jobs if job_id(job.run) not in self.alive]
         arrays: dict[str, list[Job]] = {}
         for job in new:
@@ -86,12 +87,12 @@ class SlurmLauncher(SweepLauncher):
                 with deferred():  # the ids of submitted jobs must be saved
                     self._submit(equal, folder)
             if len(new) < len(jobs):
-                log.info("%s in Slurm already", len(jobs) - len(new))
+                log.info("%s already in Slurm", len(jobs) - len(new))
             watch(jobs)
         except (KeyboardInterrupt, Stopped):
             numbers = {(job_id(job.run) or "").partition("_")[0] for job in jobs} - {""}
-            log.warning("the jobs go on in Slurm")
-            log.warning("  what they have reached: pets summarize %s", folder)
+            log.warning("the jobs continue in Slurm")
+            log.warning("  show their results:     pets summarize %s", folder)
             log.warning("  wait for them again:    %s", resume_command(self.config, folder))
             log.warning("  cancel them:            scancel %s", " ".join(sorted(numbers)))
             raise
@@ -104,7 +105,7 @@ class SlurmLauncher(SweepLauncher):
         for job in jobs:
             job.run.update_status(state="waiting", error=None)
         try:
-            # What sbatch writes there is in the exception, too.
+            # The exception includes what sbatch writes there.
             quiet = contextlib.redirect_stderr(io.StringIO())
             with quiet, _outside_of_any_job(), executor.batch():
                 submitted = [
@@ -124,17 +125,16 @@ class SlurmLauncher(SweepLauncher):
 
 
 def allocation(settings: SlurmSettings, trainer: Mapping[str, Any]) -> dict[str, int]:
-    """The nodes of a job, and the tasks and GPUs on each of them: a task a device.
+    """Return a job's nodes, and the tasks and GPUs per node: one task per device.
 
     Raises:
-        ConfigError: the `trainer` config leaves a number open.
+        ConfigError: The `trainer` config does not specify the devices.
     """
     counts = {name: trainer.get(name, 1) for name in ("num_nodes", "devices")}
     for name, count in counts.items():
         if not isinstance(count, int) or count < 1:
             raise ConfigError(
-                f"trainer.{name}={count}: Slurm is asked for a number and chooses which; expected "
-                "how many"
+                f"trainer.{name}={count}: Slurm chooses the devices; expected a number of them"
             )
     allocated = {"nodes": counts["num_nodes"], "ntasks_per_node": counts["devices"]}
     accelerator = trainer.get("accelerator", "auto")
@@ -142,7 +142,7 @@ def allocation(settings: SlurmSettings, trainer: Mapping[str, Any]) -> dict[str,
         return allocated
     if accelerator not in ("gpu", "cuda"):
         raise ConfigError(
-            f"trainer.accelerator={accelerator}: Slurm must be told whether a job needs GPUs; "
+            f"trainer.accelerator={accelerator}: Slurm has to know whether a job needs GPUs; "
             "expected gpu or cpu"
         )
     return allocated | {"gpus_per_node": counts["devices"]}
@@ -151,7 +151,7 @@ def allocation(settings: SlurmSettings, trainer: Mapping[str, Any]) -> dict[str,
 def sbatch_parameters(
     settings: SlurmSettings, allocated: Mapping[str, int], name: str
 ) -> dict[str, Any]:
-    """The settings as submitit's executor takes them."""
+    """Return the settings as parameters of submitit's executor."""
     same = {"partition", "account", "qos", "cpus_per_task", "mem", "mem_per_cpu", "time", "setup"}
     return {
         **settings.model_dump(include=same, exclude_none=True),
@@ -160,8 +160,8 @@ def sbatch_parameters(
         "signal_delay_s": settings.signal_lead,
         "array_parallelism": settings.jobs,
         "stderr_to_stdout": True,
-        # When a rank ends, the others notice and report why; Slurm would kill them before. Since
-        # Slurm 22.05 srun does not inherit cpus-per-task from sbatch.
+        # A failed rank ends the job. Since Slurm 22.05 srun does not inherit cpus-per-task from
+        # sbatch.
         "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={settings.cpus_per_task}"],
         "additional_parameters": {
             "requeue" if settings.requeue else "no-requeue": True,

@@ -16,23 +16,25 @@ from pets.sweep.jobs import Job, log_outcome
 
 log = logging.getLogger(__name__)
 
-# In a run directory: the id of its Slurm job and the path of its log. The launcher writes this
-# file, the training writes status.json.
+# In a run directory: the id of its Slurm job and the path of its log. Written by the launcher,
+# whereas status.json is written by the job.
 _FILE = "slurm.json"
 _ENDED = (
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
     "PREEMPTED", "TIMEOUT",
 )  # fmt: skip
 _UNKNOWN = "no longer known"  # or not yet
-# Seconds. Slurm is asked often at first, then as seldom as its administrators like it.
+# Seconds between queries of Slurm: short at first, then long, to keep its load low.
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0
-# What a node writes may appear here that much later, on a network file system.
+# Seconds until files written on a node appear here, on a network file system.
 _FILES_ARRIVE = 30.0
 
 
 def squeue() -> dict[str, str] | None:
-    """The states of this user's jobs by their ids (`12`, in an array `12_3`), recently ended ones
-    included; None where Slurm does not answer."""
+    """Return the states of this user's jobs by id (`12`, in an array `12_3`).
+
+    Recently ended jobs are included. None if Slurm does not respond.
+    """
     command = [
         "squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}",
         "--format=%i|%T",
@@ -46,7 +48,7 @@ def squeue() -> dict[str, str] | None:
 
 
 def alive_jobs() -> set[str] | None:
-    """The ids of this user's jobs that wait or run; None where Slurm does not answer."""
+    """Return the ids of this user's queued and running jobs; None if Slurm does not respond."""
     states = squeue()
     return None if states is None else {job for job in states if states[job] not in _ENDED}
 
@@ -57,19 +59,19 @@ def save_job(run: RunDir, job: str, log_file: Path) -> None:
 
 
 def job_id(run: RunDir) -> str | None:
-    """The id of the Slurm job that the run was last submitted as."""
+    """Return the id of the Slurm job that the run was last submitted as."""
     return run.read_json(_FILE)["job"] if (run.path / _FILE).exists() else None
 
 
 def in_slurm(run: RunDir) -> bool:
-    """Whether a Slurm job trains the run or waits to. Raises RunError where Slurm is silent."""
+    """Whether the run is queued or running in Slurm. Raises RunError if Slurm does not respond."""
     job = job_id(run)
     if job is None or shutil.which("squeue") is None:
         return False
     alive = alive_jobs()
     if alive is None:
         raise RunError(
-            f"{run.path}: was given to Slurm as job {job}, and squeue gives no answer now; it "
+            f"{run.path}: was submitted to Slurm as job {job}, and squeue does not respond; it "
             "may be running there"
         )
     return job in alive
@@ -78,16 +80,16 @@ def in_slurm(run: RunDir) -> bool:
 def watch(jobs: Sequence[Job]) -> None:
     """Wait for all jobs to leave Slurm, and log every change of state.
 
-    A run that Slurm has ended becomes `failed`, with Slurm's reason.
+    A run whose job Slurm ended becomes `failed`, with Slurm's reason.
     """
     waiting = {job_id(job.run) or "": job for job in jobs}
     shown: dict[str, str] = {}
-    ended: dict[str, float] = {}  # when squeue first said so
+    ended: dict[str, float] = {}  # when squeue first reported it
     started = time.monotonic()
     while waiting:
         states = squeue()
         if states is None:
-            log.warning("squeue gives no answer; asking again")
+            log.warning("squeue does not respond; trying again")
         for number, job in list(waiting.items() if states is not None else ()):
             state = (states or {}).get(number, _UNKNOWN)
             if state not in (*_ENDED, _UNKNOWN):
@@ -107,11 +109,11 @@ def watch(jobs: Sequence[Job]) -> None:
 
 
 def _is_over(run: RunDir, number: str, slurm: str, since: float) -> bool:
-    """Write Slurm's reason into the status; False while the run's own may still arrive."""
+    """Write Slurm's reason to the status; False while the run's own status may still arrive."""
     state = run.status.get("state")
     if state in ("finished", "failed"):
         return True
-    if slurm in ("COMPLETED", "FAILED", _UNKNOWN):  # by itself
+    if slurm in ("COMPLETED", "FAILED", _UNKNOWN):  # the job ended by itself
         if state == "interrupted":
             return True
         if time.monotonic() < since + _FILES_ARRIVE:

@@ -1,4 +1,4 @@
-"""What runs in a task of a Slurm job: one rank of a run; rank 0 requeues a job that was stopped."""
+"""The code of a task of a Slurm job: one rank of a run; rank 0 requeues a stopped job."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 def run_task(folder: str, trusted: bool, log_config: Mapping[str, Any]) -> None:
     """Train in a prepared or stopped run directory, on this task's device.
 
-    Returns where the run is finished, or will go on in the requeued job.
+    Returns if the run is finished, or will be resumed by the requeued job.
 
     Raises:
-        SystemExit: with the exit code that `pets train` would have.
+        SystemExit: With the exit code that `pets train` would have.
     """
-    # First of all, since it replaces submitit's signal handlers.
+    # First, since it replaces submitit's signal handlers.
     with stoppable():
         logging.getLogger("submitit").propagate = False
         log_as_rank(log_config)
@@ -43,10 +43,10 @@ def run_task(folder: str, trusted: bool, log_config: Mapping[str, Any]) -> None:
 
 
 def _requeue(run: RunDir, number: signal.Signals, progress: bool) -> bool:
-    """Requeue this job in Slurm if that is for the job to do; returns whether it was requeued.
+    """Requeue this Slurm job unless Slurm itself has already cancelled or requeued it.
 
-    A job that is still running has been warned: of its limit by SIGUSR2, of preemption by SIGTERM.
-    Otherwise Slurm has decided: a cancelled job ends, a preempted one is in the queue already.
+    A job that is still running was warned: of its time limit by SIGUSR2, of preemption by SIGTERM.
+    Returns whether it was requeued.
     """
     from submitit import JobEnvironment
 
@@ -60,22 +60,22 @@ def _requeue(run: RunDir, number: signal.Signals, progress: bool) -> bool:
         return False
     if not progress and not preempted:  # it would be requeued for ever
         error = (
-            f"Slurm job {job}: its time was up before its first checkpoint; expected a longer "
+            f"Slurm job {job}: reached its time limit before the first checkpoint; increase "
             "hydra.launcher.time"
         )
         run.update_status(state="failed", error=error)
         log.error(error)
         return False
-    log.info("Slurm job %s goes into the queue again", job)
+    log.info("Slurm job %s is requeued", job)
     ended = subprocess.run(
         ["scontrol", "requeue", job], check=False, capture_output=True, text=True
     )
     if ended.returncode != 0:  # such as a job with requeue=false
-        log.error("Slurm job %s is not queued again: %s", job, ended.stderr.strip())
+        log.error("Slurm job %s could not be requeued: %s", job, ended.stderr.strip())
     return ended.returncode == 0
 
 
 def _last_checkpoint(run: RunDir) -> int:
-    """The time of the last checkpoint, in ns; 0 where there is none."""
+    """Return the time of the last checkpoint in ns; 0 if there is none."""
     last = run.checkpoint()
     return last.stat().st_mtime_ns if last.exists() else 0

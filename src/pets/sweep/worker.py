@@ -1,4 +1,4 @@
-"""What runs in the process of a job."""
+"""The code that runs in the process of a job."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pets.errors import PetsError
 from pets.run_dir import RunDir
 from pets.system.orphans import end_with_maker
 
-# Imported once, by the process from which all jobs are forked.
+# Imported once, in the process that all jobs are forked from.
 PRELOAD = ["torch.utils.tensorboard", "torchvision", "pets.train"]
 
-_GRACE = 60.0  # seconds for a job to finish its step and write its checkpoint
+_GRACE = 60.0  # seconds for a job to finish its step and save its checkpoint
 
 
 def run_job(
@@ -32,12 +32,12 @@ def run_job(
 ) -> None:
     """Train in a prepared or stopped run directory, with all output in its `screen.log`.
 
-    One of several `slots` that share this machine's cores. Ends the process with the exit code that
-    `pets train` would have.
+    The job shares the machine's cores with `slots` - 1 others. Exits with the exit code that `pets
+    train` would have.
     """
     os.environ |= environment
     _redirect_output(Path(folder) / "screen.log")
-    # Ctrl-C reaches the launcher alone, which stops its jobs; they end where it is killed.
+    # Ctrl-C reaches only the launcher, which stops its jobs; they also end if it is killed.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_with_maker(signal.SIGTERM, _GRACE)
@@ -49,7 +49,7 @@ def run_job(
 
 
 def log_as_rank(config: Mapping[str, Any]) -> None:
-    """Configure the log of the run on rank 0; the other ranks show their errors alone."""
+    """Configure the run's log on rank 0; the other ranks log only errors."""
     if ranks().writer:
         logging.config.dictConfig(dict(config))
     else:
@@ -58,17 +58,17 @@ def log_as_rank(config: Mapping[str, Any]) -> None:
 
 def train_in(run: RunDir) -> None:
     """Train in a prepared or stopped run directory. Raises SystemExit as `pets train` would."""
-    from pets.commands.train import go_on
+    from pets.commands.train import resume_run
 
     try:
-        go_on(run)
+        resume_run(run)
     except PetsError as error:
         logging.getLogger(__name__).error("%s", error)
         raise SystemExit(1) from None
 
 
 def check_config(values: Mapping[str, Any]) -> None:
-    """Check what a training checks before it reads data. Raises ConfigError."""
+    """Run the checks that training does before it reads data. Raises ConfigError."""
     from pets.training.checks import check_signatures
     from pets.training.trainer import quiet
 
@@ -77,7 +77,7 @@ def check_config(values: Mapping[str, Any]) -> None:
 
 
 def device_count() -> int:
-    """The number of GPUs that torch sees."""
+    """Return the number of GPUs that are visible to torch."""
     import torch
 
     return torch.cuda.device_count()
@@ -89,7 +89,7 @@ def _redirect_output(file: Path) -> None:
         for number, name in ((1, "stdout"), (2, "stderr")):
             getattr(sys, name).flush()
             os.dup2(stream.fileno(), number)
-            # Line by line, and whatever the characters of a file's name.
+            # Line-buffered, and robust to any characters in file names.
             text = open(  # noqa: SIM115
                 number, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False
             )

@@ -23,7 +23,7 @@ def share_threads(jobs: int) -> None:
 
 @contextlib.contextmanager
 def all_threads() -> Iterator[None]:
-    """Use all threads inside the block, for work that the other jobs wait for."""
+    """Use all threads inside the block, for work that other jobs wait for."""
     share = torch.get_num_threads()
     torch.set_num_threads(_whole or share)
     try:
@@ -43,7 +43,7 @@ def device_type(accelerator: Any) -> str:
 def usable_device(name: str, gpu: int | None = None) -> torch.device:
     """Return the device of this name (cuda:1), or with `auto` the machine's best.
 
-    Where several processes share the machine, `gpu` is the number of this one's GPU. Raises
+    If several processes share the machine, `gpu` is the index of this process's GPU. Raises
     ConfigError if the device cannot be used here.
     """
     chosen = device_type("auto") if name == "auto" else name
@@ -72,7 +72,7 @@ def fast_precision(device: str) -> str:
 
 
 def check_compiler() -> None:
-    """Raise ConfigError without the C++ compiler that torch.compile needs."""
+    """Raise ConfigError if there is no C++ compiler, which torch.compile needs."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 

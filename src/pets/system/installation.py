@@ -1,4 +1,4 @@
-"""Where pets is installed, which version of it, and with what."""
+"""Where pets is installed, its version, and its environment."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def origin() -> dict[str, str]:
 
 @cache
 def _packages() -> dict[str, str]:
-    """Installed packages by folder names alone: reading their metadata takes a second."""
+    """Installed packages, only from folder names: reading their metadata takes a second."""
     stems = (folder.stem for path in sys.path for folder in Path(path).glob("*.dist-info"))
     return dict(sorted(stem.split("-", 1) for stem in stems if "-" in stem))
 

@@ -19,7 +19,7 @@ _OTHER_FOLDER = "expected a file or folder that this user may use, on a disk tha
 _FIXES = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
-    errno.EFBIG: "expected a disk that takes files of that size (ulimit -f)",
+    errno.EFBIG: "expected a disk that allows files of that size (ulimit -f)",
     errno.EACCES: _OTHER_FOLDER,
     errno.EPERM: _OTHER_FOLDER,
     errno.EROFS: _OTHER_FOLDER,
@@ -31,7 +31,7 @@ _FIXES = {
     errno.EIO: "the disk or its connection failed",
     errno.ESTALE: "the disk or its connection failed",
 }
-# Such errors as libraries report them: a pattern of their message, and our line.
+# The same errors as libraries report them: a pattern of the message, and our line.
 _PATTERNS = (
     (r"bus error|shared memory|/torch_\d+|torch_shm|shm_open", _SHARED),
     (r"DataLoader worker .*(exited unexpectedly|killed by signal)",
@@ -53,7 +53,7 @@ def system_error(error: BaseException) -> str | None:
         return f"not enough memory; {_FIXES[errno.ENOMEM]}"
     if isinstance(error, OSError) and error.errno is not None:
         return _numbered(error, error.errno)
-    if isinstance(error, OSError):  # of a loader's process comes the text alone
+    if isinstance(error, OSError):  # errors of a loader process have only the text
         return _by_message(error) or _last_line(error)
     if isinstance(error, sqlite3.Error | RuntimeError) or type(error).__name__ == "SafetensorError":
         return _by_message(error)
@@ -66,7 +66,7 @@ def _numbered(error: OSError, number: int) -> str:
     where = _full_disk() if number in (errno.ENOSPC, errno.EDQUOT) else ""
     if isinstance(file, str | bytes | os.PathLike):
         where = f"{os.fsdecode(file)}: "
-    if ". Detail:" in reason:  # Arrow adds a description of its own
+    if ". Detail:" in reason:  # Arrow appends its own description
         reason = os.strerror(number)
     reason = re.sub(r"\[Errno \d+\] ", "", reason)
     fix = _SHARED if where.startswith("/dev/shm") else _FIXES.get(number)
@@ -90,7 +90,7 @@ def _by_message(error: BaseException) -> str | None:
 
 
 def _full_disk() -> str:
-    """The first folder that this process writes to whose disk is full."""
+    """The first folder of this process whose disk is full."""
     for folder in (str(Path.cwd()), tempfile.gettempdir(), os.environ.get("PETS_CACHE", "")):
         if Path(folder).is_dir() and shutil.disk_usage(folder).free < 1 << 20:
             return f"{folder}: "

@@ -1,7 +1,6 @@
-"""Signals that ask the process to stop: at once, or as soon as what must not be cut off is done.
+"""Signals that ask the process to stop: at once, or deferred until a critical section is done.
 
-SIGINT is Ctrl-C; SIGTERM, SIGUSR1 and SIGUSR2 are what batch systems send before they take the
-machine away.
+SIGINT is Ctrl-C; SIGTERM, SIGUSR1 and SIGUSR2 are sent by batch systems before they end a job.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-# Seconds after which a deferred signal, sent again, is deferred no more: the next step may never
-# end, for example where a data loader hangs. Shells and batch systems send some twice at once.
+# Seconds after which a second signal is no longer deferred: the next step may never end, for
+# example if a data loader hangs. Shells and batch systems send some signals twice at once.
 PATIENCE = 10.0
 
 
 class Stopped(SystemExit):
     """A signal asked the process to stop; as in a shell, the exit code is 128 + its number."""
 
-    reported = False  # whether the user has been told
+    reported = False  # whether it has been logged
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
@@ -32,7 +31,7 @@ class Stopped(SystemExit):
 
 @dataclass
 class _State:
-    process: int = 0  # whose signals are taken; 0 outside of `stoppable`
+    process: int = 0  # the process that handles signals; 0 outside of `stoppable`
     deferring: bool = False
     received: signal.Signals | None = None
     received_at: float = 0.0
@@ -46,8 +45,8 @@ _state = _State()
 def stoppable() -> Iterator[None]:
     """Inside the block the first signal raises `Stopped`, and further ones change nothing.
 
-    A nested block is part of the outer one. Only the main thread takes signals, and a signal that
-    the process was started to ignore stays ignored, as Ctrl-C is in the background of a shell.
+    A nested block is part of the outer one. Only the main thread handles signals, and a signal that
+    the process was started to ignore stays ignored, such as Ctrl-C in a background job.
     """
     global _state
     if _state.process == os.getpid() or not _in_main_thread():
@@ -65,7 +64,7 @@ def stoppable() -> Iterator[None]:
 
 
 def take_signals() -> None:
-    """Install the handlers of `stoppable` again, where a library has installed its own since."""
+    """Reinstall the handlers of `stoppable` after a library has installed its own."""
     if _state.process == os.getpid() and _in_main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
@@ -90,7 +89,7 @@ def defer() -> None:
 
 
 def end_deferral() -> None:
-    """From now on a signal raises `Stopped` at once; one that was received already does not."""
+    """From now on a new signal raises `Stopped` at once; one already received does not."""
     _state.deferring = False
 
 
@@ -100,7 +99,7 @@ def received() -> signal.Signals | None:
 
 
 def stop(number: int) -> None:
-    """Raise `Stopped` for a signal, perhaps another process's, unless that has happened before."""
+    """Raise `Stopped` for a signal of this or another process, unless it was raised before."""
     if not _state.stopped:
         _state.stopped = True
         raise Stopped(number)
@@ -108,7 +107,7 @@ def stop(number: int) -> None:
 
 def _on_signal(number: int, frame: object) -> None:
     if os.getpid() != _state.process:
-        return  # a forked process; its parent decides when it ends
+        return  # a forked process; its parent ends it
     now = time.monotonic()
     if _state.received is None:
         _state.received, _state.received_at = signal.Signals(number), now

@@ -1,4 +1,4 @@
-"""Verification of a data config: every photo by itself, and all of them together."""
+"""Verify a data config: every photo by itself, and all of them together."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from pets.data.tables import read_excluded
 from pets.verify.cross_checks import duplicates, tiny_classes
 from pets.verify.inspection import inspect_photos
 from pets.verify.kinds import KINDS, SEVERITIES, Finding
-from pets.verify.photo_checks import faults_of
+from pets.verify.photo_checks import check_photo
 
-# What a row of the table can leave out; the others are put right in a table, a list or by photos.
+# Kinds that `data.exclude` can fix; the others need changes to tables, lists or photos.
 _EXCLUDABLE = ("unlabelled", "tiny class")
 
 
 class CollectedFindings(Diagnostics):
-    """Diagnostics that stop nothing; all are kept as findings."""
+    """Diagnostics that collect findings and never raise."""
 
     def __init__(self, excluded: frozenset[str] = frozenset()) -> None:
         super().__init__(excluded)
         self.findings: list[Finding] = []
 
     def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
-        # What is left out anyway needs no row.
+        # What is left out anyway needs no exclusion.
         exclude = frozenset(paths if kind in _EXCLUDABLE and severity == "error" else ())
         finding = Finding(kind, severity, message, tuple(paths), exclude)
         if finding not in self.findings:
@@ -45,7 +45,7 @@ class Verification:
     """The findings of a data config.
 
     Attributes:
-        photos: those that a training would use.
+        photos: the photos that training would use.
         named: the label of every photo, None if it has none.
         inspected: how many photos were inspected.
         findings: errors first, then in the order of `KINDS`.
@@ -62,7 +62,7 @@ class Verification:
 
     @cached_property
     def excluded(self) -> list[str]:
-        """The photos that are proposed for exclusion."""
+        """The paths proposed for exclusion."""
         return sorted(set().union(*(finding.exclude for finding in self.findings)))
 
     def of(self, severity: Severity) -> list[Finding]:
@@ -85,18 +85,18 @@ def verify(config: VerifyConfig) -> Verification:
     """Inspect the photos of a config; no file is changed.
 
     Raises:
-        DataError: the config names a file or folder that is not there.
+        DataError: The config names a missing file or folder.
     """
     root, data = Path(config.data.root), config.data
     diagnostics = CollectedFindings(read_excluded(data.exclude))
     named = label_photos(data, diagnostics)
     paths = [path for path in named if path not in diagnostics.excluded]
     inspections = dict(zip(paths, inspect_photos([root / path for path in paths]), strict=True))
-    found = [fault for path in paths for fault in faults_of(path, inspections[path], config)]
+    found = [f for path in paths for f in check_photo(path, inspections[path], config)]
     skip = data.on_bad_image == "skip"
     bad = {path for path in paths if skip and named[path] and inspections[path].problem}
     photos = split_and_check(named, bad, data, diagnostics)
-    # Where no photo has a label or a split, they can still be compared.
+    # Without labels or splits, photos can still be compared.
     rows = photos.rows or tuple(Photo(path, "", "") for path in paths)
     found += duplicates(rows, inspections, config.near)
     single = {path for f in diagnostics.findings if f.kind == "tiny class" for path in f.photos}
@@ -111,7 +111,7 @@ def verify(config: VerifyConfig) -> Verification:
 def _images_among_others(root: Path, findings: list[Finding]) -> Iterator[Finding]:
     for path in [path for f in findings if f.kind == "not a photo" for path in f.photos]:
         if Path(path).suffix.lower() in SUFFIXES:
-            continue  # hidden, a link, or no regular file
+            continue  # hidden, a link, or not a regular file
         try:
             with Image.open(root / path, formats=FORMATS) as image:
                 what = f"a {image.format}, but its suffix is no image's"

@@ -1,4 +1,4 @@
-"""Findings on the screen, in `verify.csv`, which `data.exclude` reads, and in `verify.html`."""
+"""Write findings to the log, to `verify.csv`, which `data.exclude` reads, and `verify.html`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _SIDE = 200  # pixels of a picture's longer side
 
 
 def table(verification: Verification, seconds: float) -> Iterator[str]:
-    """Lines for the screen: how many photos were inspected, a row a kind, the totals."""
+    """Yield log lines: the number of photos inspected, one row per kind, and the totals."""
     photos = verification.photos
     yield (
-        f"{photos.root}: {verification.inspected:,} photos looked at in {seconds:.1f} s, "
+        f"{photos.root}: {verification.inspected:,} photos inspected in {seconds:.1f} s, "
         f"{len(photos.rows):,} to be used, of {len(photos.classes)} classes"
     )
     yield ""
@@ -51,9 +51,9 @@ def table(verification: Verification, seconds: float) -> Iterator[str]:
 
 
 def write_findings(verification: Verification, folder: Path, shown: int) -> tuple[Path, Path]:
-    """Write the table and the page, with at most so many pictures `shown` of a kind.
+    """Write the table and the page, with up to `shown` images per kind.
 
-    Returns where they are. Raises OSError.
+    Returns their paths. Raises OSError.
     """
     table, page = folder / "verify.csv", folder / "verify.html"
     write_atomically(table, as_csv(verification).encode())
@@ -62,7 +62,7 @@ def write_findings(verification: Verification, folder: Path, shown: int) -> tupl
 
 
 def as_csv(verification: Verification) -> str:
-    """A row for every photo of every finding, one without a path for those about the whole.
+    """Return one row per photo of every finding; findings about the whole data set have no path.
 
     `group` numbers the findings whose photos belong together; `proposed` is keep or exclude.
     """
@@ -88,7 +88,7 @@ def _by_kind(verification: Verification) -> Iterator[tuple[Severity, str, list[F
 
 
 def _as_page(verification: Verification, table: Path, most: int) -> str:
-    """The findings as one HTML file that loads nothing from the network."""
+    """Render the findings as one HTML file that loads nothing from the network."""
     sections: list[dict[str, Any]] = []
     files: dict[str, Path] = {}
     for severity, kind, found in _by_kind(verification):
