@@ -20,12 +20,12 @@ from pets.data.images import open_rgb
 from pets.data.transforms import CentreCrop, normalize, to_tensor
 from pets.errors import ConfigError, ExportError
 from pets.export import hub, safetensors
-from pets.export.card import card
+from pets.export.card import render_card
 from pets.export.check import Agreement, Check
 from pets.export.formats import FORMATS
 from pets.export.int8 import Quantised
-from pets.export.metadata import Metadata, origin_of
-from pets.export.scripts import whole
+from pets.export.metadata import Metadata, weights_origin
+from pets.export.scripts import standalone_script
 from pets.export.write import check_formats
 from pets.io.atomic import folder_atomically
 from pets.models.classifier import Classifier, new_backbone, new_classifier
@@ -144,7 +144,7 @@ def test_photos_of_every_kind_become_rgb_as_in_pets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_script_stands_alone(name: str, tmp_path: Path) -> None:
-    (tmp_path / "predict.py").write_text(whole(name))
+    (tmp_path / "predict.py").write_text(standalone_script(name))
     alone = "import sys; sys.modules['pets'] = None; import runpy; "
     alone += "runpy.run_path('predict.py', run_name='__main__')"
     ended = subprocess.run(
@@ -282,7 +282,7 @@ def test_int8_is_kept_where_it_is_as_good_and_faster(
     ],
 )
 def test_where_weights_are_from(overrides: tuple[str, ...], weights: str, licence: str) -> None:
-    found = origin_of(train_config(*overrides).model)
+    found = weights_origin(train_config(*overrides).model)
     assert weights in found["weights"]
     assert found["licence"].startswith(licence)
 
@@ -355,7 +355,7 @@ def test_what_is_there_is_not_replaced(tmp_path: Path) -> None:
 def card_of(name: str, confused: list[tuple[str, str, int]]) -> str:
     model = classifier("model=timm", "model.name=test_efficientnet", "model/head=batch_norm")
     same = Agreement(40, 40, 1e-6, 1e-7)
-    return card(name, metadata(model, confused), Check("valid", 9, 1e-4, same, same), None)
+    return render_card(name, metadata(model, confused), Check("valid", 9, 1e-4, same, same), None)
 
 
 def test_the_hub_is_told_what_it_asks_for() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, DataError
 from pets.io.csv_cells import read_cell
-from pets.prediction.job import Options, Summary, predict
+from pets.prediction.job import Options, PredictionSummary, predict
 from pets.prediction.output import Output
 from pets.prediction.sources import Source, find_source
 from pets.prediction.stream import Network
@@ -56,7 +56,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def named(
     out: str, options: Options = OPTIONS, source: str = "photos", model: Any = None
-) -> tuple[Summary, int]:
+) -> tuple[PredictionSummary, int]:
     """The summary, and how many views passed the network."""
     model = model or Colours()
     network = Network(model, torch.device("cpu"))
@@ -207,7 +207,7 @@ def test_an_earlier_file_survives_when_nothing_can_be_read(photos: Path) -> None
 def test_files_of_others_are_in_the_way(photos: Path) -> None:
     Path("mine").mkdir()
     pd.DataFrame({"a": [1]}).to_parquet("mine/other.parquet")
-    line = r"^out=mine: has Parquet files that are not of pets predict \(other.parquet\)"
+    line = r"^out=mine: contains Parquet files that pets predict did not write \(other.parquet\)"
     with pytest.raises(ConfigError, match=line):
         named("mine/")
     assert names_in("mine") == ["other.parquet"]

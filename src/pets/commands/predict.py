@@ -16,7 +16,7 @@ from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, DataError, LostRankError, printable
 
 if TYPE_CHECKING:
-    from pets.prediction.job import Options, Summary
+    from pets.prediction.job import Options, PredictionSummary
     from pets.training.evaluation import Trained
 
 SCHEMA = PredictConfig
@@ -99,7 +99,9 @@ def _options(config: PredictConfig, trained: Trained) -> Options:
     )  # fmt: skip
 
 
-def _report(summary: Summary, config: PredictConfig, classes: list[str], path: Path) -> None:
+def _report(
+    summary: PredictionSummary, config: PredictConfig, classes: list[str], path: Path
+) -> None:
     _show_rows(summary, min(config.top, config.top_k or config.top, len(classes)), classes)
     for line in summary.errors:
         log.warning("skipped: %s", line)
@@ -121,7 +123,7 @@ def _report(summary: Summary, config: PredictConfig, classes: list[str], path: P
     log.info("%s of %s photos named, written to %s", f"{named:,}", f"{summary.photos:,}", path)
 
 
-def _show_rows(summary: Summary, top: int, classes: list[str]) -> None:
+def _show_rows(summary: PredictionSummary, top: int, classes: list[str]) -> None:
     rows = [row for row in summary.rows if row["error"] is None]
     if not rows:
         return
