@@ -21,6 +21,7 @@ from pets.config import TrainConfig
 from pets.config.validation import typed_values
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, RunError
+from pets.io.atomic import write_atomically
 from pets.io.serialize import to_json, to_yaml
 from pets.system.installation import environment, origin
 
@@ -238,9 +239,7 @@ class RunDir:
     def _write(self, name: str, text: str) -> None:
         """Replace a file in one step, on the rank that writes."""
         if self.writes:
-            part = self.path / f".{name}.part"
-            part.write_text(text, encoding="utf-8")
-            part.replace(self.path / name)
+            write_atomically(self.path / name, text.encode())
 
 
 def from_here(folder: str) -> Path:

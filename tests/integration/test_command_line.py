@@ -113,7 +113,10 @@ def test_tab_completion(pets: Pets) -> None:
         (["find-lr", "freeze_to=9"], "freeze_to=9: this model has 9 layer groups"),
         (["find-lr", "freeze_to=some"], "freeze_to=some: expected a whole number, or auto"),
         (["find-lr", "lr=1e-3"], "lr=0.001: expected auto, or [auto/100, auto]: how the layer "),
-        (["look", "data.label_regex='^x(.)'"], "data.label_regex=^x(.): matches none of 100 files"),
+        (
+            ["look", "data.label_regex='^x(.)'"],
+            "data.label_regex=^x(.) does not match 100 of 100 photos: ",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(pets: Pets, drawn: Path, words: list[str], line: str) -> None:

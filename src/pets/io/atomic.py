@@ -47,21 +47,23 @@ def copy_atomically(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def folder_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder to fill; it replaces `path` after the block, unless that fails.
+    """Yield a temporary folder to fill; it becomes `path` after the block, unless that fails.
 
     Raises:
         OSError: It cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
+    missing = [folder for folder in path.parents if not folder.exists()]
     shutil.rmtree(part, ignore_errors=True)  # of a killed process
     part.mkdir(parents=True)
     try:
         yield part
-        if path.exists():
-            shutil.rmtree(path)
         part.rename(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):  # one that is not empty stays
+            for folder in missing:
+                folder.rmdir()
 
 
 def check_writable(*folders: Path) -> None:
