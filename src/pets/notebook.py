@@ -31,7 +31,7 @@ from pets.data.photos import Photos
 from pets.errors import PetsError
 from pets.interpretation.analysis import Analysis
 from pets.interpretation.interpretation import Interpretation
-from pets.interpretation.layers import Stage
+from pets.interpretation.layers import BackboneStage
 from pets.io.csv_cells import read_cell
 from pets.lr_finder.search import LrSearch
 from pets.models.classifier import Classifier
@@ -194,7 +194,7 @@ class Interpreted:
         return charts.kernel_grid(self.analysis.kernels)
 
     @property
-    def stages(self) -> list[Stage]:
+    def stages(self) -> list[BackboneStage]:
         """The stages of the network, from the first, with the patches that excite them most."""
         return self.analysis.stages
 

@@ -226,7 +226,7 @@ def test_auto_says_what_it_chose_and_why(
 def test_auto_compiles_for_a_long_pass_alone(
     timed: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(engine._BUILDERS, "compile", engine.as_it_is)
+    monkeypatch.setitem(engine._BUILDERS, "compile", engine.uncompiled)
     timed.update(eager=4.0, folded=2.0, compile=1.0)  # for two photos, half a batch
     assert made("auto", trained("resnet18"), photos(4), seen=599).name == "folded"
     assert made("auto", trained("resnet18"), photos(4), seen=600).name == "compile"

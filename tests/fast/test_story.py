@@ -5,7 +5,7 @@ import inspect
 from pets.train import train
 
 CHAPTERS = (
-    "check_signatures(", "backbone_of(", "photos_of(", "prepare_stage(", "fit(", "measure(",
+    "check_signatures(", "load_backbone(", "load_photos(", "prepare_stage(", "fit(", "measure(",
     "report(",
 )  # fmt: skip
 

@@ -27,9 +27,9 @@ def run(cfg: DictConfig) -> None:
     from pets.io.atomic import check_writable
     from pets.system.cpu import keep_freed_memory
     from pets.training.evaluation import load_run
-    from pets.training.trainer import quiet
+    from pets.training.trainer import silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     for name in config.formats:
         FORMATS[name].need_packages()

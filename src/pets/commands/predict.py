@@ -63,9 +63,9 @@ def _predict(config: PredictConfig) -> bool:
     from pets.system.cpu import keep_freed_memory
     from pets.system.devices import usable_device
     from pets.training.evaluation import load_run
-    from pets.training.trainer import quiet
+    from pets.training.trainer import silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     device = usable_device(config.device, ranks().local if ranks().local_world > 1 else None)
     trained = load_run(run_dir, config.ckpt)

@@ -28,7 +28,7 @@ from pets.interpretation.calibration import (
 )
 from pets.interpretation.extraction import Extracted, Extractor, ViewsDataset, extract
 from pets.interpretation.interpretation import Floats, Interpretation
-from pets.interpretation.layers import Stage, TopPatches, first_kernels
+from pets.interpretation.layers import BackboneStage, TopPatches, first_kernels
 from pets.interpretation.suspects import (
     find_suspects,
     held_out_probabilities,
@@ -37,7 +37,7 @@ from pets.interpretation.suspects import (
 )
 from pets.metrics import METRICS
 from pets.training.evaluation import Trained
-from pets.training.trainer import trainer
+from pets.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 _PAIRS = 1_000_000_000  # comparisons of two photos that are done for a warning
@@ -61,7 +61,7 @@ class Analysis:
     root: Path
     photos: list[Photo]
     extracted: Extracted
-    stages: list[Stage]
+    stages: list[BackboneStage]
 
     @cached_property
     def all_predictions(self) -> Interpretation:
@@ -98,7 +98,7 @@ class Analysis:
         return fit_temperature(valid.log_probabilities, valid.labels)
 
     @cached_property
-    def seen_in_training(self) -> int:
+    def train_duplicates(self) -> int:
         """How many photos of the split are, as the network sees them, the same as a training photo
         (cosine of their features above 0.999): each flatters the accuracy."""
         train = self._indices_of(TRAIN)
@@ -183,7 +183,7 @@ class Analysis:
             "loss": float(predictions.table["loss"].mean()),
             **self.added_metrics,
             "views": self.view_accuracy,
-            "same_as_training_photos": self.seen_in_training,
+            "same_as_training_photos": self.train_duplicates,
             "temperature": self.temperature if self.calibrated else None,
             "ece": before.ece,
             "ece_at_temperature": after.ece,
@@ -203,14 +203,14 @@ def analyse(
     photos: Photos,
     split: str,
     settings: InterpretSettings,
-    others: Photos | None = None,
+    external: Photos | None = None,
 ) -> Analysis:
     """Pass photos of the run, or `others` as the split `other`, through the network once.
 
     Beside the split these are the validation photos, for calibration, and the training photos, for
     neighbours and suspects. Raises DataError where no photo of the split can be read.
     """
-    config, model, here = trained.config, trained.model, others or photos
+    config, model, here = trained.config, trained.model, external or photos
     asked = here.of(split)
     valid = photos.of(VALID) if split != VALID else []
     train = photos.of(TRAIN) if settings.neighbours and split != TRAIN else []
@@ -234,7 +234,7 @@ def analyse(
     extractor = Extractor(model, datasets, targets, config.data, patches)
     bar = [ProgressBar()] if "progress_bar" in config.callbacks else []
     values = {**single_process(config.trainer), "inference_mode": False}
-    extracted = extract(extractor, trainer(values, callbacks=bar))
+    extracted = extract(extractor, build_trainer(values, callbacks=bar))
 
     problems = list(extracted.problems.values())
     for problem in problems[:_LINES]:
@@ -245,7 +245,7 @@ def analyse(
     analysis = Analysis(trained, split, settings, photos, here.root, rows, extracted, stages)
     if not analysis.indices:
         raise DataError(f"{here.root}: none of the {split} photos could be read")
-    if seen := analysis.seen_in_training:
+    if seen := analysis.train_duplicates:
         log.warning(
             "%s of the %s %s photos are the same as training photos: the accuracy is flattered",
             f"{seen:,}", f"{len(analysis.indices):,}", split,

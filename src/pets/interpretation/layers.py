@@ -29,7 +29,7 @@ class Patch:
 
 
 @dataclass
-class Stage:
+class BackboneStage:
     """One stage of the backbone: `patches` holds the strongest photos of every chosen channel, each
     photo once, best first."""
 
@@ -68,7 +68,9 @@ class TopPatches:
                     f"channels={channels}: no stage has a channel {beyond[0]}; the widest is "
                     f"{name}, with 0 to {width - 1}"
                 )
-        self.stages = [Stage(n, fields[n], {c: [] for c in chosen[n]}) for n in self.modules]
+        self.stages = [
+            BackboneStage(n, fields[n], {c: [] for c in chosen[n]}) for n in self.modules
+        ]
         self._outputs: dict[str, Tensor] = {}
         self._hooks: list[Any] = []
 
@@ -102,7 +104,7 @@ class TopPatches:
                 self._take(stage, channel, maps[:, column], photos, indices)
 
     def _take(
-        self, stage: Stage, channel: int, maps: Tensor, photos: Tensor, indices: list[int]
+        self, stage: BackboneStage, channel: int, maps: Tensor, photos: Tensor, indices: list[int]
     ) -> None:
         """Keep the strongest of a batch, by the `maps` (B, h, w) of one channel."""
         height, width = maps.shape[1:]

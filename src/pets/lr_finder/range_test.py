@@ -25,9 +25,9 @@ from pets.errors import DataError
 from pets.lr_finder.curve import SKIPPED_AT_START, Curve
 from pets.models.classifier import Classifier
 from pets.seeding import derive
-from pets.training.module import learner
+from pets.training.module import build_stage
 from pets.training.stage import Stage
-from pets.training.trainer import batch_loss, trainer
+from pets.training.trainer import batch_loss, build_trainer
 
 # fastai's weight of the past in the running loss, and how far that may rise above its lowest.
 MEMORY, EXPLOSION = 0.98, 4.0
@@ -56,9 +56,9 @@ def record(stage: Stage, model: Classifier, photos: Photos, config: LearnerConfi
     mock = replace(mock, noise_seed=derive(config.seed, "lr_finder", name))
     ramp, began = _Ramp(settings), time.perf_counter()
     with isolate_rng():
-        module, data = learner(mock, config, copy.deepcopy(model), photos)
+        module, data = build_stage(mock, config, copy.deepcopy(model), photos)
         values = {**config.trainer, **_LIMITS, "max_steps": settings.steps}
-        trainer(values, max_epochs=-1, callbacks=[ramp]).fit(module, datamodule=data)
+        build_trainer(values, max_epochs=-1, callbacks=[ramp]).fit(module, datamodule=data)
     steps, asked = len(ramp.losses), settings.steps
     early = f"ended by the Trainer, {steps} of {asked} steps"
     return Curve(

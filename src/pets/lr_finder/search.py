@@ -157,7 +157,7 @@ def find_rate(search: LrSearch, run: RunDir) -> Stage:
     return replace(stage, config=stage.config.model_copy(update={"lr": rate}))
 
 
-def look(search: LrSearch) -> None:
+def record_curve(search: LrSearch) -> None:
     """Record and draw the curve of a stage for looking; no rate is changed.
 
     Where that cannot be done, the reason is logged.

@@ -37,7 +37,7 @@ class Predicted:
 
 
 class Network:
-    """A classifier on a device; maps views (photos, V, 3, h, w), uint8, to logits (photos * V, C)."""
+    """A classifier on a device; views (photos, V, 3, h, w), uint8, to logits (photos * V, C)."""
 
     def __init__(self, model: Classifier, device: torch.device) -> None:
         self.model, self.device = model.eval().to(device), device
@@ -51,7 +51,7 @@ class Network:
 
 @dataclass
 class _Batch:
-    """Photos being read into `views` (photos, V, 3, h, w); each `reading` returns an error or ""."""
+    """Photos being read into `views` (photos, V, 3, h, w); `reading` yields each one's error."""
 
     block: Block
     last: bool

@@ -23,7 +23,7 @@ from pets.data import preview
 from pets.data.images import UnreadableImage
 from pets.interpretation.analysis import Analysis
 from pets.interpretation.interpretation import Floats, Interpretation
-from pets.interpretation.layers import Stage
+from pets.interpretation.layers import BackboneStage
 from pets.io.figures import BLUE, GREY, ORANGE, RED, plain
 from pets.io.pictures import TITLE, as_pixels, grid
 from pets.training.inputs import on_activations
@@ -207,7 +207,7 @@ def photo_grid(analysis: Analysis, rows: pd.DataFrame, cams: bool = False) -> Fi
     return grid(shown, titles, columns=min(4, len(shown)), heat=heat)
 
 
-def patch_rows(stage: Stage) -> Figure:
+def patch_rows(stage: BackboneStage) -> Figure:
     """A row a channel, its strongest patches from left to right."""
     side, columns = 96, max(map(len, stage.patches.values()))
     tiles = torch.full((len(stage.patches), columns, 3, side, side), 255, dtype=torch.uint8)

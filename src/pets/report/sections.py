@@ -107,7 +107,7 @@ def matrix(analysis: Analysis, photos: PagePhotos) -> Values:
         cells[f"{order.index(a)}-{order.index(p)}"] = {
             "count": int(counts[a, p]),
             "share": counts[a, p] / counts[a].sum(),
-            "photos": photos.indices(rows if a != p else rows[: analysis.settings.gallery]),
+            "photos": photos.add_captioned(rows if a != p else rows[: analysis.settings.gallery]),
         }
     names = [predictions.classes[i] for i in order]
     return {"matrix": {"names": names, "cells": cells, "left_out": left_out}}
@@ -127,12 +127,14 @@ def pairs(analysis: Analysis, photos: PagePhotos) -> Values:
                 "count": count,
                 "back": len(predictions.confused(predicted, actual)),
                 "of": int((predictions.table["label"] == actual).sum()),
-                "mistaken": photos.details(rows[:A_CLASS]),
+                "mistaken": photos.add_with_predictions(rows[:A_CLASS]),
                 "right": {
-                    name: photos.details(predictions.most_correct(name, A_CLASS).index.tolist())
+                    name: photos.add_with_predictions(
+                        predictions.most_correct(name, A_CLASS).index.tolist()
+                    )
                     for name in (actual, predicted)
                 },
-                "near": photos.neighbours(near[rows[0]]),
+                "near": photos.add_neighbours(near[rows[0]]),
             }
         )
     return {"pairs": shown}
@@ -144,9 +146,9 @@ def top_losses(analysis: Analysis, photos: PagePhotos) -> Values:
     rows = analysis.predictions.top_losses(analysis.settings.top_losses).index.tolist()
     near = analysis.neighbours(rows)
     shown = [
-        photo | {"cams": photos.cams(row), "near": photos.neighbours(near[row])}
+        photo | {"cams": photos.cams(row), "near": photos.add_neighbours(near[row])}
         for row in rows
-        for photo in photos.details([row])
+        for photo in photos.add_with_predictions([row])
     ]
     return {"top_losses": shown}
 
@@ -163,7 +165,10 @@ def galleries(analysis: Analysis, photos: PagePhotos) -> Values:
     }
     return {
         "galleries": {
-            title: {"shown": photos.details(rows.index.tolist()), "exist": len(rows) > 0}
+            title: {
+                "shown": photos.add_with_predictions(rows.index.tolist()),
+                "exist": len(rows) > 0,
+            }
             for title, rows in chosen.items()
         }
     }
@@ -177,7 +182,7 @@ def one_class(analysis: Analysis, photos: PagePhotos) -> Values:
     return {
         "by_class": {
             name: {
-                key: photos.indices(best(name, A_CLASS).index.tolist())
+                key: photos.add_captioned(best(name, A_CLASS).index.tolist())
                 for key, best in verbs.items()
             }
             for name in predictions.classes

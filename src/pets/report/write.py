@@ -57,7 +57,7 @@ def write_report(
     settings: InterpretSettings,
     split: str = "auto",
     ckpt: str = "last",
-    others: Photos | None = None,
+    external: Photos | None = None,
     loggers: Sequence[Logger] = (),
 ) -> Analysis:
     """Analyse a split, write the report and its files, and return the analysis.
@@ -68,15 +68,15 @@ def write_report(
     """
     began = time.perf_counter()
     main = split_of(trained.run, "auto")
-    split = OTHER if others is not None else split_of(trained.run, split)
-    name = result_name(others) if others is not None else split
+    split = OTHER if external is not None else split_of(trained.run, split)
+    name = result_name(external) if external is not None else split
     name += "_best" if ckpt == "best" else ""
     name += f"_tta{settings.tta}" if settings.tta > 1 else ""
     run = trained.run.path
     folder = run / "interpret" / name
     page = run / "report.html" if name == main else folder / "report.html"
     check_writable(folder, page.parent)
-    analysis = analyse(trained, photos, split, settings, others)
+    analysis = analyse(trained, photos, split, settings, external)
     try:
         _write(analysis, folder, page, ckpt, loggers, name)
     except OSError as error:

@@ -55,28 +55,28 @@ def photos_of_run(run: RunDir, root: str, *needed: str) -> Photos:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PhotoSelection:
     """The photos to measure: a `split` of the run's `own`, or `others` in the split `other`."""
 
     split: str
     own: Photos
-    others: Photos | None = None
+    external: Photos | None = None
 
     @property
     def name(self) -> str:
         """What the results are called."""
-        return self.split if self.others is None else result_name(self.others)
+        return self.split if self.external is None else result_name(self.external)
 
     @property
-    def seen_in_training(self) -> int:
+    def training_copies(self) -> int:
         """How many of the others are training photos of the run, to the byte."""
-        if self.others is None:
+        if self.external is None:
             return 0
         seen = {photo.content for photo in self.own.of(TRAIN)}
-        return sum(c.hex() in seen for c in self.others.contents(self.others.rows))
+        return sum(c.hex() in seen for c in self.external.contents(self.external.rows))
 
 
-def photos_asked(trained: Trained, data: ExternalDataConfig, split: str) -> Asked:
+def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> PhotoSelection:
     """The run's own photos, or others where `data.root` is a folder that holds none of them, or
     where it is typed how they are labelled.
 
@@ -98,18 +98,18 @@ def photos_asked(trained: Trained, data: ExternalDataConfig, split: str) -> Aske
             raise ConfigError(
                 f"split={split}: {data.root} {what}{why}; leave split away to look at all of them"
             )
-        others = external_photos(data, trained.config.data, trained.model.classes)
-        count = f"{len(others.rows):,}"
+        external = external_photos(data, trained.config.data, trained.model.classes)
+        count = f"{len(external.rows):,}"
         if found is not None and found.changed:
             log.warning(
                 "%s: none of the run's photos, though %s files have their names: their contents "
                 "are not the same. All %s are taken as other photos; if they are the run's, saved "
                 "again, those that it was trained on flatter the accuracy",
-                others.root, f"{len(found.changed):,}", count,
+                external.root, f"{len(found.changed):,}", count,
             )  # fmt: skip
         else:
-            log.info("%s: %s photos, taken as others than the run's", others.root, count)
-        return Asked(OTHER, find_photos(run, trained.config.data.root).photos, others)
+            log.info("%s: %s photos, taken as others than the run's", external.root, count)
+        return PhotoSelection(OTHER, find_photos(run, trained.config.data.root).photos, external)
     split = split_of(run, split)
     own = _all_of(found, split)
     if own.classes != trained.model.classes:
@@ -117,7 +117,7 @@ def photos_asked(trained: Trained, data: ExternalDataConfig, split: str) -> Aske
             f"{run.path / 'photos.csv'}: its classes ({some(own.classes)}) are not the model's "
             f"({some(trained.model.classes)}); it is damaged, or of another run"
         )
-    return Asked(split, own)
+    return PhotoSelection(split, own)
 
 
 def _all_of(found: LocatedPhotos, *needed: str) -> Photos:

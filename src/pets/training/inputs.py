@@ -16,7 +16,7 @@ from pets.features.activations import activations
 from pets.models.classifier import HEAD, Classifier
 from pets.run_dir import RunDir
 from pets.training.stage import Inputs, Stage
-from pets.training.trainer import trainer
+from pets.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def prepare_inputs(
     `epochs` is how often photos of its size will be read."""
     size, augment = config.size_of(stage), config.augment
     if on_activations(config, model, stage):
-        computed = leader_first(lambda: activations(config, model, photos, size, trainer))
+        computed = leader_first(lambda: activations(config, model, photos, size, build_trainer))
         if not config.precompute.views:
             log.info("  not augmented: precompute.views=4 keeps four augmented views of each photo")
         elif augment.batch:

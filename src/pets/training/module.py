@@ -187,7 +187,7 @@ class ClassifierModule(LightningModule):
         train_mode(self.model, self.stage.config.freeze_to)
 
 
-def learner(
+def build_stage(
     stage: Stage, config: LearnerConfig, model: Classifier, photos: Photos
 ) -> tuple[ClassifierModule, PetsDataModule]:
     """What Lightning needs of a stage: the network with its loss, and the batches."""

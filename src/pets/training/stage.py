@@ -60,7 +60,7 @@ class Stage:
         return cls(name, config, inputs, own, own, steps_before)
 
     @property
-    def begun(self) -> bool:
+    def resumed(self) -> bool:
         """Whether it is resumed: a part of it is trained already."""
         return self.epochs_done + self.batches_done > 0
 

@@ -27,7 +27,7 @@ from pets.training.recorder import Recorder
 log = logging.getLogger(__name__)
 
 
-def backbone_of(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess, str]:
+def load_backbone(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess, str]:
     """Load the pretrained backbone; also what it expects of photos, and its weights' source.
 
     A resumed run's weights are in its checkpoint: the file, package or net they once came from is
@@ -43,7 +43,7 @@ def backbone_of(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess,
     return backbone, Preprocess(**about["preprocess"]), str(last)
 
 
-def photos_of(config: TrainConfig, run: RunDir) -> Photos:
+def load_photos(config: TrainConfig, run: RunDir) -> Photos:
     """Collect the photos of the config and write their table into the run.
 
     A resumed run keeps the photos that it began with, so that none moves to another split. Of

@@ -24,7 +24,7 @@ from pets.distributed.ranks import check_ranks, ranks
 from pets.errors import ConfigError
 from pets.metrics import METRICS
 from pets.system import signals
-from pets.system.devices import settled
+from pets.system.devices import resolve_precision
 from pets.training.checkpoints import AtomicCheckpointIO
 
 # The Trainer's arguments that do here what Lightning says of them.
@@ -79,7 +79,7 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
     check_ranks(values)
     check_sync_batchnorm(values)
     try:
-        trainer(values)
+        build_trainer(values)
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
@@ -87,7 +87,7 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
         ) from error
 
 
-def trainer(
+def build_trainer(
     values: Mapping[str, Any],
     max_epochs: int = 1,
     callbacks: Sequence[Callback] = (),
@@ -97,7 +97,7 @@ def trainer(
     # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     defaults = inspect.signature(Trainer).parameters
-    chosen = ddp_kwargs(settled(values))
+    chosen = ddp_kwargs(resolve_precision(values))
     return Trainer(
         # What is given as Lightning has it anyway may be what pets gives itself.
         **{name: value for name, value in chosen.items() if value != defaults[name].default},
@@ -199,7 +199,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def quiet() -> None:
+def silence_lightning() -> None:
     """Lightning's remarks about choices that are meant, off; its warnings stay."""
     for name in ("pytorch_lightning", "lightning_fabric", "timm"):
         logging.getLogger(name).setLevel(logging.WARNING)
