@@ -115,7 +115,7 @@ def reliability_diagram(analysis: Analysis) -> Figure:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as sure as right")
     for bins, colour, label in shown:
-        sizes = 20 + 600 * bins.photos / max(bins.photos.sum(), 1)
+        sizes = 20 + 600 * bins.counts / max(bins.counts.sum(), 1)
         axes.scatter(bins.confidence, bins.accuracy, sizes, color=colour, alpha=0.45, linewidths=0)
         axes.plot(bins.confidence, bins.accuracy, color=colour, lw=1.2, label=label)
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))

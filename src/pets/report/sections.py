@@ -247,7 +247,7 @@ def suspects(analysis: Analysis, photos: PagePhotos) -> Values:
     rows = []
     for row in analysis.suspects.head(SUSPECTS).to_dict("records"):
         index, path = index_of[row["path"]], row["path"]
-        fits = photos.take(index, path, f"labelled {row['given']}, looks like {row['label']}")
+        fits = photos.add(index, path, f"labelled {row['given']}, looks like {row['label']}")
         rows.append({**row, "photo": index if fits else None})
     splits = analysis.suspects["split"]
     return {"rows": rows, "total": len(splits), "test": int((splits == TEST).sum())}
