@@ -35,7 +35,7 @@ class CacheError(PetsError):
 
 
 class RankError(PetsError):
-    """One of several processes of a run is missing, has ended, or sees other files."""
+    """A process of a distributed run is missing, has ended, or has different files."""
 
 
 class LostRankError(RankError):
