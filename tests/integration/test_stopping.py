@@ -134,8 +134,9 @@ def test_stopped_anywhere_it_ends_as_if_never_stopped(
     # While a loader's process does not answer no step ends; a later signal does not wait for one.
     run.run.update_config("data.num_workers", 2)
     (run.path / "stick").touch()
-    monkeypatch.setattr(signals, "PATIENCE", 0.5)
-    run.stop("batch_end", 2 * STEPS + 1, signal.SIGTERM, after=1.0, again=2.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(signals, "PATIENCE", 0.5)
+        run.stop("batch_end", 2 * STEPS + 1, signal.SIGTERM, after=1.0, again=2.0)
     assert run.position == ("body", 1, 0)
     assert not (run.path / "stick").exists()
     assert multiprocessing.active_children() == []
