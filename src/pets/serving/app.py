@@ -64,7 +64,7 @@ def build_app(
     app = FastAPI(
         title="pets serve",
         version=__version__,
-        description=f"Names what is on photos: {info.architecture}, {len(info.classes)} classes.",
+        description=f"Classifies photos: {info.architecture}, {len(info.classes)} classes.",
         docs_url=None,  # FastAPI's documentation loads scripts from the internet
         redoc_url=None,
         lifespan=lifespan,
@@ -73,7 +73,7 @@ def build_app(
 
     @app.post(
         "/api/predict",
-        summary="Name what is on photos",
+        summary="Classify photos",
         responses={s: {"model": Problem, "description": why} for s, why in _PROBLEMS.items()},
         openapi_extra={"requestBody": _BODY},
     )
