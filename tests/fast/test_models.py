@@ -313,7 +313,7 @@ def test_without_a_network_the_alternatives_are_listed(monkeypatch: pytest.Monke
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(WeightsError, match=r"cannot be had from the net .*\(1\).*\(2\).*\(3\)"):
+    with pytest.raises(WeightsError, match=r"cannot be downloaded .*\(1\).*\(2\).*\(3\)"):
         load_pretrained(model_config("model=convnext_tiny"))
 
 

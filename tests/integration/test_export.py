@@ -226,7 +226,7 @@ def test_int8_is_there_or_the_numbers_are(
     assert (tmp_path / "onnx/model_int8.onnx").exists() == kept
     numbers = f"{100 * found['accuracy']:.1f} % right instead of"
     assert (f"model_int8.onnx: {numbers}" in caplog.text) == kept
-    alone = f"int8 is not worth it here, the float model stands alone: {numbers}"
+    alone = f"int8 does not pay off here, only the float model is kept: {numbers}"
     assert (alone in caplog.text) != kept
 
 

@@ -83,7 +83,7 @@ def export(name: str, out: Path, metadata: Metadata, reference: Reference, int8:
         log.info("  %s: %s", FILE, quantised.summary)
     elif quantised:
         log.warning(
-            "  int8 is not worth it here, the float model stands alone: %s", quantised.summary
+            "  int8 does not pay off here, only the float model is kept: %s", quantised.summary
         )
 
 

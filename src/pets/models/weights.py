@@ -142,8 +142,8 @@ def _explain_failed_download(config: ModelConfig) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
-            f"the weights of {config.name} cannot be had from the net ({reason}); "
-            "(1) go online once, they are kept; (2) model.weights=<file> with a state dict; "
+            f"the weights of {config.name} cannot be downloaded ({reason}); "
+            "(1) go online once, they are cached; (2) model.weights=<file> with a state dict; "
             "(3) model=efficientnet_lite0, whose weights are a package"
         ) from error
 

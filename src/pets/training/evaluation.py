@@ -109,11 +109,11 @@ def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> Pho
             log.warning(
                 "%s: none of the run's photos, though %s files have their names: their contents "
                 "are not the same. All %s are taken as other photos; if they are the run's, saved "
-                "again, those that it was trained on flatter the accuracy",
+                "again, those that it was trained on inflate the accuracy",
                 external.root, f"{len(found.changed):,}", count,
             )  # fmt: skip
         else:
-            log.info("%s: %s photos, taken as others than the run's", external.root, count)
+            log.info("%s: %s photos, external to the run", external.root, count)
         return PhotoSelection(OTHER, find_photos(run, trained.config.data.root).photos, external)
     split = split_of(run, split)
     own = _all_of(found, split)

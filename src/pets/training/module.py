@@ -99,8 +99,8 @@ class ClassifierModule(LightningModule):
         if len(self.loss_before) != world:
             raise RunError(
                 f"the run was stopped in the middle of an epoch on {len(self.loss_before)} "
-                f"devices, and their photos cannot be dealt out to {world}; go on with as many "
-                "as before"
+                f"devices, and their photos cannot be distributed over {world}; resume with "
+                "as many as before"
             )
         total, count = self.loss_before[self.global_rank].tolist()
         self.loss_before = None

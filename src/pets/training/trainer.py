@@ -36,7 +36,7 @@ HONOURED = (
 # The arguments that would break a run or have no effect, by what to use instead.
 _INSTEAD = {
     "plan.stages.<stage>.epochs says how long a stage is; for a limit of time, since SIGTERM stops "
-    "a run so that it can go on: timeout 1h pets train ...":
+    "a run so that it can be resumed: timeout 1h pets train ...":
         "max_epochs min_epochs max_steps min_steps max_time",
     "a short run: plan=frozen4 plan.stages.head.epochs=1": "fast_dev_run barebones",
     "every photo of a split is used; a smaller data set: data.exclude, or another data.root":
@@ -51,7 +51,7 @@ _INSTEAD = {
         "callbacks enable_model_summary",
     "logger=<name> chooses them, logger.<name>._target_=... adds one": "logger",
     "it is one of callbacks: ~callbacks.progress_bar leaves it out": "enable_progress_bar",
-    "every run writes last.ckpt and best.ckpt, to go on and to be used": "enable_checkpointing",
+    "every run writes last.ckpt and best.ckpt, for resuming and for use": "enable_checkpointing",
     "hyper-parameters are logged with the results": "enable_autolog_hparams",
     "hydra.run.dir=<folder> is the run directory": "default_root_dir",
     "checkpoints and processes are pets' own": "plugins",
@@ -69,7 +69,7 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
     for name, value in values.items():
         if name not in HONOURED and value != defaults[name].default:
             fix = REFUSED.get(name, "pets knows no such argument of this version of Lightning")
-            raise ConfigError(f"trainer.{name}={value}: cannot be had here, remove it; {fix}")
+            raise ConfigError(f"trainer.{name}={value}: not supported, remove it; {fix}")
     devices = values.get("devices", 1)
     if not trains and devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
         raise ConfigError(
