@@ -330,7 +330,7 @@ def fails(place: Path) -> None:
         fill()
 
 
-def test_a_folder_is_whole_or_as_it_was(tmp_path: Path) -> None:
+def test_a_folder_appears_only_if_it_is_complete(tmp_path: Path) -> None:
     place = tmp_path / "deep" / "export"
     fails(place)
     assert list(tmp_path.iterdir()) == []
@@ -341,9 +341,9 @@ def test_a_folder_is_whole_or_as_it_was(tmp_path: Path) -> None:
     fails(place)
     assert [p.name for p in place.iterdir()] == ["first"]
 
-    with folder_atomically(place) as folder:
+    with pytest.raises(OSError, match="not empty"), folder_atomically(place) as folder:
         (folder / "second").touch()
-    assert [p.name for p in place.iterdir()] == ["second"]
+    assert [p.name for p in place.iterdir()] == ["first"]
     assert [p.name for p in place.parent.iterdir()] == ["export"]
 
 
