@@ -1,12 +1,12 @@
 """The commands in Python, for notebooks: the same arguments, checks, files and run directories.
 
     learn = train("data=demo plan=frozen4")        # pets train data=demo plan=frozen4
-    learn.metrics                                  # a row an epoch
+    learn.metrics                                  # one row per epoch
     found = learn.interpret()                      # pets interpret run=<run>
     found.plot_top_losses(8)
 
-Each call runs the command of its name through Hydra, as the command line does, and returns what
-that made, with fastai's verbs on it. A mistake raises PetsError: one line in a notebook.
+Each call runs the command of the same name through Hydra, like the command line, and returns its
+result, with fastai's method names. User errors raise PetsError: one line in a notebook.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pets.data.photos import Photos
 from pets.errors import PetsError
 from pets.interpretation.analysis import Analysis
 from pets.interpretation.interpretation import Interpretation
-from pets.interpretation.layers import Stage
+from pets.interpretation.layers import BackboneStage
 from pets.io.csv_cells import read_cell
 from pets.lr_finder.search import LrSearch
 from pets.models.classifier import Classifier
@@ -46,17 +46,17 @@ from pets.trust import refusal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CLASSES = 60  # in a confusion matrix: names cannot be read beyond
+CLASSES = 60  # in a confusion matrix: more names would be illegible
 
 
 def look(args: str = "") -> Data:
-    """`pets look`: the photos with their labels and splits."""
+    """Run `pets look`: the photos with their labels and splits."""
     config, photos = run("look", shlex.split(args))
     return Data(typed(LookConfig, config), photos)
 
 
 def train(args: str = "") -> Learner:
-    """`pets train`: a trained run."""
+    """Run `pets train` and return the trained run."""
     return Learner(run("train", shlex.split(args))[1])
 
 
@@ -67,8 +67,8 @@ def run(command: str, args: list[str]) -> tuple[Any, Any]:
         The composed config, and what the command returned.
 
     Raises:
-        PetsError: A mistake of the user, or what the operating system refused.
-        KeyboardInterrupt: It was interrupted.
+        PetsError: A user error, or an error of the operating system.
+        KeyboardInterrupt: The command was interrupted.
     """
     print("$", shlex.join(["pets", command, *args]))
     try:
@@ -109,22 +109,22 @@ class Data:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row a photo: path, label, split."""
+        """One row per photo: path, label, split."""
         return pd.DataFrame(self.photos.rows)[["path", "label", "split"]]
 
     def show_batch(self, photos: int = 12) -> Figure:
-        """Training photos as the network gets them, with their labels."""
+        """Draw training photos as the network sees them, with their labels."""
         chosen = preview.choose(self.photos, photos, self.config.seed)
         return preview.draw_photos(self.photos, chosen, self.config.data)
 
     def show_augmented(self, photos: int = 2) -> Figure:
-        """A row a photo: the photo, then five augmented views of it."""
+        """Draw one row per photo: the photo, then five augmented views of it."""
         chosen = preview.choose(self.photos, photos, self.config.seed)
         return preview.draw_augmented(self.photos, chosen, self.config)
 
 
 class Learner:
-    """A finished run: its network, its numbers, and the commands that take `run=`."""
+    """A finished run: its network, its metrics, and the commands that take `run=`."""
 
     def __init__(self, run: str | Path | RunDir) -> None:
         self.run = run if isinstance(run, RunDir) else RunDir.open_finished(run)
@@ -137,19 +137,19 @@ class Learner:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row an epoch: stage, losses, error rate and accuracy on the validation photos."""
+        """One row per epoch: stage, losses, error rate and accuracy on the validation photos."""
         return pd.DataFrame(read_metrics(self.path / "metrics.csv"))
 
     def lr_find(self, args: str = "") -> LrSearch:
-        """`pets find-lr run=<run>`: the rates that suit what comes after the run."""
+        """Run `pets find-lr run=<run>`: suggested rates for training after the run."""
         return self._use("find-lr", args)
 
     def interpret(self, args: str = "") -> Interpreted:
-        """`pets interpret run=<run>`: what it gets wrong; writes the report, too."""
+        """Run `pets interpret run=<run>`: what the model gets wrong; also writes the report."""
         return Interpreted(self._use("interpret", args))
 
     def predict(self, source: str | Path, args: str = "") -> pd.DataFrame:
-        """`pets predict run=<run> source=...`: a row a photo, with every class's probability."""
+        """Run `pets predict run=<run> source=...`: one row per photo, one probability per class."""
         out = self.path / "predictions" / "notebook.csv"
         with contextlib.suppress(SystemExit):  # rows with an error are in the table
             self._use("predict", args, override("source", source), override("out", out))
@@ -157,7 +157,7 @@ class Learner:
 
     def _use(self, command: str, args: str, *overrides: str) -> Any:
         typed = [override("run", self.path), *overrides, *shlex.split(args)]
-        # A run that was trained here may name parts of the user's own.
+        # A run trained here may use the user's own components.
         if self.run.trusted and refusal(self.run.read_config()):
             typed.append("trust=true")
         return run(command, typed)[1]
@@ -165,39 +165,39 @@ class Learner:
 
 @dataclass(frozen=True)
 class Interpreted:
-    """What `pets interpret` found, as tables and as pictures."""
+    """The results of `pets interpret`, as tables and figures."""
 
     analysis: Analysis
 
     @property
     def found(self) -> Interpretation:
-        """The predictions of the split, with fastai's verbs."""
+        """The predictions of the split, with fastai's method names."""
         return self.analysis.predictions
 
     def plot_top_losses(self, k: int = 8) -> Figure:
-        """The photos with the highest loss: prediction, actual, loss / probability of the actual
-        class, and where the network looked (Grad-CAM)."""
+        """Draw the photos with the highest loss: prediction, actual, loss / probability of the
+        actual class, and Grad-CAM."""
         return self.show(self.found.top_losses(k))
 
     def show(self, rows: pd.DataFrame, cams: bool = True) -> Figure:
-        """Any rows of `found` in the same way."""
+        """Draw any rows of `found` in the same way."""
         return charts.photo_grid(self.analysis, rows, cams)
 
     def plot_confusion_matrix(self) -> Figure:
-        """Photos by actual and predicted class, look-alikes side by side."""
+        """Draw the confusion matrix, with confused classes next to each other."""
         return charts.confusions(self.found, CLASSES)
 
     def plot_kernels(self) -> Figure:
-        """What the first layer looks for, in colour."""
+        """Draw the kernels of the first layer in colour."""
         if self.analysis.kernels is None:
             raise PetsError("the first layer of this network has no kernels over colours")
         return charts.kernel_grid(self.analysis.kernels)
 
     @property
-    def stages(self) -> list[Stage]:
-        """The stages of the network, from the first, with the patches that excite them most."""
+    def stages(self) -> list[BackboneStage]:
+        """The stages of the network, in order, with the patches that activate them most."""
         return self.analysis.stages
 
     def plot_patches(self, stage: int) -> Figure:
-        """A row a channel of the stage: the patches of the photos that excite it most."""
+        """Draw one row per channel of the stage: the patches that activate it most."""
         return charts.patch_rows(self.stages[stage])

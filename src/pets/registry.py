@@ -1,4 +1,4 @@
-"""Registries: what can be chosen by name, with one line about each entry."""
+"""Registries of entries chosen by name, each with a one-line description."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN_NAME = "unknown_name"  # the type of pydantic's error
 
 
 class Named(Protocol):
-    """An entry of a registry: the name it is chosen by, and one line of documentation."""
+    """An entry of a registry: its name and a one-line description."""
 
     @property
     def name(self) -> str: ...
@@ -26,7 +26,7 @@ Entry = TypeVar("Entry", bound=Named)
 
 
 class Registry(dict[str, Entry]):
-    """Entries of one kind by name, in the order they were added.
+    """Entries of one kind by name, in insertion order.
 
     Each kind has one registry, beside the type of its entries: `METRICS` in `metrics.py`,
     `LABEL_RULES` in `data/labels.py`, `LOSSES` in `training/losses.py`, `SECTIONS` in
@@ -45,7 +45,7 @@ def named_in(registry: str) -> AfterValidator:
     """Return a validator for a config's field with a name, or a list of names, of a registry.
 
     The registry is given as `pets.data.labels:LABEL_RULES`. Its module is imported when a value is
-    checked: the config room depends on no other room.
+    checked, so that the config package does not depend on others.
     """
     module, _, attribute = registry.partition(":")
 
@@ -61,7 +61,7 @@ def named_in(registry: str) -> AfterValidator:
 
 
 def expected(name: str, entries: Registry[Any]) -> str:
-    """The names of all entries, and the one that was probably meant."""
+    """List the names of all entries, with the closest match as a suggestion."""
     *most, last = entries
     known = f"{', '.join(most)} or {last}" if most else last
     close = difflib.get_close_matches(name, entries, n=1)

@@ -1,4 +1,4 @@
-"""A run directory: everything that a run leaves behind, and all that using it again needs."""
+"""A run directory: everything a run writes, and everything needed to use it again."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class RunDir:
     slurm.json        the Slurm job that it was given to, and its log
     ```
 
-    Of several ranks one writes; on the others (`writes=False`) all that changes files does nothing.
-    Unless a run is `trusted` (made by this process, or `trust=true` was typed), its config may name
-    what pets comes with, and no more.
+    Only one of several ranks writes; on the others (`writes=False`) methods that change files do
+    nothing. Unless a run is `trusted` (created by this process, or with `trust=true`), its config
+    may reference only components of pets.
     """
 
     def __init__(self, path: Path, writes: bool = True, trusted: bool = False) -> None:
@@ -52,7 +52,7 @@ class RunDir:
     def prepare(
         cls, path: Path, config: Mapping[str, Any], overrides: Sequence[str], **status: Any
     ) -> RunDir:
-        """Make a run that waits for a process to `begin` it. Raises RunError if there is one."""
+        """Create a run that waits for a process to `begin` it. Raises RunError if one exists."""
         if (path / "status.json").exists():
             raise RunError(f"{path}: already contains a run; resume it with resume={path}")
         path.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ class RunDir:
         return run
 
     def begin(self) -> None:
-        """Train here from now on. Raises RunError while another process does."""
+        """Mark the run as running in this process. Raises RunError if another process trains it."""
         self.claim()
         if "started" not in self.status:
             (self.path / "checkpoints").mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ class RunDir:
 
     @classmethod
     def open(cls, path: str | Path, trusted: bool = False) -> RunDir:
-        """A run that exists. Raises RunError if there is none, or a link leads out of it."""
+        """Open an existing run. Raises RunError if there is none, or a link leads out of it."""
         path = Path(os.path.expanduser(path))  # noqa: PTH111 - raises nothing without a home
         for name in ("config.yaml", "status.json"):
             if not (path / name).is_file():
@@ -86,7 +86,7 @@ class RunDir:
 
     @classmethod
     def open_finished(cls, path: str | Path, trusted: bool = False) -> RunDir:
-        """A run that can be used. Raises RunError for one that is unfinished."""
+        """Open a finished run. Raises RunError if it is unfinished."""
         run = cls.open(path, trusted)
         if run.finished:
             return run
@@ -96,16 +96,16 @@ class RunDir:
         )
 
     def claim(self) -> None:
-        """Hold the run for this process. Raises RunError while another process holds it."""
+        """Lock the run for this process. Raises RunError if another process holds the lock."""
         try:
-            self._lock.acquire(timeout=1)  # who reads the state holds it for a moment
+            self._lock.acquire(timeout=1)  # readers of the state hold it briefly
         except Timeout as error:
             raise RunError(f"{self.path}: is being trained by another process") from error
 
     def held(self) -> bool:
-        """Whether a process trains here at this moment."""
+        """Whether a process is training this run."""
         file = self.path / ".lock"
-        with contextlib.suppress(OSError):  # of another user's lock it cannot be known
+        with contextlib.suppress(OSError):  # another user's lock may be inaccessible
             if file.exists():
                 try:
                     FileLock(file).acquire(timeout=0).lock.release()
@@ -115,8 +115,8 @@ class RunDir:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The composed config as plain values. Of an untrusted run it is without what reaches
-        outside it, and RunError is raised where it names something that pets does not come with."""
+        """The composed config as plain values. For an untrusted run, values that reach outside it
+        are removed, and RunError is raised if it references anything that is not part of pets."""
         values = self.read_config()
         if not self.trusted:
             values = trust.inside(values)
@@ -124,12 +124,12 @@ class RunDir:
         return values
 
     def read_config(self) -> dict[str, Any]:
-        """The content of `config.yaml`, to be read and not to be built. Raises RunError."""
+        """Return the content of `config.yaml`, unchecked: do not build it. Raises RunError."""
         return self._read("config.yaml", dict)
 
     @property
     def train_config(self) -> TrainConfig:
-        """The composed config, typed. Raises RunError for one that this version cannot use."""
+        """The composed config, typed. Raises RunError if this version cannot use it."""
         try:
             return typed_values(TrainConfig, self.config)
         except ConfigError as error:
@@ -148,7 +148,7 @@ class RunDir:
 
     @property
     def overrides(self) -> list[str]:
-        """What was typed, beside the run's config. Raises RunError for a damaged file."""
+        """The command line's overrides. Raises RunError if the file is damaged."""
         return [str(override) for override in self._read("overrides.yaml", list)]
 
     @property
@@ -163,7 +163,7 @@ class RunDir:
             self.write_json("status.json", status | changes | {"updated": _now()})
 
     def add_seconds(self, what: str, seconds: float) -> None:
-        """Add to the wall time of a part of the run, which may have begun before a resume."""
+        """Add to the wall time of a part of the run, accumulated over resumes."""
         spent = self.status.get("seconds", {})
         self.update_status(seconds=spent | {what: round(spent.get(what, 0.0) + seconds, 3)})
 
@@ -172,7 +172,7 @@ class RunDir:
         self.update_status(state="finished", ended=_now(), results=results, error=None)
 
     def discard(self) -> None:
-        """Remove the files of a run that has read no photos; other files stay."""
+        """Remove the files of a run that has read no photos yet; other files are kept."""
         if not self.writes or (self.path / "photos.csv").exists():
             return
         self._lock.release(force=True)
@@ -185,16 +185,16 @@ class RunDir:
     def state(self) -> str:
         """`waiting`, `running`, `interrupted`, `failed` or `finished`."""
         state = str(self.status.get("state"))
-        # The lock of a run whose process is gone is free, whatever the file says.
+        # If the run's process has died, its lock is free although the file says running.
         return "interrupted" if state == "running" and not self.held() else state
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end, whatever became of the report after it."""
+        """Whether training has finished, with or without a report after it."""
         return self.status.get("state") == "finished"
 
     def position(self) -> str:
-        """How far the run came, for messages."""
+        """Describe how far the run got, for messages."""
         status = self.status
         if not status.get("stage"):
             return "before its first epoch"
@@ -202,11 +202,11 @@ class RunDir:
         return f"stage {status['stage']}, {done} of {epochs} epochs"
 
     def checkpoint(self, name: str = "last") -> Path:
-        """`last`: where the run goes on; `best`: the one with the lowest validation error."""
+        """`last`: where the run resumes; `best`: the one with the lowest validation error."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     def root(self, root: str) -> Path:
-        """The data folder that a config names: from here, or from where the run was started."""
+        """Resolve a config's data folder, relative to here or to where the run was started."""
         here = Path(root)
         if here.exists():
             return here
@@ -214,7 +214,7 @@ class RunDir:
         return started if started.exists() else here
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """One of the JSON files. Raises RunError if it is missing or damaged."""
+        """Read one of the JSON files. Raises RunError if it is missing or damaged."""
         return self._read(name, dict)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
@@ -222,7 +222,7 @@ class RunDir:
         self._write(name, to_json(values, indent=2) + "\n")
 
     def _read(self, name: str, kind: type[Any]) -> Any:
-        """The plain values of a file: a `dict`, or a `list`."""
+        """Read the plain values of a file: a `dict` or a `list`."""
         file = self.path / name
         try:
             text = file.read_text(encoding="utf-8")
@@ -237,13 +237,13 @@ class RunDir:
         return values
 
     def _write(self, name: str, text: str) -> None:
-        """Replace a file in one step, on the rank that writes."""
+        """Replace a file atomically, on the rank that writes."""
         if self.writes:
             write_atomically(self.path / name, text.encode())
 
 
 def from_here(folder: str) -> Path:
-    """The folder relative to the current one if it is below it: what a user would type."""
+    """Return the folder relative to the current one if it is below it, as a user would type it."""
     path, here = Path(folder), Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 

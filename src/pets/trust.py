@@ -1,7 +1,7 @@
-"""What a run, checkpoint or sweep from elsewhere may contain: values, and names from a short list.
-Nothing else that it names is imported or called, and nothing is written outside its folder.
+"""What an untrusted run, checkpoint or sweep may contain: values, and names from an allow-list.
 
-`trust=true`, typed with a command, accepts everything. SECURITY.md states the promise.
+Nothing else that it references is imported or called, and nothing is written outside its folder.
+With `trust=true` a command accepts everything. SECURITY.md states the guarantee.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def _paths(module: str, names: str) -> set[str]:
     return {f"{module}.{name}" for name in names.split()}
 
 
-# By the key of a node, the dotted paths that it may name. None of these takes the path of a file or
-# an address.
+# By the key of a node, the dotted paths that it may reference. None of these has an argument that
+# takes a file path or an address.
 ALLOWED: dict[str, set[str]] = {
     "model.head": _paths("pets.models.heads", "BatchNormHead ConcatPoolHead LinearHead"),
     "optimizer": _paths(
@@ -51,28 +51,29 @@ ALLOWED: dict[str, set[str]] = {
     "logger": _paths("pytorch_lightning.loggers", "CSVLogger TensorBoardLogger"),
 }  # fmt: skip
 _LOGGER_ARGUMENTS = {"name", "version", "prefix", "sub_dir", "default_hp_metric", "log_graph"}
-_NAME = re.compile(r"(?!\.)[\w.+ -]*")  # of a file or folder, never a path
+_NAME = re.compile(r"(?!\.)[\w.+ -]*")  # name of a file or folder, never a path
 
 
 def check(values: Mapping[str, Any], source: Path) -> None:
-    """Raise RunError if a config names anything else, or a checkpoint's description of its network.
+    """Raise RunError if a config, or a checkpoint's description of its network, references anything
+    that is not allowed.
 
     Args:
-        values: plain values, with the keys of a training's config.
-        source: the file that they were read from, for the message.
+        values: Plain values, with the keys of a training config.
+        source: The file that they were read from, for the message.
     """
     if reason := refusal(values):
         raise RunError(f"{source}: {reason}; expected what pets comes with; {TRUST}")
 
 
 def refusal(values: Mapping[str, Any]) -> str | None:
-    """The first key that a config from elsewhere may not have, and what it names; else None."""
+    """Return the first key that is not allowed in an untrusted config, with its value, or None."""
     return next(_refused(values, ()), None)
 
 
 def inside(values: dict[str, Any]) -> dict[str, Any]:
-    """The same config without what reaches outside the run: its cache is this user's own, it makes
-    or fetches no data, and does not trust itself."""
+    """Return the config without values that reach outside the run: it uses this user's cache, does
+    not create or download data, and does not set `trust`."""
     cache = os.environ.get("PETS_CACHE", "~/.cache/pets")
     values = {**values, "cache_dir": cache, "trust": False}
     if isinstance(values.get("data"), dict):
@@ -81,7 +82,7 @@ def inside(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_links(folder: Path) -> None:
-    """Raise RunError if a link leads out of a folder: what is written there would follow it."""
+    """Raise RunError if a link leads out of a folder: writes would follow it."""
     whole = folder.resolve()
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(whole):
@@ -92,7 +93,7 @@ def check_links(folder: Path) -> None:
 
 def check_words(overrides: Sequence[str], source: Path, keys: Sequence[str]) -> None:
     """Raise RunError if the overrides saved in `source`, a sweep's file, do more than set values of
-    a training's `keys` and choose pets' own options."""
+    the training config's `keys` and choose pets' own options."""
     key = rf"({'|'.join(map(re.escape, keys))})([./][\w./-]+)?"
     allowed = re.compile(
         rf"(\+\+?)?{key}=[^$\\]*|~{key}(=[^$\\]*)?"
@@ -108,7 +109,7 @@ def check_words(overrides: Sequence[str], source: Path, keys: Sequence[str]) -> 
 
 
 class PlainLoader(yaml.SafeLoader):
-    """YAML of plain values without aliases, with which a few lines can grow beyond any memory."""
+    """Loads YAML of plain values; aliases are refused, since they allow exponential expansion."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -143,9 +144,10 @@ def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
 
 
 def _group(keys: tuple[str, ...]) -> str:
-    """The group of `ALLOWED` that a node belongs to by its place; "" where there can be none.
+    """Return the group of `ALLOWED` for a node at these keys, or "" if no node is allowed there.
 
-    Transforms may hold others, which are checked like themselves; nothing else may hold a node.
+    Transforms may contain further transforms, which are checked, too; nothing else may contain a
+    node.
     """
     if keys[:1] == ("augment",):
         return "augment"

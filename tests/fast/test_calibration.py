@@ -22,7 +22,7 @@ def test_the_calibration_error_of_a_case_on_paper() -> None:
     found = reliability(confidence, correct, bins=5)
     assert found.confidence.tolist() == pytest.approx([0.5, 0.7, 0.9])
     assert found.accuracy.tolist() == pytest.approx([0.5, 0.0, 2 / 3])
-    assert found.photos.tolist() == [2, 1, 3]
+    assert found.counts.tolist() == [2, 1, 3]
     assert found.ece == pytest.approx((2 * 0 + 1 * 0.7 + 3 * (0.9 - 2 / 3)) / 6)
 
 
@@ -31,18 +31,18 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
     found = reliability(on_edges, np.ones(5, dtype=bool), bins=5)
     assert found.confidence.tolist() == on_edges.tolist()
     with_the_bin_below = reliability(np.array([0.3, 0.4]), np.ones(2, dtype=bool), bins=5)
-    assert with_the_bin_below.photos.tolist() == [2]
+    assert with_the_bin_below.counts.tolist() == [2]
     apart = reliability(np.array([0.3, 0.4 + 1e-9]), np.ones(2, dtype=bool), bins=5)
-    assert apart.photos.tolist() == [1, 1]
-    assert reliability(np.zeros(1), np.zeros(1, dtype=bool), bins=5).photos.tolist() == [1]
+    assert apart.counts.tolist() == [1, 1]
+    assert reliability(np.zeros(1), np.zeros(1, dtype=bool), bins=5).counts.tolist() == [1]
 
 
 def test_there_are_bins_only_where_there_are_photos() -> None:
     found = reliability(np.array([0.99, 0.98]), np.array([True, True]))
-    assert found.photos.tolist() == [2]
+    assert found.counts.tolist() == [2]
     assert found.ece == pytest.approx(0.015)
     none = reliability(np.empty(0), np.empty(0, dtype=bool))
-    assert len(none.photos) == 0
+    assert len(none.counts) == 0
     assert none.ece == 0
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints are written whole or not at all, and read without running code."""
+"""Checkpoints are written atomically, and read without running code."""
 
 import resource
 from pathlib import Path
@@ -63,7 +63,9 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
         (b"PK\x03\x04 cut short", "damaged, cannot be read"),
     ],
 )
-def test_what_is_no_checkpoint_is_said(tmp_path: Path, content: bytes | None, line: str) -> None:
+def test_other_files_are_not_read_as_checkpoints(
+    tmp_path: Path, content: bytes | None, line: str
+) -> None:
     file = tmp_path / "last.ckpt"
     if content is not None:
         file.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Engines of the frozen backbone: eager's numbers, or a line that says why not; the choice."""
+"""Engines of the frozen backbone: they match eager or are refused; the automatic choice."""
 
 import copy
 import logging
@@ -64,7 +64,7 @@ def assert_eagers_rows(found: Engine, net: Backbone, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_no_batch_norm_is_left_and_the_numbers_stay(name: str) -> None:
+def test_all_batch_norms_are_folded_and_the_outputs_are_unchanged(name: str) -> None:
     net = trained(name)
     folded = copy.deepcopy(net)
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
@@ -114,7 +114,7 @@ def test_what_cannot_be_folded_stays() -> None:
 
 
 @pytest.mark.parametrize("name", ["eager", "folded", "openvino", "auto"])
-def test_the_body_stays_as_it_is_and_a_head_learns_from_the_maps(name: str) -> None:
+def test_the_backbone_is_unchanged_and_a_head_learns_from_the_maps(name: str) -> None:
     if name == "openvino":
         need(find_spec("openvino") is not None, "openvino is not installed")
     net = trained("resnet18").train()
@@ -140,7 +140,7 @@ def test_the_body_stays_as_it_is_and_a_head_learns_from_the_maps(name: str) -> N
     assert all(torch.equal(net.state_dict()[key], tensors[key]) for key in tensors)
 
 
-def test_eager_is_the_body_bit_for_bit() -> None:
+def test_eager_is_bit_exact() -> None:
     net = trained("tf_efficientnet_lite0")
     expected = copy.deepcopy(net).to(memory_format=torch.channels_last)
     for count in (4, 1):
@@ -164,7 +164,7 @@ def bent(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.usefixtures("bent")
-def test_other_numbers_than_eagers_are_refused(caplog: pytest.LogCaptureFixture) -> None:
+def test_engines_that_differ_from_eager_are_refused(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ConfigError, match=r"^precompute.engine=folded: its activations differ"):
         made("folded", trained("resnet18"), photos(4))
     caplog.set_level(logging.INFO)
@@ -200,7 +200,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 @pytest.mark.usefixtures("no_openvino")
-def test_auto_says_what_it_chose_and_why(
+def test_auto_logs_its_choice_and_the_reasons(
     timed: dict[str, float], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -223,10 +223,10 @@ def test_auto_says_what_it_chose_and_why(
 
 
 @pytest.mark.usefixtures("no_openvino")
-def test_auto_compiles_for_a_long_pass_alone(
+def test_auto_compiles_only_for_a_long_pass(
     timed: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(engine._BUILDERS, "compile", engine.as_it_is)
+    monkeypatch.setitem(engine._BUILDERS, "compile", engine.uncompiled)
     timed.update(eager=4.0, folded=2.0, compile=1.0)  # for two photos, half a batch
     assert made("auto", trained("resnet18"), photos(4), seen=599).name == "folded"
     assert made("auto", trained("resnet18"), photos(4), seen=600).name == "compile"

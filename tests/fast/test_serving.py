@@ -1,4 +1,4 @@
-"""The parts of `pets serve` without a server: batches, what requests hold, uploads in memory."""
+"""The parts of `pets serve` without a server: batching, the memory budget, uploads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.conftest import composed
 LIMITS = typed(ServeConfig, composed("run=x", name="serve")).limits
 
 
-def test_what_comes_while_the_thread_is_at_work_passes_together() -> None:
+def test_photos_that_arrive_during_a_batch_share_the_next_one() -> None:
     batches: list[list[int]] = []
     first, go = threading.Event(), threading.Event()
 
@@ -53,7 +53,7 @@ def test_what_comes_while_the_thread_is_at_work_passes_together() -> None:
     assert batches == [[0], [1, 2, 4], [5, 6, 7]]
 
 
-def test_a_batch_that_fails_says_so_and_the_next_one_is_done() -> None:
+def test_a_failed_batch_raises_and_the_next_one_is_processed() -> None:
     def work(items: list[int]) -> list[float]:
         return [1 / item for item in items]
 
@@ -69,7 +69,7 @@ def test_a_batch_that_fails_says_so_and_the_next_one_is_done() -> None:
     asyncio.run(ask())
 
 
-def test_all_requests_together_hold_no_more_than_they_may() -> None:
+def test_all_requests_together_stay_within_the_memory_budget() -> None:
     memory = Memory(1000)
     with memory.share() as one:
         one(600)
@@ -86,7 +86,7 @@ def test_all_requests_together_hold_no_more_than_they_may() -> None:
 
 
 class _Request:
-    """What `read_uploads` needs of a request."""
+    """The part of a request that `read_uploads` uses."""
 
     def __init__(self, headers: dict[str, str], chunks: list[bytes]) -> None:
         from starlette.datastructures import Headers
@@ -104,7 +104,7 @@ def read(request: Any, limits: ServeLimits = LIMITS) -> Any:
 
 
 def test_large_files_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The form's parser would put files of more than a megabyte on the disk."""
+    """The form parser spools files of more than a megabyte to disk by default."""
 
     def on_disk(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a file was made")
@@ -117,7 +117,7 @@ def test_large_files_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (upload.name, upload.content) == ("a.jpg", content)
 
 
-def test_names_are_fit_for_a_line() -> None:
+def test_file_names_are_made_safe_for_one_line() -> None:
     assert shortened("a\r\nb\x1b[31m\u2028c\ud800.jpg") == "ab[31mc.jpg"
     assert len(shortened("x" * 500)) == 80
 
@@ -151,7 +151,7 @@ def test_wrong_configs(words: list[str], line: str) -> None:
 
 
 def test_the_names_of_a_server() -> None:
-    """Any address is one; only a name can be made to point here by others."""
+    """Any IP address is accepted; only names can be used for DNS rebinding."""
     names = own_names(["Pets.example"])
     for own in (
         "localhost", "LocalHost:80", "127.0.0.1:8000", "[::1]:1", "192.168.1.5:8000",

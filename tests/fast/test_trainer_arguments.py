@@ -42,7 +42,7 @@ def test_what_cannot_be_had_is_named_with_what_to_do(name: str, value: object, f
     with pytest.raises(ConfigError) as raised:
         check_trainer({**HERE, name: value})
     line = str(raised.value)
-    assert line.startswith(f"trainer.{name}={value}: cannot be had here, remove it; ")
+    assert line.startswith(f"trainer.{name}={value}: not supported, remove it; ")
     assert fix in line
 
 

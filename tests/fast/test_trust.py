@@ -1,4 +1,4 @@
-"""A run from elsewhere is data: nothing that it names is called unless it is on the list."""
+"""An untrusted run is data: nothing that it references is called unless it is allowed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EVIL = (
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    """A run that came from elsewhere: opened, not made by this process."""
+    """An untrusted run: opened, not created by this process."""
     values = train_config().model_dump(by_alias=True, mode="json")
     RunDir.prepare(tmp_path / "run", values, [])
     return RunDir.open(tmp_path / "run")
@@ -103,7 +103,7 @@ def test_other_ways_out_are_refused(keys: tuple[str, ...], value: Any, line: str
 
 
 def test_what_pets_comes_with_is_allowed() -> None:
-    """Whoever uses what is in conf/ never hears of trust."""
+    """Everything in conf/ works without trust=true."""
     needed = {"table": ["data.table=x"], "timm": ["model.name=x"], "torchvision": ["model.name=x"]}
     groups = ("model/head", "augment", "optimizer", "loss", "callbacks", "logger", "plan", "data")
     for group in groups:
@@ -193,13 +193,13 @@ KEYS = list(TrainConfig.model_fields)
         "unknown=1", "seed", "optimizer.eps=a\\$b",
     ],
 )  # fmt: skip
-def test_words_of_a_sweep_are_values(word: str, tmp_path: Path) -> None:
+def test_overrides_of_a_sweep_are_values(word: str, tmp_path: Path) -> None:
     with pytest.raises(RunError) as refused:
         check_words(["seed=1", word], tmp_path / "sweep.yaml", KEYS)
     assert str(refused.value).startswith(f"{tmp_path / 'sweep.yaml'}: {word}: is more than a value")
 
 
-def test_usual_words_of_a_sweep_are_allowed(tmp_path: Path) -> None:
+def test_usual_overrides_of_a_sweep_are_allowed(tmp_path: Path) -> None:
     args = [
         "plan.stages.head.lr=tag(log,interval(1e-4,1e-2))", "seed=0,1", "model/head=linear",
         "experiment=sweep_lr_epochs_arch", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4",
@@ -230,7 +230,7 @@ def test_values_that_are_no_config_are_refused_or_plain(tmp_path: Path) -> None:
         check(values, tmp_path)
 
 
-def test_nothing_is_written_through_a_link_in_a_stranger_s_sweep(tmp_path: Path) -> None:
+def test_nothing_is_written_through_a_link_in_an_untrusted_sweep(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_text("precious")
     (tmp_path / "sweep").mkdir()

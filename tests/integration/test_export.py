@@ -23,8 +23,8 @@ from pets.data.transforms import CentreCrop, normalize, to_tensor
 from pets.errors import ConfigError, ExportError
 from pets.export import int8, safetensors
 from pets.export.check import check
-from pets.export.metadata import metadata_of
-from pets.export.reference import Reference, reference_of
+from pets.export.metadata import collect_metadata
+from pets.export.reference import Reference, load_reference
 from pets.export.write import export
 from pets.run_dir import RunDir
 from pets.training.evaluation import Trained, load_run
@@ -216,17 +216,17 @@ def test_int8_is_there_or_the_numbers_are(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """How accurate and fast it is depends on the machine; what is enough is set here."""
-    monkeypatch.setattr(int8, "MAY_LOSE", 2 if kept else -2)
-    monkeypatch.setattr(int8, "MUST_GAIN", 0)
-    reference = reference_of(load_run(RunDir(trained)), HERE, calibration=16)
+    monkeypatch.setattr(int8, "MAX_ACCURACY_LOSS", 2 if kept else -2)
+    monkeypatch.setattr(int8, "MIN_SPEEDUP", 0)
+    reference = load_reference(load_run(RunDir(trained)), HERE, calibration=16)
     with caplog.at_level("INFO"):
-        export("onnx", tmp_path, metadata_of(reference, "last"), reference, int8=True)
+        export("onnx", tmp_path, collect_metadata(reference, "last"), reference, int8=True)
     found = json.loads((tmp_path / "onnx/check.json").read_text())["int8"]
     assert found["kept"] is kept
     assert (tmp_path / "onnx/model_int8.onnx").exists() == kept
     numbers = f"{100 * found['accuracy']:.1f} % right instead of"
     assert (f"model_int8.onnx: {numbers}" in caplog.text) == kept
-    alone = f"int8 is not worth it here, the float model stands alone: {numbers}"
+    alone = f"int8 does not pay off here, only the float model is kept: {numbers}"
     assert (alone in caplog.text) != kept
 
 
@@ -270,13 +270,13 @@ def test_what_is_put_there_meanwhile_stays(reference: Reference, tmp_path: Path)
     (tmp_path / "safetensors").mkdir()
     (tmp_path / "safetensors/notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is there already"):
-        export("safetensors", tmp_path, metadata_of(reference, "last"), reference, int8=False)
+        export("safetensors", tmp_path, collect_metadata(reference, "last"), reference, int8=False)
     assert (tmp_path / "safetensors/notes.txt").read_text() == "mine"
 
 
 @pytest.fixture(scope="module")
 def reference(trained: Path) -> Reference:
-    return reference_of(load_run(RunDir(trained)), HERE)
+    return load_reference(load_run(RunDir(trained)), HERE)
 
 
 def test_other_weights_are_found_out(folders: Path, reference: Reference, tmp_path: Path) -> None:
@@ -311,6 +311,10 @@ def test_an_export_that_fails_leaves_nothing(
     monkeypatch.setattr(safetensors, "save_file", with_an_error)
     with pytest.raises(ExportError, match="to=safetensors: refused"):
         export(
-            "safetensors", tmp_path / "new", metadata_of(reference, "last"), reference, int8=False
+            "safetensors",
+            tmp_path / "new",
+            collect_metadata(reference, "last"),
+            reference,
+            int8=False,
         )
     assert list(tmp_path.iterdir()) == []

@@ -75,8 +75,8 @@ def test_stopped_killed_and_resumed(
     stopped = running.end()
     assert stopped.returncode == 143
     assert stopped.stdout.splitlines()[-1] == (
-        "stopped by SIGTERM; finished parts are kept in .p.csv.parts (2 of up to 10 photos), the "
-        "same command goes on there"
+        "stopped by SIGTERM; 2 finished shards (up to 10 photos each) are kept in .p.csv.parts; "
+        "rerun the same command to resume"
     )
     assert stopped.stderr == ""
     first = (parts / "part-000000.parquet").stat().st_mtime_ns

@@ -94,7 +94,7 @@ def test_a_job_that_was_warned_goes_on_to_the_same_end(sweep: Sweep) -> None:
     log = (warned / "train.log").read_text()
     assert "stopped by SIGUSR2 (stage body" in log
     assert "is requeued" in log
-    assert "going on after" in log
+    assert "resuming after" in log
     assert metrics(warned) == metrics(undisturbed)
     assert same(weights(warned), weights(undisturbed))
     assert status(warned)["results"] == status(undisturbed)["results"]

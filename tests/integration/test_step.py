@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from pets.data.prepare import prepare_photos
 from pets.models.classifier import new_backbone
-from pets.system.devices import device_type, fast_precision, settled
+from pets.system.devices import device_type, fast_precision, resolve_precision
 from pets.training.checkpoints import read_checkpoint
 from pets.training.datamodule import PetsDataModule
 from pets.training.losses import new_loss
 from pets.training.module import ClassifierModule, new_model
 from pets.training.stage import Inputs, Stage
-from pets.training.trainer import build_callbacks, trainer
+from pets.training.trainer import build_callbacks, build_trainer
 from tests.conftest import train_config
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights
@@ -87,7 +87,7 @@ def test_ema_validates_and_keeps_the_average_of_the_weights(drawn: Path) -> None
     module, data, config = learner(drawn, "callbacks=ema", "callbacks.ema.decay=0.6")
     seen = Weights()
     (ema,) = [c for c in build_callbacks(config.callbacks) if isinstance(c, EMAWeightAveraging)]
-    trainer(config.trainer, max_epochs=2, callbacks=[seen, ema]).fit(module, datamodule=data)
+    build_trainer(config.trainer, max_epochs=2, callbacks=[seen, ema]).fit(module, datamodule=data)
     assert len(seen.seen) == 6
     average = seen.seen[0]
     for weight in seen.seen[1:]:
@@ -139,7 +139,7 @@ def test_gradients_are_clipped_and_accumulated(drawn: Path) -> None:
     module, data, config = learner(
         drawn, "trainer.gradient_clip_val=0.05", "trainer.accumulate_grad_batches=3"
     )
-    fit = trainer(config.trainer, max_epochs=4, callbacks=[Norms()])
+    fit = build_trainer(config.trainer, max_epochs=4, callbacks=[Norms()])
     fit.fit(module, datamodule=data)
     assert fit.global_step == 4  # three batches an epoch
     assert len(norms) == 4
@@ -157,9 +157,11 @@ def test_precision_is_what_the_device_is_fast_at(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda bf16=bf16, **_: bf16)
         assert fast_precision("cuda") == precision
     assert fast_precision("mps") == "32-true"
-    chosen = settled({"accelerator": "cpu", "precision": "auto", "devices": 1})
+    chosen = resolve_precision({"accelerator": "cpu", "precision": "auto", "devices": 1})
     assert chosen == {"accelerator": "cpu", "precision": "bf16-mixed", "devices": 1}
-    assert settled({"accelerator": "cpu", "precision": "64-true"})["precision"] == "64-true"
+    assert (
+        resolve_precision({"accelerator": "cpu", "precision": "64-true"})["precision"] == "64-true"
+    )
     assert device_type("cpu") == "cpu"
 
 
@@ -184,7 +186,7 @@ def test_a_loss_of_ones_own_is_trained_on_mixed_and_on_plain_labels(drawn: Path)
     constant = "plan.stages.head.schedule=constant"
     module, data, config = learner(drawn, *words, constant)
     module.loss = new_loss(config.loss, torch.tensor([4.0] * 10))
-    trainer(config.trainer, max_epochs=1).fit(module, datamodule=data)
+    build_trainer(config.trainer, max_epochs=1).fit(module, datamodule=data)
     assert math.isfinite(float(module.train_loss.compute()))
     logits, targets = torch.randn(3, 10), torch.tensor([1, 2, 3])
     loss = new_loss(config.loss, torch.tensor([4.0] * 10))(logits, targets)

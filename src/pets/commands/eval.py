@@ -28,32 +28,32 @@ def run(cfg: DictConfig) -> None:
     from pets.io.atomic import check_writable
     from pets.system.cpu import keep_freed_memory
     from pets.training.datamodule import PetsDataModule
-    from pets.training.evaluation import load_run, measure, photos_asked
+    from pets.training.evaluation import load_run, measure, select_photos
     from pets.training.module import ClassifierModule
     from pets.training.stage import Inputs
-    from pets.training.trainer import check_trainer, quiet, trainer
+    from pets.training.trainer import build_trainer, check_trainer, silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     check_trainer(config.trainer)
     check_writable(run_dir.path / "eval")
     trained = load_run(run_dir, config.ckpt).fed_by(config.data, config.trainer)
-    asked = photos_asked(trained, config.data, config.split)
-    photos = asked.own if asked.others is None else readable(asked.others)
-    if asked.seen_in_training:
+    asked = select_photos(trained, config.data, config.split)
+    photos = asked.own if asked.external is None else readable(asked.external)
+    if asked.training_copies:
         log.warning(
             "%s of the %s photos are the run's training photos: the accuracy is inflated",
-            f"{asked.seen_in_training:,}", f"{len(photos.rows):,}",
+            f"{asked.training_copies:,}", f"{len(photos.rows):,}",
         )  # fmt: skip
     own, model = trained.config, trained.model
     inputs = Inputs(model.size)
     data = PetsDataModule(own.data, own.augment, model.preprocess, photos, inputs)
-    metrics = measure(ClassifierModule(model, own), data, asked.split, trainer(own.trainer))
+    metrics = measure(ClassifierModule(model, own), data, asked.split, build_trainer(own.trainer))
     log.info("split %s, checkpoint %s", asked.split, config.ckpt)
     _log_metrics(metrics)
     # Logged before it is written, so that a full disk does not lose it.
     about = {"split": asked.split, "ckpt": config.ckpt}
-    if asked.others is not None:
+    if asked.external is not None:
         about["root"] = str(photos.root.resolve())
     file = f"eval/{asked.name}_{config.ckpt}.json"
     (run_dir.path / "eval").mkdir(exist_ok=True)

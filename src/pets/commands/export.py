@@ -21,15 +21,15 @@ def run(cfg: DictConfig) -> None:
 
     from pets.export.formats import FORMATS
     from pets.export.int8 import CALIBRATION
-    from pets.export.metadata import metadata_of
-    from pets.export.reference import reference_of
+    from pets.export.metadata import collect_metadata
+    from pets.export.reference import load_reference
     from pets.export.write import check_formats, export
     from pets.io.atomic import check_writable
     from pets.system.cpu import keep_freed_memory
     from pets.training.evaluation import load_run
-    from pets.training.trainer import quiet
+    from pets.training.trainer import silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     for name in config.formats:
         FORMATS[name].need_packages()
@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> None:
     out = Path(config.out) if config.out else run_dir.path / "export"
     check_formats(config.formats, trained.model, out)
     check_writable(out)
-    reference = reference_of(trained, config.data, CALIBRATION if config.int8 else 0)
-    metadata = metadata_of(reference, config.ckpt)
+    reference = load_reference(trained, config.data, CALIBRATION if config.int8 else 0)
+    metadata = collect_metadata(reference, config.ckpt)
     for name in config.formats:
         export(name, out, metadata, reference, config.int8)

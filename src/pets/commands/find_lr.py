@@ -51,9 +51,9 @@ def run(cfg: DictConfig) -> LrSearch:
     from pets.training.checks import check_signatures
     from pets.training.inputs import check_inputs, prepare_inputs
     from pets.training.stage import Stage
-    from pets.training.trainer import build_loggers, quiet
+    from pets.training.trainer import build_loggers, silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     memo.use_folder(config.cache_dir)
     check_signatures(config)

@@ -24,16 +24,16 @@ def run(cfg: DictConfig) -> Analysis:
 
     from pets.report.write import write_report
     from pets.system.cpu import keep_freed_memory
-    from pets.training.evaluation import load_run, photos_asked
-    from pets.training.trainer import build_loggers, check_trainer, quiet
+    from pets.training.evaluation import load_run, select_photos
+    from pets.training.trainer import build_loggers, check_trainer, silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     check_trainer(config.trainer)
     trained = load_run(run_dir, config.ckpt).fed_by(config.data, config.trainer)
-    asked = photos_asked(trained, config.data, config.split)
+    asked = select_photos(trained, config.data, config.split)
     settings = InterpretSettings(**{k: getattr(config, k) for k in InterpretSettings.model_fields})
     loggers = build_loggers(trained.config.logger, run_dir.path)
     return write_report(
-        trained, asked.own, settings, asked.split, config.ckpt, asked.others, loggers
+        trained, asked.own, settings, asked.split, config.ckpt, asked.external, loggers
     )

@@ -16,7 +16,7 @@ from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, DataError, LostRankError, printable
 
 if TYPE_CHECKING:
-    from pets.prediction.job import Options, Summary
+    from pets.prediction.job import Options, PredictionSummary
     from pets.training.evaluation import Trained
 
 SCHEMA = PredictConfig
@@ -63,9 +63,9 @@ def _predict(config: PredictConfig) -> bool:
     from pets.system.cpu import keep_freed_memory
     from pets.system.devices import usable_device
     from pets.training.evaluation import load_run
-    from pets.training.trainer import quiet
+    from pets.training.trainer import silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     device = usable_device(config.device, ranks().local if ranks().local_world > 1 else None)
     trained = load_run(run_dir, config.ckpt)
@@ -99,7 +99,9 @@ def _options(config: PredictConfig, trained: Trained) -> Options:
     )  # fmt: skip
 
 
-def _report(summary: Summary, config: PredictConfig, classes: list[str], path: Path) -> None:
+def _report(
+    summary: PredictionSummary, config: PredictConfig, classes: list[str], path: Path
+) -> None:
     _show_rows(summary, min(config.top, config.top_k or config.top, len(classes)), classes)
     for line in summary.errors:
         log.warning("skipped: %s", line)
@@ -121,7 +123,7 @@ def _report(summary: Summary, config: PredictConfig, classes: list[str], path: P
     log.info("%s of %s photos classified, written to %s", f"{named:,}", f"{summary.photos:,}", path)
 
 
-def _show_rows(summary: Summary, top: int, classes: list[str]) -> None:
+def _show_rows(summary: PredictionSummary, top: int, classes: list[str]) -> None:
     rows = [row for row in summary.rows if row["error"] is None]
     if not rows:
         return

@@ -38,10 +38,10 @@ def run(cfg: DictConfig) -> None:
         from pets.system.cpu import keep_freed_memory
         from pets.system.devices import usable_device
         from pets.training.evaluation import load_run
-        from pets.training.trainer import quiet
+        from pets.training.trainer import silence_lightning
 
         preload()
-        quiet()
+        silence_lightning()
         keep_freed_memory()
         device = usable_device(config.device)
         serve(load_run(run_dir, config.ckpt), config, server, device)

@@ -1,4 +1,4 @@
-"""The model card: what the export is, how well it does, how it is used, and where it ends."""
+"""The model card: what the export is, its metrics, its use and its limits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pets.export.int8 import FILE, Quantised
 from pets.export.metadata import Metadata
 from pets.io.markdown import text
 
-_PAIRS = 10  # confused ones that are shown
-_OFTEN = 2  # photos of a pair: one alone may be chance
+_PAIRS = 10  # confused pairs shown
+_OFTEN = 2  # photos of a pair: a single one may be chance
 
 
-def card(name: str, metadata: Metadata, check: Check, quantised: Quantised | None) -> str:
-    """The README.md of an export, as Markdown: `card.md`, filled."""
+def render_card(name: str, metadata: Metadata, check: Check, quantised: Quantised | None) -> str:
+    """Render `card.md`, the README.md of an export."""
     environment = Environment(
         loader=PackageLoader("pets.export", "."),
         undefined=StrictUndefined,

@@ -1,8 +1,8 @@
-"""Export formats. `FORMATS` is the one place where a format is added.
+"""Export formats; new ones are added to `FORMATS`.
 
-A format is a module `<name>.py` here with `write(folder, metadata)`, and `check(model)`, which
-raises ExportError for networks that it cannot express; and a script `scripts/<name>.py` with a
-class `Classifier` that runs without pets what was written.
+A format consists of a module `<name>.py` here with `write(folder, metadata)` and `check(model)`,
+which raises ExportError for networks that it cannot express; and of a script `scripts/<name>.py`
+whose class `Classifier` runs the exported network without pets.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pets.system.installation import install
 
 @dataclass(frozen=True)
 class Format:
-    """A format, chosen by `to=`; its module is imported when it is used.
+    """A format, chosen by `to=`; its module is imported on first use.
 
     Attributes:
-        name: the value of `to`, the folder of the export, and the name of module and script.
-        doc: one line about it.
-        needs: what the exported folder needs to run, for the model card.
-        packages: what writing it needs beyond the packages of every installation.
-        rounding: why its logits differ more from photo files than on the same pictures.
+        name: The value of `to`, the folder of the export, and the name of module and script.
+        doc: One-line description.
+        needs: Packages needed to run the export, for the model card.
+        packages: Optional packages needed to write it.
+        rounding: Why its logits differ more on photo files than on the same pictures.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Format:
 
     @property
     def module(self) -> Any:
-        """Its functions `check(model)` and `write(folder, metadata)`."""
+        """The module with `check(model)` and `write(folder, metadata)`."""
         return import_module(f"pets.export.{self.name}")
 
     def need_packages(self) -> None:
-        """Raise ExportError where a package for writing it is not installed."""
+        """Raise ExportError if a package needed to write this format is not installed."""
         missing = [name for name in self.packages if find_spec(name) is None]
         if missing:
             raise ExportError(

@@ -1,4 +1,4 @@
-"""A folder in the layout of the Hugging Face hub, which timm alone loads."""
+"""Export in the layout of the Hugging Face hub, which only timm loads."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pets.export.safetensors import chain_of
 from pets.models.classifier import Classifier
 from pets.models.heads import Chain
 
-_CLOSE = 1e-4  # of the largest logit
+_RELATIVE_TOLERANCE = 1e-4  # of the largest logit
 
 
 def write(folder: Path, metadata: Metadata) -> None:
-    """`model.safetensors` and `config.json`, as timm writes and reads them."""
+    """Write `model.safetensors` and `config.json` in timm's format."""
     model = metadata.trained.model
     network = check(model)
     known = network.pretrained_cfg
-    # Of timm's own weights of that name only what is true of any others in the same network.
+    # Keep only the entries that do not depend on timm's own pretrained weights.
     network.pretrained_cfg = {
         **{key: known.get(key) for key in ("architecture", "first_conv", "classifier")},
         "tag": metadata.trained.config.data.name,
@@ -36,7 +36,7 @@ def write(folder: Path, metadata: Metadata) -> None:
         "crop_pct": model.preprocess.crop_pct,
         "crop_mode": "center",
         "num_classes": len(model.classes),
-        "license": "other",  # the model's own is for who publishes it to choose
+        "license": "other",  # to be chosen by whoever publishes the model
     }
     about = {"label_names": model.classes, "pets": metadata.as_dict()}
     save_for_hf(network, str(folder), about, safe_serialization=True)
@@ -44,10 +44,10 @@ def write(folder: Path, metadata: Metadata) -> None:
 
 @torch.no_grad()
 def check(model: Classifier) -> Any:
-    """timm's whole network with the run's weights.
+    """Return timm's complete network with the run's weights.
 
     Raises:
-        ExportError: timm has no such network with such a head, or its numbers would be others.
+        ExportError: timm has no such network with such a head, or its outputs differ.
     """
     linear = as_linear(chain_of(model))
     if linear is None:
@@ -71,7 +71,7 @@ def check(model: Classifier) -> Any:
         ) from error
     photo = torch.rand(2, 3, *model.size, generator=torch.Generator().manual_seed(0))
     ours, theirs = model(photo), network(photo)
-    if not (ours - theirs).abs().max() <= _CLOSE * ours.abs().max().clamp(min=1):
+    if not (ours - theirs).abs().max() <= _RELATIVE_TOLERANCE * ours.abs().max().clamp(min=1):
         raise ExportError(
             f"to=hub: timm's {name} gives other numbers with the same weights: it does more than "
             "an average between its features and the linear layer; to=safetensors takes it"
@@ -81,10 +81,10 @@ def check(model: Classifier) -> Any:
 
 @torch.no_grad()
 def as_linear(chain: Chain) -> nn.Linear | None:
-    """A chain of batch norms and a linear layer on the average, as one linear layer with the same
-    numbers; None for any other chain.
+    """Fold batch norms followed by a linear layer, on average pooling, into one linear layer.
 
-    A batch norm in use is `a * x + b` a feature, so that `w (a x + b) + c = (w a) x + (w b + c)`.
+    Returns None for any other chain. At inference a batch norm is `a * x + b` per feature, so that
+    `w (a x + b) + c = (w a) x + (w b + c)`.
     """
     *norms, last = chain.layers
     if chain.pooling != "average" or type(last) is not nn.Linear:

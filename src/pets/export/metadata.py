@@ -20,16 +20,16 @@ from pets.training.evaluation import Trained
 
 @dataclass(frozen=True)
 class Metadata:
-    """All that an export says beside the weights.
+    """Everything in an export beside the weights.
 
     Attributes:
-        trained: the run.
-        ckpt: which of its checkpoints.
-        metrics: by split: photos, accuracy and its 95 % interval (Wilson); first the split that the
+        trained: The run.
+        ckpt: Which of its checkpoints.
+        metrics: By split: photos, accuracy and its 95 % interval (Wilson); first the split that the
             export is checked on.
         confused: (actual, predicted, photos) among the photos that it is checked on.
-        pretrained: the weights that the training began with, and their licence, in words.
-        data: name, licence and fingerprint of the photos, and how many there are.
+        pretrained: The pretrained weights of the run, and their licence, as text.
+        data: Name, licence, fingerprint and number of the photos.
     """
 
     trained: Trained
@@ -41,12 +41,12 @@ class Metadata:
 
     @property
     def temperature(self) -> float:
-        """1 where none was measured."""
+        """The fitted temperature, or 1 if none was fitted."""
         return self.trained.temperature or 1.0
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """From an RGB photo to the network's input. `covers` and `size` are (height, width)."""
+        """How an RGB photo becomes the network's input; `covers`, `size` are (height, width)."""
         model = self.trained.model
         return {
             "size": list(model.size),
@@ -56,7 +56,7 @@ class Metadata:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """What goes into the files of every format."""
+        """The metadata in the files of every format."""
         return {
             "run": self.trained.run.path.resolve().name,
             "checkpoint": self.ckpt,
@@ -70,16 +70,17 @@ class Metadata:
         }
 
 
-def metadata_of(reference: Reference, ckpt: str) -> Metadata:
-    """What is known of the run, and what the reference photos say of it."""
-    trained, found = reference.trained, reference.predictions
-    metrics = {reference.split: _measured(len(found), found.accuracy)}
-    # Training has measured its last weights, and `pets eval` those that it was asked for.
+def collect_metadata(reference: Reference, ckpt: str) -> Metadata:
+    """Collect the metadata of a run, with metrics measured on the reference photos."""
+    trained, predictions = reference.trained, reference.predictions
+    metrics = {reference.split: _with_interval(len(predictions), predictions.accuracy)}
+    # `status.json` has the metrics of the last weights only; `pets eval` writes those of any
+    # checkpoint.
     test = trained.run.status.get("results", {}).get(TEST) if ckpt == "last" else None
     if (trained.run.path / f"eval/{TEST}_{ckpt}.json").exists():
         test = trained.run.read_json(f"eval/{TEST}_{ckpt}.json")
     if test:
-        metrics.setdefault(TEST, _measured(test["photos"], test["accuracy"]))
+        metrics.setdefault(TEST, _with_interval(test["photos"], test["accuracy"]))
     counts = trained.run.read_json("data.json")
     data = {
         "name": trained.config.data.name,
@@ -88,17 +89,18 @@ def metadata_of(reference: Reference, ckpt: str) -> Metadata:
         "fingerprint": counts.get("fingerprint"),
         "photos": {split: counts.get(split, 0) for split in ("train", "valid", "test")},
     }
-    origin = origin_of(trained.config.model)
-    return Metadata(trained, ckpt, metrics, found.most_confused(), origin, data)
+    origin = weights_origin(trained.config.model)
+    return Metadata(trained, ckpt, metrics, predictions.most_confused(), origin, data)
 
 
-def _measured(photos: int, accuracy: float) -> dict[str, Any]:
+def _with_interval(photos: int, accuracy: float) -> dict[str, Any]:
     interval = wilson(round(accuracy * photos), photos)
     return {"photos": photos, "accuracy": accuracy, "interval": interval}
 
 
-def origin_of(model: ModelConfig) -> dict[str, str]:
-    """What can be known without the net. A licence that is not known is said to be unknown."""
+def weights_origin(model: ModelConfig) -> dict[str, str]:
+    """Return the origin and licence of the pretrained weights, without network access; "unknown"
+    if the licence cannot be determined."""
     if model.weights == "none":
         weights, licence = "none: random numbers", "none is needed"
     elif model.weights == "package":
@@ -114,8 +116,8 @@ def origin_of(model: ModelConfig) -> dict[str, str]:
     else:
         weights = f"torchvision, {model.name}, trained on ImageNet"
         licence = (
-            "unknown: torchvision's code is BSD-3-Clause, of the weights it says that they may "
-            "have terms of their own, as the data set that they were trained on has"
+            "unknown: torchvision's code is BSD-3-Clause, but its weights may be subject to other "
+            "terms, including those of their training data"
         )
     return {"weights": weights, "licence": licence}
 

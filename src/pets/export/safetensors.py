@@ -1,4 +1,4 @@
-"""A folder that torch and torchvision or timm load: weights, and all else as JSON."""
+"""Export for torch with torchvision or timm: weights, and everything else as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pets.io.serialize import to_json
 from pets.models.classifier import Classifier
 from pets.models.heads import Chain
 
-# The layers that a chain may have, and what each is built with.
+# The supported layers of a chain, and their constructor arguments.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("in_features", "out_features"),
     nn.LayerNorm: ("normalized_shape", "eps"),
@@ -24,7 +24,7 @@ _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
 
 
 def write(folder: Path, metadata: Metadata) -> None:
-    """`model.safetensors` and `config.json`."""
+    """Write `model.safetensors` and `config.json`."""
     model = metadata.trained.model
     config = {
         "architecture": check(model),
@@ -43,17 +43,17 @@ def write(folder: Path, metadata: Metadata) -> None:
 
 
 def check(model: Classifier) -> dict[str, Any]:
-    """Plain values from which the network is built again without pets.
+    """Return plain values from which the network can be rebuilt without pets.
 
     Raises:
-        ExportError: The head is not described by torch's own layers.
+        ExportError: The head cannot be described by torch's own layers.
     """
     chain = chain_of(model)
-    strange = [type(layer).__name__ for layer in chain.layers if type(layer) not in _LAYERS]
-    if strange:
+    unknown = [type(layer).__name__ for layer in chain.layers if type(layer) not in _LAYERS]
+    if unknown:
         known = ", ".join(kind.__name__ for kind in _LAYERS)
         raise ExportError(
-            f"to=safetensors: the head {model.config.head.target} has {', '.join(strange)}; "
+            f"to=safetensors: the head {model.config.head.target} has {', '.join(unknown)}; "
             f"expected {known} (to=onnx takes any head)"
         )
     backbone = model.backbone
@@ -74,11 +74,11 @@ def check(model: Classifier) -> dict[str, Any]:
 
 
 def chain_of(model: Classifier) -> Chain:
-    """The head as pooling and torch's layers. Raises ExportError where it does not say them."""
+    """Return the head as pooling and torch layers. Raises ExportError if it has no `chain`."""
     head: Any = model.head
     if not hasattr(head, "chain"):
         raise ExportError(
             f"to=safetensors, to=hub: the head {model.config.head.target} has no method chain that "
-            "says its layers; to=onnx takes any head"
+            "lists its layers; to=onnx takes any head"
         )
     return head.chain()

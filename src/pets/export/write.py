@@ -1,4 +1,4 @@
-"""Export of a trained run: each format's folder is written, checked, described, or not there."""
+"""Export a trained run; each format's folder appears only after it has been verified."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 from pets.errors import ConfigError, ExportError
-from pets.export.card import card
+from pets.export.card import render_card
 from pets.export.check import SCRIPT, check
 from pets.export.formats import FORMATS
 from pets.export.int8 import FILE, quantise
 from pets.export.metadata import Metadata
 from pets.export.reference import Reference
-from pets.export.scripts import whole
+from pets.export.scripts import standalone_script
 from pets.io.atomic import folder_atomically
 from pets.io.serialize import to_json
 from pets.models.classifier import Classifier
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 def check_formats(formats: list[str], model: Classifier, out: Path) -> None:
-    """Check, before anything is written, that every format can be.
+    """Check that every format can be written, before any is.
 
     Raises:
-        ExportError: a format cannot express the network.
-        ConfigError: something is in the way.
+        ExportError: A format cannot express the network.
+        ConfigError: A format's folder exists already.
     """
     for name in formats:
         FORMATS[name].module.check(model)
@@ -34,38 +34,38 @@ def check_formats(formats: list[str], model: Classifier, out: Path) -> None:
 
 
 def export(name: str, out: Path, metadata: Metadata, reference: Reference, int8: bool) -> None:
-    """Write `out/<name>`, check it, and describe it; nothing is left of an export that fails.
+    """Write `out/<name>`, verify it, and add a model card; a failed export leaves nothing behind.
 
     Args:
-        name: the format.
-        out: the folder of all formats.
-        metadata: what the export says of the run.
-        reference: photos, and the run's own logits for them.
-        int8: also try 8-bit integers.
+        name: The format.
+        out: The folder of all formats.
+        metadata: The metadata of the run.
+        reference: Photos, and the run's own logits for them.
+        int8: Whether to try INT8 quantisation, too.
 
     Raises:
-        ExportError: its logits are not the run's, or it cannot be written.
-        ConfigError: something is in the way.
+        ExportError: Its logits differ from the run's, or it cannot be written.
+        ConfigError: The format's folder exists already.
     """
     final = out / name
     log.info("%s: written, then run on %s photos ...", name, f"{len(reference.rows):,}")
     try:
         with folder_atomically(final) as folder:
             FORMATS[name].module.write(folder, metadata)
-            (folder / SCRIPT).write_text(whole(name), encoding="utf-8")
+            (folder / SCRIPT).write_text(standalone_script(name), encoding="utf-8")
             checked = check(folder, name, reference)
             quantised = quantise(folder, reference) if int8 and name == "onnx" else None
-            text = card(name, metadata, checked, quantised)
+            text = render_card(name, metadata, checked, quantised)
             (folder / "README.md").write_text(text, encoding="utf-8")
             for file in folder.iterdir():
-                shutil.copymode(folder / "README.md", file)  # safetensors are the owner's alone
+                shutil.copymode(folder / "README.md", file)  # save_file makes its file owner-only
             values = {
                 "format": name,
                 **checked.as_dict(),
                 "int8": quantised and quantised.as_dict(),
             }
             (folder / "check.json").write_text(to_json(values, indent=2) + "\n", encoding="utf-8")
-            _check_free(final)  # again: writing took its time
+            _check_free(final)  # again: it may have appeared meanwhile
     except OSError as error:
         reason = error.strerror or error
         raise ExportError(f"{final}: cannot be written ({reason})") from error
@@ -83,12 +83,12 @@ def export(name: str, out: Path, metadata: Metadata, reference: Reference, int8:
         log.info("  %s: %s", FILE, quantised.summary)
     elif quantised:
         log.warning(
-            "  int8 is not worth it here, the float model stands alone: %s", quantised.summary
+            "  int8 does not pay off here, only the float model is kept: %s", quantised.summary
         )
 
 
 def _check_free(folder: Path) -> None:
-    """Nothing that is there is replaced: it may hold changes of the user's."""
+    """Raise ConfigError if the folder exists: it may contain the user's changes."""
     if folder.exists():
         raise ConfigError(
             f"{folder}: is there already; move it away, or export to another folder with out=..."

@@ -32,14 +32,13 @@ from pets.features.engine import Engine, make_engine
 from pets.models.classifier import Classifier
 from pets.models.heads import pool
 from pets.seeding import derive, torch_stream
-from pets.system.devices import all_threads, device_type, settled
+from pets.system.devices import all_threads, device_type, resolve_precision
 
 KIND, FORMAT = "activations", 1
 
 
-class ViewsDataset(Dataset[Tensor]):
-    """Views (V, 3, h, w), uint8, of a photo by its index: one for each of its seeds, from a photo
-    that is read once."""
+class AugmentedViews(Dataset[Tensor]):
+    """Views (V, 3, h, w), uint8, of a photo by its index: one per seed; the photo is read once."""
 
     def __init__(
         self, photos: Sequence[Tensor], chain: v2.Transform, seeds: Sequence[Sequence[int]]
@@ -58,15 +57,16 @@ class ViewsDataset(Dataset[Tensor]):
 
 
 def seeds_of_views(contents: Sequence[bytes], views: int) -> list[list[int]]:
-    """A seed for every view of every photo; they depend on the photo's content alone, so that all
-    runs share the views."""
+    """Return a seed for every view of every photo; they depend only on the photo's content, so that
+    all runs share the views."""
     return [[derive(0, "view", content.hex(), v) for v in range(views)] for content in contents]
 
 
 class RowWriter:
     """Rows (views, ...) appended to a .npy file whose size is known from the start.
 
-    Written, not mapped: a full disk is then an error and not the end of the process.
+    Uses write() rather than mmap: a full disk then raises OSError instead of killing the process
+    with SIGBUS.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: str) -> None:
@@ -85,9 +85,13 @@ class RowWriter:
 
 
 class FeaturePass(LightningModule):
-    """Writes what the backbone gives for each photo, as far as the classifier's `cut` says.
+    """Writes the backbone's activations of each photo, pooled if the classifier's `cut` says so.
 
-    `engine` is the name of what computes it, `photos` how many will pass.
+    Args:
+        model: The classifier.
+        engine: Name of the engine that computes the activations.
+        photos: Number of photos in the pass.
+        rows: Where the activations are written.
     """
 
     def __init__(self, model: Classifier, engine: str, photos: int, rows: RowWriter) -> None:
@@ -99,28 +103,30 @@ class FeaturePass(LightningModule):
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         photos, model = self.normalize(batch.flatten(0, 1)), self.model
-        if self.engine is None:  # made here, where the backbone is on its device
+        if self.engine is None:  # created here, where the backbone is on its device
             channels_last = model.config.channels_last
             self.engine = make_engine(
                 self.engine_name, model.backbone, photos, self.photos, channels_last
             )
         maps = self.engine(photos)
-        # Pooled as the head would pool it, in the precision that the backbone gives.
-        found = (pool(maps) if model.cut == "pooled" else maps).float()
-        self.rows.write(found.reshape(*batch.shape[:2], *found.shape[1:]).cpu().numpy())
-        return found  # for Lightning, which warns of None
+        # Pooled as the head would pool it, in the backbone's output precision.
+        features = (pool(maps) if model.cut == "pooled" else maps).float()
+        self.rows.write(features.reshape(*batch.shape[:2], *features.shape[1:]).cpu().numpy())
+        return features  # Lightning warns about None
 
 
 def run_pass(
     config: LearnerConfig,
     model: Classifier,
-    views: ViewsDataset,
+    views: AugmentedViews,
     rows: RowWriter,
     trainer: Callable[..., Trainer],
 ) -> None:
-    """Every photo once, in order, by a Trainer that `trainer` makes of its arguments.
+    """Run every photo through the backbone once, in order. `trainer` is a Trainer factory.
 
-    Raises DataError for a photo that cannot be read, and OSError if the disk is full.
+    Raises:
+        DataError: A photo cannot be read.
+        OSError: The disk is full.
     """
     per_photo = len(views.seeds[0])
     bar = [ProgressBar()] if ranks().writer else []
@@ -144,21 +150,24 @@ def activations(
     size: tuple[int, int],
     trainer: Callable[..., Trainer],
 ) -> dict[str, Activations]:
-    """The activations of every split's photos, seen as pictures of a size (height, width).
+    """Return the activations of every split's photos, resized to `size` (height, width).
 
-    With `precompute.views` training photos have as many augmented views; else they are seen as
-    validation photos are. `trainer` makes a Trainer of its arguments by the config.
+    With `precompute.views`, training photos get that many augmented views; otherwise they are
+    preprocessed like validation photos. `trainer` is a Trainer factory.
 
-    Raises CacheError, and DataError for a photo that cannot be read.
+    Raises:
+        CacheError: The cache cannot be written.
+        DataError: A photo cannot be read.
     """
-    of, views = partial(_of, config, model, photos, size, trainer), config.precompute.views
+    load = partial(_load_or_compute, config, model, photos, size, trainer)
+    views = config.precompute.views
     if not views:
-        return dict.fromkeys(SPLITS, of(photos.rows, 0))
+        return dict.fromkeys(SPLITS, load(photos.rows, 0))
     held_out = photos.of(*(split for split in SPLITS if split != TRAIN))
-    return {**dict.fromkeys(SPLITS, of(held_out, 0)), TRAIN: of(photos.of(TRAIN), views)}
+    return {**dict.fromkeys(SPLITS, load(held_out, 0)), TRAIN: load(photos.of(TRAIN), views)}
 
 
-def _of(
+def _load_or_compute(
     config: LearnerConfig,
     model: Classifier,
     photos: Photos,
@@ -167,7 +176,8 @@ def _of(
     rows: Sequence[Photo],
     views: int,
 ) -> Activations:
-    """Of some photos, each in as many augmented views, or in one that is not augmented."""
+    """Return the activations of `rows`: `views` augmented views of each photo, or one unaugmented
+    view if 0."""
     settings, backbone = config.precompute, model.backbone
     by_content = dict(zip(photos.contents(rows), rows, strict=True))
     contents = sorted(by_content)
@@ -180,10 +190,10 @@ def _of(
         files = PhotoFiles([photos.root / by_content[content].path for content in contents])
         plain = CentreCrop(size, model.preprocess)
         chain = train_pixels(config.augment, size, model.preprocess) if views else plain
-        viewed = ViewsDataset(files, chain, seeds_of_views(contents, max(views, 1)))
+        viewed = AugmentedViews(files, chain, seeds_of_views(contents, max(views, 1)))
         run_pass(config, model, viewed, RowWriter(folder, shape, settings.dtype), trainer)
 
-    precision = settled(config.trainer).get("precision")
+    precision = resolve_precision(config.trainer).get("precision")
     augment = config.augment.model_dump(by_alias=True, mode="json", exclude={"batch"})
     about = model.config.model_dump(include={"library", "name", "channels_last"})
     key = {
@@ -201,13 +211,14 @@ def _of(
         "device": device_type(config.trainer.get("accelerator", "auto")),
         "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
     }
-    seen = f"{views} views of {len(rows):,} photos" if views else f"{len(rows):,} photos"
-    what = (
-        f"activations of {seen} ({model.config.name}, {size[0]} x {size[1]} pixels, {precision}, "
+    inputs = f"{views} views of {len(rows):,} photos" if views else f"{len(rows):,} photos"
+    description = (
+        f"activations of {inputs} ({model.config.name}, {size[0]} x {size[1]} pixels, {precision}, "
         f"{settings.engine}, {settings.dtype})"
     )
-    room = prod(shape) * np.dtype(settings.dtype).itemsize
-    return Store(config.cache_dir).get(KIND, key, what, room, make, Activations.load)
+    expected_bytes = prod(shape) * np.dtype(settings.dtype).itemsize
+    store = Store(config.cache_dir)
+    return store.get(KIND, key, description, expected_bytes, make, Activations.load)
 
 
 def _digest_of_weights(backbone: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them: the same numbers with less work."""
+"""Fold batch norms into the convolutions before them: the same outputs with less work."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def fold(network: nn.Module, photo: Tensor) -> int:
     """Fold the batch norms of a network in evaluation mode, in place.
 
-    Which convolution feeds which batch norm is seen on `photo` (1, 3, h, w) as it passes: tracing
-    gives up on timm's control flow. Returns how many batch norms are gone.
+    Which convolution feeds which batch norm is observed while `photo` (1, 3, h, w) passes through:
+    tracing fails on timm's control flow. Returns the number of folded batch norms.
     """
     before = _norms(network)
-    reparameterize_model(network, inplace=True)  # RepVGG, LeViT and others know how themselves
+    reparameterize_model(network, inplace=True)  # RepVGG, LeViT and others bring their own
     for conv, norm in _pairs(network, photo):
         fused = fuse_conv_bn_eval(network.get_submodule(conv), network.get_submodule(norm))  # type: ignore[type-var,arg-type]
         act = getattr(network.get_submodule(norm), "act", nn.Identity())
@@ -34,9 +34,9 @@ def _norms(network: nn.Module) -> int:
 
 @torch.no_grad()
 def _pairs(network: nn.Module, photo: Tensor) -> list[tuple[str, str]]:
-    """Names of convolutions and of the batch norms that take just what they give."""
+    """Return the names of convolutions and of the batch norms that consume only their output."""
     names = {module: name for name, module in network.named_modules()}
-    made: dict[int, tuple[str, Tensor]] = {}  # the tensor is kept, so that its id stays its own
+    made: dict[int, tuple[str, Tensor]] = {}  # keeps the tensor alive, so that its id is not reused
     calls: Counter[str] = Counter()
     found: list[tuple[str, str]] = []
 
@@ -51,7 +51,7 @@ def _pairs(network: nn.Module, photo: Tensor) -> list[tuple[str, str]]:
 
     hooks = []
     for module in names:
-        # By exact type: a subclass may compute its kernel anew (weight standardisation).
+        # Exact types only: a subclass may recompute its kernel (weight standardisation).
         if type(module) in (nn.Conv2d, Conv2dSame):
             hooks.append(module.register_forward_hook(after_conv))
         elif type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.track_running_stats:
@@ -59,6 +59,6 @@ def _pairs(network: nn.Module, photo: Tensor) -> list[tuple[str, str]]:
     network(photo)
     for hook in hooks:
         hook.remove()
-    # Layers that are used twice stay as they are.
+    # Layers used more than once are not folded.
     fed = Counter(conv for conv, _ in found)
     return [(c, n) for c, n in found if calls[c] == calls[n] == fed[c] == 1]

@@ -28,7 +28,7 @@ from pets.interpretation.calibration import (
 )
 from pets.interpretation.extraction import Extracted, Extractor, ViewsDataset, extract
 from pets.interpretation.interpretation import Floats, Interpretation
-from pets.interpretation.layers import Stage, TopPatches, first_kernels
+from pets.interpretation.layers import BackboneStage, TopPatches, first_kernels
 from pets.interpretation.suspects import (
     find_suspects,
     held_out_probabilities,
@@ -37,21 +37,27 @@ from pets.interpretation.suspects import (
 )
 from pets.metrics import METRICS
 from pets.training.evaluation import Trained
-from pets.training.trainer import trainer
+from pets.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
-_PAIRS = 1_000_000_000  # comparisons of two photos that are done for a warning
+_PAIRS = 1_000_000_000  # skip the duplicate check above this many pairwise comparisons
 _DERIVED = {"loss", "accuracy", "error_rate", "mean_class_accuracy"}
-_LINES = 20  # about photos that cannot be read; the report and the summary name them all
+_LINES = 20  # logged about unreadable photos; the report and the summary list all of them
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A model's predictions on photos of one pass, and all that a report shows of them.
+    """A model's predictions on the photos of one pass, and everything derived from them.
 
-    `data` are all photos of the run, `photos` those of the pass, and `extracted` is what it
-    computed, by the same index. `root` is the folder of the photos of the `split` that the report
-    is about; `stages` have the strongest patches of their channels.
+    Attributes:
+        trained: The trained run.
+        split: The split that the report is about.
+        settings: Settings of the report.
+        data: All photos of the run.
+        root: Folder of the photos of `split`.
+        photos: The photos of the pass.
+        extracted: What the pass computed, by index in `photos`.
+        stages: Stages of the backbone with the strongest patches of their channels.
     """
 
     trained: Trained
@@ -61,11 +67,11 @@ class Analysis:
     root: Path
     photos: list[Photo]
     extracted: Extracted
-    stages: list[Stage]
+    stages: list[BackboneStage]
 
     @cached_property
     def all_predictions(self) -> Interpretation:
-        """The predictions of every photo that could be read; row i is `extracted.indices[i]`."""
+        """The predictions for every readable photo; row i is `extracted.indices[i]`."""
         indices, classes = self.extracted.indices, self.trained.model.classes
         logs = np.array([self.extracted.log_probabilities[index].numpy() for index in indices])
         photos = [self.photos[index] for index in indices]
@@ -78,7 +84,7 @@ class Analysis:
 
     @cached_property
     def indices(self) -> list[int]:
-        """Which photo of the pass each row of `predictions` is."""
+        """For each row of `predictions`, its index in the pass."""
         return self._indices_of(self.split)
 
     @property
@@ -93,14 +99,14 @@ class Analysis:
 
     @cached_property
     def temperature(self) -> float:
-        """Fitted on the validation photos; 1 where there are none."""
+        """Temperature fitted on the validation photos; 1 if there are none."""
         valid = self.all_predictions.of(VALID)
         return fit_temperature(valid.log_probabilities, valid.labels)
 
     @cached_property
-    def seen_in_training(self) -> int:
-        """How many photos of the split are, as the network sees them, the same as a training photo
-        (cosine of their features above 0.999): each flatters the accuracy."""
+    def train_duplicates(self) -> int:
+        """Number of photos in the split that are near-duplicates of a training photo (feature
+        cosine similarity above 0.999); they inflate the accuracy."""
         train = self._indices_of(TRAIN)
         if self.split == TRAIN or not train or len(train) * len(self.indices) > _PAIRS:
             return 0
@@ -109,7 +115,7 @@ class Analysis:
 
     @cached_property
     def calibration(self) -> tuple[Reliability, Reliability]:
-        """Of the split: as predicted, and at the temperature."""
+        """Reliability on the split, before and after temperature scaling."""
         predictions = self.predictions
         cooled = np.exp(at_temperature(predictions.log_probabilities, self.temperature))
         return (
@@ -119,8 +125,9 @@ class Analysis:
 
     @cached_property
     def suspects(self) -> pd.DataFrame:
-        """Suspects among all photos that passed: held-out ones by the network, calibrated; training
-        photos, whose labels it has seen, by a model fitted on the others of them."""
+        """Likely label errors. Held-out photos are scored with the network's calibrated
+        probabilities, training photos with out-of-fold probabilities of a model fitted on their
+        features."""
         predictions, labels = self.all_predictions, self.all_predictions.labels
         probabilities = np.exp(at_temperature(predictions.log_probabilities, self.temperature))
         trained = (predictions.table["split"] == TRAIN).to_numpy()
@@ -131,46 +138,46 @@ class Analysis:
             )
         rows = find_suspects(labels, probabilities)
         if self.split == OTHER:
-            # A table for data.relabel is about one folder.
+            # A table for data.relabel covers a single folder.
             rows = rows[(predictions.table["split"] == OTHER).to_numpy()[rows]]
         return suspects_table(predictions.table, probabilities, predictions.classes, rows)
 
     @cached_property
     def added_metrics(self) -> dict[str, float]:
-        """The registered metrics that are not derived from `predictions` otherwise, by name."""
+        """The registered metrics that are not computed elsewhere, by name."""
         logits = torch.from_numpy(self.predictions.log_probabilities)
         targets = torch.from_numpy(self.predictions.labels)
         values = {}
         for name in [name for name in METRICS if name not in _DERIVED]:
             metric = METRICS[name].make(len(self.predictions.classes))
-            metric.sync_on_compute = False  # the other ranks of a training have none
+            metric.sync_on_compute = False  # only one rank computes it
             metric.update(logits, targets)
             values[name] = float(metric.compute())
         return values
 
     @property
     def view_accuracy(self) -> dict[str, float]:
-        """The accuracy on the split of every view alone."""
+        """The accuracy on the split of each single view."""
         by_view = np.array([self.extracted.by_view[index].numpy() for index in self.indices])
         right = (by_view == self.predictions.labels[:, None]).mean(0)
         return dict(zip(NAMES, right.tolist(), strict=False))
 
     def neighbours(self, rows: list[int]) -> dict[int, list[tuple[int, float]]]:
-        """The nearest training photos of rows of `predictions`: index and similarity, by row."""
+        """Return the nearest training photos of rows of `predictions`: index, similarity by row."""
         k, train = self.settings.neighbours, self._indices_of(TRAIN)
         if not rows or not train or not k:
             return {row: [] for row in rows}
         own = {index: i for i, index in enumerate(train)}
-        asked = [self.indices[row] for row in rows]
-        itself = np.array([own.get(index, -1) for index in asked])
-        near, similarity = nearest(self._features(asked), self._features(train), k, itself)
+        queries = [self.indices[row] for row in rows]
+        itself = np.array([own.get(index, -1) for index in queries])
+        near, similarity = nearest(self._features(queries), self._features(train), k, itself)
         return {
             row: [(train[i], float(alike)) for i, alike in zip(near_rows, alikes, strict=True)]
             for row, near_rows, alikes in zip(rows, near, similarity, strict=True)
         }
 
     def summary(self) -> dict[str, Any]:
-        """The numbers of the analysis as plain values, as `summary.json` has them."""
+        """Return the numbers of the analysis as plain values, for `summary.json`."""
         predictions, (before, after) = self.predictions, self.calibration
         return {
             "split": self.split,
@@ -183,7 +190,7 @@ class Analysis:
             "loss": float(predictions.table["loss"].mean()),
             **self.added_metrics,
             "views": self.view_accuracy,
-            "same_as_training_photos": self.seen_in_training,
+            "same_as_training_photos": self.train_duplicates,
             "temperature": self.temperature if self.calibrated else None,
             "ece": before.ece,
             "ece_at_temperature": after.ece,
@@ -203,14 +210,16 @@ def analyse(
     photos: Photos,
     split: str,
     settings: InterpretSettings,
-    others: Photos | None = None,
+    external: Photos | None = None,
 ) -> Analysis:
-    """Pass photos of the run, or `others` as the split `other`, through the network once.
+    """Analyse `split` of the run, or external photos, in one pass.
 
-    Beside the split these are the validation photos, for calibration, and the training photos, for
-    neighbours and suspects. Raises DataError where no photo of the split can be read.
+    Validation photos are added for calibration, training photos for neighbours and suspects.
+
+    Raises:
+        DataError: No photo of the split can be read.
     """
-    config, model, here = trained.config, trained.model, others or photos
+    config, model, here = trained.config, trained.model, external or photos
     asked = here.of(split)
     valid = photos.of(VALID) if split != VALID else []
     train = photos.of(TRAIN) if settings.neighbours and split != TRAIN else []
@@ -234,7 +243,7 @@ def analyse(
     extractor = Extractor(model, datasets, targets, config.data, patches)
     bar = [ProgressBar()] if "progress_bar" in config.callbacks else []
     values = {**single_process(config.trainer), "inference_mode": False}
-    extracted = extract(extractor, trainer(values, callbacks=bar))
+    extracted = extract(extractor, build_trainer(values, callbacks=bar))
 
     problems = list(extracted.problems.values())
     for problem in problems[:_LINES]:
@@ -245,9 +254,10 @@ def analyse(
     analysis = Analysis(trained, split, settings, photos, here.root, rows, extracted, stages)
     if not analysis.indices:
         raise DataError(f"{here.root}: none of the {split} photos could be read")
-    if seen := analysis.seen_in_training:
+    if duplicates := analysis.train_duplicates:
         log.warning(
-            "%s of the %s %s photos are the same as training photos: the accuracy is flattered",
-            f"{seen:,}", f"{len(analysis.indices):,}", split,
+            "%s of the %s %s photos are near-duplicates of training photos: the accuracy is "
+            "inflated",
+            f"{duplicates:,}", f"{len(analysis.indices):,}", split,
         )  # fmt: skip
     return analysis

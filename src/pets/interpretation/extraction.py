@@ -26,11 +26,11 @@ from pets.interpretation.layers import TopPatches
 from pets.io.pictures import jpeg
 from pets.models.classifier import Classifier
 
-THUMBNAIL = 192  # pixels of the longer side: sharp enough to tell breeds, some 8 kB
+THUMBNAIL = 192  # pixels of the longer side: enough to tell breeds apart, about 8 kB
 
 
 class Thumbnails:
-    """Small pictures by index, kept on disk until the report selects from them."""
+    """Thumbnails by index, kept on disk until the report selects some of them."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - gone with the object
@@ -51,13 +51,13 @@ class Extracted:
     """What a pass computed, by the photo's index in the pass.
 
     Attributes:
-        log_probabilities: (classes,), of the mean over the views.
-        by_view: (views,), the class index that each view alone would give.
+        log_probabilities: (classes,), averaged over the views.
+        by_view: (views,), the class index predicted from each single view.
         features: (C,), the mean of the feature map.
         cams: (2, h', w') in 0..255, Grad-CAM for the predicted and for the actual class.
-        sizes: width and height of the photo in pixels.
-        problems: why a photo could not be read; it has no other entry.
-        thumbnails: small pictures for the report.
+        sizes: Width and height of the photo in pixels.
+        problems: Why a photo could not be read; it has no other entry.
+        thumbnails: Thumbnails for the report.
     """
 
     log_probabilities: dict[int, Tensor] = field(default_factory=dict)
@@ -70,13 +70,13 @@ class Extracted:
 
     @property
     def indices(self) -> list[int]:
-        """The photos that could be read, in order."""
+        """The indices of the readable photos, in order."""
         return sorted(self.log_probabilities)
 
 
 class ViewsDataset(Dataset[dict[str, Any]]):
     """The photos of one pass, by their indices in it: read once, as views for the network and as
-    small pictures for people. One that cannot be read has a `problem` instead."""
+    thumbnails for the report. An unreadable photo has a `problem` instead."""
 
     def __init__(self, paths: Sequence[Path], indices: Sequence[int], views: Views) -> None:
         self.paths, self.indices, self.views = paths, indices, views
@@ -99,8 +99,8 @@ class ViewsDataset(Dataset[dict[str, Any]]):
 
 
 def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """`views` (B, V, 3, h, w) of the photos that can be read, `indices`, `thumbnails` and `sizes`
-    in their order; `problems` by index. `views` is None where there is no such photo."""
+    """Return `views` (B, V, 3, h, w) of the readable photos, `indices`, `thumbnails` and `sizes` in
+    their order; `problems` by index. `views` is None if no photo is readable."""
     good = [row for row in rows if "views" in row]
     return {
         "views": torch.stack([row["views"] for row in good]) if good else None,
@@ -115,11 +115,11 @@ class Extractor(LightningModule):
     """Fill `extracted` from datasets of photos.
 
     Args:
-        model: the classifier.
-        datasets: photos of the first one get Grad-CAMs, and patches are taken from them.
-        targets: the class index of every photo, by its index in the pass.
-        data: batch size and workers.
-        patches: where the strongest patches of each channel are kept, if they are wanted.
+        model: The classifier.
+        datasets: The first one's photos get Grad-CAMs and provide the patches.
+        targets: The class index of every photo, by its index in the pass.
+        data: Batch size and workers.
+        patches: Collects the strongest patches of each channel, if given.
     """
 
     def __init__(
@@ -175,12 +175,12 @@ class Extractor(LightningModule):
         extracted.sizes.update(zip(indices, batch["sizes"], strict=True))
         for index, thumbnail in zip(indices, batch["thumbnails"], strict=True):
             extracted.thumbnails[index] = thumbnail
-        return indices  # for Lightning, which warns of None
+        return indices  # Lightning warns about None
 
     def transfer_batch_to_device(
         self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
     ) -> dict[str, Any]:
-        """Only the views: Lightning would look at every byte of the thumbnails for tensors."""
+        """Transfer only the views: Lightning would search the thumbnails for tensors."""
         if batch["views"] is None:
             return batch
         return batch | {"views": batch["views"].to(device, non_blocking=True)}

@@ -1,4 +1,4 @@
-"""The predictions table as an object with fastai's verbs; every report reads only it."""
+"""The predictions table with fastai's method names; every report reads only this table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ABOUT = b"pets"  # the key of the file's metadata
 
 
 class Predicted(NamedTuple):
-    """One photo: what it is, what the model says, and the probabilities of both."""
+    """One photo: label, prediction, loss, and the probabilities of both classes."""
 
     path: str
     label: str
@@ -43,10 +43,10 @@ class Predicted(NamedTuple):
 class Interpretation:
     """Predictions of one or more splits.
 
-    `table` has a row a photo: path, split, label, prediction, loss (nats), margin (highest minus
-    second highest probability), entropy (nats). `log_probabilities` is (photos, classes), in the
-    order of `classes`. Row numbers are the table's index, which every verb keeps. A verb gives
-    fewer rows than were asked for where fewer match: a good model has few errors.
+    `table` has one row per photo: path, split, label, prediction, loss (nats), margin (highest
+    minus second highest probability), entropy (nats). `log_probabilities` is (photos, classes), in
+    the order of `classes`. Row numbers are the table's index, which every method keeps. A method
+    returns fewer rows than requested if fewer match.
     """
 
     table: pd.DataFrame
@@ -56,7 +56,7 @@ class Interpretation:
     @classmethod
     def load(cls, file: str | Path, split: str | None = None) -> Interpretation:
         """Read a `predictions.parquet`, or one split of it. Raises RunError for any other file, or
-        a split that it does not have."""
+        if it does not contain the split."""
         try:
             whole = pq.read_table(file)
             classes = json.loads((whole.schema.metadata or {})[_ABOUT])["classes"]
@@ -74,7 +74,7 @@ class Interpretation:
         return found if split is None else found.of(split)
 
     def save(self, file: str | Path, **about: Any) -> None:
-        """Write a `predictions.parquet` in one step.
+        """Write a `predictions.parquet` atomically.
 
         Columns: those of `table`, then `log_probabilities` and `probabilities`, lists in the order
         of `classes`. That order and `about`, plain values, are in the schema's metadata as JSON
@@ -97,7 +97,7 @@ class Interpretation:
         cls, photos: Sequence[Photo], log_probabilities: Floats, classes: list[str]
     ) -> Interpretation:
         """Derive every column from labelled photos and their log-probabilities (N, classes)."""
-        # As exact as the table on disk: what is most probable is so after loading, too.
+        # Rounded to the precision on disk, so that the prediction is the same after loading.
         logs = log_probabilities.astype(np.float32).astype(np.float64)
         probabilities = np.exp(logs)
         targets = _indices([photo.label for photo in photos], classes)
@@ -116,7 +116,7 @@ class Interpretation:
         return cls(table, logs, classes)
 
     def of(self, split: str) -> Interpretation:
-        """The photos of one split alone, with row numbers of their own."""
+        """Return only the photos of one split, renumbered."""
         mask = (self.table["split"] == split).to_numpy()
         table = self.table[mask].reset_index(drop=True)
         return Interpretation(table, self.log_probabilities[mask], self.classes)
@@ -155,47 +155,47 @@ class Interpretation:
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether each photo was predicted right."""
+        """Whether each photo was predicted correctly."""
         return self.labels == self.predictions
 
     @property
     def accuracy(self) -> float:
-        """The share of photos predicted right."""
+        """The share of photos predicted correctly."""
         return float(self.correct.mean())
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy: how far chance alone may have moved it."""
+        """Wilson's 95 % interval of the accuracy, for sampling error only."""
         return wilson(int(self.correct.sum()), len(self))
 
     def top_losses(self, k: int = 9) -> pd.DataFrame:
-        """The `k` photos with the highest loss; equal ones in the table's order."""
+        """Return the `k` photos with the highest loss; ties are in the table's order."""
         return self.table.nlargest(k, "loss")
 
     def random_correct(self, k: int = 4, seed: int = 0) -> pd.DataFrame:
-        """At most `k` photos that were predicted right, the same ones for the same seed."""
+        """Return up to `k` correctly predicted photos, the same ones for the same seed."""
         return self._at_random(self.correct, k, seed)
 
     def random_incorrect(self, k: int = 4, seed: int = 0) -> pd.DataFrame:
-        """At most `k` photos that were predicted wrong, the same ones for the same seed."""
+        """Return up to `k` wrongly predicted photos, the same ones for the same seed."""
         return self._at_random(~self.correct, k, seed)
 
     def most_correct(self, label: str, k: int = 4) -> pd.DataFrame:
-        """Photos of `label` that were predicted right, the surest first."""
+        """Return correctly predicted photos of `label`, the most confident first."""
         return self.table[self._of_class(label) & self.correct].nsmallest(k, "loss")
 
     def most_incorrect(self, label: str, k: int = 4) -> pd.DataFrame:
-        """Photos of `label` that were predicted wrong, the one furthest from its label first."""
+        """Return wrongly predicted photos of `label`, the least probable label first."""
         return self.table[self._of_class(label) & ~self.correct].nlargest(k, "loss")
 
     def most_uncertain(self, k: int = 4) -> pd.DataFrame:
-        """The photos whose two most probable classes are closest, for any number of classes."""
+        """Return the photos with the smallest margin between their two most probable classes."""
         return self.table.nsmallest(k, "margin")
 
     def confusion_matrix(self, normalize: bool = False) -> pd.DataFrame:
-        """Photos by actual class (row) and predicted class (column).
+        """Return the number of photos by actual class (row) and predicted class (column).
 
-        With `normalize` shares of the row; a class without photos has a row of zeros.
+        With `normalize`, shares of the row; a class without photos has a row of zeros.
         """
         counts = np.zeros((len(self.classes), len(self.classes)), dtype=int)
         np.add.at(counts, (self.labels, self.predictions), 1)
@@ -203,13 +203,14 @@ class Interpretation:
         return pd.DataFrame(matrix, index=self.classes, columns=self.classes)
 
     def confused(self, actual: str, predicted: str) -> pd.DataFrame:
-        """Photos of one class that were taken for another (or itself), the highest loss first."""
+        """Return photos of one class that were predicted as another (or itself), the highest loss
+        first."""
         rows = (self.table["label"] == actual) & (self.table["prediction"] == predicted)
         return self.table[rows].sort_values("loss", ascending=False, kind="stable")
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
-        """(actual, predicted, photos) of every confusion of at least `min_val` photos, the most
-        frequent first."""
+        """Return (actual, predicted, photos) for every confusion of at least `min_val` photos, the
+        most frequent first."""
         wrong = self.confusion_matrix().to_numpy(copy=True)
         np.fill_diagonal(wrong, 0)
         pairs = [
@@ -219,9 +220,9 @@ class Interpretation:
         return sorted(pairs, key=lambda pair: -pair[2])
 
     def classification_report(self) -> pd.DataFrame:
-        """Per class: photos, recall (the class's accuracy), precision, f1, mean loss.
+        """Return photos, recall (the class's accuracy), precision, f1 and mean loss per class.
 
-        A value that is undefined, for a class without photos or never predicted, is NaN.
+        Undefined values, of classes without photos or never predicted, are NaN.
         """
         matrix = self.confusion_matrix().to_numpy()
         photos, predicted, right = matrix.sum(1), matrix.sum(0), matrix.diagonal()
@@ -248,9 +249,9 @@ class Interpretation:
 
 
 def wilson(right: int, photos: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of photos."""
-    found = binomtest(right, photos).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
+    """Return Wilson's 95 % interval of a share of photos."""
+    interval = binomtest(right, photos).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _indices(names: Sequence[str] | pd.Series[str], classes: list[str]) -> Rows:

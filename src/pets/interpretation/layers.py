@@ -1,4 +1,4 @@
-"""What layers see: the first kernels, and the patches that excite chosen channels most.
+"""Visualise layers: the first kernels, and the patches that activate chosen channels most.
 
 After Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
 """
@@ -19,8 +19,8 @@ from pets.models.backbone import Backbone
 
 @dataclass
 class Patch:
-    """The pixels (3, h, w) that a channel's strongest unit on one photo sees, and where in them
-    that unit is: down and across, in 0..1."""
+    """The receptive field (3, h, w) of a channel's strongest unit on one photo, and the unit's
+    position in it: down and across, in 0..1."""
 
     activation: float
     index: int
@@ -29,9 +29,9 @@ class Patch:
 
 
 @dataclass
-class Stage:
-    """One stage of the backbone: `patches` holds the strongest photos of every chosen channel, each
-    photo once, best first."""
+class BackboneStage:
+    """One stage of the backbone: `patches` has the strongest patches of every chosen channel, at
+    most one per photo, the strongest first."""
 
     name: str
     field: ReceptiveField
@@ -44,14 +44,13 @@ class TopPatches:
     Memory does not grow with the number of photos.
 
     Args:
-        backbone: the network whose stages are watched.
-        size: height and width of the photos in pixels.
-        channels: how many of every stage, evenly spread over it; or a list of channels, of the
-            stages that have them.
-        patches: how many are kept of a channel, each of another photo.
+        backbone: The network whose stages are observed.
+        size: Height and width of the photos in pixels.
+        channels: Number of channels per stage, evenly spaced; or a list of channels.
+        patches: Number of patches kept per channel, each from a different photo.
 
     Raises:
-        ConfigError: no stage has a listed channel.
+        ConfigError: No stage has a listed channel.
     """
 
     def __init__(
@@ -68,7 +67,9 @@ class TopPatches:
                     f"channels={channels}: no stage has a channel {beyond[0]}; the widest is "
                     f"{name}, with 0 to {width - 1}"
                 )
-        self.stages = [Stage(n, fields[n], {c: [] for c in chosen[n]}) for n in self.modules]
+        self.stages = [
+            BackboneStage(n, fields[n], {c: [] for c in chosen[n]}) for n in self.modules
+        ]
         self._outputs: dict[str, Tensor] = {}
         self._hooks: list[Any] = []
 
@@ -92,8 +93,8 @@ class TopPatches:
 
         Args:
             photos: (B, 3, h, w), uint8, the first view of each photo.
-            indices: their indices in the pass.
-            views: how many views of a photo were passed.
+            indices: Their indices in the pass.
+            views: Number of views per photo in the pass.
         """
         for stage in self.stages:
             chosen = list(stage.patches)
@@ -102,14 +103,14 @@ class TopPatches:
                 self._take(stage, channel, maps[:, column], photos, indices)
 
     def _take(
-        self, stage: Stage, channel: int, maps: Tensor, photos: Tensor, indices: list[int]
+        self, stage: BackboneStage, channel: int, maps: Tensor, photos: Tensor, indices: list[int]
     ) -> None:
-        """Keep the strongest of a batch, by the `maps` (B, h, w) of one channel."""
+        """Keep the strongest patches of a batch, by the `maps` (B, h, w) of one channel."""
         height, width = maps.shape[1:]
         strengths, units = maps.flatten(1).max(1)
         kept = stage.patches[channel]
         weakest = kept[-1].activation if len(kept) == self.keep else -float("inf")
-        # Of equal ones the first, so that the size of the batches makes no difference.
+        # Ties go to the first photo, so that the batch size makes no difference.
         values, rows = strengths.sort(descending=True, stable=True)
         new = []
         for value, row in zip(values[: self.keep].tolist(), rows.tolist(), strict=False):
@@ -126,8 +127,8 @@ class TopPatches:
 
 
 def first_kernels(backbone: Backbone) -> Tensor | None:
-    """The kernels of the first layer that sees colours, (n, 3, h, w), 0..1 around a grey 0.5; None
-    where that is no convolution over pixels."""
+    """Return the kernels (n, 3, h, w) of the first convolution over RGB pixels, scaled to 0..1 with
+    zero at 0.5; None if there is none."""
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1:
             weights = module.weight.detach().float().cpu()
@@ -140,11 +141,12 @@ def first_kernels(backbone: Backbone) -> Tensor | None:
 def stages_of(
     backbone: Backbone, size: tuple[int, int]
 ) -> tuple[dict[str, nn.Module], dict[str, int]]:
-    """The module that ends each stage, by name, and its number of channels.
+    """Return the last module of each stage, by name, and its number of channels.
 
-    timm says which they are (`feature_info`). Elsewhere a stage is all that has one resolution, and
-    its end the last of the outermost modules of that resolution. Modules whose output is no map of
-    channels first, as in transformers, are left out, and so are maps of one place, as in gates.
+    timm provides them (`feature_info`). Otherwise a stage is everything with the same resolution,
+    and its last module is the last of the outermost modules of that resolution. Modules whose
+    output is not a channels-first map, as in transformers, are skipped, and so are maps with a
+    single position, as in gates.
     """
     modules = {name: module for name, module in backbone.network.named_modules() if name}
     named = getattr(backbone.network, "feature_info", None) if backbone.is_timm else None
@@ -177,9 +179,9 @@ def stages_of(
 
 
 def _is_map(shape: torch.Size, size: tuple[int, int]) -> bool:
-    """Whether (B, C, h, w) it is, with more than one place: as wide for its height as the photo is.
+    """Whether it is (B, C, h, w) with more than one position: its aspect ratio is the photo's.
 
-    With channels last, width and channels would stand in the places of height and width.
+    With channels last, dimensions 2 and 3 would be width and channels.
     """
     if len(shape) != 4 or shape[2] * shape[3] == 1:
         return False

@@ -1,5 +1,5 @@
-"""Neighbours in feature space, and labels that are probably wrong: a table of proposed ones;
-photos and labels stay untouched.
+"""Nearest neighbours in feature space, and a table of likely label errors with proposed labels;
+photos and labels are not changed.
 
 Confident learning (Northcutt, Jiang, Chuang 2021), through cleanlab.
 """
@@ -19,7 +19,7 @@ COLUMNS = ("path", "split", "given", "label", "p_given", "p_label")
 
 
 def unit_length(features: Floats) -> Floats:
-    """Rows of length 1, so that a dot product is a cosine."""
+    """Normalise rows to unit length, so that dot products are cosines."""
     features = features.astype(np.float32)
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
@@ -30,10 +30,10 @@ def nearest(
     """Find the most similar photos by cosine similarity, exactly.
 
     Args:
-        queries: features (Q, C).
-        photos: features (N, C).
-        k: neighbours of each query.
-        itself: (Q,), the row of `photos` that a query is, which is no neighbour; -1 if none.
+        queries: Features (Q, C).
+        photos: Features (N, C).
+        k: Number of neighbours per query.
+        itself: (Q,), each query's own row in `photos`, which is excluded; -1 if none.
 
     Returns:
         Row numbers of the nearest photos (Q, k), and their similarities.
@@ -48,10 +48,11 @@ def nearest(
 
 
 def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: int) -> Floats:
-    """Predict training photos (N, classes) without their own labels, by five-fold cross-validation.
+    """Return out-of-fold probabilities (N, classes) of training photos, by five-fold
+    cross-validation.
 
     A logistic regression is fitted on the features (N, C) of four fifths and predicts the rest. The
-    features are of the network that was trained on the photos; the seed is of the folds.
+    features come from the network that was trained on the photos; `seed` determines the folds.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
@@ -60,9 +61,9 @@ def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: i
     probabilities = np.full((len(labels), classes), 1 / classes)
     splits = min(5, int(np.bincount(labels).max(initial=0)))
     if splits < 2:
-        return probabilities  # nothing to learn from, so nothing to doubt
+        return probabilities  # too few photos to find errors
     with warnings.catch_warnings():
-        # A class with fewer photos than folds is left out of some: its photos are no suspects.
+        # A class with fewer photos than folds is missing from some: its photos are not suspects.
         warnings.filterwarnings("ignore", "The least populated class")
         warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
         parts = StratifiedKFold(splits, shuffle=True, random_state=seed % 2**32)
@@ -71,7 +72,7 @@ def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: i
         if len(np.unique(labels[fitted])) < 2:
             continue
         probabilities[rest] = 0
-        # C: finds 34 of 40 labels planted among 1,011 pets, C=10 32; all five fits take 1.4 s.
+        # C=100 finds 34 of 40 wrong labels planted among 1,011 pets, C=10 32; the fits take 1.4 s.
         model = LogisticRegression(C=100, max_iter=200)
         model.fit(features[fitted], labels[fitted])
         probabilities[np.ix_(rest, model.classes_)] = model.predict_proba(features[rest])
@@ -79,19 +80,19 @@ def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: i
 
 
 def find_suspects(labels: Rows, probabilities: Floats) -> Rows:
-    """Rows whose label is probably wrong, the most suspect first.
+    """Return the rows with likely label errors, the most suspect first.
 
-    `probabilities` (N, classes) must come from a model that has not seen the labels.
+    `probabilities` (N, classes) must come from a model that was not trained on the labels.
     """
     from cleanlab.filter import find_label_issues
 
     present = np.unique(labels)
     if len(present) < 2:
         return np.empty(0, dtype=np.int64)
-    # cleanlab wants every class to have photos; what speaks for one without is no reason to doubt.
+    # cleanlab requires photos of every class; ignore the probabilities of classes without photos.
     shares = probabilities[:, present] + 1e-12
     with warnings.catch_warnings():
-        # Of a class with one photo no label can be found wrong; it says so for each of them.
+        # Label errors cannot be found in a class with one photo; cleanlab warns about each.
         warnings.filterwarnings("ignore", "May not flag all label issues")
         found = find_label_issues(
             np.searchsorted(present, labels),
@@ -100,7 +101,7 @@ def find_suspects(labels: Rows, probabilities: Floats) -> Rows:
             n_jobs=1,
         )
     rows = np.asarray(found, dtype=np.int64)
-    # Where the label is nearly as probable as the proposal, neither is worth a look.
+    # Skip photos whose label is nearly as probable as the proposal.
     given = probabilities[rows, labels[rows]]
     return rows[given < 0.5 * probabilities[rows].max(1, initial=0)]
 
@@ -108,7 +109,7 @@ def find_suspects(labels: Rows, probabilities: Floats) -> Rows:
 def suspects_table(
     table: pd.DataFrame, probabilities: Floats, classes: list[str], suspects: Rows
 ) -> pd.DataFrame:
-    """Proposed labels as `data.relabel` reads them: the columns of `COLUMNS`."""
+    """Build the table of proposed labels for `data.relabel`, with the columns `COLUMNS`."""
     chosen = table.loc[suspects, ["path", "split", "label"]].rename(columns={"label": "given"})
     given = np.array([classes.index(name) for name in chosen["given"]], dtype=np.int64)
     every, odds = np.arange(len(suspects)), probabilities[suspects].copy()
@@ -120,5 +121,5 @@ def suspects_table(
 
 
 def write_suspects(file: Path, suspects: pd.DataFrame) -> None:
-    """Write the table as CSV: delete the rows you disagree with, then give it to data.relabel."""
+    """Write the table as CSV; users delete rows they disagree with and pass it to data.relabel."""
     suspects.map(write_cell).to_csv(file, index=False, float_format="%.4f")

@@ -1,4 +1,4 @@
-"""What the mock training measured: rates, losses, what follows from them, and their picture."""
+"""The curve of a range test: rates, losses, suggestions, and a plot."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pets.config import FinderConfig
 from pets.io.figures import plain
 from pets.lr_finder.suggestions import FEWEST, METHODS, Array, NoSuggestion, smooth
 
-# Of the steps asked for: at the smallest rates the loss is still that of the first batches alone.
-# fastai leaves out the same tenth, and the last 5 of 100, where the loss is about to explode.
+# Shares of the configured steps: at the smallest rates, the loss reflects only the first batches.
+# fastai skips the same tenth, and the last 5 of 100, where the loss is about to explode.
 SKIPPED_AT_START, SKIPPED_AT_END = 0.1, 0.05
 # Colour and marker of each method.
 _STYLES = {
@@ -24,9 +24,10 @@ _STYLES = {
 
 @dataclass(frozen=True)
 class Curve:
-    """Rates of the layer group that trains fastest, and the loss of the batch before each step.
+    """Rates of the layer group with the highest rate, and the batch loss before each step.
 
-    `ended` says why: `finished`, or what the loss did. `photos` were trained on, over all ranks.
+    `ended` is the reason for the end: `finished`, or what the loss did. `photos` is the number of
+    photos trained on by all ranks.
     """
 
     lrs: Array
@@ -38,31 +39,31 @@ class Curve:
 
     @property
     def used(self) -> slice:
-        """The points that suggestions are read from; the others are too early or too late."""
+        """The points used for suggestions, without the start and the end."""
         start = round(SKIPPED_AT_START * self.settings.steps)
         end = len(self.losses) - round(SKIPPED_AT_END * self.settings.steps)
         return slice(start, max(end, start))
 
     @property
     def smoothed(self) -> Array:
-        """The used losses as the suggestions see them."""
+        """The used losses, smoothed as for the suggestions."""
         losses = self.losses[self.used]
         return smooth(losses) if len(losses) >= FEWEST else losses
 
     def suggest(self, method: str) -> float:
-        """The rate by one of `METHODS`. Raises NoSuggestion, saying why."""
+        """Return the rate suggested by one of `METHODS`. Raises NoSuggestion with the reason."""
         used = len(self.losses[self.used])
         if used < FEWEST:
             raise NoSuggestion(
                 f"{used} usable points of {len(self.losses)} steps, expected at least {FEWEST}: "
                 "a larger lr_finder.steps or a smaller lr_finder.start_lr"
             )
-        # The explosion disturbs those that look for the fall; slide looks for the explosion.
+        # The explosion disturbs methods that detect the fall; slide detects the explosion.
         points = slice(self.used.start, None) if method == "slide" else self.used
         return METHODS[method](self.lrs[points], self.losses[points])
 
     def suggestions(self) -> dict[str, float | str]:
-        """For every method its rate, or why there is none."""
+        """Return every method's rate, or the reason for having none."""
         found: dict[str, float | str] = {}
         for method in METHODS:
             try:
@@ -72,9 +73,10 @@ class Curve:
         return found
 
     def choose(self) -> tuple[str, float]:
-        """The first of the settings' methods that the curve supports, and its rate.
+        """Return the first configured method that the curve supports, and its rate.
 
-        Raises NoSuggestion, saying why each does not.
+        Raises:
+            NoSuggestion: No method has a suggestion; the message has each one's reason.
         """
         found = self.suggestions()
         for method in self.settings.method:
@@ -83,7 +85,7 @@ class Curve:
         raise NoSuggestion("; ".join(f"{m}: {found[m]}" for m in self.settings.method))
 
     def as_json(self) -> dict[str, Any]:
-        """Every point and every suggestion, as plain values."""
+        """Return every point and every suggestion as plain values."""
         smoothed = dict(enumerate(self.smoothed.tolist(), self.used.start))
         found = self.suggestions()
         points = enumerate(zip(self.lrs.tolist(), self.losses.tolist(), strict=True))
@@ -101,8 +103,8 @@ class Curve:
         }
 
     def draw(self, title: str) -> Figure:
-        """Measured and smoothed loss over log rate; the skipped parts shaded, the method that
-        `auto` takes drawn through."""
+        """Plot measured and smoothed loss over log rate; skipped parts are shaded, and the method
+        chosen by `auto` has a solid line."""
         figure = Figure(figsize=(9, 5.5), layout="constrained")
         axes = figure.subplots()
         used, lrs, smoothed = self.used, self.lrs, self.smoothed
@@ -111,7 +113,7 @@ class Curve:
             axes.plot(lrs[used], smoothed, color="#333333", lw=1.8, label="loss, smoothed")
         found = self.suggestions()
         taken = next((m for m in self.settings.method if isinstance(found[m], float)), None)
-        # The chosen one first and large, so that another on the same place does not hide it.
+        # The chosen one first and large, so that another at the same point does not hide it.
         for method in sorted(found, key=lambda name: name != taken):
             rate, (colour, marker) = found[method], _STYLES[method]
             if isinstance(rate, str):
@@ -127,11 +129,11 @@ class Curve:
         for i, part in enumerate(part for part in skipped if len(part) > 1):
             label = "_" if i else "skipped"
             axes.axvspan(part[0], part[-1], color="#000000", alpha=0.07, lw=0, label=label)
-        # From below the lowest loss to a little above where the fall begins, below the explosion.
+        # From below the minimum to slightly above the start of the fall, below the explosion.
         shown = np.concatenate([self.losses[: used.start], smoothed, [] if len(lrs) else [0, 1]])
         low, high = float(shown.min()), float(shown.max())
-        room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-        axes.set(xscale="log", ylim=(low - room, high + 3 * room))
+        margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+        axes.set(xscale="log", ylim=(low - margin, high + 3 * margin))
         axes.set(xlabel="learning rate (of the head)", ylabel="training loss")
         axes.set_title(plain(title, 100), loc="left", fontsize=11)
         axes.legend(loc="best", frameon=False)

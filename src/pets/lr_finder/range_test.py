@@ -1,4 +1,4 @@
-"""Mock training with a growing rate, on a copy: nothing of what it touches is anybody else's."""
+"""LR range test on a copy of the model, with no side effects."""
 
 from __future__ import annotations
 
@@ -25,73 +25,73 @@ from pets.errors import DataError
 from pets.lr_finder.curve import SKIPPED_AT_START, Curve
 from pets.models.classifier import Classifier
 from pets.seeding import derive
-from pets.training.module import learner
+from pets.training.module import build_stage
 from pets.training.stage import Stage
-from pets.training.trainer import batch_loss, trainer
+from pets.training.trainer import batch_loss, build_trainer
 
-# fastai's weight of the past in the running loss, and how far that may rise above its lowest.
+# Decay of the running loss (fastai's), and the multiple of its minimum at which the test stops.
 MEMORY, EXPLOSION = 0.98, 4.0
-# An exploding loss is no error here, and nothing is validated.
+# An exploding loss is not an error here, and nothing is validated.
 _LIMITS: dict[str, Any] = {"detect_anomaly": False, "limit_val_batches": 0}
 
 
 def record(stage: Stage, model: Classifier, photos: Photos, config: LearnerConfig) -> Curve:
-    """Record the loss of a stage over growing rates, from the network's present weights.
+    """Record the loss of a stage over growing rates, starting from the network's current weights.
 
-    The range test of Smith (2015, arXiv:1506.01186): one optimizer step a rate, from `start_lr` to
-    `end_lr` by a constant factor, over as many epochs as that takes. It trains a copy of the
-    network with an optimizer and data loader of its own; random states are put back. All groups
-    keep the ratios of the stage's `lr`; the rates of the curve are those of the highest group.
+    The range test of Smith (2015, arXiv:1506.01186): one optimizer step per rate, from `start_lr`
+    to `end_lr` by a constant factor, over as many epochs as needed. It trains a copy of the network
+    with its own optimizer and data loader; random states are restored. All groups keep the ratios
+    of the stage's `lr`; the rates of the curve are those of the group with the highest rate.
 
     Returns:
         The curve, the same on every rank.
 
     Raises:
-        DataError: for less than a batch of photos.
+        DataError: There is less than one batch of photos.
     """
     settings, name = config.lr_finder, stage.name
-    # Constant rates in units of the highest, and random streams of its own.
+    # Constant rates relative to the highest, and separate random streams.
     plan = stage.config.model_copy(update={"lr": stage.config.ratios, "schedule": "constant"})
     mock = Stage.of_plan(f"lr_finder/{name}", plan, stage.inputs, config.seed)
     mock = replace(mock, noise_seed=derive(config.seed, "lr_finder", name))
-    ramp, began = _Ramp(settings), time.perf_counter()
+    ramp, started = _Ramp(settings), time.perf_counter()
     with isolate_rng():
-        module, data = learner(mock, config, copy.deepcopy(model), photos)
+        module, data = build_stage(mock, config, copy.deepcopy(model), photos)
         values = {**config.trainer, **_LIMITS, "max_steps": settings.steps}
-        trainer(values, max_epochs=-1, callbacks=[ramp]).fit(module, datamodule=data)
-    steps, asked = len(ramp.losses), settings.steps
-    early = f"ended by the Trainer, {steps} of {asked} steps"
+        build_trainer(values, max_epochs=-1, callbacks=[ramp]).fit(module, datamodule=data)
+    steps, requested = len(ramp.losses), settings.steps
+    early = f"ended by the Trainer, {steps} of {requested} steps"
     return Curve(
         lrs=np.array(ramp.lrs[:steps]),
         losses=np.array(ramp.losses),
         settings=settings,
-        ended=ramp.ended or ("finished" if steps == asked else early),
+        ended=ramp.ended or ("finished" if steps == requested else early),
         photos=ramp.photos,
-        seconds=time.perf_counter() - began,
+        seconds=time.perf_counter() - started,
     )
 
 
 class RunningMean:
-    """A debiased exponential average: nothing pulls it towards zero at the start (as in Adam)."""
+    """An exponential moving average with bias correction, as in Adam."""
 
     def __init__(self, memory: float = MEMORY) -> None:
         self.memory, self.sum, self.weight = memory, 0.0, 0.0
 
     def update(self, value: float) -> float:
-        """The average with the value in it."""
+        """Add a value and return the average."""
         self.sum = self.memory * self.sum + (1 - self.memory) * value
         self.weight = self.memory * self.weight + (1 - self.memory)
         return self.sum / self.weight
 
 
 class _Ramp(Callback):
-    """Raises the rate before each step, notes the loss, and ends what explodes."""
+    """Raises the rate before each step, records the loss, and stops when it explodes."""
 
     def __init__(self, settings: FinderConfig) -> None:
         self.settings = settings
         self.lrs: list[float] = []
         self.losses: list[float] = []
-        self.parts: list[Tensor] = []  # losses of the batches of a step that is not yet done
+        self.parts: list[Tensor] = []  # losses of the batches of the current step
         self.ended, self.photos = "", 0
         self.running, self.lowest = RunningMean(), math.inf
 
@@ -124,7 +124,7 @@ class _Ramp(Callback):
         self.photos += len(batch[0]) * trainer.world_size
         if len(self.lrs) == len(self.losses):
             return  # gradients are still being accumulated
-        # The mean over the step's batches and all ranks: each rank stops where the others do.
+        # The mean over the step's batches and all ranks, so that all ranks stop at the same step.
         loss = float(reduce(torch.stack(self.parts).mean(), "mean"))
         self.parts.clear()
         self.bar.update()
@@ -134,7 +134,7 @@ class _Ramp(Callback):
             return
         self.losses.append(loss)
         mean = self.running.update(loss)
-        # The mean of very few batches may be low by chance: it is no lowest one yet.
+        # Ignore early minima: the mean of a few batches may be low by chance.
         early = len(self.losses) <= SKIPPED_AT_START * self.settings.steps
         self.lowest = mean if early else min(self.lowest, mean)
         if mean > EXPLOSION * self.lowest:

@@ -1,4 +1,4 @@
-"""The finder at work in a run: its files, what it says, and the rate that `auto` takes."""
+"""The learning rate finder in a run: its files, its log, and the rate used for `auto`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ FOLDER = "lr_finder"
 
 @dataclass(frozen=True)
 class LrSearch:
-    """One stage's search, from the network's weights at this moment; nothing but files changes.
+    """The search for one stage, from the network's current weights, which it does not change.
 
-    Writes `lr_finder/<name>.png` and `.json` below `folder`, and the picture into TensorBoard.
+    Writes `lr_finder/<name>.png` and `.json` below `folder`, and the picture to TensorBoard.
     """
 
     stage: Stage
@@ -48,13 +48,13 @@ class LrSearch:
 
     @cached_property
     def curve(self) -> Curve:
-        """The curve; when it is recorded, its files are written and its suggestions logged."""
+        """The curve. Recording it writes its files and logs its suggestions."""
         settings = self.config.lr_finder
         accumulated = int(self.config.trainer.get("accumulate_grad_batches") or 1)
-        photos_a_step = self.config.data.batch_size * accumulated * ranks().world
+        photos_per_step = self.config.data.batch_size * accumulated * ranks().world
         log.info(
             "\nlr finder, %s: %g to %g in %s steps of %s photos",
-            self.title, settings.start_lr, settings.end_lr, settings.steps, photos_a_step,
+            self.title, settings.start_lr, settings.end_lr, settings.steps, photos_per_step,
         )  # fmt: skip
         curve = record(self.stage, self.model, self.photos, self.config)
         if ranks().writer:
@@ -70,22 +70,23 @@ class LrSearch:
 
     @property
     def title(self) -> str:
-        """The stage in words."""
+        """The stage, for logs and pictures."""
         first, *more = self.model.trained_groups(self.stage.config.freeze_to)
         return f"{self.stage.name}, training {first}{f' to {more[-1]}' if more else ''}"
 
     def picture(self) -> Figure:
-        """The curve with its suggestions."""
+        """Draw the curve with its suggestions."""
         return self.curve.draw(self.title)
 
     def file(self, suffix: str) -> Path:
-        """Where the picture or the numbers are."""
+        """Return the path of the picture or of the numbers."""
         return self.folder / FOLDER / f"{self.stage.name}.{suffix}"
 
     def rates(self) -> dict[str, Any]:
-        """What `auto` means for the stage: rate, method, and the rate of each group that trains.
+        """Resolve `auto` for the stage: rate, method, and the rate of each trained layer group.
 
-        Raises RunError where the curve supports no suggestion, or there is no curve.
+        Raises:
+            RunError: The curve supports no suggestion, or there is no curve.
         """
         try:
             method, found = self.curve.choose()
@@ -119,19 +120,19 @@ class LrSearch:
             if isinstance(logger, TensorBoardLogger):
                 tag = f"lr_finder/{stage.name}"
                 logger.experiment.add_image(tag, array, stage.steps_before, dataformats="HWC")
-                # The command may end here: what its writer has not written would be lost.
+                # The command may end here; unwritten events would be lost.
                 logger.experiment.flush()
 
 
 def find_rate(search: LrSearch, run: RunDir) -> Stage:
-    """Replace `auto` in a stage's rate by what the finder suggests; any other rate stays.
+    """Replace `auto` in a stage's rate by the finder's suggestion; other rates are unchanged.
 
-    The rate is written into the run's `config.yaml`, so that a resumed run does not search again.
-    `status.json` says under `lr_found` what was asked, the method, and the rate of every layer
-    group.
+    The rate is written to the run's `config.yaml`, so that a resumed run does not search again.
+    `lr_found` in `status.json` records the configured value, the method, and the rate of every
+    layer group.
 
     Raises:
-        RunError: where the curve supports no suggestion; the run then waits to be given a rate.
+        RunError: The curve supports no suggestion; the run can be resumed with a given rate.
     """
     stage, name = search.stage, search.stage.name
     if not stage.config.auto:
@@ -141,11 +142,11 @@ def find_rate(search: LrSearch, run: RunDir) -> Stage:
         own = search.rates()
     except PetsError as error:
         raise RunError(
-            f"{error}; go on with pets train resume={run.path} {key}=<a number>"
+            f"{error}; resume with pets train resume={run.path} {key}=<a number>"
         ) from error
-    # Machines that differ may find rates that differ in the last digit.
+    # Ranks on different machines may find rates that differ in the last digit.
     found = on_rank_0(lambda: own)
-    # In this order: a run killed in between searches again, and finds the same.
+    # In this order: a run killed in between searches again, with the same result.
     run.update_status(lr_found={**run.status.get("lr_found", {}), name: found})
     run.update_config(key, found["lr"])
     log.info(
@@ -157,10 +158,10 @@ def find_rate(search: LrSearch, run: RunDir) -> Stage:
     return replace(stage, config=stage.config.model_copy(update={"lr": rate}))
 
 
-def look(search: LrSearch) -> None:
-    """Record and draw the curve of a stage for looking; no rate is changed.
+def record_curve(search: LrSearch) -> None:
+    """Record and draw the curve of a stage for inspection; the rate is not changed.
 
-    Where that cannot be done, the reason is logged.
+    If there are too few photos, a warning is logged.
     """
     try:
         _ = search.curve
@@ -169,7 +170,7 @@ def look(search: LrSearch) -> None:
 
 
 def shown(lr: Any) -> str:
-    """A rate or a pair of them, as one would type it."""
+    """Format a rate, or a pair of rates, in the syntax of the config."""
     ends = lr if isinstance(lr, list | tuple) else [lr]
     texts = [end if isinstance(end, str) else f"{end:.3g}" for end in ends]
     return texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"

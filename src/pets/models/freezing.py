@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from torch import nn
 
-from pets.models.classifier import Classifier
+from pets.models.classifier import Classifier, frozen_groups
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 def freeze_to(model: Classifier, n: int) -> None:
-    """Only the layer groups from the n-th on train: 0 all of them, -1 the head alone.
+    """Freeze all layer groups before the n-th: 0 trains the whole network, -1 only the head.
 
-    With the model's `frozen_norm=train` the batch norms' scale and shift train in frozen groups
-    too, as in fastai.
+    With the model's `frozen_norm=train`, scale and shift of the batch norms are trained in frozen
+    groups, too, as in fastai.
     """
     frozen = _frozen_ids(model, n)
     for parameter in model.parameters():
@@ -25,10 +25,11 @@ def freeze_to(model: Classifier, n: int) -> None:
 
 
 def train_mode(model: Classifier, n: int) -> None:
-    """Training mode for what trains, evaluation mode for what is frozen: no dropout there.
+    """Set training mode for trained layers, and evaluation mode (no dropout) for frozen ones.
 
-    The backbone's batch norms follow the model's policies: with `eval` they normalise by the
-    pretrained statistics and leave those alone, with `train` by each batch's own (fastai's way).
+    The backbone's batch norms follow the model's policies: with `eval` they normalise with the
+    pretrained statistics and do not update them, with `train` they use batch statistics (as in
+    fastai).
     """
     frozen, config = _frozen_ids(model, n), model.config
     model.train()
@@ -45,5 +46,5 @@ def train_mode(model: Classifier, n: int) -> None:
 
 def _frozen_ids(model: Classifier, n: int) -> set[int]:
     groups = model.layer_groups
-    frozen = groups[: len(groups) - len(model.trained_groups(n))]
+    frozen = groups[: frozen_groups([name for name, _ in groups], n)]
     return {id(parameter) for _, parameters in frozen for parameter in parameters}

@@ -1,4 +1,4 @@
-"""The work of `pets predict`: photos to shards, shared by the ranks; then one table."""
+"""Prediction: photos to shards, in parallel on all ranks, then to one table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ _MAX_THREADS = 16
 
 @dataclass(frozen=True)
 class Options:
-    """How photos are predicted, by the keys of the config; `checkpoint` is the weights' digest."""
+    """The options of a prediction, named like the config keys; `checkpoint` is the weights'
+    digest."""
 
     batch_size: int
     threads: int
@@ -43,7 +44,7 @@ class Options:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that the numbers depend on beside the photos."""
+        """The settings that affect the predictions."""
         return {
             "checkpoint": self.checkpoint,
             "tta": list(NAMES[: self.tta]),
@@ -53,9 +54,9 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """How many photos there were, how many of them could not be read, and how many were there
-    already; the first rows and errors; the speed of all ranks together."""
+class PredictionSummary:
+    """Numbers of all, unreadable and reused photos, the first rows and errors, and the total speed
+    of all ranks."""
 
     photos: int
     unreadable: int
@@ -67,15 +68,15 @@ class Summary:
 
 def predict(
     network: Network, source: Source, output: Output, options: Options, shown: int
-) -> Summary | None:
-    """Predict all photos of a source; finished blocks of an earlier call are skipped.
+) -> PredictionSummary | None:
+    """Predict all photos of a source, skipping blocks that an earlier call finished.
 
-    Each of several ranks takes every `world`-th block; rank 0 writes the table and returns the
-    summary, with the first `shown` rows and errors.
+    Each rank takes every `world`-th block; rank 0 writes the table and returns the summary, with
+    the first `shown` rows and errors; the other ranks return None.
 
     Raises:
         ConfigError: The output cannot be written, or is in use.
-        DataError: The source changed meanwhile.
+        DataError: The source changed during prediction.
     """
     shards = Shards(output.shards, options.settings)
     blocks = blocks_of(source.files, options.shard)
@@ -93,7 +94,7 @@ def predict(
         summary = _summarize(shards, blocks, shown, by_rank)
         shards.keep_only(blocks)
         if not output.folder:
-            # A table of nothing but errors does not replace an earlier one.
+            # A table with only errors does not replace an earlier one.
             if summary.unreadable < summary.photos or not output.path.exists():
                 schema = schema_of(network.model.classes, options.top_k)
                 with replacing(output.path) as part:
@@ -104,7 +105,7 @@ def predict(
 
 
 def threads_for(num_workers: int | str) -> int:
-    """How many threads read photos; `auto`: one for every core of this rank."""
+    """Return the number of threads that read photos; `auto`: one per core of this rank."""
     if num_workers == "auto":
         return max(1, min(available_cores() // ranks().local_world, _MAX_THREADS))
     return int(num_workers)
@@ -113,8 +114,8 @@ def threads_for(num_workers: int | str) -> int:
 def _write_shards(
     network: Network, blocks: list[Block], shards: Shards, options: Options
 ) -> tuple[int, Speed]:
-    """Write this rank's blocks. Returns how many photos were there already, and how fast the others
-    went."""
+    """Write this rank's blocks. Returns the number of photos reused from an earlier run, and the
+    throughput on the rest."""
     here, speed = ranks(), Speed()
     own = blocks[here.rank :: here.world]
     unfinished = shards.unfinished(own)
@@ -144,8 +145,8 @@ def _write_shards(
 
 def _summarize(
     shards: Shards, blocks: list[Block], shown: int, by_rank: list[tuple[int, int, float, float]]
-) -> Summary:
-    """Count the rows of all shards, which must be of the photos that rank 0 saw."""
+) -> PredictionSummary:
+    """Count the rows of all shards. Raises DataError if a rank read other photos than rank 0."""
     unreadable = 0
     rows: list[dict[str, Any]] = []
     errors: list[str] = []
@@ -164,14 +165,14 @@ def _summarize(
     photos = sum(len(block.files) for block in blocks)
     reused, images, waiting, working = (sum(values) for values in zip(*by_rank, strict=True))
     speed = Speed(int(images), waiting / len(by_rank), working / len(by_rank))
-    return Summary(photos, unreadable, int(reused), rows, errors, speed)
+    return PredictionSummary(photos, unreadable, int(reused), rows, errors, speed)
 
 
 def _report_stop(stopped: Stopped, shards: Shards, options: Options) -> None:
     count = len(shards.files())
     log.warning(
-        "stopped by %s; finished parts are kept in %s (%s of up to %s photos), the same command "
-        "goes on there",
-        stopped.signal.name, shards.folder, f"{count:,}", f"{options.shard:,}",
+        "stopped by %s; %s finished shards (up to %s photos each) are kept in %s; rerun the same "
+        "command to resume",
+        stopped.signal.name, f"{count:,}", f"{options.shard:,}", shards.folder,
     )  # fmt: skip
     stopped.reported = True

@@ -1,4 +1,4 @@
-"""Where predictions are written: a file, or a folder of shards."""
+"""The output of predictions: a file, or a folder of shards."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pets.prediction.table import FORMATS
 
 @dataclass(frozen=True)
 class Output:
-    """What `out=...` stands for: a file, or a `folder` in which the shards stay."""
+    """The output given by `out=...`: a file, or a `folder` that keeps the shards."""
 
     path: Path
     folder: bool = False
 
     @classmethod
     def parse(cls, out: str) -> Output:
-        """A folder where `out` ends in a slash or has no suffix, else a file.
+        """Parse `out`: a folder if it ends in a slash or has no suffix, else a file.
 
         Raises:
-            ConfigError: The format is unknown, or a folder has the file's name.
+            ConfigError: The format is unknown, or the file is an existing folder.
         """
         path = Path(out)
         suffix = path.suffix.lower()
@@ -47,25 +47,25 @@ class Output:
 
     @classmethod
     def default(cls, folder: Path, source: Source, settings: dict[str, Any]) -> Output:
-        """A CSV file in `folder`, a different one for other photos or settings."""
+        """A CSV file in `folder`, whose name depends on the photos and settings."""
         key = to_json([Block(0, source.files).fingerprint, settings])
         digest = blake2b(key.encode(), digest_size=4).hexdigest()
-        # A long name is cut, so that there is room for the names that are made of it.
+        # Long names are truncated, because suffixes are appended to them.
         name = source.name if len(os.fsencode(source.name)) <= 200 else source.name[:50]
         return cls(folder / f"{name}_{digest}.csv")
 
     @property
     def shards(self) -> Path:
-        """The folder of the shards: beside a file, until that is whole."""
+        """The folder of the shards: for a file, a temporary one beside it."""
         return self.path if self.folder else self.path.with_name(f".{self.path.name}.parts")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the shards' folder and keep other processes out of it; it goes if it stays empty.
+        """Create and lock the shards' folder for the block; remove it if it is still empty then.
 
         Raises:
-            ConfigError: Another process writes there, or it has Parquet files of others, which
-                would be read as part of the table.
+            ConfigError: Another process is writing there, or it contains foreign Parquet files,
+                which would be read as part of the table.
         """
         self.shards.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.shards / ".lock", timeout=0)
@@ -77,7 +77,7 @@ class Output:
         try:
             if foreign := Shards(self.shards, {}).foreign_files():
                 raise ConfigError(
-                    f"out={self.path}: has Parquet files that are not of pets predict "
+                    f"out={self.path}: contains Parquet files that pets predict did not write "
                     f"({some(foreign)}); choose another folder"
                 )
             yield
@@ -89,12 +89,12 @@ class Output:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise ConfigError where a file cannot be written inside the block."""
+        """Turn an OSError of the block into a ConfigError about the output."""
         try:
             yield
         except OSError as error:
             kept = self.shards.is_dir() and any(self.shards.glob("part-*"))
-            hint = "; finished parts are kept, the same command goes on there" if kept else ""
+            hint = "; finished shards are kept, rerun the same command to resume" if kept else ""
             raise ConfigError(
                 f"out={self.path}: cannot be written ({error.strerror or error}){hint}"
             ) from error

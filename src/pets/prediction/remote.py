@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 from pets.errors import DataError
 
 WILDCARD = re.compile(r"[*?[]")
-MAX_BYTES = 1 << 30  # of a photo: enough for the most pixels, at any depth
+MAX_BYTES = 1 << 30  # of a photo: enough for the maximum number of pixels at any bit depth
 
 
 def is_remote(address: str) -> bool:
-    """Whether fsspec reads the address. A local file, folder or glob of that name comes first."""
+    """Whether fsspec reads the address. A local file, folder or glob takes precedence."""
     if "://" not in address and "::" not in address:
         return False
     start = WILDCARD.split(address, maxsplit=1)[0]
@@ -28,19 +28,20 @@ def is_remote(address: str) -> bool:
 
 
 def open_remote(address: str) -> BinaryIO:
-    """The content of a remote photo; raises whatever its protocol raises."""
+    """Read a remote photo into memory; raises whatever its protocol raises."""
     files, path = _resolve(address)
     return io.BytesIO(files.cat_file(path, 0, MAX_BYTES))
 
 
 def list_remote(source: str) -> tuple[str, dict[str, str]]:
-    """What is at a remote address: `file`, `folder` or `glob`, and the files there.
+    """List the files at a remote address.
 
     Returns:
-        The kind, and the addresses of all files by their names in the file system.
+        The kind of the address (`file`, `folder` or `glob`), and the addresses of all files by
+        their names in the file system.
 
     Raises:
-        DataError: Nothing is there, or it cannot be read.
+        DataError: Nothing was found, or it cannot be read.
     """
     head, chain, rest = _split_chain(source)
     with readable(source):
@@ -54,7 +55,8 @@ def list_remote(source: str) -> tuple[str, dict[str, str]]:
             kind, names = "glob", [name for name, info in matches if info["type"] != "directory"]
         else:
             raise DataError(f"source={source}: no such photo, folder or list")
-    # What stands before the path in the address stands before every name in it: file:///
+    # fsspec returns names without the scheme; prepend everything that precedes the path in the
+    # address, such as file:///
     scheme = f"{head.partition('://')[0]}://"
     before = head[: max(head.find(path.strip("/"), len(scheme)), len(scheme))]
     return kind, {
@@ -65,7 +67,7 @@ def list_remote(source: str) -> tuple[str, dict[str, str]]:
 
 @contextlib.contextmanager
 def readable(address: str) -> Iterator[None]:
-    """Raise DataError for whatever a protocol raises inside the block."""
+    """Turn every exception of a protocol inside the block into a DataError."""
     try:
         yield
     except DataError:
@@ -73,7 +75,7 @@ def readable(address: str) -> Iterator[None]:
     except ImportError as error:
         line = f"{address}: the package that reads it is not installed ({error})"
         raise DataError(line) from error
-    except Exception as error:  # every protocol has exceptions of its own
+    except Exception as error:  # every protocol has its own exceptions
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise DataError(f"{address}: cannot be read ({' '.join(reason.split())[:200]})") from error
 
@@ -95,7 +97,7 @@ def _resolve(address: str) -> tuple[Any, str]:
     """The file system of a remote address, and the path in it."""
     head, chain, rest = _split_chain(address)
     protocol, _, path = head.partition("://")
-    # A zip file is opened once; every host is a file system of its own.
+    # A zip file is opened once; every host is a separate file system.
     files = _file_system(f"{protocol}://{'' if rest else path.partition('/')[0]}{chain}{rest}")
     return files, files._strip_protocol(head)
 

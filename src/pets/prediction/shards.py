@@ -1,7 +1,6 @@
-"""Blocks of photos, and finished blocks on disk: one Parquet file each, whole or absent.
+"""Blocks of photos, and finished blocks on disk: one Parquet file each, written atomically.
 
-A shard says in its metadata which photos and settings it was made of, so that a command that was
-stopped goes on where it was.
+A shard records its photos and settings in its metadata, so that a stopped command can resume.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from pets.prediction.remote import is_remote
 from pets.system.signals import deferred
 
 log = logging.getLogger(__name__)
-_KEY = b"pets"  # of a shard's metadata
+_KEY = b"pets"  # key of a shard's metadata
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class Block:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the addresses in their order, with size and time of local files: a camera starts
-        again with IMG_0001 on every card."""
+        """Hash of the addresses in their order, with size and time of local files, because cameras
+        reuse names such as IMG_0001."""
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(file.encode("utf-8", "surrogateescape") + b"\0")
@@ -52,7 +51,7 @@ class Block:
 
 
 def blocks_of(files: Sequence[str], size: int) -> list[Block]:
-    """All files in their order, `size` in a block, fewer in the last."""
+    """Split the files into blocks of `size`, in their order; the last may be smaller."""
     starts = range(0, len(files), size)
     return [Block(index, files[start : start + size]) for index, start in enumerate(starts)]
 
@@ -60,7 +59,7 @@ def blocks_of(files: Sequence[str], size: int) -> list[Block]:
 class Shards:
     """The shards of one prediction in a folder; pandas, pyarrow and DuckDB read it as one table.
 
-    `settings` are plain values: all that the numbers depend on beside the photos.
+    `settings` are plain values: everything that affects the predictions except the photos.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -70,11 +69,11 @@ class Shards:
         return self.folder / f"part-{block.index:06d}.parquet"
 
     def files(self) -> list[Path]:
-        """All shards that are there."""
+        """Return the existing shards."""
         return sorted(self.folder.glob("part-*.parquet"))
 
     def write(self, block: Block, table: pa.Table) -> None:
-        """Write a block's rows in one step. Raises OSError where that fails."""
+        """Write a block's rows atomically. Raises OSError if that fails."""
         about = {
             "files": block.fingerprint,
             "photos": len(table),
@@ -88,31 +87,31 @@ class Shards:
 
     def read(self, block: Block) -> pa.Table:
         """The rows of a shard."""
-        # Not read_table: it takes folders called a=b for columns.
+        # Not read_table: it takes folders named a=b for partition columns.
         with pq.ParquetFile(self.file(block)) as shard:
             return shard.read()
 
     def unreadable(self, block: Block) -> int | None:
-        """How many photos of a finished block could not be read; None where it is not finished: a
-        shard that is missing, damaged, or of other photos or settings."""
-        with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # Arrow's are among
+        """Number of unreadable photos in a finished block; None if the block is unfinished: its
+        shard is missing, damaged, or of other photos or settings."""
+        with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # Arrow's derive
             about = json.loads(pq.read_schema(self.file(block)).metadata[_KEY])
             if (about["files"], about["settings"]) == (block.fingerprint, self.settings):
                 return int(about["unreadable"])
         return None
 
     def unfinished(self, blocks: Sequence[Block]) -> list[Block]:
-        """The blocks that are still to be done; shards that they replace are reported."""
-        found = [block for block in blocks if self.unreadable(block) is None]
-        if stale := sum(self.file(block).exists() for block in found):
+        """Return the blocks still to be predicted, reporting stale shards that they replace."""
+        unfinished = [block for block in blocks if self.unreadable(block) is None]
+        if stale := sum(self.file(block).exists() for block in unfinished):
             log.warning(
                 "%s: replacing %s parts of other photos or settings, or damaged",
                 self.folder, f"{stale:,}",
             )  # fmt: skip
-        return found
+        return unfinished
 
     def keep_only(self, blocks: Sequence[Block]) -> None:
-        """Remove all other shards: an earlier prediction had more photos."""
+        """Remove all other shards, of an earlier prediction with more photos."""
         others = set(self.files()) - {self.file(block) for block in blocks}
         if others:
             log.warning("%s: removing %s parts of photos that are gone", self.folder, len(others))

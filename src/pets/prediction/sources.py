@@ -1,4 +1,4 @@
-"""The photos that `source=...` stands for, in an order that is always the same.
+"""Find the photos of `source=...`, in a reproducible order.
 
 Their addresses are local paths, or URLs that fsspec reads: `s3://bucket/cats/1.jpg` is a file in a
 bucket, `zip://cats/1.jpg::photos.zip` one in a zip file.
@@ -31,9 +31,9 @@ class Source:
     """Photos by their addresses.
 
     Attributes:
-        name: for the default name of the table.
-        files: the addresses.
-        left_out: how many files of a folder are no photos, by suffix or by reason.
+        name: Used for the default name of the table.
+        files: The addresses.
+        left_out: Number of skipped files of a folder, by suffix or reason.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Source:
 
     @property
     def left_out_summary(self) -> str:
-        """`3 .heic (pip install pillow-heif), 2 .txt`; empty where nothing was left out."""
+        """`3 .heic (pip install pillow-heif), 2 .txt`; empty if nothing was skipped."""
         return ", ".join(counted(what, n) for what, n in sorted(self.left_out.items()))
 
 
@@ -50,9 +50,9 @@ def find_source(source: str) -> Source:
     """Find the photos of a photo, a folder, a zip file, a glob or a list.
 
     Args:
-        source: a photo; a folder or zip file with its sub-folders; a glob; a text file with a path
-            or URL a line (relative to the current folder, or to the text file); `-` for such a list
-            on standard input. All but lists and zip files may be remote.
+        source: A photo; a folder or zip file with its sub-folders; a glob; a text file with one
+            path or URL per line (relative to the current folder, or to the text file); `-` for such
+            a list on standard input. All but lists and zip files may be remote.
 
     Raises:
         DataError: It is none of these, cannot be read, or holds no photos.
@@ -82,7 +82,7 @@ def find_source(source: str) -> Source:
 
 
 def is_special(path: str) -> bool:
-    """Whether a local path is a pipe, a socket or a device: reading it might never end."""
+    """Whether a local path is a pipe, a socket or a device: reading it might block forever."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - a name need not be text
     except OSError:
@@ -98,17 +98,17 @@ def _not_empty(found: Source, line: str) -> Source:
 
 
 def _sorted(names: Iterable[str]) -> list[str]:
-    """Folder by folder, each in the order of its names."""
+    """Sort by folder, then by name."""
     return sorted(names, key=lambda name: name.replace("/", "\0"))
 
 
 def _photos_among(names: Iterable[str], left_out: Counter[str]) -> list[str]:
-    """The names of photos by their suffix, sorted; all others but hidden ones are counted."""
+    """Return the names with a photo's suffix, sorted; count all others except hidden files."""
     photos = []
     for name in names:
         path = PurePosixPath(name)
         suffix = path.suffix.lower()
-        if suffix in SUFFIXES and not path.name.startswith("._"):  # what a Mac adds
+        if suffix in SUFFIXES and not path.name.startswith("._"):  # macOS metadata
             photos.append(name)
         elif not path.name.startswith("."):
             left_out[suffix] += 1
@@ -116,7 +116,7 @@ def _photos_among(names: Iterable[str], left_out: Counter[str]) -> list[str]:
 
 
 def _regular(files: Iterable[str], left_out: Counter[str]) -> list[str]:
-    """Local files without pipes and devices, which are counted; what is missing stays."""
+    """Remove and count pipes and devices; missing files are kept."""
     special = {file for file in files if is_special(file)}
     if special:
         left_out["no regular file"] += len(special)
@@ -124,10 +124,10 @@ def _regular(files: Iterable[str], left_out: Counter[str]) -> list[str]:
 
 
 def _folder(folder: str) -> Source:
-    """The photos below a local folder; links to other folders are followed once.
+    """Find the photos below a local folder; links to other folders are followed once.
 
-    Folders of the system, and those that pets wrote, are left out. A sub-folder that cannot be read
-    stands in the place of its photos, so that it gets a row with an error.
+    System folders and folders written by pets are skipped. An unreadable sub-folder is listed
+    instead of its photos, so that it gets a row with an error.
     """
     names: list[str] = []
     unreadable: list[OSError] = []
@@ -138,7 +138,7 @@ def _folder(folder: str) -> Source:
             folders.clear()
             continue
         names += files if below == "." else [f"{below}/{name}" for name in files]
-        folders.sort()  # which link is followed does not depend on the disk's order
+        folders.sort()  # makes it reproducible which link is followed
         for name in list(folders):
             path = os.path.join(here, name)  # noqa: PTH118 - a name need not be text
             if os.path.islink(path):  # noqa: PTH114
@@ -155,8 +155,8 @@ def _folder(folder: str) -> Source:
 
 
 def _glob(glob: str) -> Source:
-    """The local files that match. `**` stands for any number of folders, except hidden ones and
-    links; a name that begins with a dot is matched only by a pattern that does so, too."""
+    """Find the local files that match. `**` matches any number of folders, except hidden ones and
+    links; names with a leading dot are matched only by patterns with one."""
     parts = glob.split("/")
     first = next(i for i, part in enumerate(parts) if WILDCARD.search(part))
     # A folder may have wildcards in its own name: photos [2021]/*.jpg
@@ -176,7 +176,7 @@ def _glob(glob: str) -> Source:
 
 
 def _remote(source: str) -> Source:
-    """A remote photo, the photos below a remote folder, or the files that match a remote glob."""
+    """Find a remote photo, the photos below a remote folder, or the matches of a remote glob."""
     left_out: Counter[str] = Counter()
     kind, addresses = list_remote(source)
     names = _sorted(addresses)
@@ -192,7 +192,7 @@ def _remote(source: str) -> Source:
 
 
 def _list(file: Path) -> Source:
-    """The photos in a text file, relative to the current folder or to the file."""
+    """Read the list of photos in a text file, relative to the current folder or to the file."""
     with readable(f"source={file}"):
         content = file.read_bytes()
     files = []
@@ -215,7 +215,7 @@ def _stdin() -> Source:
 
 
 def _lines(content: bytes, source: str) -> list[str]:
-    """The lines that are not empty, as they stand; a file name need not be text."""
+    """Return the non-empty lines unchanged; file names need not be valid text."""
     if b"\0" in content:
         raise DataError(
             f"source={source}: has NUL bytes; expected a path a line (find without -print0)"

@@ -1,4 +1,4 @@
-"""From photos to class probabilities: threads read and decode ahead of the network."""
+"""From photos to class probabilities; threads read and decode ahead of the network."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pets.prediction.sources import is_special
 from pets.training.speed import Speed
 
 Item = TypeVar("Item")
-_AHEAD = 2  # batches that are read while one is in the network
+_PREFETCH = 2  # batches read while one is in the network
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A batch of consecutive photos of a block, the `last` one or not: probabilities (photos,
-    classes), float64, NaN where the photo's error says why it could not be read."""
+    """Predictions for a batch of consecutive photos of a block: probabilities (photos, classes),
+    float64, NaN for photos with an error; `last` marks the block's last batch."""
 
     block: Block
     probabilities: np.ndarray
@@ -51,14 +51,14 @@ class Network:
 
 @dataclass
 class _Batch:
-    """Photos being read into `views` (photos, V, 3, h, w); the result of each is its error."""
+    """Photos being read into `views` (photos, V, 3, h, w); `reading` yields each one's error."""
 
     block: Block
     last: bool
     views: Tensor
     reading: list[AsyncResult[str]]
     errors: list[str]
-    logits: Tensor | None = None  # of the readable ones
+    logits: Tensor | None = None  # of the readable photos
 
 
 def predict_blocks(
@@ -72,14 +72,16 @@ def predict_blocks(
 ) -> Iterator[Predicted]:
     """Predict the photos of all blocks, in their order.
 
-    A batch never crosses the end of a block, so that a block's numbers depend on nothing else.
+    A batch never crosses the end of a block, so that a block's results do not depend on the others.
 
     Args:
-        batch_size: views in one pass of the network.
-        tta: how many views of a photo are averaged.
-        temperature: the logits are divided by it.
-        threads: that read ahead of the network; with 0 each batch is read in its turn.
-        speed: is updated.
+        network: The classifier.
+        blocks: Blocks of photos.
+        batch_size: Views per forward pass.
+        tta: Number of views averaged per photo.
+        temperature: Divisor of the logits.
+        threads: Number of threads that read ahead of the network; 0: no reading ahead.
+        speed: Updated after every batch.
     """
     model = network.model
     crop = Views(NAMES[:tta], model.size, model.preprocess)
@@ -89,7 +91,7 @@ def predict_blocks(
     def read(block: Block, start: int) -> _Batch:
         files = block.files[start : start + size]
         shape = (len(files), tta, 3, *model.size)
-        # Pinned memory is copied to a GPU while that computes.
+        # Pinned memory is copied to the GPU asynchronously.
         views = torch.empty(shape, dtype=torch.uint8, pin_memory=network.device.type == "cuda")
         reading = [
             pool.apply_async(_read, (file, crop, into))
@@ -106,34 +108,34 @@ def predict_blocks(
         batch.logits = network(readable) if len(readable) else None
         return batch
 
-    # Threads of a pool are daemons: one that hangs in a read over the network ends with the others.
+    # The pool's threads are daemons: one that hangs in a remote read does not block the exit.
     with ThreadPool(max(threads, 1)) as pool:
         batches = (read(b, start) for b in blocks for start in range(0, len(b.files), size))
-        read_ahead = map(compute, _begun(batches, _AHEAD if threads else 0))
+        read_ahead = map(compute, _prefetch(batches, _PREFETCH if threads else 0))
         speed.start()
-        # A GPU gets the next batch before the numbers of this one are waited for.
-        for batch in _begun(read_ahead, 0 if on_cpu else 1):
+        # A GPU gets the next batch before the results of this one are copied back.
+        for batch in _prefetch(read_ahead, 0 if on_cpu else 1):
             probabilities = np.full((len(batch.errors), len(model.classes)), np.nan)
             if batch.logits is not None:
                 logs = log_mean(batch.logits.float().cpu(), tta)
-                named = [not error for error in batch.errors]
-                probabilities[named] = (logs / temperature).softmax(1).numpy()
+                readable = [not error for error in batch.errors]
+                probabilities[readable] = (logs / temperature).softmax(1).numpy()
             yield Predicted(batch.block, probabilities, batch.errors, batch.last)
             speed.done_batch(len(batch.errors))
 
 
-def _begun(items: Iterator[Item], ahead: int) -> Iterator[Item]:
-    """The items, each after so many of those behind it have been begun."""
-    begun: deque[Item] = deque()
+def _prefetch(items: Iterator[Item], ahead: int) -> Iterator[Item]:
+    """Yield the items, drawing `ahead` more from the iterator before yielding each."""
+    pending: deque[Item] = deque()
     for item in items:
-        begun.append(item)
-        if len(begun) > ahead:
-            yield begun.popleft()
-    yield from begun
+        pending.append(item)
+        if len(pending) > ahead:
+            yield pending.popleft()
+    yield from pending
 
 
 def _read(file: str, views: Views, into: Tensor) -> str:
-    """Write a photo's views into a tensor (V, 3, h, w), uint8. Returns why it cannot be read."""
+    """Write a photo's views into a tensor (V, 3, h, w), uint8. Returns the error, "" if none."""
     if not is_remote(file) and is_special(file):
         return f"{file}: is no regular file but a pipe, socket or device"
     try:

@@ -23,14 +23,14 @@ from pets.data import preview
 from pets.data.images import UnreadableImage
 from pets.interpretation.analysis import Analysis
 from pets.interpretation.interpretation import Floats, Interpretation
-from pets.interpretation.layers import Stage
+from pets.interpretation.layers import BackboneStage
 from pets.io.figures import BLUE, GREY, ORANGE, RED, plain
 from pets.io.pictures import TITLE, as_pixels, grid
 from pets.training.inputs import on_activations
 
 
 def learning_curves(rows: list[dict[str, Any]]) -> Figure:
-    """Losses and error rate after every epoch of `metrics.csv`, the stages one after another."""
+    """Plot losses and error rate after every epoch of `metrics.csv`, over all stages."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = np.arange(1, len(rows) + 1)
@@ -65,7 +65,7 @@ def data_pictures(analysis: Analysis) -> dict[str, Figure]:
     """Draw the run's photos.
 
     Returns:
-        `sizes` of the photos that were read; `classes`, photos of each, if there are any;
+        `sizes` of the readable photos; `classes`, the number of photos of each, if there are any;
         `augmented`, some training photos as the network sees them, if they can be read.
     """
     config, photos = analysis.trained.config, analysis.data
@@ -81,7 +81,7 @@ def data_pictures(analysis: Analysis) -> dict[str, Figure]:
 
 
 def training_views(analysis: Analysis) -> tuple[int, str]:
-    """How many augmented views of a training photo a picture shows, and its caption."""
+    """Return the number of augmented views to draw per training photo, and the caption."""
     config, model = analysis.trained.config, analysis.trained.model
     stages, kept = config.plan.stages, config.precompute.views
     frozen = [name for name, stage in stages.items() if on_activations(config, model, stage)]
@@ -115,7 +115,7 @@ def reliability_diagram(analysis: Analysis) -> Figure:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as sure as right")
     for bins, colour, label in shown:
-        sizes = 20 + 600 * bins.photos / max(bins.photos.sum(), 1)
+        sizes = 20 + 600 * bins.counts / max(bins.counts.sum(), 1)
         axes.scatter(bins.confidence, bins.accuracy, sizes, color=colour, alpha=0.45, linewidths=0)
         axes.plot(bins.confidence, bins.accuracy, color=colour, lw=1.2, label=label)
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
@@ -125,7 +125,7 @@ def reliability_diagram(analysis: Analysis) -> Figure:
 
 
 def order_by_confusion(matrix: NDArray[Any]) -> list[int]:
-    """Class indices such that classes taken for each other stand side by side.
+    """Order class indices so that confused classes are next to each other.
 
     Average linkage over the share of confusions between two classes, with the best order of
     leaves (Bar-Joseph et al. 2001). Classes that are never confused keep their order, at the end.
@@ -143,7 +143,7 @@ def order_by_confusion(matrix: NDArray[Any]) -> list[int]:
 
 
 def confusion_chart(matrix: Floats, names: list[str]) -> Figure:
-    """Counts, coloured by the share of the row; big enough to read every name."""
+    """Draw counts, coloured by their share of the row, large enough to read every name."""
     side = max(5.0, 0.3 * len(names) + 2.5)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
@@ -163,15 +163,15 @@ def confusion_chart(matrix: Floats, names: list[str]) -> Figure:
 
 
 def confusions(predictions: Interpretation, classes: int) -> Figure:
-    """The confusion matrix of the predictions, look-alikes side by side; beyond `classes` those
-    least confused are left out."""
+    """Draw the confusion matrix with confused classes next to each other; only the `classes` most
+    confused ones are shown."""
     matrix = predictions.confusion_matrix().to_numpy()
     order = order_by_confusion(matrix)[:classes]
     return confusion_chart(matrix[order][:, order], [predictions.classes[i] for i in order])
 
 
 def kernels_png(kernels: Tensor) -> bytes:
-    """The kernels (n, 3, h, w) side by side, a pixel a weight, with a pixel between them."""
+    """Draw the kernels (n, 3, h, w) in a grid, one pixel per weight, one pixel apart."""
     columns = int(np.ceil(np.sqrt(2 * len(kernels))))
     file = io.BytesIO()
     to_pil_image(make_grid(kernels, columns, padding=1, pad_value=0.5)).save(file, "PNG")
@@ -179,12 +179,12 @@ def kernels_png(kernels: Tensor) -> bytes:
 
 
 def kernel_grid(kernels: Tensor) -> Figure:
-    """The kernels (n, 3, h, w) side by side, large."""
+    """Draw the kernels (n, 3, h, w) in a grid, enlarged."""
     return enlarged(as_pixels(kernels_png(kernels)))
 
 
 def enlarged(picture: Tensor) -> Figure:
-    """A small picture (3, h, w), each of its pixels a square."""
+    """Draw a small picture (3, h, w) with each pixel as a square."""
     height, width = picture.shape[1:]
     figure = Figure(figsize=(9, 9 * height / width))
     axes = figure.add_axes((0.06, 0, 0.94, 1))
@@ -194,8 +194,8 @@ def enlarged(picture: Tensor) -> Figure:
 
 
 def photo_grid(analysis: Analysis, rows: pd.DataFrame, cams: bool = False) -> Figure:
-    """Photos of the analysis by their rows, under fastai's titles: prediction / actual / loss /
-    probability of the actual class; with `cams` Grad-CAM for the prediction is laid over them."""
+    """Draw photos of the analysis by row with fastai's titles: prediction / actual / loss /
+    probability of the actual class; with `cams`, Grad-CAM for the prediction is overlaid."""
     extracted, shown, titles, heat = analysis.extracted, [], [], []
     for row in rows.index.tolist():
         photo, index = analysis.predictions[row], analysis.indices[row]
@@ -207,8 +207,8 @@ def photo_grid(analysis: Analysis, rows: pd.DataFrame, cams: bool = False) -> Fi
     return grid(shown, titles, columns=min(4, len(shown)), heat=heat)
 
 
-def patch_rows(stage: Stage) -> Figure:
-    """A row a channel, its strongest patches from left to right."""
+def patch_rows(stage: BackboneStage) -> Figure:
+    """Draw one row per channel, its strongest patches from left to right."""
     side, columns = 96, max(map(len, stage.patches.values()))
     tiles = torch.full((len(stage.patches), columns, 3, side, side), 255, dtype=torch.uint8)
     for row, patches in enumerate(stage.patches.values()):

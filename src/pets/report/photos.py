@@ -9,14 +9,14 @@ from pets.interpretation.analysis import Analysis
 
 
 class PagePhotos:
-    """Photos as sections show them, until `settings.megabytes` are full.
+    """Thumbnails embedded in the report, up to `settings.megabytes`.
 
     Rows are those of `analysis.predictions`, indices are those of the pass.
 
     Attributes:
-        pictures: the thumbnails in the page as base64, by index.
-        captions: path and text of every photo that a section asked for.
-        refused: the indices that found no room.
+        pictures: The thumbnails in the page as base64, by index.
+        captions: Path and text of every photo that a section requested.
+        refused: The indices that did not fit.
     """
 
     def __init__(self, analysis: Analysis) -> None:
@@ -26,8 +26,8 @@ class PagePhotos:
         self.captions: dict[int, dict[str, str]] = {}
         self.refused: set[int] = set()
 
-    def take(self, index: int, path: str, text: str) -> bool:
-        """Put a photo into the page, if it fits; its first caption stays."""
+    def add(self, index: int, path: str, text: str) -> bool:
+        """Add a photo to the page. Returns whether it fits. The first caption of a photo wins."""
         self.captions.setdefault(index, {"path": path, "text": text})
         if index in self.pictures:
             return True
@@ -39,33 +39,33 @@ class PagePhotos:
         self.pictures[index] = content
         return True
 
-    def details(self, rows: list[int]) -> list[dict[str, Any]]:
-        """Photos with their predictions, as far as they fit."""
+    def add_with_predictions(self, rows: list[int]) -> list[dict[str, Any]]:
+        """Add photos, as far as they fit. Returns them with their predictions."""
         shown = []
         for row in rows:
             photo, index = self.analysis.predictions[row], self.analysis.indices[row]
             right = photo.label == photo.prediction
             how = "recognised" if right else f"taken for {photo.prediction}"
             text = f"{photo.label}, {how}, {100 * photo.p_prediction:.0f} %"
-            if self.take(index, photo.path, text):
+            if self.add(index, photo.path, text):
                 shown.append({"photo": index, **photo._asdict()})
         return shown
 
-    def indices(self, rows: list[int]) -> list[int]:
-        """The indices of photos with a caption, as far as they fit."""
-        return [photo["photo"] for photo in self.details(rows)]
+    def add_captioned(self, rows: list[int]) -> list[int]:
+        """Add photos with captions, as far as they fit. Returns their indices."""
+        return [photo["photo"] for photo in self.add_with_predictions(rows)]
 
-    def neighbours(self, near: list[tuple[int, float]]) -> list[dict[str, Any]]:
-        """Training photos by their index, with their similarity, as far as they fit."""
+    def add_neighbours(self, near: list[tuple[int, float]]) -> list[dict[str, Any]]:
+        """Add training photos, as far as they fit. Returns index, label and similarity of each."""
         shown = []
         for index, similarity in near:
             photo = self.analysis.photos[index]
-            if self.take(index, photo.path, f"training photo of {photo.label}"):
+            if self.add(index, photo.path, f"training photo of {photo.label}"):
                 shown.append({"photo": index, "label": photo.label, "similarity": similarity})
         return shown
 
     def cams(self, row: int) -> list[dict[str, Any]]:
-        """Grad-CAM for the predicted and the actual class, as the page's script draws it."""
+        """Return the Grad-CAMs of the predicted and the actual class, for the page's script."""
         photo, maps = self.analysis.predictions[row], self.analysis.extracted.cams
         return [
             {

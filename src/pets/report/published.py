@@ -1,4 +1,4 @@
-"""Published results beside the run's own, each with its split; never compared across splits."""
+"""Published results for comparison, each with its split; never compared across splits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CATS_AND_DOGS = "the lesson's validation, 2,000 photos"
 
 
 class Published(NamedTuple):
-    """A result from elsewhere: what it is, accuracy in 0..1, the photos it was measured on."""
+    """A published result: name, accuracy in 0..1, and the photos it was measured on."""
 
     name: str
     accuracy: float
@@ -35,7 +35,7 @@ PUBLISHED = {
 
 
 def split_in_words(data: DataConfig, split: str, photos: int) -> str:
-    """What a result was measured on, in the words of the table."""
+    """Describe the photos of a result in the format of `Published.split`."""
     share = {"valid": data.valid_pct, "test": data.test_pct}.get(split)
     if data.split == "random" and share is not None:
         return f"random {100 * share:g} % of {round(photos / share, -1):,.0f} photos"
@@ -44,7 +44,7 @@ def split_in_words(data: DataConfig, split: str, photos: int) -> str:
 
 
 def same_split(published: Published, data: DataConfig, split: str, photos: int) -> bool:
-    """Whether the published number was measured on such photos as these."""
+    """Whether the published result was measured on the same kind of split."""
     if published.split == OFFICIAL:
         return data.split == "official" and split == "test" and photos == 3669
     if published.split == LESSON:

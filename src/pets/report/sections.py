@@ -1,7 +1,7 @@
-"""The sections of the page. `SECTIONS` is the one place where a section is added.
+"""The sections of the page; new ones are added to `SECTIONS`.
 
-A section is a function here, which returns what its template `sections/<name>.html` shows, or None
-where there is nothing to show. They stand in the page in the order in which they stand here.
+A section is a function here that returns the values for its template `sections/<name>.html`, or
+None if there is nothing to show. The page has them in the order of this file.
 """
 
 from __future__ import annotations
@@ -30,17 +30,23 @@ from pets.training.metrics_csv import read_metrics
 
 Values = dict[str, Any]
 Fill = Callable[[Analysis, PagePhotos], Values | None]
-PAIRS = 12  # most confused pairs with photos; the matrix has them all
-CELLS = 60  # classes in the matrix; beyond that those most confused
-SUSPECTS = 36  # label suspects with photos; the CSV has them all
-A_CLASS = 4  # photos of a class in its galleries
+PAIRS = 12  # most confused pairs shown with photos; the matrix has all of them
+CELLS = 60  # maximum classes in the matrix, the most confused ones
+SUSPECTS = 36  # label suspects shown with photos; the CSV has all of them
+PHOTOS_PER_CLASS = 4  # in the galleries of a class
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section: its id and template, its link at the top of the page (without one it belongs to
-    the section before it), one line about it, and what fills it. Sections take photos in the order
-    of their `turn`, until the image budget is spent."""
+    """A section of the page.
+
+    Attributes:
+        name: Its id and the name of its template.
+        title: Its link at the top of the page; if empty, it belongs to the section before it.
+        doc: One-line description.
+        fill: Returns the values for its template.
+        turn: Sections add photos in this order, until the image budget is used up.
+    """
 
     name: str
     title: str
@@ -65,7 +71,7 @@ def section(name: str, title: str, turn: int = 100) -> Callable[[Fill], Fill]:
 
 @section("numbers", "Numbers")
 def numbers(analysis: Analysis, _: PagePhotos) -> Values:
-    """Metrics, published numbers beside them, learning curves and the lr finder's curves."""
+    """Metrics, published results for comparison, learning curves and lr finder curves."""
     config, run = analysis.trained.config, analysis.trained.run
     published = PUBLISHED.get(config.data.name, ()) if analysis.split != OTHER else ()
     count, epochs = len(analysis.predictions), read_metrics(run.path / "metrics.csv")
@@ -89,7 +95,7 @@ def numbers(analysis: Analysis, _: PagePhotos) -> Values:
 
 @section("matrix", "Confusions", turn=5)
 def matrix(analysis: Analysis, photos: PagePhotos) -> Values:
-    """The confusion matrix, confused classes side by side, with the photos of each cell."""
+    """The confusion matrix, with confused classes next to each other and photos for each cell."""
     predictions = analysis.predictions
     counts = predictions.confusion_matrix().to_numpy()
     order = charts.order_by_confusion(counts)
@@ -99,7 +105,7 @@ def matrix(analysis: Analysis, photos: PagePhotos) -> Values:
         chosen = set(np.argsort(-wrong, kind="stable")[:CELLS].tolist())
         order = [i for i in order if i in chosen]
     cells = {}
-    # The mistakes first: where the budget is short, right ones are the ones to miss.
+    # Mistakes first: if the budget runs out, only correct predictions are missing.
     pairs = [(a, p) for a in order for p in order if counts[a, p]]
     for a, p in sorted(pairs, key=lambda pair: pair[0] == pair[1]):
         confused = predictions.confused(predictions.classes[a], predictions.classes[p])
@@ -107,7 +113,7 @@ def matrix(analysis: Analysis, photos: PagePhotos) -> Values:
         cells[f"{order.index(a)}-{order.index(p)}"] = {
             "count": int(counts[a, p]),
             "share": counts[a, p] / counts[a].sum(),
-            "photos": photos.indices(rows if a != p else rows[: analysis.settings.gallery]),
+            "photos": photos.add_captioned(rows if a != p else rows[: analysis.settings.gallery]),
         }
     names = [predictions.classes[i] for i in order]
     return {"matrix": {"names": names, "cells": cells, "left_out": left_out}}
@@ -115,7 +121,7 @@ def matrix(analysis: Analysis, photos: PagePhotos) -> Values:
 
 @section("pairs", "", turn=2)
 def pairs(analysis: Analysis, photos: PagePhotos) -> Values:
-    """The most confused pairs: mistaken photos, their nearest training photos, right ones."""
+    """The most confused pairs: misclassified photos, nearest training photos, correct ones."""
     predictions, shown = analysis.predictions, []
     for actual, predicted, count in predictions.most_confused()[:PAIRS]:
         rows = predictions.confused(actual, predicted).index.tolist()
@@ -127,12 +133,14 @@ def pairs(analysis: Analysis, photos: PagePhotos) -> Values:
                 "count": count,
                 "back": len(predictions.confused(predicted, actual)),
                 "of": int((predictions.table["label"] == actual).sum()),
-                "mistaken": photos.details(rows[:A_CLASS]),
+                "mistaken": photos.add_with_predictions(rows[:PHOTOS_PER_CLASS]),
                 "right": {
-                    name: photos.details(predictions.most_correct(name, A_CLASS).index.tolist())
+                    name: photos.add_with_predictions(
+                        predictions.most_correct(name, PHOTOS_PER_CLASS).index.tolist()
+                    )
                     for name in (actual, predicted)
                 },
-                "near": photos.neighbours(near[rows[0]]),
+                "near": photos.add_neighbours(near[rows[0]]),
             }
         )
     return {"pairs": shown}
@@ -144,9 +152,9 @@ def top_losses(analysis: Analysis, photos: PagePhotos) -> Values:
     rows = analysis.predictions.top_losses(analysis.settings.top_losses).index.tolist()
     near = analysis.neighbours(rows)
     shown = [
-        photo | {"cams": photos.cams(row), "near": photos.neighbours(near[row])}
+        photo | {"cams": photos.cams(row), "near": photos.add_neighbours(near[row])}
         for row in rows
-        for photo in photos.details([row])
+        for photo in photos.add_with_predictions([row])
     ]
     return {"top_losses": shown}
 
@@ -163,7 +171,10 @@ def galleries(analysis: Analysis, photos: PagePhotos) -> Values:
     }
     return {
         "galleries": {
-            title: {"shown": photos.details(rows.index.tolist()), "exist": len(rows) > 0}
+            title: {
+                "shown": photos.add_with_predictions(rows.index.tolist()),
+                "exist": len(rows) > 0,
+            }
             for title, rows in chosen.items()
         }
     }
@@ -171,13 +182,13 @@ def galleries(analysis: Analysis, photos: PagePhotos) -> Values:
 
 @section("one-class", "", turn=6)
 def one_class(analysis: Analysis, photos: PagePhotos) -> Values:
-    """By class: the surest right photos and the furthest wrong ones."""
+    """By class: the most confident correct and incorrect predictions."""
     predictions = analysis.predictions
     verbs = {"correct": predictions.most_correct, "incorrect": predictions.most_incorrect}
     return {
         "by_class": {
             name: {
-                key: photos.indices(best(name, A_CLASS).index.tolist())
+                key: photos.add_captioned(best(name, PHOTOS_PER_CLASS).index.tolist())
                 for key, best in verbs.items()
             }
             for name in predictions.classes
@@ -187,7 +198,7 @@ def one_class(analysis: Analysis, photos: PagePhotos) -> Values:
 
 @section("classes", "Classes")
 def classes(analysis: Analysis, _: PagePhotos) -> Values:
-    """A row a class: its numbers, and the class it is most often taken for."""
+    """One row per class: its metrics, and the class it is most often confused with."""
     report = analysis.predictions.classification_report()
     rows: Any = report.astype(object).where(report.notna(), None)
     taken: dict[str, str] = {}
@@ -203,7 +214,7 @@ def classes(analysis: Analysis, _: PagePhotos) -> Values:
 
 @section("layers", "Layers")
 def layers(analysis: Analysis, _: PagePhotos) -> Values | None:
-    """The first kernels, and for each stage the patches that excite its channels most."""
+    """The first kernels, and the patches that activate each stage's channels most."""
     stages, kernels = [], analysis.kernels
     if kernels is None and not analysis.stages:
         return None
@@ -212,7 +223,7 @@ def layers(analysis: Analysis, _: PagePhotos) -> Values | None:
         shown = {
             "name": stage.name,
             "sees": f"{height} x {width} pixels",
-            # A ring is drawn where a patch is so large that one would not know where to look.
+            # On large patches a ring marks the unit.
             "large": max(height, width) > 0.5 * max(analysis.trained.model.size),
             "channels": {
                 channel: [{"uri": _jpeg_uri(p.pixels), "unit": p.unit} for p in patches]
@@ -230,19 +241,19 @@ def layers(analysis: Analysis, _: PagePhotos) -> Values | None:
 
 @section("calibration", "Calibration")
 def calibration(analysis: Analysis, _: PagePhotos) -> Values:
-    """Whether confidence is accuracy: the reliability diagram."""
+    """Calibration: the reliability diagram."""
     return {"reliability": as_svg(charts.reliability_diagram(analysis))}
 
 
 @section("suspects", "Labels", turn=4)
 def suspects(analysis: Analysis, photos: PagePhotos) -> Values:
-    """Labels that are probably wrong, the most suspect first."""
+    """Likely label errors, the most suspect first."""
     paths = analysis.all_predictions.table["path"]
     index_of = dict(zip(paths, analysis.extracted.indices, strict=True))
     rows = []
     for row in analysis.suspects.head(SUSPECTS).to_dict("records"):
         index, path = index_of[row["path"]], row["path"]
-        fits = photos.take(index, path, f"labelled {row['given']}, looks like {row['label']}")
+        fits = photos.add(index, path, f"labelled {row['given']}, looks like {row['label']}")
         rows.append({**row, "photo": index if fits else None})
     splits = analysis.suspects["split"]
     return {"rows": rows, "total": len(splits), "test": int((splits == TEST).sum())}
@@ -253,7 +264,7 @@ def data(analysis: Analysis, _: PagePhotos) -> Values:
     """The run's photos: counts by class, sizes, and augmented views."""
     return {
         "pictures": {
-            # Photos would be large as PNG, lines and bars blurred as JPEG.
+            # Photos would be large as PNG, and charts blurred as JPEG.
             tag: jpeg_uri(pixels(figure)) if tag == "augmented" else as_svg(figure)
             for tag, figure in charts.data_pictures(analysis).items()
         },

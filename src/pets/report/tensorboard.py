@@ -1,4 +1,4 @@
-"""The report's pictures in TensorBoard, large enough to be read there."""
+"""The report's figures in TensorBoard, large enough to be legible there."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pets.report import charts
 
 
 def add_pictures(analysis: Analysis, loggers: Sequence[Logger], name: str, step: int) -> None:
-    """Every picture under `interpret/<name>/`, at `step`."""
+    """Add every figure under `interpret/<name>/`, at `step`."""
     writers = [log.experiment for log in loggers if isinstance(log, TensorBoardLogger)]
     for tag, figure in figures(analysis) if writers else ():
         array = pixels(figure, dpi=100)
         for writer in writers:
             writer.add_image(f"interpret/{name}/{tag}", array, step, dataformats="HWC")
     for writer in writers:
-        # The command may end here: what its writer has not written would be lost.
+        # The command may end here; unwritten events would be lost.
         writer.flush()
 
 
 def figures(analysis: Analysis) -> Iterator[tuple[str, Figure]]:
-    """Tag and figure of each picture that has photos."""
+    """Yield tag and figure of each figure that has photos."""
     predictions, settings = analysis.predictions, analysis.settings
     seed = analysis.trained.config.seed
-    yield "confusion_matrix", charts.confusions(predictions, 60)  # no name can be read beyond
+    yield "confusion_matrix", charts.confusions(predictions, 60)  # more names would be illegible
     for tag, figure in charts.data_pictures(analysis).items():
         yield f"data/{tag}", figure
     yield "calibration", charts.reliability_diagram(analysis)

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def write_page(analysis: Analysis, file: Path, suspects: Path) -> None:
-    """Write the page about an analysis; it names `suspects`, the CSV of label suspects."""
+    """Write the page of an analysis; `suspects` is the CSV of label suspects that it mentions."""
     photos, values = PagePhotos(analysis), dict[str, dict[str, Any]]()
     for section in sorted(SECTIONS.values(), key=lambda section: section.turn):
         filled = section.fill(analysis, photos)
@@ -57,37 +57,39 @@ def write_report(
     settings: InterpretSettings,
     split: str = "auto",
     ckpt: str = "last",
-    others: Photos | None = None,
+    external: Photos | None = None,
     loggers: Sequence[Logger] = (),
 ) -> Analysis:
     """Analyse a split, write the report and its files, and return the analysis.
 
-    The page of the run's own test photos (or validation photos, where it has none) is
-    `report.html` in the run directory; any other lies with its table in `interpret/<name>/`.
-    Raises PetsError.
+    The report on the run's own test photos (or validation photos) is `report.html` in the run
+    directory; all others go to `interpret/<name>/`, next to their tables.
+
+    Raises:
+        PetsError: The photos cannot be read, or the report cannot be written.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     main = split_of(trained.run, "auto")
-    split = OTHER if others is not None else split_of(trained.run, split)
-    name = result_name(others) if others is not None else split
+    split = OTHER if external is not None else split_of(trained.run, split)
+    name = result_name(external) if external is not None else split
     name += "_best" if ckpt == "best" else ""
     name += f"_tta{settings.tta}" if settings.tta > 1 else ""
     run = trained.run.path
     folder = run / "interpret" / name
     page = run / "report.html" if name == main else folder / "report.html"
     check_writable(folder, page.parent)
-    analysis = analyse(trained, photos, split, settings, others)
+    analysis = analyse(trained, photos, split, settings, external)
     try:
         _write(analysis, folder, page, ckpt, loggers, name)
     except OSError as error:
         raise RunError(
-            f"{folder}: cannot be written ({error.strerror or error}); what was there before and "
-            "is not yet replaced stays. Make room, or see that you may write there"
+            f"{folder}: cannot be written ({error.strerror or error}); existing files that were "
+            "not replaced yet are unchanged. Free some space, or check the permissions"
         ) from error
     log.info(
         "%s of %s %s photos right; %.0f s; report %s",
         f"{int(analysis.predictions.correct.sum()):,}", f"{len(analysis.predictions):,}", split,
-        time.perf_counter() - began, page,
+        time.perf_counter() - started, page,
     )  # fmt: skip
     return analysis
 
@@ -108,7 +110,7 @@ def _write(
 
 
 def _headline(analysis: Analysis) -> dict[str, Any]:
-    """The summary, what was measured, and the classes without photos."""
+    """Return the summary, what was measured, and the classes without photos."""
     predictions, data = analysis.predictions, analysis.trained.config.data
     photos, report = len(predictions), predictions.classification_report()
     absent = report.index[report["photos"] == 0].tolist()

@@ -59,13 +59,13 @@ def build_app(
     limits: ServeLimits,
     lifespan: Lifespan[FastAPI],
 ) -> FastAPI:
-    """The page and the API."""
+    """Build the ASGI application: the page and the API."""
     memory = Memory(limits.held_megabytes * 1e6)
     app = FastAPI(
         title="pets serve",
         version=__version__,
-        description=f"Names what is on photos: {info.architecture}, {len(info.classes)} classes.",
-        docs_url=None,  # FastAPI's documentation loads scripts from the net
+        description=f"Classifies photos: {info.architecture}, {len(info.classes)} classes.",
+        docs_url=None,  # FastAPI's documentation loads scripts from the internet
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -73,7 +73,7 @@ def build_app(
 
     @app.post(
         "/api/predict",
-        summary="Name what is on photos",
+        summary="Classify photos",
         responses={s: {"model": Problem, "description": why} for s, why in _PROBLEMS.items()},
         openapi_extra={"requestBody": _BODY},
     )
@@ -82,7 +82,7 @@ def build_app(
         try:
             with INSIDE.track_inprogress(), memory.share() as hold:
                 return await service.predict(await read_uploads(request, limits, hold), query)
-        except asyncio.CancelledError as error:  # by uvicorn, when it has waited long enough
+        except asyncio.CancelledError as error:  # by uvicorn, after its graceful shutdown time
             raise Refusal(503, "the server is stopping", close=True) from error
 
     @app.get("/api/info", summary="The model, and what the server takes")
@@ -99,7 +99,7 @@ def build_app(
             ]
         }
 
-    def example(number: int) -> ExamplePhoto:
+    def find_example(number: int) -> ExamplePhoto:
         if not 0 <= number < len(examples):
             raise Refusal(404, f"example {number}: there are {len(examples)}")
         if not examples[number].file.is_file():
@@ -117,11 +117,11 @@ def build_app(
 
     @app.get("/api/examples/{number}", summary="A photo to try", **photo_response)
     async def get_example(number: int) -> Response:
-        return FileResponse(example(number).file)
+        return FileResponse(find_example(number).file)
 
     @app.get("/api/examples/{number}/thumbnail", summary="The same, small", **photo_response)
     async def get_thumbnail(number: int) -> Response:
-        return Response(example(number).thumbnail, media_type="image/jpeg")
+        return Response(find_example(number).thumbnail, media_type="image/jpeg")
 
     @app.get("/health", summary="Whether the server answers")
     async def health() -> dict[str, str]:
@@ -169,8 +169,8 @@ def _add_error_handlers(app: FastAPI) -> None:
         return JSONResponse({"error": line}, error.status_code, error.headers)
 
     @app.exception_handler(ClientDisconnect)
-    async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # nobody reads it
+    async def disconnected(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # never delivered
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Dynamic batching: photos that arrive while the network is busy pass it together."""
+"""Dynamic batching: photos that arrive during a forward pass share the next one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Batcher(Generic[Item, Result]):
-    """A thread that calls `work` with the items that have gathered, at most `max_batch` of them.
+    """A thread that calls `work` with all waiting items, at most `max_batch` at a time.
 
     `work` takes items and returns their results, in the same order.
     """
@@ -29,17 +29,17 @@ class Batcher(Generic[Item, Result]):
         self._thread.submit(self._work, [item]).result()
 
     async def __call__(self, item: Item) -> Result:
-        """The result of the item; raises what `work` raises. A cancelled call is left out."""
+        """Return the item's result, or raise what `work` raises. Cancelled calls are skipped."""
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((item, result))
         return await result
 
     def close(self) -> None:
-        """End the thread after its batch."""
+        """Stop the thread after its current batch."""
         self._thread.shutdown()
 
     async def run(self) -> None:
-        """Work until this is cancelled."""
+        """Process batches until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             gathered = [await self._queue.get()]
@@ -58,5 +58,5 @@ class Batcher(Generic[Item, Result]):
                         result.set_exception(error)
                 continue
             for (_, result), value in zip(batch, values, strict=True):
-                if not result.done():  # cancelled meanwhile
+                if not result.done():  # not cancelled during the batch
                     result.set_result(value)

@@ -1,4 +1,4 @@
-"""Decode uploaded photos in processes of their own, which end when a photo takes too long."""
+"""Decode uploaded photos in separate processes, which are killed when a photo takes too long."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def preload() -> None:
-    """Start the process that decoders are forked from; it imports what they need."""
+    """Start the fork server, which imports what the decoders need."""
     _CONTEXT.set_forkserver_preload(["pets.cli.main", "pets.serving.decoder_process"])
     forkserver.ensure_running()
 
@@ -40,10 +40,10 @@ class Decoded:
 
 
 class Decoder:
-    """A process that decodes one photo at a time; started again after it has ended.
+    """A process that decodes one photo at a time; restarted after it has died.
 
-    It is forked from one that has imported torch (`preload`), so that it starts within
-    milliseconds. It ends with the server, however that ends.
+    It is forked from a process that has imported torch (`preload`), so that it starts within
+    milliseconds. It dies with the server, even if the server is killed.
     """
 
     def __init__(self, crop: CentreCrop) -> None:
@@ -51,7 +51,7 @@ class Decoder:
         self._process: BaseProcess | None = None
 
     async def start(self) -> None:
-        """Start the process, so that the first photo need not wait."""
+        """Start the process early, so that the first photo does not wait for it."""
         ours, theirs = socket.socketpair()
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
         with theirs:
@@ -66,16 +66,16 @@ class Decoder:
         await self._reader.readuntil(b"\n")
 
     async def __call__(self, upload: Upload, max_pixels: int, seconds: float) -> Decoded:
-        """Decode and crop a photo; a call that is cancelled ends the process.
+        """Decode and crop a photo; cancelling the call kills the process.
 
         Args:
-            upload: the file, and what errors call it.
-            max_pixels: of the whole photo.
-            seconds: of CPU time, and a fifth more for each megapixel.
+            upload: The file, and its name for error messages.
+            max_pixels: Maximum number of pixels of the whole photo.
+            seconds: CPU time limit, plus 20 % per megapixel.
 
         Raises:
-            Refusal: 400 where it cannot be read, 413 where it is too large or takes too long, 503
-                where no process can be started.
+            Refusal: 400 if the photo cannot be read, 413 if it is too large or takes too long, 503
+                if no process can be started.
         """
         request = {
             "bytes": len(upload.content), "name": upload.name, "max_pixels": max_pixels,
@@ -99,9 +99,9 @@ class Decoder:
         except (ConnectionError, asyncio.IncompleteReadError) as error:
             assert self._process is not None
             self._process.join(5)
-            late = self._process.exitcode == -signal.SIGPROF
+            timed_out = self._process.exitcode == -signal.SIGPROF
             self.end()
-            if late:
+            if timed_out:
                 line = f"{upload.name}: takes too long to decode (limits.decode_seconds)"
                 raise Refusal(413, line) from error
             line = f"{upload.name}: cannot be read as an image (its decoder ended)"
@@ -115,6 +115,6 @@ class Decoder:
         if self._process is not None:
             if self._process.is_alive():
                 self._process.kill()
-            with contextlib.suppress(RuntimeError):  # when the server ends, its loop has ended
+            with contextlib.suppress(RuntimeError):  # on shutdown the event loop is closed
                 self._writer.transport.abort()
             self._process = None

@@ -1,4 +1,4 @@
-"""Photos to try on the page: some of the run's validation photos."""
+"""Example photos for the page: some of the run's validation photos."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ExamplePhoto:
 
 
 def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
-    """Up to `count` validation photos that are still there, of different classes first."""
+    """Return up to `count` validation photos that still exist, spread over the classes."""
     if not count:
         return []
     try:
@@ -39,12 +39,12 @@ def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
     except (DataError, RunError) as error:
         log.info("no examples on the page: %s", error)
         return []
-    # In a fixed random order, one of every class before a second of any.
-    rows, turn = photos.of(VALID), Counter[str]()
+    # In a fixed random order: one photo of every class before a second one of any class.
+    rows, chosen = photos.of(VALID), Counter[str]()
     order: list[tuple[int, Photo]] = []
     for index in np.random.default_rng(0).permutation(len(rows)):
-        order.append((turn[rows[index].label], rows[index]))
-        turn[rows[index].label] += 1
+        order.append((chosen[rows[index].label], rows[index]))
+        chosen[rows[index].label] += 1
     examples: list[ExamplePhoto] = []
     for _, photo in sorted(order, key=lambda pair: pair[0]):
         if len(examples) < count and (example := _example(photos.root, photo)):
@@ -57,7 +57,7 @@ def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
 def _example(root: Path, photo: Photo) -> ExamplePhoto | None:
     file, thumbnail = root / photo.path, io.BytesIO()
     try:
-        # A stranger's table may name any file of this machine, but cannot know its content.
+        # An untrusted run's table may name any file of this machine, but cannot know its hash.
         if content_hashes([file])[0].hex() != photo.content:
             return None
         image = open_rgb(file)

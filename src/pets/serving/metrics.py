@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus; refused requests are those with a status from 400."""
+"""Prometheus metrics of the server; refused requests are those with a status of 400 or more."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

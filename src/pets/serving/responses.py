@@ -1,4 +1,4 @@
-"""What the API takes and answers: the types in its OpenAPI document, and refusals."""
+"""Requests and responses of the API, as in its OpenAPI document, and refusals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Box(BaseModel):
 
 class Cam(BaseModel):
     """Grad-CAM for the most probable class: `values` row by row, from 0 to 1, over the part of the
-    photo that the network sees; all zero where nothing speaks for the class."""
+    photo that the network sees; all zero if nothing in the photo supports the class."""
 
     name: str
     width: int
@@ -44,7 +44,7 @@ class Cam(BaseModel):
 
 
 class PhotoPrediction(BaseModel):
-    """What is on a photo; `sure` where the first class has at least the server's threshold."""
+    """The classes of a photo; `sure` if the first one reaches the server's threshold."""
 
     file: str
     width: int = Field(description="in pixels, upright")
@@ -56,7 +56,7 @@ class PhotoPrediction(BaseModel):
 
 
 class PhotoError(BaseModel):
-    """Why one photo of several has no prediction, and the status it would get alone."""
+    """Why one photo of several has no prediction, and its HTTP status if sent on its own."""
 
     file: str
     error: str
@@ -70,7 +70,7 @@ class Predictions(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request is refused, in one line."""
+    """Why a request was refused, in one line."""
 
     error: str
 
@@ -84,7 +84,7 @@ class Example(BaseModel):
 
 
 class Info(BaseModel):
-    """The model, and what the server takes."""
+    """The model and the server's limits."""
 
     run: str
     stage: str
@@ -103,9 +103,9 @@ class Refusal(Exception):
     """A request that is answered with an error.
 
     Attributes:
-        status: of the HTTP response.
-        line: the error, in one line.
-        close: whether the connection ends with the answer, because the request was not read.
+        status: HTTP status of the response.
+        line: The error in one line.
+        close: Whether to close the connection after the response: the request was not read.
     """
 
     def __init__(self, status: int, line: str, close: bool = False) -> None:
@@ -113,7 +113,7 @@ class Refusal(Exception):
         self.status, self.line, self.close = status, line, close
 
     def as_response(self) -> JSONResponse:
-        """The answer."""
+        """The JSON response."""
         retry = {"Retry-After": "1"} if self.status == 503 else {}
         headers = retry | ({"Connection": "close"} if self.close else {})
         return JSONResponse({"error": self.line}, self.status, headers)

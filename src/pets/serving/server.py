@@ -1,4 +1,4 @@
-"""A trained run behind an address, until a signal comes."""
+"""Serve a trained run over HTTP until the process is signalled."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ from pets.serving.service import Service
 from pets.training.evaluation import Trained
 
 log = logging.getLogger(__name__)
-_LAST_ANSWERS = 2  # seconds that requests have to end after Ctrl-C
+_SHUTDOWN_SECONDS = 2  # for pending requests, after Ctrl-C
 
 
-def serve(
-    trained: Trained, config: ServeConfig, server: socket.socket, device: torch.device
-) -> None:
-    """Answer requests until a signal comes. Raises RunError where the server does not start."""
+def serve(trained: Trained, config: ServeConfig, sock: socket.socket, device: torch.device) -> None:
+    """Serve a trained run on the listening socket `sock` until the process is signalled.
+
+    Raises:
+        RunError: The server does not start.
+    """
     temperature = trained.temperature or 1.0
     service = Service(Predictor(trained.model, temperature, device), config)
     examples = find_examples(
         trained.run, config.data.root or trained.config.data.root, config.examples
     )
-    host, port = server.getsockname()[:2]
+    host, port = sock.getsockname()[:2]
     address = ipaddress.ip_address(host)
     if not address.is_loopback:
         log.warning("host=%s: everybody on the network can reach it", config.host)
@@ -51,10 +53,10 @@ def serve(
         await service.start()
         log.info("ready at %s (Ctrl-C ends it)", " and ".join(urls))
         yield
-        await asyncio.sleep(0.1)  # for the answers to requests that were cancelled
+        await asyncio.sleep(0.1)  # let the responses to cancelled requests go out
 
     app = build_app(_info(trained, config), service, examples, config.limits, lifespan)
-    # The application logs its errors; what uvicorn cancels at the end is meant.
+    # The app logs its own errors; silence uvicorn's messages about requests cancelled on shutdown.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     running = uvicorn.Server(
         uvicorn.Config(
@@ -64,15 +66,15 @@ def serve(
             limit_concurrency=config.limits.connections,
             ws="none",
             lifespan="on",
-            log_config=None,  # Hydra has set up the log
-            access_log=False,  # names of photos are their owners'
+            log_config=None,  # Hydra has configured logging
+            access_log=False,  # do not log file names: they may be private
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=_LAST_ANSWERS,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
     )
     try:
-        running.run(sockets=[server])
+        running.run(sockets=[sock])
     finally:
         service.close()
     if not running.started:
@@ -81,10 +83,10 @@ def serve(
 
 def _connections(seconds: float) -> type[H11Protocol]:
     class Connection(H11Protocol):
-        """A connection that ends where the head of its next request takes longer than `seconds`.
+        """A connection that is closed if its next request head takes longer than `seconds`.
 
-        uvicorn's own timeout begins after the first answer, and starts anew with every byte:
-        without this one, clients that say nothing could hold all connections.
+        uvicorn's own timeout starts only after the first response, and restarts with every byte:
+        without this one, silent clients could hold all connections.
         """
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -97,7 +99,7 @@ def _connections(seconds: float) -> type[H11Protocol]:
             self.loop.call_later(seconds, self.end_if_idle, answered)
 
         def end_if_idle(self, last_request: Any) -> None:
-            """End the connection, unless another request has begun."""
+            """Close the connection, unless another request has started."""
             if self.cycle is last_request:
                 self.transport.abort()
 

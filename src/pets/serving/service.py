@@ -1,4 +1,4 @@
-"""From uploads to predictions: decoded in a few processes, classified in one thread."""
+"""From uploads to predictions: decoded in several processes, classified in one thread."""
 
 from __future__ import annotations
 
@@ -25,53 +25,53 @@ from pets.serving.responses import (
 from pets.serving.upload import Upload
 from pets.system.cpu import available_cores
 
-_PROCESSES = 4  # that decode, at most
-_LARGE = 16_000_000  # pixels; larger photos are decoded one after another
-_FIRST_TRY = 0.2  # of a photo's time; slower photos wait with the large ones
+_MAX_DECODERS = 4  # processes
+_LARGE = 16_000_000  # pixels; larger photos are decoded one at a time
+_FIRST_TRY = 0.2  # share of the time limit; slower photos are queued with the large ones
 
 
 class Service:
-    """Answers requests until it is closed."""
+    """Decodes and classifies uploads until it is closed."""
 
     def __init__(self, predictor: Predictor, config: ServeConfig) -> None:
         self._predictor, self._config = predictor, config
         self._batcher: Batcher[Photo, Prediction] = Batcher(self._predict, config.max_batch)
-        # Before there are other threads, so that it computes on all cores.
+        # Before other threads exist, so that the network uses all cores.
         size = predictor.model.size
         self._batcher.warm_up(Photo(torch.zeros(3, *size, dtype=torch.uint8), True))
         self._crop = CentreCrop(size, predictor.model.preprocess)
-        # One more than large photos can take.
-        self._processes = min(_PROCESSES, max(available_cores(), 2))
+        # At least two: one may be busy with a large photo.
+        self._processes = min(_MAX_DECODERS, max(available_cores(), 2))
         self._decoders = [Decoder(self._crop) for _ in range(self._processes)]
-        # The last one first: the others have been swapped out, or are not started yet.
+        # Last in, first out: idle decoders may be swapped out or not started yet.
         self._idle: asyncio.LifoQueue[Decoder] = asyncio.LifoQueue()
         for decoder in self._decoders:
             self._idle.put_nowait(decoder)
         self._one_large = asyncio.Semaphore(1)
 
     async def start(self) -> None:
-        """Start the processes that decode, and the batches."""
+        """Start the decoder processes and the batching task."""
         self._batches = asyncio.create_task(self._batcher.run())
         await asyncio.gather(*(decoder.start() for decoder in self._decoders))
 
     def close(self) -> None:
-        """End the processes at once, and the thread after its batch."""
+        """Kill the decoder processes, and stop the network's thread after its current batch."""
         for decoder in self._decoders:
             decoder.end()
         self._batcher.close()
 
     async def predict(self, uploads: list[Upload], query: Query) -> Predictions:
-        """A result for each photo.
+        """Return a result for each photo.
 
         Raises:
             Refusal: The only photo cannot be read, or all together take too long.
         """
-        # A request with many photos does not go before all others with all of them.
-        turns = asyncio.Semaphore(self._processes)
+        # A request with many photos must not fill the decoders' queue ahead of other requests.
+        slots = asyncio.Semaphore(self._processes)
         seconds = self._config.limits.seconds
         try:
             async with asyncio.timeout(seconds):
-                results = await asyncio.gather(*(self._result(u, query, turns) for u in uploads))
+                results = await asyncio.gather(*(self._result(u, query, slots) for u in uploads))
         except TimeoutError as error:
             raise Refusal(503, f"too busy: no answer within {seconds:g} seconds") from error
         if len(results) == 1 and isinstance(only := results[0], PhotoError):
@@ -79,10 +79,10 @@ class Service:
         return Predictions(results=results)
 
     async def _result(
-        self, upload: Upload, query: Query, turns: asyncio.Semaphore
+        self, upload: Upload, query: Query, slots: asyncio.Semaphore
     ) -> PhotoPrediction | PhotoError:
         try:
-            async with turns:
+            async with slots:
                 photo = await self._decode(upload)
         except Refusal as refusal:
             if refusal.status == 503:
@@ -94,8 +94,8 @@ class Service:
         return self._response(upload, photo, prediction, query.top_k)
 
     async def _decode(self, upload: Upload) -> Decoded:
-        """Photos that are large or take long are tried again, one after another, so that they
-        neither fill the memory nor hold up the others."""
+        """Decode a photo. Large or slow photos are retried one at a time, so that they neither
+        fill the memory nor block other photos."""
         limits = self._config.limits
         pixels, seconds = int(limits.megapixels * 1e6), limits.decode_seconds
         try:

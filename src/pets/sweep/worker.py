@@ -70,9 +70,9 @@ def train_in(run: RunDir) -> None:
 def check_config(values: Mapping[str, Any]) -> None:
     """Run the checks that training does before it reads data. Raises ConfigError."""
     from pets.training.checks import check_signatures
-    from pets.training.trainer import quiet
+    from pets.training.trainer import silence_lightning
 
-    quiet()
+    silence_lightning()
     check_signatures(typed_values(TrainConfig, values))
 
 

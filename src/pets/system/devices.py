@@ -85,7 +85,7 @@ def check_compiler() -> None:
         ) from error
 
 
-def settled(values: Mapping[str, Any]) -> dict[str, Any]:
+def resolve_precision(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the Trainer's arguments with `precision: auto` resolved for its accelerator."""
     if values.get("precision") != "auto":
         return dict(values)

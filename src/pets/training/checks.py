@@ -1,4 +1,4 @@
-"""What can be wrong with a config beyond types is found before any photo is read."""
+"""Checks of a config beyond its types, before any photo is read."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def check_signatures(config: LearnerConfig) -> None:
 
 
 def check_plan(config: TrainConfig, backbone: Backbone, preprocess: Preprocess) -> None:
-    """Check that all stages suit the backbone, and build what else a fit needs for trial.
+    """Check that all stages suit the backbone, and that network and callbacks can be built.
 
     Raises:
-        ConfigError: naming the key.
+        ConfigError: A value is wrong; the message names its key.
     """
     for stage in config.plan.stages.values():
         frozen_groups([*(name for name, _ in backbone.groups), HEAD], stage.freeze_to)

@@ -1,4 +1,4 @@
-"""What a training logs on the screen: its stages, their speed, the results."""
+"""What a training run logs to the console: its stages, their speed, the results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pets.run_dir import RunDir
 from pets.training.speed import Speed
 
 log = logging.getLogger(__name__)
-# What to type next on a command line; a notebook leaves it out.
+# Suggested next commands; not shown in notebooks.
 hints = logging.getLogger(f"{__name__}.hints")
 
 
@@ -24,7 +24,7 @@ def log_stage(name: str, stage: StageConfig) -> None:
 
 
 def log_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
-    """Log how fast a stage was, and what would make it faster where it waited for photos."""
+    """Log the speed of a stage, and what would help if it was limited by data loading."""
     if not speed.images:
         return
     what = "activations" if on_activations else "images"
@@ -40,7 +40,7 @@ def log_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
 
 
 def log_results(run: RunDir, results: dict[str, Any], seconds: float) -> None:
-    """Log the last lines of a run: metrics, its folder, what to type next."""
+    """Log the last lines of a run: metrics, folder, suggested next commands."""
     log.info("")
     for split, found in results.items():
         shares = [

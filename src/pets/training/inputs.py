@@ -1,4 +1,4 @@
-"""What a stage is trained on: photos, or what a frozen backbone made of them."""
+"""The inputs of a stage: photos, or cached activations of the frozen backbone."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pets.features.activations import activations
 from pets.models.classifier import HEAD, Classifier
 from pets.run_dir import RunDir
 from pets.training.stage import Inputs, Stage
-from pets.training.trainer import trainer
+from pets.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
 
 def on_activations(config: LearnerConfig, model: Classifier, stage: StageConfig) -> bool:
-    """Whether a stage is trained on activations: they are wanted, and the head alone trains."""
+    """Whether a stage trains on activations: they are enabled, and it trains only the head."""
     return config.precompute.enabled and model.trained_groups(stage.freeze_to) == [HEAD]
 
 
@@ -32,8 +32,8 @@ def check_inputs(
     """Check that the network and the settings suit the inputs of all stages.
 
     Raises:
-        ConfigError: for photos of a size that the network does not take or that decoded photos are
-            too small for, and for settings of inputs that no stage has.
+        ConfigError: The network does not accept the photos' size, decoded photos are too small for
+            it, or a setting has no effect on any stage.
     """
     for name, stage in stages.items():
         size = config.size_of(stage)
@@ -59,10 +59,13 @@ def check_inputs(
 def prepare_stage(
     config: TrainConfig, name: str, model: Classifier, photos: Photos, run: RunDir, steps: int
 ) -> Stage:
-    """A stage of the plan with its inputs, for a network as the earlier stages left it, after so
-    many optimizer steps; the time for activations is noted in the run."""
+    """Return a stage of the plan with its inputs, for the network after the earlier stages.
+
+    `steps` is the number of optimizer steps before it. The time spent on activations is recorded in
+    the run.
+    """
     stage, size = config.plan.stages[name], config.size_of(config.plan.stages[name])
-    began = time.perf_counter()
+    started = time.perf_counter()
     epochs = sum(
         other.epochs
         for other in config.plan.stages.values()
@@ -70,18 +73,20 @@ def prepare_stage(
     )
     inputs = prepare_inputs(config, stage, model, photos, epochs)
     if inputs.activations is not None:
-        run.add_seconds(f"{name}/precompute", time.perf_counter() - began)
+        run.add_seconds(f"{name}/precompute", time.perf_counter() - started)
     return Stage.of_plan(name, stage, inputs, config.seed, steps)
 
 
 def prepare_inputs(
     config: LearnerConfig, stage: StageConfig, model: Classifier, photos: Photos, epochs: int
 ) -> Inputs:
-    """Compute, decode or find in the cache what a stage is trained on, and log which it is;
-    `epochs` is how often photos of its size will be read."""
+    """Compute a stage's inputs or load them from the cache, and log which.
+
+    `epochs` is how often photos of its size will be read.
+    """
     size, augment = config.size_of(stage), config.augment
     if on_activations(config, model, stage):
-        computed = leader_first(lambda: activations(config, model, photos, size, trainer))
+        computed = leader_first(lambda: activations(config, model, photos, size, build_trainer))
         if not config.precompute.views:
             log.info("  not augmented: precompute.views=4 keeps four augmented views of each photo")
         elif augment.batch:

@@ -1,6 +1,6 @@
-"""Losses: what a training minimises. `LOSSES` is the one place where one is added.
+"""Training losses; new ones are added to `LOSSES`.
 
-Metrics do not depend on it: the validation loss is the cross-entropy, whatever is minimised.
+Metrics do not depend on them: the validation loss is always the cross-entropy.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pets.config.instantiate import build, check_signature
 from pets.errors import ConfigError
 from pets.registry import Registry, expected
 
-# From logits (B, C) and targets to the mean loss, or to the loss of each photo (B,). Targets are
-# class indices (B,) or, of mixed photos, shares of the classes (B, C).
+# Maps logits (B, C) and targets to the mean loss, or to the loss of each photo (B,). Targets are
+# class indices (B,) or, for mixed photos, class probabilities (B, C).
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss that pets comes with.
+    """A loss that is part of pets.
 
     Attributes:
-        name: the `name` in `conf/loss/<name>.yaml`.
-        doc: one line about it.
-        make: a function in this module, from the other keys of that file to a `Criterion`. If it
-            has a parameter `class_counts`, it gets the number of training photos of each class
+        name: The `name` in `conf/loss/<name>.yaml`.
+        doc: One-line description.
+        make: A function in this module that maps the other keys of that file to a `Criterion`. If
+            it has a parameter `class_counts`, it gets the number of training photos of each class
             (C,), for class weights.
     """
 
@@ -47,7 +47,7 @@ LOSSES: Registry[Loss] = Registry()
 
 
 def cross_entropy(label_smoothing: float) -> Criterion:
-    """The mean cross-entropy; a share `label_smoothing` of every label goes to all classes."""
+    """Return the mean cross-entropy with label smoothing."""
     if not (isinstance(label_smoothing, float | int) and 0 <= label_smoothing < 1):
         raise ValueError(f"label_smoothing={label_smoothing}: expected a number from 0 to below 1")
     return partial(F.cross_entropy, label_smoothing=label_smoothing)
@@ -64,7 +64,7 @@ def check_loss(loss: NamedLoss | Target) -> None:
 
 
 def new_loss(loss: NamedLoss | Target, class_counts: Tensor | None) -> Criterion:
-    """Make the loss of a config; `class_counts` (C,) are numbers of training photos."""
+    """Build the loss of a config; `class_counts` (C,) are numbers of training photos."""
     target = _target(loss)
     wanted = "class_counts" in inspect.signature(get_object(target.target)).parameters
     given: dict[str, Any] = {"class_counts": class_counts} if wanted else {}

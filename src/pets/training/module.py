@@ -37,11 +37,11 @@ _NO_NORM = (
 
 
 class ClassifierModule(LightningModule):
-    """The training of a `Classifier` in one stage, or its measurement without one.
+    """Trains a `Classifier` for one stage, or evaluates it if there is no stage.
 
-    Made anew for every stage around the same network, of which it freezes what the stage says,
-    before Lightning wraps it. The optimizer holds what trains in the stage. `class_counts` are the
-    training photos of each class, for losses with class weights.
+    A new one is created for every stage around the same network, whose layers it freezes before
+    Lightning wraps it. The optimizer has only the trainable parameters. `class_counts` are the
+    numbers of training photos per class, for losses with class weights.
     """
 
     def __init__(
@@ -54,13 +54,14 @@ class ClassifierModule(LightningModule):
         super().__init__()
         self.model, self.optimizer, self.stage = model, config.optimizer, stage
         self.batch_transforms = batch_transforms(config.augment, len(model.classes))
-        # Looking for NaN after every step would wait for the GPU; the recorder looks at an epoch's.
+        # Checking for NaN after every step would synchronise with the GPU; the recorder checks
+        # once per epoch.
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.metrics = SplitMetrics(model.classes)
         self.measured: dict[str, Any] = {}
-        self.temperature: float | None = None  # that fits the validation photos
-        self.loss_before: Tensor | None = None  # of an epoch that was stopped in its middle
-        # How far the training is, for checkpoints, files and loggers.
+        self.temperature: float | None = None  # fitted on the validation photos
+        self.loss_before: Tensor | None = None  # of an epoch that was interrupted
+        # Progress of the run, for checkpoints, files and loggers.
         self.progress: dict[str, Any] = {}
         if stage is not None:
             self.progress = {
@@ -72,13 +73,13 @@ class ClassifierModule(LightningModule):
 
     @property
     def on_activations(self) -> bool:
-        """Whether the batches hold activations of the backbone in the place of photos."""
+        """Whether batches contain activations of the backbone instead of photos."""
         return self.stage is not None and self.stage.on_activations
 
     def configure_optimizers(self) -> Any:
         assert self.stage is not None
         stage = self.stage.config
-        assert not stage.auto, "the lr finder settles the rate before the fit"
+        assert not stage.auto, "the lr finder sets the rate before the fit"
         rates = spread(stage.rates, len(self.model.layer_groups))
         optimizer = build("optimizer", self.optimizer, params=param_groups(self.model, rates))
         plan = schedule(optimizer, stage, int(self.trainer.estimated_stepping_batches))
@@ -90,7 +91,7 @@ class ClassifierModule(LightningModule):
         return self.model.from_activations(inputs) if self.on_activations else self.model(inputs)
 
     def on_train_start(self) -> None:
-        # An epoch that was stopped in its middle goes on without `on_train_epoch_start`.
+        # An epoch resumed in the middle has no `on_train_epoch_start`.
         self._train_mode()
         if self.loss_before is None:
             return
@@ -98,13 +99,13 @@ class ClassifierModule(LightningModule):
         if len(self.loss_before) != world:
             raise RunError(
                 f"the run was stopped in the middle of an epoch on {len(self.loss_before)} "
-                f"devices, and their photos cannot be dealt out to {world}; go on with as many "
-                "as before"
+                f"devices, and their photos cannot be distributed over {world}; resume with "
+                "as many as before"
             )
         total, count = self.loss_before[self.global_rank].tolist()
         self.loss_before = None
         self.train_loss.reset()
-        # Bit for bit: the sum comes in as one loss, then the number of losses is put right.
+        # Bit-exact: add the sum as a single loss, then correct the number of losses.
         self.train_loss.update(torch.tensor(total, device=self.device))
         self.train_loss.weight += count - 1
 
@@ -113,8 +114,8 @@ class ClassifierModule(LightningModule):
         self.train_loss.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # Dropout and mixed batches depend on the step alone, not on what was drawn before it: so
-        # a run goes on in the middle of an epoch, on any device, without generators' states.
+        # Dropout and mixed batches depend only on the step, not on earlier draws, so that a run can
+        # resume in the middle of an epoch, on any device, without saved RNG states.
         assert self.stage is not None
         seed = derive_for_rank(self.stage.noise_seed, "noise", self.current_epoch, batch_idx)
         torch.default_generator.manual_seed(seed)
@@ -156,7 +157,7 @@ class ClassifierModule(LightningModule):
         shown = {METRICS[name].column: found[name] for name in self.metrics.registered}
         if self.train_loss.update_called:
             shown = {"train_loss": float(self.train_loss.compute()), **shown}
-        # For callbacks; the recorder passes it to the loggers, with steps that count over stages.
+        # For callbacks; the recorder forwards it to the loggers, with steps counted over stages.
         self.log_dict(shown, logger=False)
 
     def on_test_epoch_start(self) -> None:
@@ -166,14 +167,14 @@ class ClassifierModule(LightningModule):
         self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
-        # Here, where the network is still on the device over which the ranks share numbers.
+        # Here, because the network is still on the device on which the ranks communicate.
         self.measured = self.metrics.compute()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         about = {**self.model.describe(), **self.progress, "steps": self.global_step}
         checkpoint["pets"] = {"format": 1, **about, "temperature": self.temperature}
         if self.progress["batches"]:
-            # In the middle of an epoch the loss of its batches goes on, too.
+            # In the middle of an epoch, save the running loss, too.
             rows = torch.zeros(self.trainer.world_size, 2, device=self.device)
             rows[self.global_rank, 0] = self.train_loss.mean_value
             rows[self.global_rank, 1] = self.train_loss.weight
@@ -187,10 +188,10 @@ class ClassifierModule(LightningModule):
         train_mode(self.model, self.stage.config.freeze_to)
 
 
-def learner(
+def build_stage(
     stage: Stage, config: LearnerConfig, model: Classifier, photos: Photos
 ) -> tuple[ClassifierModule, PetsDataModule]:
-    """What Lightning needs of a stage: the network with its loss, and the batches."""
+    """Build the LightningModule and the data module of a stage."""
     counts = Counter(photo.label for photo in photos.of(TRAIN))
     class_counts = torch.tensor([counts[label] for label in photos.classes])
     data = PetsDataModule(
@@ -202,14 +203,16 @@ def learner(
 def new_model(
     config: LearnerConfig, backbone: Backbone, preprocess: Preprocess, classes: list[str]
 ) -> Classifier:
-    """Put a fresh head on the backbone. Raises ConfigError for batches of one photo under a head
-    with batch norms."""
+    """Put a new head on the backbone. Raises ConfigError for batches of one photo if the head has
+    batch norms."""
     size = config.data.height_width
     model = new_classifier(backbone, config.model, classes, preprocess, size, config.seed)
-    together = config.data.batch_size * (
+    normalised_together = config.data.batch_size * (
         ranks().world if config.trainer.get("sync_batchnorm") else 1
     )
-    if together == 1 and any(isinstance(layer, _BatchNorm) for layer in model.head.modules()):
+    if normalised_together == 1 and any(
+        isinstance(layer, _BatchNorm) for layer in model.head.modules()
+    ):
         raise ConfigError(
             f"data.batch_size=1: {type(model.head).__name__} has batch norms, which need two "
             f"photos in a training batch; {_NO_NORM}"

@@ -1,4 +1,4 @@
-"""Learning rates and momentum: spread over layer groups, cycled over steps."""
+"""Learning rates and momentum: discriminative over layer groups, scheduled over steps."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pets.config import StageConfig
 from pets.errors import ConfigError
 from pets.models.classifier import Classifier
 
-# fastai's, which are also those of Smith's one-cycle paper: momentum falls while the rate rises.
+# fastai's values, also used in Smith's one-cycle paper: momentum falls while the rate rises.
 MOMENTUM_LOW, MOMENTUM_HIGH = 0.85, 0.95
 # The last rate is lr / (div * FINAL_DIV): with div=25 fastai's lr / 250,000.
 FINAL_DIV = 1e4
 
 
 def spread(lr: float | tuple[float, float], n: int) -> list[float]:
-    """One rate for each of n layer groups: the same number, or [low, high] spaced geometrically."""
+    """Return a rate for each of n layer groups: constant, or [low, high] spaced geometrically."""
     if isinstance(lr, float | int):
         return [float(lr)] * n
     low, high = lr
@@ -28,7 +28,7 @@ def spread(lr: float | tuple[float, float], n: int) -> list[float]:
 
 
 def param_groups(model: Classifier, rates: list[float]) -> list[dict[str, Any]]:
-    """Every parameter that trains, by layer group; norms and biases apart, without weight decay.
+    """Return the trainable parameters by layer group; norms and biases without weight decay.
 
     Each group carries its layer group's `name` and its `lr`.
     """
@@ -43,7 +43,7 @@ def param_groups(model: Classifier, rates: list[float]) -> list[dict[str, Any]]:
 
 
 def schedule(optimizer: Optimizer, stage: StageConfig, steps: int) -> LRScheduler | None:
-    """The stage's schedule over `steps` optimizer steps; None for constant rates.
+    """Build the stage's schedule over `steps` optimizer steps; None for constant rates.
 
     One-cycle (Smith 2018, in fastai's shape): cosine from lr/div up to lr in the first
     `pct_start` of the steps, at least two, then down to lr/(div * 10,000); the first moment goes
@@ -70,7 +70,7 @@ def schedule(optimizer: Optimizer, stage: StageConfig, steps: int) -> LRSchedule
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:
-    """The first moment's decay: Adam's beta1 or SGD's momentum; None where there is none."""
+    """Return the momentum of a group: Adam's beta1 or SGD's momentum; None if there is none."""
     if "betas" in group:
         return float(group["betas"][0])
     return float(group["momentum"]) if group.get("momentum") else None

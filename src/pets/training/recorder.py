@@ -1,7 +1,7 @@
-"""What every run writes down: metrics, status, checkpoints, and scalars for the loggers.
+"""The records of a run: metrics, status, checkpoints, and scalars for the loggers.
 
-Lightning's ModelCheckpoint, CSVLogger and LearningRateMonitor begin anew with every fit; here one
-curve and one best checkpoint go through all stages of a run, also of one that is resumed.
+Lightning's ModelCheckpoint, CSVLogger and LearningRateMonitor start over with every fit; here one
+metrics table and one best checkpoint span all stages of a run, including resumed runs.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from pets.training.speed import Speed
 from pets.training.trainer import batch_loss
 
 _SECONDS_BETWEEN = 2.0  # checkpoints on activations
-_LOSSES_AT_ONCE = 50  # a curve in TensorBoard grows in steps of so many
+_LOSSES_AT_ONCE = 50  # losses are logged in groups of this size
 
 
 class Recorder(Checkpoint):
-    """One for a whole run, given to the trainer of every stage.
+    """Records a whole run; one instance is passed to the trainer of every stage.
 
-    After each epoch, in this order, so that a run killed at any point resumes to the same files:
-    the row, the best checkpoint where the error fell, the last checkpoint, the status.
+    Writes after each epoch, in this order, so that a run killed at any point resumes to the same
+    files: the row, the best checkpoint if the error fell, the last checkpoint, the status.
     """
 
     def __init__(self, run: RunDir) -> None:
         super().__init__()
         self.run = run
         self.rows = read_metrics(run.path / "metrics.csv")
-        self.losses: list[tuple[int, Tensor]] = []  # of steps that the loggers do not have yet
+        self.losses: list[tuple[int, Tensor]] = []  # by step, not logged yet
         self.speed, self.speed_before = Speed(), Speed()  # of the stage; before the epoch
-        self.started, self.seconds_before = 0.0, 0.0  # of the epoch; before it was stopped
-        self.held: HeldCheckpoint | None = None  # a best checkpoint that is not yet written
-        self.written, self.saved = 0.0, True  # when the last one was; whether it is of this step
+        self.started, self.seconds_before = 0.0, 0.0  # of the epoch; before it was interrupted
+        self.held: HeldCheckpoint | None = None  # best checkpoint not written yet
+        self.written, self.saved = 0.0, True  # time of the last one; whether it is up to date
 
     def keep_only(self, epochs_done: int) -> None:
-        """Forget the epochs after the one that a run resumes from."""
+        """Drop the epochs after the one that a run resumes from."""
         self.rows = self.rows[:epochs_done]
         self._write_rows()
 
@@ -63,7 +63,7 @@ class Recorder(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.speed, self.written, self.saved = Speed(), time.perf_counter(), True
-        # Only an epoch that was stopped in its middle begins without `on_train_epoch_start`.
+        # An epoch resumed in the middle has no `on_train_epoch_start`.
         self._start_epoch(self.seconds_before)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -85,7 +85,7 @@ class Recorder(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # The optimizer has stepped since: its step is the one before the trainer's counter.
+        # global_step has already been incremented, so this batch belongs to step - 1.
         step = max(_step(trainer, pl_module) - 1, 0)
         self.losses.append((step, batch_loss(trainer, outputs)))
         if len(self.losses) >= _LOSSES_AT_ONCE:
@@ -95,24 +95,24 @@ class Recorder(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log_losses(trainer)
-        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         stage, epoch = _stage(pl_module), trainer.current_epoch + 1
         for name in ("train_loss", "valid_loss"):
-            if not math.isfinite(found[name]):
+            if not math.isfinite(logged[name]):
                 raise RunError(
-                    f"{name} is {found[name]} after epoch {epoch} of stage {stage}: training "
+                    f"{name} is {logged[name]} after epoch {epoch} of stage {stage}: training "
                     f"diverged; a lower plan.stages.{stage}.lr, or another trainer.precision, may "
                     "help"
                 )
         step = _step(trainer, pl_module)
-        metrics = {name: found[name] for name in epoch_columns() if name in found}
+        metrics = {name: logged[name] for name in epoch_columns() if name in logged}
         seconds = round(time.perf_counter() - self.started, 3)
         best = min((row["error_rate"] for row in self.rows), default=math.inf)
         about = {"stage": stage, "epoch": epoch, "step": step}
         self.rows.append({**about, **metrics, "seconds": seconds})
         self._write_rows()
         speed = self.speed - self.speed_before
-        scalars = {f"valid/{name.removeprefix('valid_')}": value for name, value in found.items()}
+        scalars = {f"valid/{name.removeprefix('valid_')}": value for name, value in logged.items()}
         scalars["train/epoch_loss"] = scalars.pop("valid/train_loss")
         scalars["speed/images_per_second"] = speed.images_per_second
         scalars["speed/waited"] = speed.waited
@@ -131,7 +131,7 @@ class Recorder(Checkpoint):
             self.run.update_status(speed={**speeds, _stage(pl_module): speed})
 
     def write(self, trainer: Trainer) -> None:
-        """The last checkpoint, after everything that belongs to the steps before it."""
+        """Write the last checkpoint, after flushing everything from earlier steps."""
         self._log_losses(trainer)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -142,18 +142,18 @@ class Recorder(Checkpoint):
         self.held, self.written, self.saved = None, time.perf_counter(), True
 
     def _save(self, trainer: Trainer, improved: bool, may_wait: bool) -> None:
-        """The last checkpoint, and the best.
+        """Save the last checkpoint, and the best.
 
-        On activations an epoch takes less time than a checkpoint. There one is written every two
-        seconds and at the stage's end; in between the best one is held in memory. A run that is
-        killed goes on from the last one written, to the same results.
+        On activations, an epoch takes less time than a checkpoint. There a checkpoint is written
+        every two seconds and at the end of the stage; in between, the best one is kept in memory. A
+        killed run resumes from the last one written, with the same results.
         """
         last, best = self.run.checkpoint("last"), self.run.checkpoint("best")
         steps_done = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
         epochs_done = trainer.current_epoch + 1 == trainer.max_epochs
         ends = epochs_done or steps_done or trainer.should_stop
         soon = time.perf_counter() - self.written < _SECONDS_BETWEEN
-        # All ranks take part in a checkpoint, so they must agree on when.
+        # All ranks take part in a checkpoint, so they must agree on its time.
         if may_wait and not ends and on_rank_0(lambda: soon):
             if improved:
                 self.held = HeldCheckpoint()
@@ -176,8 +176,8 @@ class Recorder(Checkpoint):
             write_metrics(self.run.path / "metrics.csv", self.rows)
 
     def _log_losses(self, trainer: Trainer) -> None:
-        """The mean over all ranks. Many at once: to ask a GPU for one waits until it has computed
-        it."""
+        """Log the mean over all ranks. Done for many losses at once, because reading one
+        synchronises with the GPU."""
         if self.losses:
             steps, losses = zip(*self.losses, strict=True)
             means = reduce(torch.stack(losses), "mean").tolist()

@@ -1,4 +1,4 @@
-"""How many images a second, and how much of the time went into waiting for them."""
+"""Training throughput, and the share of time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass
 class Speed:
-    """A stopwatch for the training part of epochs; the waiting is for the next batch: reading,
-    decoding, augmentation, the way to the device."""
+    """A stopwatch for the training part of epochs. Waiting means waiting for the next batch:
+    reading, decoding, augmentation, transfer to the device."""
 
     images: int = 0
     waiting: float = 0.0
@@ -17,15 +17,15 @@ class Speed:
     since: float = 0.0
 
     def start(self) -> None:
-        """An epoch begins: the first batch is waited for."""
+        """Start timing: the wait for the first batch begins."""
         self.since = time.perf_counter()
 
     def got_batch(self) -> None:
-        """The wait is over."""
+        """Record that the wait for a batch has ended."""
         self.waiting += self._lap()
 
     def done_batch(self, images: int) -> None:
-        """So many images have been trained on; the next wait begins."""
+        """Record a finished batch; the wait for the next one begins."""
         self.working += self._lap()
         self.images += images
 
@@ -39,7 +39,7 @@ class Speed:
 
     @property
     def waited(self) -> float:
-        """Share of the time, 0 to 1."""
+        """Share of the time spent waiting for data, 0 to 1."""
         return self.waiting / max(self.waiting + self.working, 1e-9)
 
     def _lap(self) -> float:

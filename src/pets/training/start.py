@@ -1,4 +1,4 @@
-"""Where a run starts: its weights, its photos, and how far it was when it was stopped."""
+"""The start of a run: its weights, its photos, and the point from which it resumes."""
 
 from __future__ import annotations
 
@@ -27,37 +27,36 @@ from pets.training.recorder import Recorder
 log = logging.getLogger(__name__)
 
 
-def backbone_of(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess, str]:
-    """Load the pretrained backbone; also what it expects of photos, and its weights' source.
+def load_backbone(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess, str]:
+    """Load the pretrained backbone, its preprocessing, and the source of its weights.
 
-    A resumed run's weights are in its checkpoint: the file, package or net they once came from is
-    not needed again, on another machine either.
+    A resumed run takes them from its checkpoint, without their original file, package or download.
     """
     last = run.checkpoint()
     check_same(f"whether there is {last}", last.exists())
     if not last.exists():
-        # Weights that must be fetched are fetched once a machine.
+        # Weights are downloaded once per machine.
         return leader_first(lambda: new_backbone(config.model, config.seed))
     about = read_checkpoint(last, run.trusted)["pets"]
     backbone = Backbone(empty_network(config.model), config.model)
     return backbone, Preprocess(**about["preprocess"]), str(last)
 
 
-def photos_of(config: TrainConfig, run: RunDir) -> Photos:
+def load_photos(config: TrainConfig, run: RunDir) -> Photos:
     """Collect the photos of the config and write their table into the run.
 
-    A resumed run keeps the photos that it began with, so that none moves to another split. Of
-    several ranks the writer collects them; on another machine they must be the same ones.
+    A resumed run keeps its original photos, so that none moves to another split. Only the writing
+    rank collects them; ranks on other machines must have the same photos.
 
     Raises:
-        RunError: where the photos of a resumed run have changed.
-        DataError: where photos are missing, or too few for the ranks.
+        RunError: The photos of a resumed run have changed.
+        DataError: Photos are missing, or too few for the ranks.
     """
     table = run.path / "photos.csv"
     resumed = on_rank_0(lambda: table.exists() and (run.path / "data.json").exists())
     if not resumed:
         leader_first(lambda: make_data(config.data))
-    own = _collected(config, run, resumed) if ranks().writer else None
+    own = _collect(config, run, resumed) if ranks().writer else None
     host, rows = on_rank_0(lambda: (socket.gethostname(), [*map(astuple, own.rows if own else ())]))
     photos = own or Photos(Path(config.data.root), tuple(Photo(*row) for row in rows))
     if host != socket.gethostname() and photos.missing:
@@ -72,7 +71,7 @@ def photos_of(config: TrainConfig, run: RunDir) -> Photos:
     return photos
 
 
-def _collected(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
+def _collect(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
     table, root = run.path / "photos.csv", Path(config.data.root)
     photos = Photos.load(table, root) if resumed else collect_photos(config.data)
     if resumed and (gone := photos.missing):
@@ -97,15 +96,15 @@ def _collected(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
 
 @dataclass(frozen=True)
 class StartPoint:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        stages: those of the plan that are not trained, by name; of a run that lacks only its
-            results, the last one.
-        steps_before: optimizer steps of the stages before these.
-        steps: optimizer steps that are done in the first of them.
-        epochs: whole epochs that are done in it.
-        batches: batches that are done in the epoch after those.
+        stages: Names of the stages still to be trained; if only the results are missing, the last
+            one.
+        steps_before: Optimizer steps of the stages before these.
+        steps: Finished optimizer steps in the first of them.
+        epochs: Finished epochs in it.
+        batches: Finished batches in its current epoch.
     """
 
     stages: list[str]
@@ -126,10 +125,10 @@ class _Progress(BaseModel):
 
 
 def resume_point(config: TrainConfig, model: Classifier, recorder: Recorder) -> StartPoint:
-    """Start at the beginning, or after the last checkpoint, whose weights are loaded.
+    """Return the beginning, or the progress of the last checkpoint after loading its weights.
 
     Raises:
-        RunError: for a checkpoint that does not fit the config.
+        RunError: The checkpoint does not fit the config.
     """
     last, names = recorder.run.checkpoint(), list(config.plan.stages)
     if not last.exists():
@@ -147,7 +146,7 @@ def resume_point(config: TrainConfig, model: Classifier, recorder: Recorder) -> 
     recorder.keep_only(epochs_before + done.epochs)
     check_same(str(last), [done.stage, done.epochs, done.steps])
     within = f" and {done.batches} batches" if done.batches else ""
-    log.info("going on after %s epochs%s of stage %s", done.epochs, within, done.stage)
+    log.info("resuming after %s epochs%s of stage %s", done.epochs, within, done.stage)
     if done.epochs >= config.plan.stages[done.stage].epochs and names[index + 1 :]:
         return StartPoint(names[index + 1 :], steps_before=done.steps_before + done.steps)
     return StartPoint(names[index:], done.steps_before, done.steps, done.epochs, done.batches)

@@ -1,4 +1,4 @@
-"""How a signal ends a training: a checkpoint after the next optimizer step, then `Stopped`."""
+"""Stop training on a signal: a checkpoint after the next optimizer step, then `Stopped`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class StopOnSignal(Checkpoint):
-    """Ends the training of a stage after a signal, with a checkpoint of the last optimizer step.
+    """Stops a stage after a signal, with a checkpoint of the last optimizer step.
 
-    After an epoch's last step its validation is finished first, since Lightning does not make up
-    for that when it resumes. All ranks end together, whichever received the signal.
+    After an epoch's last step, validation is finished first, since Lightning does not run it on
+    resume. All ranks stop together, whichever of them received the signal.
 
-    It belongs after the recorder in the trainer's callbacks, whose checkpoints these are.
+    It must follow the recorder in the trainer's callbacks, which writes the checkpoint.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -34,7 +34,7 @@ class StopOnSignal(Checkpoint):
         signals.defer()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        # Gradients that are being accumulated are in no checkpoint.
+        # Partially accumulated gradients are not part of a checkpoint.
         stepped, self.steps = trainer.global_step > self.steps, trainer.global_step
         if stepped and not trainer.is_last_batch:
             self._stop_if_asked(trainer, pl_module)
