@@ -20,11 +20,11 @@ NEEDED = {
 
 def locked(name: str) -> dict[str, set[str]]:
     """The versions of every package; several where they depend on Python or the system."""
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for entry in entries(name):
         package, version = re.match(r"([\w.-]+)==([\w.+-]+)", entry).groups()  # type: ignore[union-attr]
-        found.setdefault(canonicalize_name(package), set()).add(version)
-    return found
+        result.setdefault(canonicalize_name(package), set()).add(version)
+    return result
 
 
 def entries(name: str) -> list[str]:

@@ -36,10 +36,10 @@ def imports_by_package() -> dict[str, set[str]]:
         here = file.relative_to(ROOT).parts[0].removesuffix(".py")
         if here == "__init__":
             continue  # always imported before any of the packages
-        found = {
+        result = {
             package_of(module) for module in imported(ast.parse(file.read_text(encoding="utf-8")))
         }
-        packages[here] |= {other for other in found if other} - {here}
+        packages[here] |= {other for other in result if other} - {here}
     return packages
 
 

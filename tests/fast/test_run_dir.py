@@ -37,11 +37,11 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
     run.claim()
     assert RunDir.open(run.path).held()
     code = f"from pets.run_dir import RunDir; RunDir.open({str(run.path)!r}).claim()"
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
-    assert found.returncode == 1
-    assert "is being trained by another process" in found.stderr
+    assert result.returncode == 1
+    assert "is being trained by another process" in result.stderr
 
 
 def test_a_run_whose_process_died_is_interrupted(tmp_path: Path) -> None:
@@ -52,8 +52,8 @@ def test_a_run_whose_process_died_is_interrupted(tmp_path: Path) -> None:
         f"run = RunDir.open({str(run.path)!r}); run.begin(); "
         "print(RunDir.open(run.path).state); sys.stdout.flush(); os.kill(os.getpid(), 9)"
     )
-    found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
-    assert (found.returncode, found.stdout) == (-signal.SIGKILL, b"running\n")
+    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+    assert (result.returncode, result.stdout) == (-signal.SIGKILL, b"running\n")
     assert (run.status["state"], run.state) == ("running", "interrupted")
     run.begin()
     assert run.state == "running"

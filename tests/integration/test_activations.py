@@ -24,11 +24,11 @@ from tests.conftest import train_config
 from tests.integration.test_precompute import HEAD
 
 
-def learner(root: Path, *words: str) -> tuple[TrainConfig, Classifier, PetsDataModule]:
+def learner(root: Path, *args: str) -> tuple[TrainConfig, Classifier, PetsDataModule]:
     """Config, network and data on a cache beside the photos."""
     config = train_config(
         f"data.root={root}", f"cache_dir={root.parent}/cache", *HEAD, "precompute.enabled=true",
-        "trainer.accelerator=cpu", *words,
+        "trainer.accelerator=cpu", *args,
     )  # fmt: skip
     backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
@@ -49,8 +49,8 @@ def data_of(
     return PetsDataModule(config.data, config.augment, model.preprocess, photos, inputs, stage)
 
 
-def found(root: Path, *words: str) -> dict[str, Activations]:
-    config, model, data = learner(root, *words)
+def found(root: Path, *args: str) -> dict[str, Activations]:
+    config, model, data = learner(root, *args)
     return activations(config, model, data.photos, data.inputs.size, build_trainer)
 
 

@@ -189,14 +189,14 @@ def attacks() -> dict[str, tuple[bytes, str, int, str]]:
 def test_what_is_no_photo_gets_a_line_and_the_next_photo_its_answer(
     server: Served, photos: list[Path], name: str
 ) -> None:
-    content, kind, status, words = attacks()[name]
+    content, kind, status, args = attacks()[name]
     if kind == "form":
         answer = send(server.client, content)
     else:
         headers = {"Content-Type": kind} if kind else {}
         answer = server.client.post("/api/predict", content=content, headers=headers)
     assert answer.status_code == status, answer.text
-    assert words in line_of(answer)
+    assert args in line_of(answer)
     assert send(server.client, photos[0].read_bytes()).status_code == 200
 
 
@@ -250,7 +250,7 @@ def test_a_bad_file_among_good_ones_has_its_own_line(server: Served, photos: lis
 
 @pytest.mark.core
 @pytest.mark.parametrize(
-    ("method", "path", "status", "words"),
+    ("method", "path", "status", "args"),
     [
         ("POST", "/api/predict?top_k=0", 422, "top_k=0: Input should be greater than"),
         ("POST", "/api/predict?top_k=many", 422, "top_k=many: "),
@@ -262,10 +262,10 @@ def test_a_bad_file_among_good_ones_has_its_own_line(server: Served, photos: lis
         ("GET", "/../../etc/passwd", 404, "Not Found"),
     ],
 )
-def test_wrong_requests(server: Served, method: str, path: str, status: int, words: str) -> None:
+def test_wrong_requests(server: Served, method: str, path: str, status: int, args: str) -> None:
     answer = server.client.request(method, path)
     assert answer.status_code == status
-    assert words in line_of(answer)
+    assert args in line_of(answer)
 
 
 def test_no_other_name_and_no_other_site(server: Served, photos: list[Path]) -> None:
@@ -408,7 +408,7 @@ def test_the_openapi_holds(server: Served, tmp_path: Path) -> None:
 def test_mistakes_are_one_line(server: Served, trained: Path, pets: Pets) -> None:
     port = server.address[1]
     run = f"run={trained}"
-    for words, line in (
+    for args, line in (
         ([run, f"port={port}"],
          f"port={port}: cannot be had at 127.0.0.1 (Address already in use); give another one, or "
          "port=0 for any that is free"),
@@ -418,7 +418,7 @@ def test_mistakes_are_one_line(server: Served, trained: Path, pets: Pets) -> Non
         ([run, "threshold=2"], "threshold=2: expected a number of at most 1"),
         (["run=."], ".: is no run directory"),
     ):  # fmt: skip
-        assert line in pets.one_line("serve", *words)
+        assert line in pets.one_line("serve", *args)
 
 
 @pytest.mark.core

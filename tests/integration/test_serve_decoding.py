@@ -59,9 +59,9 @@ def test_pixels_are_those_of_every_other_command(drawn: Path) -> None:
     async def decode(decoder: Decoder) -> None:
         for content in contents:
             expected = to_tensor(decode_rgb(content, "x"))
-            found = await decoder(Upload("x", content), 1_000_000, 5)
-            assert (found.height, found.width) == tuple(expected.shape[1:])
-            assert torch.equal(found.pixels, CROP(expected))
+            result = await decoder(Upload("x", content), 1_000_000, 5)
+            assert (result.height, result.width) == tuple(expected.shape[1:])
+            assert torch.equal(result.pixels, CROP(expected))
 
     with_one(decode)
 
@@ -117,8 +117,8 @@ def test_memory_is_limited_by_the_pixels_that_are_allowed() -> None:
         limits = {
             p.rlimit(psutil.RLIMIT_DATA)[0] for p in psutil.Process().children(recursive=True)
         } - {resource.getrlimit(resource.RLIMIT_DATA)[0]}
-        (found,) = limits
-        return found
+        (result,) = limits
+        return result
 
     async def decode(decoder: Decoder) -> None:
         assert await limit(decoder, 3_000_000) - await limit(decoder, 1_000_000) == 50_000_000

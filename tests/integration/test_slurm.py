@@ -40,8 +40,8 @@ class Sweep:
     folder: Path
 
     def run(self, number: int) -> Path:
-        (found,) = self.folder.glob(f"{number}_*")
-        return found
+        (result,) = self.folder.glob(f"{number}_*")
+        return result
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,11 @@ def sweep(
             here, "train", "-m", f"data.root={drawn}", *SMALL, *TWO_RANKS, *SLURM, *SWEPT
         )
         (folder,) = until(process, lambda: list((here / "outputs/sweeps").glob("*/slurm")))
-        found = Sweep("", 0, folder.parent)
-        until(process, lambda: trained(found.run(1), "body", 1))
-        warn(job(found.run(1)))
-        until(process, lambda: trained(found.run(2), "body", 1))
-        subprocess.run(["scancel", job(found.run(2))], check=True)
+        result = Sweep("", 0, folder.parent)
+        until(process, lambda: trained(result.run(1), "body", 1))
+        warn(job(result.run(1)))
+        until(process, lambda: trained(result.run(2), "body", 1))
+        subprocess.run(["scancel", job(result.run(2))], check=True)
         said, _ = process.communicate(timeout=600)
         yield Sweep(said, process.returncode, folder.parent)
 
@@ -161,9 +161,9 @@ def test_what_slurm_refuses_is_said_in_its_words(
     )
 
 
-def in_background(here: Path, *words: str) -> subprocess.Popen[str]:
+def in_background(here: Path, *args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pets", *words],
+        [sys.executable, "-m", "pets", *args],
         cwd=here,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -184,16 +184,17 @@ def job(run: Path) -> str:
 
 def trained(run: Path, stage: str, epochs: int) -> bool:
     """Whether the run is at least that far in a stage."""
-    found = status(run)
-    return (found["state"], found.get("stage")) == ("running", stage) and found["epoch"] >= epochs
+    result = status(run)
+    in_stage = (result["state"], result.get("stage")) == ("running", stage)
+    return in_stage and result["epoch"] >= epochs
 
 
-def until(process: subprocess.Popen[str], found: Callable[[], Any]) -> Any:
+def until(process: subprocess.Popen[str], result: Callable[[], Any]) -> Any:
     """What `found` gives as soon as it gives something; the process must not end before."""
     end = time.monotonic() + 300
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(FileNotFoundError):
-            if value := found():
+            if value := result():
                 return value
         time.sleep(0.1)
     process.kill()

@@ -26,9 +26,9 @@ from tests.integration.runs import metrics, same, scalars, status, weights
 from tests.integration.test_resume import killed_after
 
 
-def learner(drawn: Path, *words: str) -> tuple[ClassifierModule, PetsDataModule, Any]:
+def learner(drawn: Path, *args: str) -> tuple[ClassifierModule, PetsDataModule, Any]:
     """A module about to train its head, its data and its config."""
-    config = train_config(f"data.root={drawn}", *SMALL, "trainer.accelerator=cpu", *words)
+    config = train_config(f"data.root={drawn}", *SMALL, "trainer.accelerator=cpu", *args)
     backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
     model = new_model(config, backbone, preprocess, photos.classes)
@@ -39,16 +39,16 @@ def learner(drawn: Path, *words: str) -> tuple[ClassifierModule, PetsDataModule,
 
 
 def test_small_pictures_first(pets: Pets, drawn: Path) -> None:
-    words = ("plan=progressive", *SMALL[:5], "plan.stages.body.epochs=2")
+    args = ("plan=progressive", *SMALL[:5], "plan.stages.body.epochs=2")
     sizes = ("plan.stages.head_small.size=64", "plan.stages.body_small.size=80")
-    pets("train", f"data.root={drawn}", *words, *sizes)
+    pets("train", f"data.root={drawn}", *args, *sizes)
     (run,) = pets.runs()
     stages = [row["stage"] for row in metrics(run)]
     assert stages == ["head_small"] * 4 + ["body_small"] * 2 + ["body"] * 2
     assert read_checkpoint(run / "checkpoints/last.ckpt")["pets"]["size"] == [96, 96]
     pets("eval", f"run={run}", "split=test")
-    found = json.loads((run / "eval/test_last.json").read_text())
-    assert found["loss"] == pytest.approx(status(run)["results"]["test"]["loss"], abs=1e-6)
+    result = json.loads((run / "eval/test_last.json").read_text())
+    assert result["loss"] == pytest.approx(status(run)["results"]["test"]["loss"], abs=1e-6)
 
 
 def test_each_stage_gets_pictures_of_its_size_and_checkpoints_say_which(
@@ -60,14 +60,14 @@ def test_each_stage_gets_pictures_of_its_size_and_checkpoints_say_which(
     (run,) = pets.runs()
     assert read_checkpoint(run / "checkpoints/last.ckpt")["pets"]["size"] == [128, 128]
     pets("eval", f"run={run}", "split=valid")
-    found = json.loads((run / "eval/valid_last.json").read_text())
-    assert found["loss"] == pytest.approx(status(run)["results"]["valid"]["loss"], abs=1e-6)
+    result = json.loads((run / "eval/valid_last.json").read_text())
+    assert result["loss"] == pytest.approx(status(run)["results"]["valid"]["loss"], abs=1e-6)
 
 
 def test_a_network_that_takes_one_size_only_says_so(pets: Pets, drawn: Path) -> None:
     vit = ("model=timm", "model.name=vit_tiny_patch16_224", "model.weights=none")
-    said = pets("train", f"data.root={drawn}", *vit, "data.size=96", code=1).stderr.splitlines()
-    assert said[-1] == (
+    output = pets("train", f"data.root={drawn}", *vit, "data.size=96", code=1).stderr.splitlines()
+    assert output[-1] == (
         "plan.stages.head: vit_tiny_patch16_224 takes no pictures of 96 x 96 pixels; expected "
         "data.size=224"
     )
@@ -107,8 +107,8 @@ def test_a_run_with_ema_is_killed_and_resumed_to_the_same_end(pets: Pets, drawn:
     assert metrics(run) == metrics(whole)
     assert same(weights(run), weights(whole))
     other("eval", f"run={run}", "split=valid")
-    found = json.loads((run / "eval/valid_last.json").read_text())
-    assert found["loss"] == pytest.approx(float(metrics(run)[-1]["valid_loss"]), abs=1e-6)
+    result = json.loads((run / "eval/valid_last.json").read_text())
+    assert result["loss"] == pytest.approx(float(metrics(run)[-1]["valid_loss"]), abs=1e-6)
 
 
 def test_labels_are_smoothed_in_training_only(drawn: Path) -> None:
@@ -133,8 +133,8 @@ def test_gradients_are_clipped_and_accumulated(drawn: Path) -> None:
 
     class Norms(Callback):
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-            found = [p.grad for p in pl_module.parameters() if p.grad is not None]
-            norms.append(math.sqrt(sum(float(g.square().sum()) for g in found)))
+            result = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            norms.append(math.sqrt(sum(float(g.square().sum()) for g in result)))
 
     module, data, config = learner(
         drawn, "trainer.gradient_clip_val=0.05", "trainer.accumulate_grad_batches=3"
@@ -182,9 +182,9 @@ def test_a_run_says_how_fast_it_was_and_what_would_help(trained: Path) -> None:
 def test_a_loss_of_ones_own_is_trained_on_mixed_and_on_plain_labels(drawn: Path) -> None:
     """It may be torch's, or one that weighs classes; losses of single photos are averaged."""
     own = "loss._target_=tests.integration.test_step.weighted"
-    words = ("augment=cutmix", "loss=own", own, "+loss.power=0.5")
+    args = ("augment=cutmix", "loss=own", own, "+loss.power=0.5")
     constant = "plan.stages.head.schedule=constant"
-    module, data, config = learner(drawn, *words, constant)
+    module, data, config = learner(drawn, *args, constant)
     module.loss = new_loss(config.loss, torch.tensor([4.0] * 10))
     build_trainer(config.trainer, max_epochs=1).fit(module, datamodule=data)
     assert math.isfinite(float(module.train_loss.compute()))
