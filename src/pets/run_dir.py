@@ -201,6 +201,15 @@ class RunDir:
         done, epochs = status.get("epoch", "?"), status.get("epochs", "?")
         return f"stage {status['stage']}, {done} of {epochs} epochs"
 
+    @property
+    def as_typed(self) -> str:
+        """The folder as a command takes it; with `trust=true` if the run uses code of its own."""
+        return (
+            f"{self.path} trust=true"
+            if trust.refusal(trust.inside(self.config))
+            else str(self.path)
+        )
+
     def checkpoint(self, name: str = "last") -> Path:
         """`last`: where the run resumes; `best`: the one with the lowest validation error."""
         return self.path / "checkpoints" / f"{name}.ckpt"

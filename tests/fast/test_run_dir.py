@@ -96,12 +96,21 @@ def test_status_is_replaced_atomically(tmp_path: Path) -> None:
     assert not list(run.path.glob(".*.part"))
 
 
+def test_a_run_with_code_of_its_own_is_typed_with_trust(tmp_path: Path) -> None:
+    values = train_config().model_dump(by_alias=True, mode="json")
+    run = RunDir.prepare(tmp_path / "usual", values, [])
+    assert run.as_typed == str(run.path)
+    values["optimizer"] = {"_target_": "timm.optim.Lamb"}
+    run = RunDir.prepare(tmp_path / "own", values, [])
+    assert run.as_typed == f"{run.path} trust=true"
+
+
 def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
     values = train_config().model_dump(by_alias=True, mode="json")
     assert RunDir.prepare(tmp_path / "good", values, []).train_config == train_config()
     del values["lr_finder"]
     run = RunDir.prepare(tmp_path / "old", values, [])
-    expected = r"config.yaml: does not fit this version of pets \(lr_finder is missing from the "
-    with pytest.raises(RunError, match=expected + r"config\); it was written by 0\.") as caught:
+    expected = r"does not fit this version of pets \(missing from the config: lr_finder\); it was"
+    with pytest.raises(RunError, match=rf"config\.yaml: {expected} written by 0\.") as caught:
         _ = run.train_config
     assert "\n" not in str(caught.value)

@@ -16,12 +16,14 @@ _FLAGS_WITH_A_VALUE = (
 
 def to_overrides(command: str, args: Sequence[str]) -> list[str]:
     """Expand the short forms among a command's arguments to Hydra overrides."""
-    if command == "predict" and {"-m", "--multirun"} & set(args):
-        return list(args)  # commas are choices there
-    return [
-        arg if before in _FLAGS_WITH_A_VALUE else _to_override(command, arg)
-        for arg, before in zip(args, ["", *args], strict=False)
-    ]
+    # Hydra takes flags before or after all overrides, not between two of them.
+    flags, overrides = list[str](), list[str]()
+    for arg, before in zip(args, ["", *args], strict=False):
+        is_flag = arg.startswith("-") or before in _FLAGS_WITH_A_VALUE
+        (flags if is_flag else overrides).append(arg)
+    if command == "predict" and {"-m", "--multirun"} & set(flags):
+        return [*flags, *overrides]  # commas are choices there
+    return [*flags, *(_to_override(command, arg) for arg in overrides)]
 
 
 def _to_override(command: str, arg: str) -> str:

@@ -20,6 +20,7 @@ from pets.distributed.ranks import check_ranks, ranks, ranks_of
 from pets.errors import ConfigError, LostRankError, PetsError, RunError
 from pets.system.os_errors import system_error
 from pets.system.signals import Stopped, stoppable
+from pets.trust import inside, refusal
 
 if TYPE_CHECKING:
     from pets.run_dir import RunDir
@@ -52,6 +53,11 @@ def run(cfg: DictConfig) -> RunDir:
         if config.sweep.resume is not None:
             raise ConfigError(f"sweep.resume={config.sweep.resume}: is for sweeps; add -m")
         values = config.model_dump(by_alias=True, mode="json") | {"trust": False}
+        if own := refusal(inside(values)):
+            log.warning(
+                "%s is not part of pets: commands that use this run will need trust=true",
+                own.partition(":")[0],
+            )  # fmt: skip
         begin = partial(_begin, from_here(hydra.runtime.output_dir), values, overrides)
     else:
         stopped = RunDir.open(cfg.resume, cfg.trust is True)
@@ -190,7 +196,6 @@ def _note(run_dir: RunDir, state: str, error: str) -> None:
 
 def _resume_hint(run_dir: RunDir) -> str:
     if run_dir.finished:
-        return (
-            f"training is complete, only the report is missing: pets interpret run={run_dir.path}"
-        )
-    return f"resume with pets train resume={run_dir.path}"
+        missing = f"pets interpret run={run_dir.as_typed}"
+        return f"training is complete, only the report is missing: {missing}"
+    return f"resume with pets train resume={run_dir.as_typed}"

@@ -12,7 +12,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pets.errors import ConfigError
+from pets.errors import ConfigError, some
 from pets.registry import UNKNOWN_NAME
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -53,8 +53,17 @@ def typed_values(schema: type[Model], values: Any) -> Model:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        lines = dict.fromkeys(_line(schema, detail, values) for detail in error.errors())
-        raise ConfigError("\n".join(lines)) from error
+        lines, missing = list[str](), list[str]()
+        for detail in error.errors():
+            keys = list(map(str, detail["loc"]))
+            # In a union pydantic also misses the items of a list that is too short.
+            if detail["type"] == "missing" and keys == _field(schema, detail["loc"])[0]:
+                missing.append(".".join(keys))
+            else:
+                lines.append(_line(schema, detail, values))
+        if missing:
+            lines.append(_missing(missing))
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
 def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
@@ -63,8 +72,6 @@ def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
     key, kind = ".".join(keys), detail["type"]
     if kind == "extra_forbidden":
         return f"{key}={detail['input']}: no such key; {suggestion(key, schema)}"
-    if kind == "missing" and not description:
-        return f"{key} is missing from the config; a ~{key} on the command line removed it?"
     if kind == "value_error":
         return f"{key}: {detail['ctx']['error']}" if key else str(detail["ctx"]["error"])
     value = detail["input"]
@@ -77,6 +84,16 @@ def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
         in_plain_words = _EXPECTED.get(kind, "").format(**detail.get("ctx", {}))
         expected = description or in_plain_words or expected
     return f"{key}={_shown(value)}: expected {expected}"
+
+
+def _missing(keys: list[str]) -> str:
+    """Name the keys that no file gives, and the two ways in which that comes about."""
+    key = max(keys, key=lambda key: "." in key)
+    removed, group = f"~{key} on the command line removes it", key.partition(".")[0]
+    if "." in key:
+        first = "/stage@stages.<name>: default" if group == "plan" else "base"
+        removed += f", or its file in conf/{group}/ does not begin with defaults: [{first}]"
+    return f"missing from the config: {some(keys)}; {removed}"
 
 
 def _field(schema: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], str | None]:

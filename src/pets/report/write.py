@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateNotFound
 from pytorch_lightning.loggers import Logger
 
 from pets.config import InterpretSettings
@@ -81,6 +82,8 @@ def write_report(
     analysis = analyse(trained, photos, split, settings, external)
     try:
         _write(analysis, folder, page, ckpt, loggers, name)
+    except TemplateNotFound:  # an OSError, but of a section that lacks its file
+        raise
     except OSError as error:
         raise RunError(
             f"{folder}: cannot be written ({error.strerror or error}); existing files that were "

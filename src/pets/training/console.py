@@ -55,9 +55,9 @@ def log_results(run: RunDir, results: dict[str, Any], seconds: float) -> None:
     if report.exists():
         log.info("report %s", report)
     hints.info("\nnext:")
-    hints.info("  pets predict run=%s source=<photo or folder>", run.path)
+    hints.info("  pets predict run=%s source=<photo or folder>", run.as_typed)
     if not report.exists():
-        hints.info("  pets interpret run=%s", run.path)
-    hints.info("  pets serve run=%s", run.path)
-    hints.info("  pets export run=%s to=safetensors", run.path)
+        hints.info("  pets interpret run=%s", run.as_typed)
+    hints.info("  pets serve run=%s", run.as_typed)
+    hints.info("  pets export run=%s to=safetensors", run.as_typed)
     hints.info("  tensorboard --logdir %s", run.path.parent)

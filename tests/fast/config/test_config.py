@@ -113,6 +113,24 @@ def test_two_invalid_values_are_two_lines() -> None:
     ]
 
 
+def test_missing_keys_are_one_line_that_says_where_they_come_from() -> None:
+    values = train_config().model_dump(by_alias=True, mode="json")
+    for key in ("groups", "package", "weights", "channels_last"):
+        del values["model"][key]
+    with pytest.raises(ConfigError) as error:
+        typed_values(TrainConfig, values)
+    assert str(error.value) == (
+        "missing from the config: model.weights, model.package, model.groups and 1 more; "
+        "~model.weights on the command line removes it, or its file in conf/model/ does not begin "
+        "with defaults: [base]"
+    )
+    values = train_config().model_dump(by_alias=True, mode="json")
+    del values["plan"]["stages"]["head"]["size"], values["seed"]
+    with pytest.raises(ConfigError) as error:
+        typed_values(TrainConfig, values)
+    assert str(error.value).endswith("begin with defaults: [/stage@stages.<name>: default]")
+
+
 def test_every_group_option_composes_and_is_valid() -> None:
     from pets.system.installation import conf_dir
 

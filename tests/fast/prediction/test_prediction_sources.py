@@ -81,7 +81,8 @@ def test_globs(tree: Path, glob: str, expected: list[str]) -> None:
 )
 def test_a_photo_of_any_name_can_be_given(tmp_path: Path, name: str) -> None:
     args = to_overrides("predict", ["run=x", f"source={name}", f"out={name}/", "--cfg", "job"])
-    config = composed(*args[:3], name="predict")
+    assert args[:2] == ["--cfg", "job"]  # Hydra takes flags in front, not among overrides
+    config = composed(*args[2:], name="predict")
     assert (config.source, config.out) == (name, f"{name}/")
     for word in ("out=null", "source='a b'", "out=${run}/p.csv", "run=a b"):
         assert to_overrides("predict", [word]) == [word]
