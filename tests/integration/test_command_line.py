@@ -112,7 +112,7 @@ def test_tab_completion(pets: Pets) -> None:
         (["find-lr", "lr_finder.steps=3"], "lr_finder.steps=3: expected a number of at least 30"),
         (["find-lr", "freeze_to=9"], "freeze_to=9: this model has 9 layer groups"),
         (["find-lr", "freeze_to=some"], "freeze_to=some: expected a whole number, or auto"),
-        (["find-lr", "lr=1e-3"], "lr=0.001: expected auto, or [auto/100, auto]: how the layer "),
+        (["find-lr", "lr=1e-3"], "lr=0.001: expected auto, or [auto/100, auto]: the ratio of the "),
         (
             ["look", "data.label_regex='^x(.)'"],
             "data.label_regex=^x(.) does not match 100 of 100 photos: ",
