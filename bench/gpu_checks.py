@@ -241,9 +241,7 @@ def check_predict(rows: Rows) -> None:
 
 def check_interpret(rows: Rows) -> None:
     """The report, with Grad-CAM, patches, neighbours and suspects."""
-    import numpy as np
-
-    from pets.interpretation.table import read_predictions
+    from pets.interpretation import Interpretation
 
     found = []
     for name, where in (("cpu", ON_CPU), ("gpu", (ON_DEVICE,))):
@@ -251,7 +249,7 @@ def check_interpret(rows: Rows) -> None:
         shutil.copytree(RUNS / "gpu", run)
         pets("interpret", f"run={run}", "data.num_workers=2", "tta=2", *where)
         (file,) = run.rglob("predictions.parquet")
-        found.append(np.exp(read_predictions(file)[1]))
+        found.append(Interpretation.load(file).probabilities)
         rows.that(f"interpret on {name}: a page", any(run.rglob("report.html")))
     rows.check("interpret, probabilities", float(abs(found[0] - found[1]).max()), P_BFLOAT16)
 

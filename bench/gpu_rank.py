@@ -12,7 +12,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 import pets.training.trainer
 from pets.cli.main import main
-from pets.distributed.lightning import over_ranks
+from pets.distributed.lightning import ddp_kwargs
 from pets.distributed.ranks import ranks_of
 
 DEVICE = sys.argv.pop(1)
@@ -22,7 +22,7 @@ def on_one_device(values: Mapping[str, Any]) -> dict[str, Any]:
     """The Trainer's arguments with all ranks on the first device."""
     count = ranks_of(values)
     if count == 1:
-        return over_ranks(values)
+        return ddp_kwargs(values)
     device = torch.device("cuda", 0) if DEVICE == "cuda" else torch.device("cpu")
     strategy = DDPStrategy(
         parallel_devices=[device] * count, process_group_backend="gloo", broadcast_buffers=False
@@ -32,5 +32,5 @@ def on_one_device(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    pets.training.trainer.over_ranks = on_one_device
+    pets.training.trainer.ddp_kwargs = on_one_device
     main()

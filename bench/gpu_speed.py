@@ -41,7 +41,7 @@ from pets.data.decoded import Decoder
 from pets.data.photos import Photos
 from pets.data.transforms import CentreCrop, normalize
 from pets.data.workers import worker_options
-from pets.features.extract import RowWriter, ViewsDataset, run_pass
+from pets.features.activations import AugmentedViews, RowWriter, run_pass
 from pets.models.classifier import new_backbone
 from pets.models.freezing import freeze_to, train_mode
 from pets.prediction.job import threads_for
@@ -55,7 +55,7 @@ from pets.training.rates import param_groups, spread
 from pets.training.recorder import Recorder
 from pets.training.speed import Speed
 from pets.training.stage import Inputs, Stage
-from pets.training.trainer import build_loggers, quiet, trainer
+from pets.training.trainer import build_loggers, build_trainer, silence_lightning
 
 PART, WORK, DEVICE = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 SMALL, GPU = "--small" in sys.argv, DEVICE == "cuda"
@@ -76,7 +76,7 @@ if SMALL:
 
 
 def main() -> None:
-    quiet()
+    silence_lightning()
     rows = Rows(WORK / f"{PART}.json")
     root = photos_on_disk()
     setting = Setting(root, rows)
@@ -254,7 +254,7 @@ def fitted(setting: Setting, stage: Stage, what: str, of: float | None, data: An
     module, data = ClassifierModule(setting.model, config, stage), data or setting.data(stage)
     loggers = build_loggers(config.logger, WORK / "logs", steps_done=0)
     values = {**config.trainer, "limit_val_batches": 0}
-    fit = trainer(values, 1, [Recorder(setting.run), clock], loggers)
+    fit = build_trainer(values, 1, [Recorder(setting.run), clock], loggers)
     began = time.perf_counter()
     with contextlib.suppress(Enough):
         fit.fit(module, data)
@@ -361,11 +361,11 @@ def feature_pass(setting: Setting) -> None:
     count = 64 if SMALL else 12_000
     files = PhotoFiles([Path(setting.files[i % len(setting.files)]) for i in range(count)])
     chain = CentreCrop(setting.config.data.height_width, model.preprocess)
-    viewed = ViewsDataset(files, chain, [[0]] * count)
+    viewed = AugmentedViews(files, chain, [[0]] * count)
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
         rows = TimedRows(Path(folder), (count, 1, 2 * model.backbone.features))
         began = time.perf_counter()
-        run_pass(setting.config, model, viewed, rows)
+        run_pass(setting.config, model, viewed, rows, build_trainer)
     took = time.perf_counter() - began
     # The loaders have read ahead while the first batch was computed.
     (first, before), (last, after) = rows.times[len(rows.times) // 4], rows.times[-1]

@@ -12,7 +12,7 @@ from job import Job, Photos
 from omegaconf import OmegaConf
 
 from pets.config import ModelConfig
-from pets.data.name_matching import PhotoNames, read_list
+from pets.data.name_matching import PhotoNames
 from pets.demo import BREEDS, draw_pets
 from pets.models.weights import Pretrained, load_pretrained
 from pets.system.installation import conf_dir
@@ -83,7 +83,7 @@ def listed(root: Path, name: str) -> Photos:
     """The photos of an official list; the breed is the file's name up to its number."""
     images = root / "images"
     names = PhotoNames(path.name for path in images.glob("*.jpg"))
-    found = read_list(root / "annotations" / name, names).photos.values()
+    found = names.match_lines(root / "annotations" / name).photos.values()
     return [(str(images / path), path.rpartition("_")[0]) for path in found]
 
 

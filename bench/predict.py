@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from itertools import islice
 from statistics import median, quantiles
 from typing import NamedTuple
 
@@ -54,7 +53,7 @@ def main() -> None:
 
     keep_freed_memory()
     network = Network(load_run(RunDir.open_finished(given.run)).model, usable_device("auto"))
-    files = list(islice(find_source(given.source), given.photos))
+    files = find_source(given.source).files[: given.photos]
     constant = torch.zeros((given.batch, 1, 3, *network.model.size), dtype=torch.uint8)
 
     def bare() -> Took:

@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The folder of a test is its tier; those that train and are not `core` are left to
     `make test-all`."""
     for item in items:
-        tier = item.path.parent.name
+        tier = item.path.relative_to(Path(__file__).parent).parts[0]
         if tier in ("integration", "heavy"):
             item.add_marker(tier)
             if item.get_closest_marker("core") is None:
@@ -71,10 +71,10 @@ def on_a_small_disk(
     mount = f"mount -t tmpfs -o size={size} tmpfs {shlex.quote(str(folder))}"
     tried = subprocess.run([*small, mount], capture_output=True, text=True, check=False)
     need(tried.returncode == 0, f"no disk can be mounted here: {tried.stderr.strip()}")
-    words = [*small, f'{mount} && cd {shlex.quote(str(folder))} && exec "$@"', "sh", *command]
+    args = [*small, f'{mount} && cd {shlex.quote(str(folder))} && exec "$@"', "sh", *command]
     if "cwd" in options:
-        words[5] = f'{mount} && exec "$@"'
-    return subprocess.run(words, capture_output=True, text=True, check=False, **options)
+        args[5] = f'{mount} && exec "$@"'
+    return subprocess.run(args, capture_output=True, text=True, check=False, **options)
 
 
 def composed(*overrides: str, name: str = "train") -> DictConfig:
@@ -118,7 +118,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     need(there, "Slurm is not installed; tests/slurm/install does it")
     folder = os.environ.get("PETS_TESTS_SLURM") or str(tmp_path_factory.mktemp("slurm"))
     scripts = Path(__file__).parent / "slurm"
-    found = subprocess.run([scripts / "start", folder], check=True, stdout=subprocess.PIPE)
+    result = subprocess.run([scripts / "start", folder], check=True, stdout=subprocess.PIPE)
     yield {"SLURM_CONF": f"{folder}/slurm.conf"}
-    if found.stdout.strip() == b"started":
+    if result.stdout.strip() == b"started":
         subprocess.run([scripts / "stop", folder], check=True)

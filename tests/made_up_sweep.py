@@ -32,17 +32,17 @@ def made_up_run(
         *sections, last = key.split(".")
         for name in sections:
             section = section.setdefault(name, {})
-        section[last] = value
+        section[last] = as_number(value)
     (path / "config.yaml").write_text(yaml.safe_dump(config))
-    words = [f"{key}={value}" for key, value in given.items()]
-    (path / "overrides.yaml").write_text(yaml.safe_dump(words))
+    args = [f"{key}={value}" for key, value in given.items()]
+    (path / "overrides.yaml").write_text(yaml.safe_dump(args))
     (path / "data.json").write_text(json.dumps({"fingerprint": data}))
-    found: dict[str, Any] = {"state": state, **status}
+    result: dict[str, Any] = {"state": state, **status}
     if state == "finished":
-        found["results"] = {"valid": measured(valid, photos)} if valid is not None else {}
+        result["results"] = {"valid": measured(valid, photos)} if valid is not None else {}
         if test is not None:
-            found["results"]["test"] = measured(test, photos)
-    (path / "status.json").write_text(json.dumps(found))
+            result["results"]["test"] = measured(test, photos)
+    (path / "status.json").write_text(json.dumps(result))
     rows = [
         ",".join(["head", f"{n}", f"{10 * n}", "1.0", "1.0", f"{e}", f"{1 - e}", "0.5", "2.0"])
         for n, e in enumerate(epochs, start=1)
@@ -50,6 +50,14 @@ def made_up_run(
     if rows:
         (path / "metrics.csv").write_text("\n".join([_HEADER, *rows]) + "\n")
     return path
+
+
+def as_number(value: Any) -> Any:
+    """A typed number as a config has it: 0.0001 for `1e-4`."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def measured(error: float, photos: int) -> dict[str, float]:

@@ -12,15 +12,15 @@ from pathlib import Path
 
 def alive(session: int) -> list[int]:
     """The processes of a session that still run, whatever group they are in."""
-    found = []
+    result = []
     for folder in Path("/proc").iterdir():
         try:
             state, _, _, its = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
         except (OSError, ValueError):
             continue
         if int(its) == session and state != "Z":
-            found.append(int(folder.name))
-    return found
+            result.append(int(folder.name))
+    return result
 
 
 def until(true: Callable[[], object], seconds: float = 120) -> None:

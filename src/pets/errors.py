@@ -1,4 +1,4 @@
-"""The mistakes a user can make, and how each becomes one clear line."""
+"""Exceptions for user errors, each shown as one clear line."""
 
 
 class PetsError(Exception):
@@ -8,13 +8,13 @@ class PetsError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        # A loader's worker process sends its traceback along; the message is what comes after it.
+        # A loader's worker process prepends its traceback; the message is what follows it.
         if message.startswith("Caught "):
             message = message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip()
         super().__init__(message)
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows of it: there, too, the line alone."""
+        """Let IPython, too, show only the message."""
         return [str(self)]
 
 
@@ -27,7 +27,7 @@ class DataError(PetsError):
 
 
 class WeightsError(PetsError):
-    """Pretrained weights cannot be had or do not fit."""
+    """Pretrained weights are unavailable or do not fit."""
 
 
 class CacheError(PetsError):
@@ -35,11 +35,11 @@ class CacheError(PetsError):
 
 
 class RankError(PetsError):
-    """One of several processes of a training is missing, has ended, or sees other files."""
+    """A process of a distributed run is missing, has ended, or has different files."""
 
 
 class LostRankError(RankError):
-    """Another one of several processes has failed or was killed, so this one ends, too."""
+    """Another process of the run has failed or was killed, so that this one ends, too."""
 
 
 class RunError(PetsError):
@@ -47,17 +47,17 @@ class RunError(PetsError):
 
 
 class ExportError(PetsError):
-    """A run cannot be had in a form, or what was made of it does not do as it does."""
+    """A run cannot be exported to a format, or the export does not match the run."""
 
 
 def some(names: list[str], shown: int = 3) -> str:
-    """The first few names and how many more there are: `a, b, c and 12 more`."""
+    """Join the first few names and count the rest: `a, b, c and 12 more`."""
     head = ", ".join(printable(name, "") for name in names[:shown])
     return head if len(names) <= shown else f"{head} and {len(names) - shown:,} more"
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
-    """The text for a screen: control characters as escapes, so that no file's name can act on a
-    terminal; those in `kept` stay."""
+    """Escape a text's control characters, except those in `kept`, so that file names cannot
+    control the terminal."""
     controls = {c for c in text if ord(c) < 32 or 127 <= ord(c) < 160}.difference(kept)
     return text.translate({ord(c): repr(c)[1:-1] for c in controls})

@@ -1,4 +1,4 @@
-"""Metrics: what is measured on a split. `METRICS` is the one place where a metric is added."""
+"""Metrics measured on a split; new ones are added to `METRICS`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pets.registry import Registry
 
 @dataclass(frozen=True)
 class SplitMetric:
-    """A number that is measured on a split, and how it is shown.
+    """A metric of a split, and how it is shown.
 
     Attributes:
-        name: the key in `status.json` and `eval/*.json`, and in TensorBoard.
-        doc: one line about it.
-        make: from the number of classes to a torchmetrics `Metric`. Its `update` gets logits
+        name: The key in `status.json` and `eval/*.json`, and in TensorBoard.
+        doc: One-line description.
+        make: Maps the number of classes to a torchmetrics `Metric`. Its `update` gets logits
             (B, classes) and class indices (B,), its `compute` returns a scalar over all ranks.
-        is_share: from 0 to 1, shown in percent.
-        in_epoch_table: shown on the screen after each epoch.
-        column: the column of `metrics.csv`; the name, if not given.
+        is_share: Whether it is from 0 to 1 and shown in percent.
+        in_epoch_table: Whether it is logged after each epoch.
+        column: The column of `metrics.csv`; by default the name.
     """
 
     name: str
@@ -44,7 +44,7 @@ class SplitMetric:
             object.__setattr__(self, "column", self.name)
 
     def show(self, value: float) -> str:
-        """The value as text: `91.50 %` for a share, else four decimals."""
+        """Format the value: `91.50 %` for a share, else four decimals."""
         return f"{100 * value:.2f} %" if self.is_share else f"{value:.4f}"
 
 
@@ -52,7 +52,7 @@ METRICS: Registry[SplitMetric] = Registry()
 
 
 def epoch_columns() -> list[str]:
-    """The columns of `metrics.csv` that hold an epoch's numbers."""
+    """Return the columns of `metrics.csv` with an epoch's losses and metrics."""
     return ["train_loss", *(metric.column for metric in METRICS.values())]
 
 
@@ -118,10 +118,10 @@ METRICS.add(
 
 
 class Temperature(Metric):
-    """The temperature, 0.05 to 20, by which logits are to be divided so that the labels are most
-    probable (Guo et al. 2017): of all photos of all ranks, without keeping their logits.
+    """Temperature scaling (Guo et al. 2017): the temperature, 0.05 to 20, that minimises the loss
+    over the photos of all ranks, without storing their logits.
 
-    The loss is summed at fixed temperatures; the lowest point of a spline through them is taken.
+    The loss is summed at fixed temperatures; the result is the minimum of a spline through them.
     """
 
     losses: Tensor
@@ -138,7 +138,7 @@ class Temperature(Metric):
         self.losses += (scaled.logsumexp(2) - right).sum(1)
 
     def compute(self) -> Tensor:
-        if not self.losses.isfinite().all():  # a network that diverged has none
+        if not self.losses.isfinite().all():  # the network has diverged
             return torch.tensor(torch.nan)
         curve = CubicSpline(self.logs.numpy(), self.losses.double().cpu().numpy())
         level = curve.derivative().roots(extrapolate=False)
@@ -147,7 +147,7 @@ class Temperature(Metric):
 
 
 class SplitMetrics(nn.Module):
-    """All registered metrics over the photos of one split; each rank updates with its own."""
+    """All registered metrics over the photos of one split; each rank adds its own photos."""
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class SplitMetrics(nn.Module):
         }
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Reset all metrics."""
         for metric in self._all():
             metric.reset()
 

@@ -1,18 +1,20 @@
-"""The commands in Python, for notebooks: the same words, checks, files and run directories.
+"""The commands in Python, for notebooks: the same arguments, checks, files and run directories.
 
     learn = train("data=demo plan=frozen4")        # pets train data=demo plan=frozen4
-    learn.metrics                                  # a row an epoch
+    learn.metrics                                  # one row per epoch
     found = learn.interpret()                      # pets interpret run=<run>
     found.plot_top_losses(8)
 
-Each call runs the command of its name through Hydra, as the command line does, and gives back
-what that made, with fastai's verbs on it. A mistake raises PetsError: one line in a notebook.
+Each call runs the command of the same name through Hydra, like the command line, and returns its
+result, with fastai's method names. User errors raise PetsError: one line in a notebook.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pets.cli.arguments import given
-from pets.cli.in_process import run_command
+from pets.cli.arguments import override, to_overrides
+from pets.cli.main import run_command
 from pets.config import LookConfig
 from pets.config.validation import typed
 from pets.data import preview
@@ -29,69 +31,104 @@ from pets.data.photos import Photos
 from pets.errors import PetsError
 from pets.interpretation.analysis import Analysis
 from pets.interpretation.interpretation import Interpretation
-from pets.interpretation.layers import Stage
+from pets.interpretation.layers import BackboneStage
 from pets.io.csv_cells import read_cell
 from pets.lr_finder.search import LrSearch
 from pets.models.classifier import Classifier
 from pets.report import charts
 from pets.run_dir import RunDir
+from pets.system.signals import Stopped
+from pets.training.console import hints
 from pets.training.evaluation import load_run
 from pets.training.metrics_csv import read_metrics
 from pets.trust import refusal
 
 if TYPE_CHECKING:
-    from hydra.core.utils import JobReturn
     from matplotlib.figure import Figure
 
-CLASSES = 60  # in a confusion matrix: names cannot be read beyond
+CLASSES = 60  # in a confusion matrix: more names would be illegible
 
 
-def look(words: str = "") -> Data:
-    """`pets look`: the photos with their labels and splits."""
-    job = run_command("look", shlex.split(words))
-    assert job.cfg is not None
-    return Data(typed(LookConfig, job.cfg), job.return_value)
+def look(args: str = "") -> Data:
+    """Run `pets look`: the photos with their labels and splits."""
+    config, photos = run("look", shlex.split(args))
+    return Data(typed(LookConfig, config), photos)
 
 
-def train(words: str = "") -> Learner:
-    """`pets train`: a trained run."""
-    return Learner(run_command("train", shlex.split(words)).return_value)
+def train(args: str = "") -> Learner:
+    """Run `pets train` and return the trained run."""
+    return Learner(run("train", shlex.split(args))[1])
+
+
+def run(command: str, args: list[str]) -> tuple[Any, Any]:
+    """Run `pets <command> <args>` in this process, with its output here.
+
+    Returns:
+        The composed config, and what the command returned.
+
+    Raises:
+        PetsError: A user error, or an error of the operating system.
+        KeyboardInterrupt: The command was interrupted.
+    """
+    print("$", shlex.join(["pets", command, *args]))
+    try:
+        with _own_log():
+            return run_command(command, to_overrides(command, args))
+    except Stopped:
+        raise KeyboardInterrupt from None
+    except SystemExit as end:
+        if isinstance(end.__cause__, PetsError):
+            raise end.__cause__ from None
+        if isinstance(end.code, str):
+            raise PetsError(end.code) from None
+        raise
+
+
+@contextlib.contextmanager
+def _own_log() -> Iterator[None]:
+    """Remove a command's log handlers after it; the notebook keeps its own."""
+    root = logging.getLogger()
+    handlers, level, hints_level = root.handlers[:], root.level, hints.level
+    hints.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        hints.setLevel(hints_level)
 
 
 @dataclass(frozen=True)
 class Data:
-    """What `pets look` looked at."""
+    """What `pets look` previews."""
 
     config: LookConfig
     photos: Photos
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row a photo: path, label, split."""
+        """One row per photo: path, label, split."""
         return pd.DataFrame(self.photos.rows)[["path", "label", "split"]]
 
     def show_batch(self, photos: int = 12) -> Figure:
-        """Training photos as the network gets them, with their labels."""
-        return preview.draw_photos(self.photos, self._some(photos), self.config.data)
+        """Draw training photos as the network sees them, with their labels."""
+        chosen = preview.choose(self.photos, photos, self.config.seed)
+        return preview.draw_photos(self.photos, chosen, self.config.data)
 
     def show_augmented(self, photos: int = 2) -> Figure:
-        """A row a photo: the photo, then five augmented views of it."""
-        return preview.draw_augmented(self.photos, self._some(photos), self.config)
-
-    def _some(self, count: int) -> list[Any]:
-        return preview.choose(self.photos, count, self.config.seed)
+        """Draw one row per photo: the photo, then five augmented views of it."""
+        chosen = preview.choose(self.photos, photos, self.config.seed)
+        return preview.draw_augmented(self.photos, chosen, self.config)
 
 
 class Learner:
-    """A finished run: its network, its numbers, and the commands that take `run=`."""
+    """A finished run: its network, its metrics, and the commands that take `run=`."""
 
     def __init__(self, run: str | Path | RunDir) -> None:
         self.run = run if isinstance(run, RunDir) else RunDir.open_finished(run)
-
-    @property
-    def path(self) -> Path:
-        """The run directory."""
-        return self.run.path
+        self.path = self.run.path
 
     @cached_property
     def model(self) -> Classifier:
@@ -100,68 +137,67 @@ class Learner:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row an epoch: stage, losses, error rate and accuracy on the validation photos."""
+        """One row per epoch: stage, losses, error rate and accuracy on the validation photos."""
         return pd.DataFrame(read_metrics(self.path / "metrics.csv"))
 
-    def lr_find(self, words: str = "") -> LrSearch:
-        """`pets find-lr run=<run>`: the rates that suit what comes after the run."""
-        return self._use("find-lr", words).return_value
+    def lr_find(self, args: str = "") -> LrSearch:
+        """Run `pets find-lr run=<run>`: suggested rates for training after the run."""
+        return self._use("find-lr", args)
 
-    def interpret(self, words: str = "") -> Interpreted:
-        """`pets interpret run=<run>`: what it gets wrong; writes the report, too."""
-        return Interpreted(self._use("interpret", words).return_value)
+    def interpret(self, args: str = "") -> Interpreted:
+        """Run `pets interpret run=<run>`: what the model gets wrong; also writes the report."""
+        return Interpreted(self._use("interpret", args))
 
-    def predict(self, source: str | Path, words: str = "") -> pd.DataFrame:
-        """`pets predict run=<run> source=...`: a row a photo, with every class's probability."""
+    def predict(self, source: str | Path, args: str = "") -> pd.DataFrame:
+        """Run `pets predict run=<run> source=...`: one row per photo, one probability per class."""
         out = self.path / "predictions" / "notebook.csv"
         with contextlib.suppress(SystemExit):  # rows with an error are in the table
-            self._use("predict", words, given("source", source), given("out", out))
+            self._use("predict", args, override("source", source), override("out", out))
         return pd.read_csv(out).map(read_cell).rename(columns=read_cell)
 
-    def _use(self, command: str, words: str, *more: str) -> JobReturn:
-        typed = [given("run", self.path), *more, *shlex.split(words)]
-        # A run that was trained here may name parts of the user's own.
+    def _use(self, command: str, args: str, *overrides: str) -> Any:
+        typed = [override("run", self.path), *overrides, *shlex.split(args)]
+        # A run trained here may use the user's own components.
         if self.run.trusted and refusal(self.run.read_config()):
             typed.append("trust=true")
-        return run_command(command, typed)
+        return run(command, typed)[1]
 
 
 @dataclass(frozen=True)
 class Interpreted:
-    """What `pets interpret` found, as tables (`found`) and as pictures."""
+    """The results of `pets interpret`, as tables and figures."""
 
     analysis: Analysis
 
     @property
     def found(self) -> Interpretation:
-        """The predictions of the split, with fastai's verbs."""
+        """The predictions of the split, with fastai's method names."""
         return self.analysis.predictions
 
     def plot_top_losses(self, k: int = 8) -> Figure:
-        """The photos with the highest loss: prediction, actual, loss / probability of the actual
-        class, and where the network looked (Grad-CAM)."""
+        """Draw the photos with the highest loss: prediction, actual, loss / probability of the
+        actual class, and Grad-CAM."""
         return self.show(self.found.top_losses(k))
 
     def show(self, rows: pd.DataFrame, cams: bool = True) -> Figure:
-        """Any rows of `found` in the same way."""
+        """Draw any rows of `found` in the same way."""
         return charts.photo_grid(self.analysis, rows, cams)
 
     def plot_confusion_matrix(self) -> Figure:
-        """Photos by actual and predicted class, look-alikes side by side."""
+        """Draw the confusion matrix, with confused classes next to each other."""
         return charts.confusions(self.found, CLASSES)
 
     def plot_kernels(self) -> Figure:
-        """What the first layer looks for, in colour."""
-        kernels = self.analysis.kernels
-        if kernels is None:
+        """Draw the kernels of the first layer in colour."""
+        if self.analysis.kernels is None:
             raise PetsError("the first layer of this network has no kernels over colours")
-        return charts.kernel_grid(kernels)
+        return charts.kernel_grid(self.analysis.kernels)
 
     @property
-    def stages(self) -> list[Stage]:
-        """The stages of the network, from the first, with the patches that excite them most."""
+    def stages(self) -> list[BackboneStage]:
+        """The stages of the network, in order, with the patches that activate them most."""
         return self.analysis.stages
 
     def plot_patches(self, stage: int) -> Figure:
-        """A row a channel of the stage: the patches of the photos that excite it most."""
+        """Draw one row per channel of the stage: the patches that activate it most."""
         return charts.patch_rows(self.stages[stage])

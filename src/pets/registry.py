@@ -1,4 +1,4 @@
-"""Registries: what can be chosen by name, with one line about each entry."""
+"""Registries of entries chosen by name, each with a one-line description."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN_NAME = "unknown_name"  # the type of pydantic's error
 
 
 class Named(Protocol):
-    """An entry of a registry: the name it is chosen by, and one line of documentation."""
+    """An entry of a registry: its name and a one-line description."""
 
     @property
     def name(self) -> str: ...
@@ -26,19 +26,15 @@ Entry = TypeVar("Entry", bound=Named)
 
 
 class Registry(dict[str, Entry]):
-    """Entries of one kind by name, in the order they were added.
+    """Entries of one kind by name, in insertion order.
 
     Each kind has one registry, beside the type of its entries: `METRICS` in `metrics.py`,
-    `LABEL_RULES` in `data/labels.py`, `SECTIONS` in `report/sections.py`, `FORMATS` in
-    `export/formats.py`.
+    `LABEL_RULES` in `data/labels.py`, `LOSSES` in `training/losses.py`, `SECTIONS` in
+    `report/sections.py`, `FORMATS` in `export/formats.py`.
     """
 
     def add(self, entry: Entry) -> Entry:
-        """Add an entry and return it.
-
-        Raises:
-            ValueError: another entry has that name.
-        """
+        """Add an entry and return it. Raises ValueError if another one has its name."""
         if entry.name in self:
             raise ValueError(f"{entry.name} is registered twice")
         self[entry.name] = entry
@@ -46,14 +42,10 @@ class Registry(dict[str, Entry]):
 
 
 def named_in(registry: str) -> AfterValidator:
-    """Check the values of a config against the names of a registry.
+    """Return a validator for a config's field with a name, or a list of names, of a registry.
 
-    Args:
-        registry: where it is, as `pets.data.labels:LABEL_RULES`. The module is imported when a
-            value is checked: the config room depends on no other room.
-
-    Returns:
-        A validator for a field with a name or a list of names.
+    The registry is given as `pets.data.labels:LABEL_RULES`. Its module is imported when a value is
+    checked, so that the config package does not depend on others.
     """
     module, _, attribute = registry.partition(":")
 
@@ -61,14 +53,16 @@ def named_in(registry: str) -> AfterValidator:
         entries: Registry[Any] = getattr(import_module(module), attribute)
         for name in [value] if isinstance(value, str) else value:
             if name not in entries:
-                raise PydanticCustomError(UNKNOWN_NAME, "{expected}", _expected(name, entries))
+                names = {"expected": expected(name, entries)}
+                raise PydanticCustomError(UNKNOWN_NAME, "{expected}", names)
         return value
 
     return AfterValidator(check)
 
 
-def _expected(name: str, entries: Registry[Any]) -> dict[str, str]:
+def expected(name: str, entries: Registry[Any]) -> str:
+    """List the names of all entries, with the closest match as a suggestion."""
     *most, last = entries
     known = f"{', '.join(most)} or {last}" if most else last
     close = difflib.get_close_matches(name, entries, n=1)
-    return {"expected": f"{known}; did you mean {close[0]}?" if close else known}
+    return f"{known}; did you mean {close[0]}?" if close else known

@@ -1,4 +1,4 @@
-"""A run directory: everything that a run leaves behind, and all that using it again needs."""
+"""A run directory: everything a run writes, and everything needed to use it again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +21,27 @@ from pets.config import TrainConfig
 from pets.config.validation import typed_values
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, RunError
+from pets.io.atomic import write_atomically
 from pets.io.serialize import to_json, to_yaml
-from pets.system.environment import environment, origin
+from pets.system.installation import environment, origin
 
 
 class RunDir:
     """The files of one run below `path`.
 
     ```
-    config.yaml       the composed config, resolved       overrides.yaml   what was typed
-    environment.json  versions, code, machine, folder     photos.csv   path, label, split, hash
-    data.json         counts and fingerprint              metrics.csv      a row an epoch
-    status.json       state, stage, times, results        train.log        the log
-    checkpoints/      last.ckpt, best.ckpt                 tensorboard/     events
+    config.yaml       the composed config, resolved    overrides.yaml  what was typed
+    environment.json  versions, code, machine, folder  photos.csv      path, label, split, hash
+    data.json         counts and fingerprint           metrics.csv     a row an epoch
+    status.json       state, stage, times, results     train.log       the log
+    checkpoints/      last.ckpt, best.ckpt             tensorboard/    events
     lr_finder/        <stage>.png and .json, where the finder ran
     slurm.json        the Slurm job that it was given to, and its log
     ```
 
-    Of several ranks one writes; on the others (`writes=False`) all that changes files does nothing.
-    A run may come from anybody: unless it is `trusted` (made by this process, or `trust=true` was
-    typed), its config may name what pets comes with, and no more.
+    Only one of several ranks writes; on the others (`writes=False`) methods that change files do
+    nothing. Unless a run is `trusted` (created by this process, or with `trust=true`), its config
+    may reference only components of pets.
     """
 
     def __init__(self, path: Path, writes: bool = True, trusted: bool = False) -> None:
@@ -49,111 +52,84 @@ class RunDir:
     def prepare(
         cls, path: Path, config: Mapping[str, Any], overrides: Sequence[str], **status: Any
     ) -> RunDir:
-        """A new run that waits for somebody to `begin` it, with more words for its status.
-
-        Raises RunError when the directory holds one already.
-        """
+        """Create a run that waits for a process to `begin` it. Raises RunError if one exists."""
         if (path / "status.json").exists():
-            raise RunError(f"{path}: holds a run already; go on with it by resume={path}")
+            raise RunError(f"{path}: already contains a run; resume it with resume={path}")
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path, trusted=True)
-        (path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-        (path / "overrides.yaml").write_text(to_yaml(list(overrides)), encoding="utf-8")
+        run._write("config.yaml", to_yaml(config))
+        run._write("overrides.yaml", to_yaml(list(overrides)))
         run.write_json("environment.json", origin())
         run.update_status(state="waiting", **status)
         return run
 
     def begin(self) -> None:
-        """Train here from now on, for the first time or again. Raises RunError while another
-        process does."""
+        """Mark the run as running in this process. Raises RunError if another process trains it."""
         self.claim()
-        changes: dict[str, Any] = {"state": "running", "error": None, "ranks": ranks().world}
         if "started" not in self.status:
             (self.path / "checkpoints").mkdir(exist_ok=True)
             self.write_json("environment.json", environment(ranks().world))
-            changes |= {"started": _now(), "host": socket.gethostname()}
-        self.update_status(**changes)
+            self.update_status(started=_now(), host=socket.gethostname())
+        self.update_status(state="running", error=None, ranks=ranks().world)
 
     @classmethod
     def open(cls, path: str | Path, trusted: bool = False) -> RunDir:
-        """A run that exists. Raises RunError where there is none."""
+        """Open an existing run. Raises RunError if there is none, or a link leads out of it."""
         path = Path(os.path.expanduser(path))  # noqa: PTH111 - raises nothing without a home
-        missing = [name for name in ("config.yaml", "status.json") if not (path / name).is_file()]
-        if missing:
-            what = f"has no {missing[0]}" if path.is_dir() else "no such folder"
-            raise RunError(f"{path}: is no run directory ({what}); expected one of outputs/...")
-        run = cls(path, trusted=trusted)
-        run.check_links()
-        return run
+        for name in ("config.yaml", "status.json"):
+            if not (path / name).is_file():
+                what = f"has no {name}" if path.is_dir() else "no such folder"
+                raise RunError(f"{path}: is no run directory ({what}); expected one of outputs/...")
+        if not trusted:
+            trust.check_links(path)
+        return cls(path, trusted=trusted)
 
     @classmethod
     def open_finished(cls, path: str | Path, trusted: bool = False) -> RunDir:
-        """A run that can be used. Raises RunError for one that is unfinished."""
+        """Open a finished run. Raises RunError if it is unfinished."""
         run = cls.open(path, trusted)
-        if not run.finished:
-            raise RunError(
-                f"{path}: is not finished (state {run.state}, {run.position()}); "
-                f"go on with pets train resume={path}"
-            )
-        return run
+        if run.finished:
+            return run
+        raise RunError(
+            f"{path}: is not finished (state {run.state}, {run.position()}); "
+            f"resume with pets train resume={path}"
+        )
 
     def claim(self) -> None:
-        """Hold the run for this process. Raises RunError while another process holds it."""
+        """Lock the run for this process. Raises RunError if another process holds the lock."""
         try:
-            self._lock.acquire(timeout=1)  # who reads the state holds it for a moment
+            self._lock.acquire(timeout=1)  # readers of the state hold it briefly
         except Timeout as error:
             raise RunError(f"{self.path}: is being trained by another process") from error
 
     def held(self) -> bool:
-        """Whether a process trains here at this moment."""
+        """Whether a process is training this run."""
         file = self.path / ".lock"
-        try:
-            if not file.exists():
-                return False
-            with FileLock(file, timeout=0):
-                return False
-        except Timeout:
-            return True
-        except OSError:  # of somebody else, who may be training
-            return False
-
-    def check_links(self) -> None:
-        """Raises RunError where a link leads out of a run that is not trusted."""
-        if not self.trusted:
-            trust.check_links(self.path)
+        with contextlib.suppress(OSError):  # another user's lock may be inaccessible
+            if file.exists():
+                try:
+                    FileLock(file).acquire(timeout=0).lock.release()
+                except Timeout:
+                    return True
+        return False
 
     @property
     def config(self) -> dict[str, Any]:
-        """The composed config as plain values; of a run that is not trusted, without what reaches
-        outside it.
-
-        Raises:
-            RunError: the file is damaged, or the config of an untrusted run names something that
-                pets does not come with.
-        """
+        """The composed config as plain values. For an untrusted run, values that reach outside it
+        are removed, and RunError is raised if it references anything that is not part of pets."""
         values = self.read_config()
-        if self.trusted:
-            return values
-        values = trust.inside(values)
-        trust.check(values, self.path / "config.yaml")
+        if not self.trusted:
+            values = trust.inside(values)
+            trust.check(values, self.path / "config.yaml")
         return values
 
     def read_config(self) -> dict[str, Any]:
-        """What `config.yaml` says, to be read and not to be built. Raises RunError where it is
-        damaged."""
-        file = self.path / "config.yaml"
-        try:
-            values = yaml.load(file.read_text(encoding="utf-8"), trust.PlainLoader)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise RunError(f"{file}: cannot be read ({reason})") from error
-        if not isinstance(values, dict):
-            raise RunError(f"{file}: is no config")
-        return values
+        """Return the content of `config.yaml`, unchecked: do not build it. Raises RunError."""
+        return self._read("config.yaml", dict)
 
     @property
     def train_config(self) -> TrainConfig:
-        """The composed config, typed. Raises RunError for one that this version cannot use."""
+        """The composed config, typed. Raises RunError if this version cannot use it."""
         try:
             return typed_values(TrainConfig, self.config)
         except ConfigError as error:
@@ -164,55 +140,39 @@ class RunDir:
             ) from error
 
     def update_config(self, key: str, value: Any) -> None:
-        """Change one value of `config.yaml`, by its dotted key, in one step."""
-        if not self.writes:
-            return
+        """Change one value of `config.yaml`, by its dotted key."""
         values = self.read_config()
         *sections, last = key.split(".")
-        section = values
-        for name in sections:
-            section = section[name]
-        section[last] = value
-        part = self.path / ".config.yaml.part"
-        part.write_text(to_yaml(values), encoding="utf-8")
-        part.replace(self.path / "config.yaml")
+        reduce(getitem, sections, values)[last] = value
+        self._write("config.yaml", to_yaml(values))
 
     @property
     def overrides(self) -> list[str]:
-        """What was typed, beside what the run's configs say. Raises RunError for a damaged file."""
-        try:
-            text = (self.path / "overrides.yaml").read_text(encoding="utf-8")
-            words = yaml.load(text, trust.PlainLoader) or []
-        except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise RunError(f"{self.path / 'overrides.yaml'}: cannot be read ({error})") from error
-        if not isinstance(words, list):
-            raise RunError(f"{self.path / 'overrides.yaml'}: is no list")
-        return [str(word) for word in words]
+        """The command line's overrides. Raises RunError if the file is damaged."""
+        return [str(override) for override in self._read("overrides.yaml", list)]
 
     @property
     def status(self) -> dict[str, Any]:
-        """What `status.json` says. Raises RunError when the file is damaged."""
+        """The content of `status.json`. Raises RunError if the file is damaged."""
         return self.read_json("status.json")
 
     def update_status(self, **changes: Any) -> None:
-        """Change some of `status.json` in one step."""
-        if not self.writes:
-            return
-        status = self.status if (self.path / "status.json").exists() else {}
-        self.write_json("status.json", status | changes | {"updated": _now()})
+        """Change some values of `status.json`."""
+        if self.writes:
+            status = self.status if (self.path / "status.json").exists() else {}
+            self.write_json("status.json", status | changes | {"updated": _now()})
 
     def add_seconds(self, what: str, seconds: float) -> None:
-        """Wall time of a part of the run, on top of what it took before a resume."""
-        spent = dict(self.status.get("seconds", {}))
-        spent[what] = round(spent.get(what, 0.0) + seconds, 3)
-        self.update_status(seconds=spent)
+        """Add to the wall time of a part of the run, accumulated over resumes."""
+        spent = self.status.get("seconds", {})
+        self.update_status(seconds=spent | {what: round(spent.get(what, 0.0) + seconds, 3)})
 
     def finish(self, results: Mapping[str, Any]) -> None:
-        """The run reached its end."""
+        """Mark the run as finished, with its metrics."""
         self.update_status(state="finished", ended=_now(), results=results, error=None)
 
     def discard(self) -> None:
-        """Remove the files of a run that has read no photos; others' stay."""
+        """Remove the files of a run that has read no photos yet; other files are kept."""
         if not self.writes or (self.path / "photos.csv").exists():
             return
         self._lock.release(force=True)
@@ -223,62 +183,78 @@ class RunDir:
 
     @property
     def state(self) -> str:
-        """`waiting`, `running`, `interrupted`, `failed` or `finished`.
-
-        A run whose process is gone is interrupted, whatever its file says: its lock is free.
-        """
+        """`waiting`, `running`, `interrupted`, `failed` or `finished`."""
         state = str(self.status.get("state"))
+        # If the run's process has died, its lock is free although the file says running.
         return "interrupted" if state == "running" and not self.held() else state
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end, whatever became of the report after it."""
+        """Whether training has finished, with or without a report after it."""
         return self.status.get("state") == "finished"
 
     def position(self) -> str:
-        """How far the run came, in words."""
+        """Describe how far the run got, for messages."""
         status = self.status
         if not status.get("stage"):
             return "before its first epoch"
         done, epochs = status.get("epoch", "?"), status.get("epochs", "?")
         return f"stage {status['stage']}, {done} of {epochs} epochs"
 
+    @property
+    def as_typed(self) -> str:
+        """The folder as a command takes it; with `trust=true` if the run uses code of its own."""
+        return (
+            f"{self.path} trust=true"
+            if trust.refusal(trust.inside(self.config))
+            else str(self.path)
+        )
+
     def checkpoint(self, name: str = "last") -> Path:
-        """`last`: where the run goes on; `best`: the one with the lowest validation error."""
+        """`last`: where the run resumes; `best`: the one with the lowest validation error."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     def root(self, root: str) -> Path:
-        """The data folder as the config names it: from here, or from where the run was started."""
+        """Resolve a config's data folder, relative to here or to where the run was started."""
         here = Path(root)
-        if here.exists() or here.is_absolute():
+        if here.exists():
             return here
-        started = Path(self.read_json("environment.json").get("folder", "."))
-        return started / root if (started / root).exists() else here
+        started = Path(self.read_json("environment.json").get("folder", ".")) / root
+        return started if started.exists() else here
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """One of the JSON files. Raises RunError when it is missing or damaged."""
-        try:
-            values = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.path / name}: cannot be read ({error})") from error
-        if not isinstance(values, dict):
-            raise RunError(f"{self.path / name}: cannot be read (no JSON object)")
-        return values
+        """Read one of the JSON files. Raises RunError if it is missing or damaged."""
+        return self._read(name, dict)
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        """One of the JSON files, replaced in one step."""
-        if not self.writes:
-            return
+        """Replace one of the JSON files."""
+        self._write(name, to_json(values, indent=2) + "\n")
+
+    def _read(self, name: str, kind: type[Any]) -> Any:
+        """Read the plain values of a file: a `dict` or a `list`."""
         file = self.path / name
-        part = file.with_name(f".{file.name}.part")
-        part.write_text(to_json(values, indent=2) + "\n", encoding="utf-8")
-        part.replace(file)
+        try:
+            text = file.read_text(encoding="utf-8")
+            json_file = name.endswith(".json")
+            values = json.loads(text) if json_file else yaml.load(text, trust.PlainLoader)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"{file}: cannot be read ({reason})") from error
+        if not isinstance(values, kind):
+            expected = "a list" if kind is list else "keys with values"
+            raise RunError(f"{file}: cannot be read (expected {expected})")
+        return values
+
+    def _write(self, name: str, text: str) -> None:
+        """Replace a file atomically, on the rank that writes."""
+        if self.writes:
+            write_atomically(self.path / name, text.encode())
 
 
 def from_here(folder: str) -> Path:
-    """The folder as seen from here, where it is below: what a user would type."""
-    path = Path(folder)
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    """Return the folder relative to the current one if it is below it, as a user would type it."""
+    path, here = Path(folder), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _now() -> str:

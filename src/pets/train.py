@@ -1,4 +1,4 @@
-"""The main job, told straight: backbone, photos, stages, test, report."""
+"""The training job from start to finish: backbone, photos, stages, test, report."""
 
 from __future__ import annotations
 
@@ -14,59 +14,63 @@ from pets.cache import memo
 from pets.config import TrainConfig
 from pets.data.photos import Photos
 from pets.data.splits import TEST, VALID
+from pets.distributed.process_group import on_rank_0
 from pets.distributed.ranks import ranks
 from pets.errors import PetsError
-from pets.lr_finder.auto import find_rate, look
-from pets.lr_finder.search import LrSearch
+from pets.lr_finder.search import LrSearch, find_rate, record_curve
 from pets.models.classifier import Classifier
 from pets.report.write import write_report
 from pets.run_dir import RunDir
 from pets.system.cpu import keep_freed_memory
-from pets.system.devices import device_type, settled
+from pets.system.devices import device_type, resolve_precision
 from pets.training.checks import check_plan, check_signatures
 from pets.training.console import log_results, log_speed, log_stage
-from pets.training.datamodule import PetsDataModule
 from pets.training.evaluation import Trained, measure
 from pets.training.inputs import prepare_stage
-from pets.training.module import ClassifierModule, new_model
+from pets.training.module import build_stage, new_model
 from pets.training.recorder import Recorder
 from pets.training.stage import Stage
-from pets.training.start import backbone_of, photos_of, resume_point
+from pets.training.start import load_backbone, load_photos, resume_point
 from pets.training.stopping import StopOnSignal
-from pets.training.trainer import build_callbacks, build_loggers, log_hparams, quiet, trainer
+from pets.training.trainer import (
+    build_callbacks,
+    build_loggers,
+    build_trainer,
+    log_hparams,
+    silence_lightning,
+)
 
 log = logging.getLogger(__name__)
 
 
 def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
-    """Train what the config says into the run directory; go on where the run was stopped. Of
-    several ranks each comes here, with the same config.
+    """Train the configured model in `run`, resuming from its last checkpoint if there is one.
 
-    Returns:
-        The metrics by split.
+    Every rank calls this with the same config. Returns the metrics by split.
 
     Raises:
-        PetsError: for anything that the user can mend.
+        PetsError: Something that the user can fix.
     """
-    began = time.perf_counter()
-    quiet()
+    started = time.perf_counter()
+    silence_lightning()
     keep_freed_memory()
     memo.use_folder(config.cache_dir)
     check_signatures(config)
 
-    # Weights come first: where they cannot be had, that is said before any data is read.
-    backbone, preprocess, source = backbone_of(config, run)
+    # Load the weights first: if they are unavailable, fail before reading any data.
+    backbone, preprocess, source = load_backbone(config, run)
     check_plan(config, backbone, preprocess)
-    # A new run's: a logger without its package or its host ends the run here.
+    # Create the loggers of a new run early, so that a missing package or unreachable host fails
+    # before any data is read.
     fresh = not run.checkpoint().exists()
     loggers = build_loggers(config.logger, run.path, steps_done=0) if fresh else []
-    photos = photos_of(config, run)
+    photos = load_photos(config, run)
 
     model = new_model(config, backbone, preprocess, photos.classes)
     if config.compile:
-        # In place: the names of the weights stay those of the network.
+        # In place, so that the names of the weights do not change.
         model.backbone.compile()
-    settings = settled(config.trainer)
+    settings = resolve_precision(config.trainer)
     where, precision = device_type(settings.get("accelerator", "auto")), settings.get("precision")
     several = f" in {ranks().world} processes" if ranks().world > 1 else ""
     log.info("%s, weights: %s; on %s%s, %s", config.model.name, source, where, several, precision)
@@ -80,28 +84,28 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     steps = start.steps_before
     for name in start.stages:
         stage = prepare_stage(config, name, model, photos, run, steps)
-        if name == start.begun:
+        if name == start.stages[0]:
             stage = replace(stage, epochs_done=start.epochs, batches_done=start.batches)
-        else:
+        if not stage.resumed:
             search = LrSearch(stage, model, photos, config, run.path, loggers)
             if config.lr_curves:
-                look(search)
+                record_curve(search)
             stage = find_rate(search, run)
             config = config.with_stage(name, stage.config)
         if stage.epochs_done < stage.config.epochs:
             steps += fit(stage, config, model, photos, recorder, loggers)
 
-    module, data = learner(stage, config, model, photos)
+    module, data = build_stage(stage, config, model, photos)
     results = {
-        split: measure(module, data, split, trainer(config.trainer))
+        split: measure(module, data, split, build_trainer(config.trainer))
         for split in (VALID, TEST)
         if photos.of(split)
     }
     log_hparams(loggers, config, results)
     run.finish(results)
     if config.report:
-        report(Trained(run, config, model, stage.name), photos, loggers)
-    log_results(run, results, time.perf_counter() - began)
+        on_rank_0(lambda: report(Trained(run, config, model, stage.name), photos, loggers))
+    log_results(run, results, time.perf_counter() - started)
     return results
 
 
@@ -113,45 +117,31 @@ def fit(
     recorder: Recorder,
     loggers: list[Logger],
 ) -> int:
-    """Train the network through a stage, or go on in it from the last checkpoint.
+    """Train the model for one stage, resuming from the last checkpoint if it has begun.
 
-    Returns:
-        The optimizer steps of the whole stage.
+    Returns the stage's total number of optimizer steps.
     """
     run = recorder.run
-    module, data = learner(stage, config, model, photos)
+    module, data = build_stage(stage, config, model, photos)
     callbacks = [*build_callbacks(config.callbacks), recorder, StopOnSignal(recorder)]
-    engine = trainer(config.trainer, stage.config.epochs, callbacks, loggers)
+    trainer = build_trainer(config.trainer, stage.config.epochs, callbacks, loggers)
     log_stage(stage.name, stage.config)
-    began = time.perf_counter()
-    engine.fit(module, data, ckpt_path=run.checkpoint() if stage.begun else None)
-    run.add_seconds(stage.name, time.perf_counter() - began)
+    started = time.perf_counter()
+    trainer.fit(module, data, ckpt_path=run.checkpoint() if stage.resumed else None)
+    run.add_seconds(stage.name, time.perf_counter() - started)
     log_speed(recorder.speed, config, stage.on_activations)
-    return engine.global_step
-
-
-def learner(
-    stage: Stage, config: TrainConfig, model: Classifier, photos: Photos
-) -> tuple[ClassifierModule, PetsDataModule]:
-    """What Lightning needs of a stage: the network with its losses, and the batches."""
-    inputs, preprocess = stage.inputs, model.preprocess
-    data = PetsDataModule(config.data, config.augment, preprocess, photos, inputs, stage)
-    return ClassifierModule(model, config, stage), data
+    return trainer.global_step
 
 
 def report(trained: Trained, photos: Photos, loggers: Sequence[Logger]) -> None:
-    """Write `report.html` on the test photos, or the validation photos where there are none.
+    """Write `report.html` on the test photos, or on the validation photos if there are none.
 
-    A report that fails is logged: the run is trained all the same.
+    A failure is logged, not raised: the trained run is complete without it.
     """
-    again = f"the run is trained all the same; try pets interpret run={trained.run.path}"
+    hint = f"training is complete; try pets interpret run={trained.run.path}"
     try:
         write_report(trained, photos, trained.config.interpret, loggers=loggers)
     except PetsError as error:
-        if not trained.run.writes:  # the other ranks wait for this one: they are told
-            raise
-        log.warning("no report: %s; %s", error, again)
+        log.warning("no report: %s; %s", error, hint)
     except Exception:
-        if not trained.run.writes:
-            raise
-        log.exception("no report; %s", again)
+        log.exception("no report; %s", hint)

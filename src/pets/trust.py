@@ -1,7 +1,7 @@
-"""What a run, a checkpoint or a sweep that somebody was handed may say: values, and names from a
-short list. Nothing else of it is imported or called, and nothing is written outside its folder.
+"""What an untrusted run, checkpoint or sweep may contain: values, and names from an allow-list.
 
-`trust=true`, typed with a command, accepts whatever it says. SECURITY.md states the promise.
+Nothing else that it references is imported or called, and nothing is written outside its folder.
+With `trust=true` a command accepts everything. SECURITY.md states the guarantee.
 """
 
 from __future__ import annotations
@@ -18,71 +18,62 @@ from pets.errors import RunError
 
 TRUST = "if you trust who made it: trust=true"
 
-_V2 = "torchvision.transforms.v2"
-_TRANSFORMS = (
-    "AugMix", "CenterCrop", "ColorJitter", "CutMix", "ElasticTransform", "GaussianBlur",
-    "GaussianNoise", "Grayscale", "JPEG", "MixUp", "Pad", "RandAugment", "RandomAdjustSharpness",
-    "RandomAffine", "RandomApply", "RandomAutocontrast", "RandomChannelPermutation", "RandomChoice",
-    "RandomCrop", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomHorizontalFlip",
-    "RandomInvert", "RandomOrder", "RandomPerspective", "RandomPhotometricDistort",
-    "RandomPosterize", "RandomResize", "RandomResizedCrop", "RandomRotation", "RandomShortestSize",
-    "RandomSolarize", "RandomVerticalFlip", "RandomZoomOut", "Resize", "TrivialAugmentWide",
-)  # fmt: skip
-_OPTIMIZERS = (
-    "ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop",
-    "SGD",
-)  # fmt: skip
 
-# By the key of a node, the dotted paths that it may name. None of these takes the path of a file or
-# an address.
-ALLOWED: dict[str, frozenset[str]] = {
-    "model.head": frozenset(
-        f"pets.models.heads.{name}" for name in ("BatchNormHead", "ConcatPoolHead", "LinearHead")
+def _paths(module: str, names: str) -> set[str]:
+    return {f"{module}.{name}" for name in names.split()}
+
+
+# By the key of a node, the dotted paths that it may reference. None of these has an argument that
+# takes a file path or an address.
+ALLOWED: dict[str, set[str]] = {
+    "model.head": _paths("pets.models.heads", "BatchNormHead ConcatPoolHead LinearHead"),
+    "optimizer": _paths(
+        "torch.optim",
+        "ASGD Adadelta Adagrad Adam AdamW Adamax NAdam RAdam RMSprop Rprop SGD",
     ),
-    "optimizer": frozenset(f"torch.optim.{name}" for name in _OPTIMIZERS),
-    "augment": frozenset(
-        {"pets.data.augment.LessonCrop", *(f"{_V2}.{name}" for name in _TRANSFORMS)}
+    "augment": {"pets.data.augment.LessonCrop"} | _paths(
+        "torchvision.transforms.v2",
+        "AugMix CenterCrop ColorJitter CutMix ElasticTransform GaussianBlur GaussianNoise "
+        "Grayscale JPEG MixUp Pad RandAugment RandomAdjustSharpness RandomAffine RandomApply "
+        "RandomAutocontrast RandomChannelPermutation RandomChoice RandomCrop RandomEqualize "
+        "RandomErasing RandomGrayscale RandomHorizontalFlip RandomInvert RandomOrder "
+        "RandomPerspective RandomPhotometricDistort RandomPosterize RandomResize "
+        "RandomResizedCrop RandomRotation RandomShortestSize RandomSolarize RandomVerticalFlip "
+        "RandomZoomOut Resize TrivialAugmentWide",
     ),
-    "callbacks": frozenset(
-        {
-            "pets.callbacks.epoch_table.EpochTable",
-            "pets.callbacks.progress.ProgressBar",
-            "pytorch_lightning.callbacks.EMAWeightAveraging",
-            "pytorch_lightning.callbacks.EarlyStopping",
-            "pytorch_lightning.callbacks.LearningRateMonitor",
-        }
-    ),
-    "logger": frozenset(
-        f"pytorch_lightning.loggers.{name}" for name in ("CSVLogger", "TensorBoardLogger")
-    ),
-}
+    "callbacks": {
+        "pets.callbacks.epoch_table.EpochTable",
+        "pets.callbacks.progress.ProgressBar",
+        *_paths(
+            "pytorch_lightning.callbacks", "EMAWeightAveraging EarlyStopping LearningRateMonitor"
+        ),
+    },
+    "logger": _paths("pytorch_lightning.loggers", "CSVLogger TensorBoardLogger"),
+}  # fmt: skip
 _LOGGER_ARGUMENTS = {"name", "version", "prefix", "sub_dir", "default_hp_metric", "log_graph"}
-_NAME = re.compile(r"(?!\.)[\w.+ -]*")  # of a file or folder, never a path
+_NAME = re.compile(r"(?!\.)[\w.+ -]*")  # name of a file or folder, never a path
 
 
 def check(values: Mapping[str, Any], source: Path) -> None:
-    """Refuse a config, or a checkpoint's description of its network, that names anything else.
+    """Raise RunError if a config, or a checkpoint's description of its network, references anything
+    that is not allowed.
 
     Args:
-        values: plain values, with the keys of a training's config.
-        source: the file that they were read from, for the message.
-
-    Raises:
-        RunError: in one line, with the key and what it names.
+        values: Plain values, with the keys of a training config.
+        source: The file that they were read from, for the message.
     """
     if reason := refusal(values):
         raise RunError(f"{source}: {reason}; expected what pets comes with; {TRUST}")
 
 
 def refusal(values: Mapping[str, Any]) -> str | None:
-    """The first key that a config from elsewhere may not have, and what it names; None where all is
-    allowed."""
+    """Return the first key that is not allowed in an untrusted config, with its value, or None."""
     return next(_refused(values, ()), None)
 
 
 def inside(values: dict[str, Any]) -> dict[str, Any]:
-    """The same config without what reaches outside the run: its cache is this user's own, it makes
-    or fetches no data, and does not trust itself."""
+    """Return the config without values that reach outside the run: it uses this user's cache, does
+    not create or download data, and does not set `trust`."""
     cache = os.environ.get("PETS_CACHE", "~/.cache/pets")
     values = {**values, "cache_dir": cache, "trust": False}
     if isinstance(values.get("data"), dict):
@@ -91,11 +82,7 @@ def inside(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_links(folder: Path) -> None:
-    """Refuse links in a folder that lead out of it: what is written there would follow them.
-
-    Raises:
-        RunError: with the link.
-    """
+    """Raise RunError if a link leads out of a folder: writes would follow it."""
     whole = folder.resolve()
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(whole):
@@ -104,30 +91,25 @@ def check_links(folder: Path) -> None:
             )
 
 
-def check_words(words: Sequence[str], source: Path, keys: Sequence[str]) -> None:
-    """Refuse words of a sweep that are more than values of a training's `keys` and the choice of
-    pets' own options; the file that keeps them may be a stranger's.
-
-    Raises:
-        RunError: with the word.
-    """
-    known = "|".join(map(re.escape, keys))
+def check_words(overrides: Sequence[str], source: Path, keys: Sequence[str]) -> None:
+    """Raise RunError if the overrides saved in `source`, a sweep's file, do more than set values of
+    the training config's `keys` and choose pets' own options."""
+    key = rf"({'|'.join(map(re.escape, keys))})([./][\w./-]+)?"
     allowed = re.compile(
-        rf"(\+\+?)?({known})([./][\w./-]+)?=[^$\\]*|~({known})([./][\w./-]+)?(=[^$\\]*)?"
+        rf"(\+\+?)?{key}=[^$\\]*|~{key}(=[^$\\]*)?"
         r"|hydra/sweeper=(grid|optuna)|hydra\.sweeper\.(n_trials|n_jobs)=\d+"
     )
-    for word in words:
-        outside = any(part in word for part in ("_target_", "data.prepare", "data/prepare", ".."))
-        if outside or not allowed.fullmatch(word):
+    for override in overrides:
+        parts = ("_target_", "data.prepare", "data/prepare", "..")
+        if any(part in override for part in parts) or not allowed.fullmatch(override):
             raise RunError(
-                f"{source}: {word}: is more than a value for a training; expected <key>=<value>; "
-                f"{TRUST}"
+                f"{source}: {override}: is more than a value for a training; expected "
+                f"<key>=<value>; {TRUST}"
             )
 
 
 class PlainLoader(yaml.SafeLoader):
-    """YAML of plain values in which no value stands for another: some lines of those can grow
-    beyond any memory."""
+    """Loads YAML of plain values; aliases are refused, since they allow exponential expansion."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -150,10 +132,10 @@ def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
         target, group = value["_target_"], _group(keys)
         if not isinstance(target, str) or target not in ALLOWED.get(group, ()):
             yield f"{key}._target_={target}: is not called for a run from elsewhere"
-        arguments = {name: inner for name, inner in value.items() if name != "_target_"}
         if group == "logger":
-            for name, inner in arguments.items():
-                if name not in _LOGGER_ARGUMENTS or not _NAME.fullmatch(str(inner)):
+            for name, inner in value.items():
+                known = name in _LOGGER_ARGUMENTS and _NAME.fullmatch(str(inner))
+                if name != "_target_" and not known:
                     yield f"{key}.{name}={inner}: may lead out of the run's folder"
     for name, inner in value.items():
         if str(name).startswith("_") and name != "_target_":
@@ -162,9 +144,10 @@ def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
 
 
 def _group(keys: tuple[str, ...]) -> str:
-    """The group of `ALLOWED` that a node belongs to by its place; "" where there can be none.
+    """Return the group of `ALLOWED` for a node at these keys, or "" if no node is allowed there.
 
-    Transforms may hold others, which are checked like themselves; nothing else may hold a node.
+    Transforms may contain further transforms, which are checked, too; nothing else may contain a
+    node.
     """
     if keys[:1] == ("augment",):
         return "augment"

@@ -58,17 +58,17 @@ def test_it_can_be_read_and_says_nothing_of_a_machine(lesson: nbformat.NotebookN
         for output in cell.get("outputs", ()):
             assert output.output_type != "error"
             assert output.get("name") != "stderr", output.text
-            words = output.get("text", "") + "".join(
+            args = output.get("text", "") + "".join(
                 text for kind, text in output.get("data", {}).items() if kind.startswith("text/")
             )
-            assert "\x1b" not in words
-            assert "\r" not in words
-            assert not re.search(r"(?<![\w.~</-])/\w+/", words), f"a machine's path in {cell.id}"
+            assert "\x1b" not in args
+            assert "\r" not in args
+            assert not re.search(r"(?<![\w.~</-])/\w+/", args), f"a machine's path in {cell.id}"
 
 
 def test_every_picture_is_there(lesson: nbformat.NotebookNode) -> None:
-    found = dict(pictures(lesson))
-    assert tuple(found) == PICTURES
-    for name, picture in found.items():
+    result = dict(pictures(lesson))
+    assert tuple(result) == PICTURES
+    for name, picture in result.items():
         assert min(picture.shape[:2]) >= 150, name
         assert picture.std() > 10, f"{name} is empty"

@@ -20,11 +20,11 @@ NEEDED = {
 
 def locked(name: str) -> dict[str, set[str]]:
     """The versions of every package; several where they depend on Python or the system."""
-    found: dict[str, set[str]] = {}
+    result: dict[str, set[str]] = {}
     for entry in entries(name):
         package, version = re.match(r"([\w.-]+)==([\w.+-]+)", entry).groups()  # type: ignore[union-attr]
-        found.setdefault(canonicalize_name(package), set()).add(version)
-    return found
+        result.setdefault(canonicalize_name(package), set()).add(version)
+    return result
 
 
 def entries(name: str) -> list[str]:
@@ -44,7 +44,7 @@ def test_a_lock_has_what_is_required_with_hashes_and_from_anywhere(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["demo", "tools"])
-def test_who_goes_on_to_all_keeps_the_versions(name: str) -> None:
+def test_installing_all_extras_keeps_the_versions(name: str) -> None:
     more = {package for package in locked(name) if package not in locked("all")}
     assert more <= {"uv"}
     assert all(versions == locked("all")[p] for p, versions in locked(name).items() if p != "uv")

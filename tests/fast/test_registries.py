@@ -1,4 +1,4 @@
-"""What is registered is found: by name, in the config, by the command line, in the report."""
+"""Registered items are available by name, in configs, on the command line and in the report."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from pets.registry import Registry
 from pets.report.sections import SECTIONS
 from pets.report.template import template
 from pets.system.installation import conf_dir
+from pets.training.losses import LOSSES
 from pets.verify.kinds import KINDS
 from tests.conftest import composed, train_config
 
 
-@pytest.mark.parametrize("registry", [LABEL_RULES, METRICS, SECTIONS, FORMATS, KINDS])
+@pytest.mark.parametrize("registry", [LABEL_RULES, LOSSES, METRICS, SECTIONS, FORMATS, KINDS])
 def test_every_entry_has_one_line_of_documentation(registry: Registry) -> None:
     for name, entry in registry.items():
         assert entry.name == name
@@ -58,7 +59,7 @@ def test_a_command_is_a_module_and_a_config() -> None:
 
 
 def test_commands_are_listed_without_importing_them(tmp_path: Path) -> None:
-    """Only what is in the standard library is imported for `pets --help`."""
+    """`pets --help` imports only the standard library."""
     tree = ast.parse(Path(pets.commands.__file__).read_text())
     names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert set(names) == {"__future__", "importlib", "pathlib", "types"}
@@ -70,8 +71,8 @@ def test_a_label_rule_is_added_in_one_place(drawn: Path, monkeypatch: pytest.Mon
 
     rule = LabelRule("first_letter", "the first letter of the file's name", first_letter, "no name")
     monkeypatch.setitem(LABEL_RULES, rule.name, rule)
-    words = (f"data.root={drawn}", "data.label_from=first_letter", "data.label_regex=null")
-    photos = collect_photos(train_config(*words).data)
+    args = (f"data.root={drawn}", "data.label_from=first_letter", "data.label_regex=null")
+    photos = collect_photos(train_config(*args).data)
     assert {photo.label for photo in photos.rows} == {Path(p.path).name[0] for p in photos.rows}
     assert len(photos.classes) > 1
 
@@ -84,7 +85,7 @@ def test_every_section_has_a_template_and_a_turn() -> None:
 
 
 def test_every_format_has_a_module_and_a_script() -> None:
-    from pets.export.scripts import whole
+    from pets.export.scripts import standalone_script
 
     for name in FORMATS:
-        assert "class Classifier" in whole(name)
+        assert "class Classifier" in standalone_script(name)

@@ -1,4 +1,4 @@
-"""The rooms of `src/pets` build on each other in one direction: no two import each other."""
+"""The packages of `src/pets` import each other in one direction only."""
 
 import ast
 from collections import defaultdict
@@ -10,12 +10,9 @@ import pets
 
 ROOT = Path(pets.__file__).parent
 
-# Imports against the direction that are still there: (room, what it imports).
-KNOWN = {("features", "training"), ("sweep", "commands")}
-
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The modules of pets that a file imports, also inside functions; not for types alone."""
+    """The modules of pets that a file imports, also inside functions; TYPE_CHECKING is skipped."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -26,45 +23,42 @@ def imported(tree: ast.AST) -> Iterator[str]:
         yield from imported(node)
 
 
-def room(module: str) -> str | None:
+def package_of(module: str) -> str | None:
     """The folder or top-level module below pets; None for other packages and for pets itself."""
-    package, *parts = module.split(".")
-    name = parts[0] if package == "pets" and parts else ""
+    top, *parts = module.split(".")
+    name = parts[0] if top == "pets" and parts else ""
     return name if (ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file() else None
 
 
-def imports_by_room() -> dict[str, set[str]]:
-    rooms: dict[str, set[str]] = defaultdict(set)
+def imports_by_package() -> dict[str, set[str]]:
+    packages: dict[str, set[str]] = defaultdict(set)
     for file in ROOT.rglob("*.py"):
         here = file.relative_to(ROOT).parts[0].removesuffix(".py")
         if here == "__init__":
-            continue  # loaded before any room, whichever is imported
-        found = {room(module) for module in imported(ast.parse(file.read_text(encoding="utf-8")))}
-        rooms[here] |= {other for other in found if other} - {here}
-    return rooms
+            continue  # always imported before any of the packages
+        result = {
+            package_of(module) for module in imported(ast.parse(file.read_text(encoding="utf-8")))
+        }
+        packages[here] |= {other for other in result if other} - {here}
+    return packages
 
 
-def test_no_import_cycle_between_rooms() -> None:
-    rooms = imports_by_room()
-    graph = {
-        name: {other for other in others if (name, other) not in KNOWN}
-        for name, others in rooms.items()
-    }
+def test_no_import_cycle_between_packages() -> None:
     try:
-        list(TopologicalSorter(graph).static_order())
+        list(TopologicalSorter(imports_by_package()).static_order())
     except CycleError as error:
         raise AssertionError(" is imported by ".join(error.args[1])) from None
 
 
-def test_the_foundation_imports_no_other_room() -> None:
-    rooms = imports_by_room()
-    assert rooms["errors"] == set()
-    assert rooms["system"] <= {"errors"}
-    assert rooms["io"] <= {"errors"}
-    assert rooms["cache"] <= {"errors", "io"}
+def test_the_lowest_packages_import_no_others() -> None:
+    packages = imports_by_package()
+    assert packages["errors"] == set()
+    assert packages["system"] <= {"errors"}
+    assert packages["io"] <= {"errors"}
+    assert packages["cache"] <= {"errors", "io"}
 
 
-def test_the_demo_pets_are_named_by_a_config_alone() -> None:
-    rooms = imports_by_room()
-    assert rooms["demo"] <= {"system"}
-    assert not [name for name, others in rooms.items() if "demo" in others]
+def test_only_a_config_references_the_demo_pets() -> None:
+    packages = imports_by_package()
+    assert packages["demo"] <= {"system"}
+    assert not [name for name, others in packages.items() if "demo" in others]

@@ -27,7 +27,7 @@ def test_a_new_run_keeps_config_overrides_and_environment(tmp_path: Path) -> Non
 
 def test_a_second_run_never_takes_a_directory(tmp_path: Path) -> None:
     RunDir.prepare(tmp_path / "r", {}, [])
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(RunError, match="already contains a run"):
         RunDir.prepare(tmp_path / "r", {}, [])
 
 
@@ -37,14 +37,14 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
     run.claim()
     assert RunDir.open(run.path).held()
     code = f"from pets.run_dir import RunDir; RunDir.open({str(run.path)!r}).claim()"
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
-    assert found.returncode == 1
-    assert "is being trained by another process" in found.stderr
+    assert result.returncode == 1
+    assert "is being trained by another process" in result.stderr
 
 
-def test_a_run_whose_process_is_gone_reads_as_interrupted(tmp_path: Path) -> None:
+def test_a_run_whose_process_died_is_interrupted(tmp_path: Path) -> None:
     run = RunDir.prepare(tmp_path / "r", {}, [])
     assert run.state == "waiting"
     code = (
@@ -52,14 +52,14 @@ def test_a_run_whose_process_is_gone_reads_as_interrupted(tmp_path: Path) -> Non
         f"run = RunDir.open({str(run.path)!r}); run.begin(); "
         "print(RunDir.open(run.path).state); sys.stdout.flush(); os.kill(os.getpid(), 9)"
     )
-    found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
-    assert (found.returncode, found.stdout) == (-signal.SIGKILL, b"running\n")
+    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+    assert (result.returncode, result.stdout) == (-signal.SIGKILL, b"running\n")
     assert (run.status["state"], run.state) == ("running", "interrupted")
     run.begin()
     assert run.state == "running"
 
 
-def test_what_is_no_run_or_unfinished_is_said(tmp_path: Path) -> None:
+def test_other_folders_and_unfinished_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"nowhere: is no run directory \(no such folder\)"):
         RunDir.open(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"is no run directory \(has no config\.yaml\)"):
@@ -89,11 +89,20 @@ def test_data_is_found_from_where_the_run_was_started(
     assert run.root("photos") == tmp_path / "here/photos"
 
 
-def test_status_is_replaced_in_one_step(tmp_path: Path) -> None:
+def test_status_is_replaced_atomically(tmp_path: Path) -> None:
     run = RunDir.prepare(tmp_path / "r", {}, [])
     run.update_status(stage="head")
     assert json.loads((run.path / "status.json").read_text())["stage"] == "head"
     assert not list(run.path.glob(".*.part"))
+
+
+def test_a_run_with_code_of_its_own_is_typed_with_trust(tmp_path: Path) -> None:
+    values = train_config().model_dump(by_alias=True, mode="json")
+    run = RunDir.prepare(tmp_path / "usual", values, [])
+    assert run.as_typed == str(run.path)
+    values["optimizer"] = {"_target_": "timm.optim.Lamb"}
+    run = RunDir.prepare(tmp_path / "own", values, [])
+    assert run.as_typed == f"{run.path} trust=true"
 
 
 def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
@@ -101,7 +110,7 @@ def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
     assert RunDir.prepare(tmp_path / "good", values, []).train_config == train_config()
     del values["lr_finder"]
     run = RunDir.prepare(tmp_path / "old", values, [])
-    expected = r"config.yaml: does not fit this version of pets \(lr_finder is missing from the "
-    with pytest.raises(RunError, match=expected + r"config\); it was written by 0\.") as caught:
+    expected = r"does not fit this version of pets \(missing from the config: lr_finder\); it was"
+    with pytest.raises(RunError, match=rf"config\.yaml: {expected} written by 0\.") as caught:
         _ = run.train_config
     assert "\n" not in str(caught.value)

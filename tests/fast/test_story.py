@@ -1,17 +1,17 @@
-"""`pets train` can be read in one sitting: one function tells it."""
+"""`pets train` is one short function."""
 
 import inspect
 
 from pets.train import train
 
-CHAPTERS = (
-    "check_signatures(", "backbone_of(", "photos_of(", "prepare_stage(", "fit(", "measure(",
+STEPS = (
+    "check_signatures(", "load_backbone(", "load_photos(", "prepare_stage(", "fit(", "measure(",
     "report(",
 )  # fmt: skip
 
 
-def test_one_function_of_at_most_eighty_lines_tells_a_training() -> None:
+def test_training_is_one_function_of_at_most_eighty_lines_in_order() -> None:
     source = inspect.getsource(train)
     assert len(source.splitlines()) <= 80
-    places = [source.index(f" {chapter}") for chapter in CHAPTERS]
-    assert places == sorted(places)
+    positions = [source.index(f" {step}") for step in STEPS]
+    assert positions == sorted(positions)

@@ -1,4 +1,4 @@
-"""A run from elsewhere is data: nothing that it names is called unless it is on the list."""
+"""An untrusted run is data: nothing that it references is called unless it is allowed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EVIL = (
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    """A run that came from elsewhere: opened, not made by this process."""
+    """An untrusted run: opened, not created by this process."""
     values = train_config().model_dump(by_alias=True, mode="json")
     RunDir.prepare(tmp_path / "run", values, [])
     return RunDir.open(tmp_path / "run")
@@ -86,6 +86,8 @@ def test_no_node_may_be_replaced_or_hold_another(keys: tuple[str, ...], evil: An
         (("model", "head", "_args_"), [1], "model.head._args_=[1]: is no argument"),
         (("trainer", "x"), EVIL[0], "trainer.x._target_=os.system: "),
         (("plan", "x"), [EVIL[0]], "plan.x._target_=os.system: "),
+        (("loss",), EVIL[0], "loss._target_=os.system: "),
+        (("loss", "x"), EVIL[0], "loss.x._target_=os.system: "),
         (("optimizer", "_target_"), "torch.optim.sgd.torch.load", "optimizer._target_=torch.optim"),
         (("augment", "crop", "_target_"), "torchvision.transforms.v2.Lambda", "augment.crop._tar"),
         (("model", "head", "_target_"), "torch.optim.SGD", "model.head._target_=torch.optim.SGD"),
@@ -101,13 +103,13 @@ def test_other_ways_out_are_refused(keys: tuple[str, ...], value: Any, line: str
 
 
 def test_what_pets_comes_with_is_allowed() -> None:
-    """Whoever uses what is in conf/ never hears of trust."""
+    """Everything in conf/ works without trust=true."""
     needed = {"table": ["data.table=x"], "timm": ["model.name=x"], "torchvision": ["model.name=x"]}
-    groups = ("model/head", "augment", "optimizer", "callbacks", "logger", "plan", "data")
+    groups = ("model/head", "augment", "optimizer", "loss", "callbacks", "logger", "plan", "data")
     for group in groups:
         options = [file.stem for file in (conf_dir() / group).glob("*.yaml")]
         assert options
-        for option in set(options) - {"base"}:
+        for option in set(options) - {"base", "own"}:
             config = train_config(f"{group}={option}", "data.root=x", *needed.get(option, ()))
             values = config.model_dump(by_alias=True, mode="json", exclude={"data": {"prepare"}})
             assert refusal(values) is None, (group, option)
@@ -186,30 +188,30 @@ KEYS = list(TrainConfig.model_fields)
     [
         "+hydra.callbacks.x._target_=os.system", "hydra.hydra_logging.handlers={}",
         "hydra.launcher.setup=[reboot]", "hydra/launcher=slurm", "hydra.sweeper.sampler.seed=1",
-        "hydra.sweeper.n_trials=${x}", "label_smoothing=${oc.env:HOME}", "--config-dir=/tmp", "-cd",
-        "+callbacks.x={_target_: os.system}", "model=../../evil", "data.prepare.url=http://x",
+        "hydra.sweeper.n_trials=${x}", "loss.label_smoothing=${oc.env:HOME}", "-cd",
+        "--config-dir=/tmp", "+callbacks.x={_target_: os.system}", "model=../../evil", "data.prepare.url=http://x",
         "unknown=1", "seed", "optimizer.eps=a\\$b",
     ],
 )  # fmt: skip
-def test_words_of_a_sweep_are_values(word: str, tmp_path: Path) -> None:
+def test_overrides_of_a_sweep_are_values(word: str, tmp_path: Path) -> None:
     with pytest.raises(RunError) as refused:
         check_words(["seed=1", word], tmp_path / "sweep.yaml", KEYS)
     assert str(refused.value).startswith(f"{tmp_path / 'sweep.yaml'}: {word}: is more than a value")
 
 
-def test_usual_words_of_a_sweep_are_allowed(tmp_path: Path) -> None:
-    words = [
+def test_usual_overrides_of_a_sweep_are_allowed(tmp_path: Path) -> None:
+    args = [
         "plan.stages.head.lr=tag(log,interval(1e-4,1e-2))", "seed=0,1", "model/head=linear",
         "experiment=sweep_lr_epochs_arch", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4",
         "~callbacks.progress_bar", "+trainer.benchmark=true", "data.label_regex='^(.+)_x[.]jpg'",
     ]  # fmt: skip
-    check_words(words, tmp_path / "sweep.yaml", KEYS)
+    check_words(args, tmp_path / "sweep.yaml", KEYS)
 
 
 def test_the_cache_of_a_resumed_sweep_is_this_users_own(tmp_path: Path) -> None:
     saved = {"overrides": ["seed=0,1", "cache_dir=/x"]}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(saved))
-    typed = ["-m", f"sweep.resume={tmp_path}", "label_smoothing=0.1"]
+    typed = ["-m", f"sweep.resume={tmp_path}", "loss.label_smoothing=0.1"]
     assert with_saved_overrides(typed) == ["-m", "seed=0,1", *typed[1:]]
     assert "cache_dir=/x" in with_saved_overrides([*typed, "trust=true"])
 
@@ -228,7 +230,7 @@ def test_values_that_are_no_config_are_refused_or_plain(tmp_path: Path) -> None:
         check(values, tmp_path)
 
 
-def test_nothing_is_written_through_a_link_in_a_stranger_s_sweep(tmp_path: Path) -> None:
+def test_nothing_is_written_through_a_link_in_an_untrusted_sweep(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_text("precious")
     (tmp_path / "sweep").mkdir()

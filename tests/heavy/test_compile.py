@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from tests.fast.test_engine import assert_eagers_rows, made, photos, trained
+from tests.fast.features.test_engine import assert_eagers_rows, made, photos, trained
 from tests.integration.conftest import FLOAT, Pets
 from tests.integration.runs import metrics, weights
 
@@ -22,10 +22,10 @@ def test_compiled_for_every_batch_size_at_once(name: str) -> None:
 
 def test_a_compiled_run_leaves_an_ordinary_checkpoint(tmp_path: Path, drawn: Path) -> None:
     pets = Pets(tmp_path)
-    words = ("model=resnet18", "model.weights=none", "data.size=64", "data.batch_size=16", FLOAT)
+    args = ("model=resnet18", "model.weights=none", "data.size=64", "data.batch_size=16", FLOAT)
     short = ("plan.stages.head.epochs=2", "plan.stages.body.epochs=2", "trainer.accelerator=cpu")
     for compiled in ("false", "true"):
-        pets("train", f"data.root={drawn}", *words, *short, f"compile={compiled}")
+        pets("train", f"data.root={drawn}", *args, *short, f"compile={compiled}")
     plain, compiled_run = pets.runs()
     assert list(weights(plain)) == list(weights(compiled_run))
     for ours, theirs in zip(metrics(compiled_run), metrics(plain), strict=True):

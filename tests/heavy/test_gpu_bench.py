@@ -11,16 +11,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_parts_run_and_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     # `predict` names photos by a run that `train` has not made here.
-    words = ["--small", "--device", "cpu", "--parts", "pass", "predict", "--work", str(tmp_path)]
+    args = ["--small", "--device", "cpu", "--parts", "pass", "predict", "--work", str(tmp_path)]
     env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
-        [sys.executable, str(ROOT / "bench/gpu.py"), "--out", str(tmp_path / "out"), *words],
+        [sys.executable, str(ROOT / "bench/gpu.py"), "--out", str(tmp_path / "out"), *args],
         cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "not as they should be: predict" in ended.stderr, ended.stdout + ended.stderr
     assert ended.returncode == 1
-    found = json.loads((tmp_path / "out/gpu.json").read_text())
-    parts = found["parts"]
+    result = json.loads((tmp_path / "out/gpu.json").read_text())
+    parts = result["parts"]
     assert parts["pass"]["ended"] == "finished"
     assert parts["predict"]["ended"] == "failed, exit code 1"
     speeds = [row["what"] for row in parts["pass"]["rows"] if row.get("speed", 0) > 0]

@@ -19,10 +19,10 @@ def lesson(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
 
 def words(notebook: nbformat.NotebookNode, cell: str) -> str:
     """What a cell shows as text."""
-    (found,) = (c for c in notebook.cells if c.id == cell)
+    (result,) = (c for c in notebook.cells if c.id == cell)
     return "".join(
         output.get("text", "") + output.get("data", {}).get("text/plain", "")
-        for output in found.outputs
+        for output in result.outputs
     )
 
 
@@ -63,9 +63,9 @@ def test_what_it_shows_is_what_is_committed(lesson: nbformat.NotebookNode) -> No
 
 
 def test_its_pictures_are_there(lesson: nbformat.NotebookNode) -> None:
-    found = dict(pictures(lesson))
-    assert tuple(found) == PICTURES
-    assert all(picture.std() > 10 for picture in found.values())
+    result = dict(pictures(lesson))
+    assert tuple(result) == PICTURES
+    assert all(picture.std() > 10 for picture in result.values())
 
 
 def test_it_leaves_nothing_outside_its_folder(lesson: nbformat.NotebookNode) -> None:

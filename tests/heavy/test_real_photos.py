@@ -23,12 +23,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def test_lesson1_on_real_photos(tmp_path: Path, mini: Path) -> None:
     pets = Pets(tmp_path)
-    said = pets(
+    output = pets(
         "train", "data=oxford_pets", f"data.root={mini}", "data.split=official",
         "model=efficientnet_lite0", "plan=lesson1", "lr_curves=true", "seed=0",
     ).stdout  # fmt: skip
     (run,) = pets.runs()
-    assert "37 classes" in said
+    assert "37 classes" in output
     results = json.loads((run / "status.json").read_text())["results"]
     assert results["test"]["photos"] == 119
     assert results["test"]["accuracy"] >= 0.8
@@ -50,19 +50,19 @@ def test_lesson1_on_real_photos(tmp_path: Path, mini: Path) -> None:
 
     # The report on 37 breeds: said once, looked at in a browser.
     pets("interpret", f"run={run}")
-    found = Interpretation.load(run / "interpret/test/predictions.parquet", "test")
-    assert found.accuracy == pytest.approx(results["test"]["accuracy"])
+    result = Interpretation.load(run / "interpret/test/predictions.parquet", "test")
+    assert result.accuracy == pytest.approx(results["test"]["accuracy"])
     assert (run / "report.html").stat().st_size < 10e6
     with opened(run / "report.html") as page:
         text = page.inner_text("main")
         assert "None of the published numbers was measured on photos like these" in text
         assert "official test, 119 photos" in text
         assert page.locator(".matrix tbody tr").count() == 37
-        actual, predicted, _ = found.most_confused()[0]
+        actual, predicted, _ = result.most_confused()[0]
         page.get_by_role("button", name=f"of {actual} taken for {predicted}").click()
         assert page.locator("dialog#cell img").count() >= 1
         # Cats are taken for cats and dogs for dogs: breeds with a capital are cats.
-        assert all(a[0].isupper() == p[0].isupper() for a, p, _ in found.most_confused())
+        assert all(a[0].isupper() == p[0].isupper() for a, p, _ in result.most_confused())
     with opened(run / "report.html", width=390) as page:
         assert page.evaluate("document.documentElement.scrollWidth") == 390
 
@@ -108,7 +108,7 @@ def test_exports_name_all_test_photos_alike(tmp_path: Path, mini: Path) -> None:
     own = pd.read_csv(tmp_path / "own.csv")
     assert len(own) == 119
     for name in ("safetensors", "onnx", "hub"):
-        words = [sys.executable, "-I", "-c", WITHOUT_PETS, f"exports/{name}/predict.py", *files]
-        said = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True)
-        best = [line.split("  ")[1].rsplit(" ", 2)[0] for line in said.stdout.splitlines()]
+        args = [sys.executable, "-I", "-c", WITHOUT_PETS, f"exports/{name}/predict.py", *files]
+        output = subprocess.run(args, cwd=tmp_path, check=True, capture_output=True, text=True)
+        best = [line.split("  ")[1].rsplit(" ", 2)[0] for line in output.stdout.splitlines()]
         assert best == own["prediction"].to_list(), name

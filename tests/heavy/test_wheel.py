@@ -12,9 +12,9 @@ from tests.integration.conftest import SMALL
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*words: str, cwd: Path, **env: str) -> str:
+def run(*args: str, cwd: Path, **env: str) -> str:
     return subprocess.run(
-        words, cwd=cwd, env=os.environ | env, capture_output=True, text=True, check=True
+        args, cwd=cwd, env=os.environ | env, capture_output=True, text=True, check=True
     ).stdout
 
 
@@ -39,16 +39,16 @@ def test_a_wheel_trains_away_from_the_checkout(tmp_path: Path, drawn: Path) -> N
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     path = {"PYTHONPATH": str(site)}
-    found = run(sys.executable, "-c", "import pets; print(pets.__file__)", cwd=elsewhere, **path)
-    assert found.startswith(str(site))
+    result = run(sys.executable, "-c", "import pets; print(pets.__file__)", cwd=elsewhere, **path)
+    assert result.startswith(str(site))
     hint = "from pets.system.installation import install; print(install('serve'))"
-    said = run(sys.executable, "-c", hint, cwd=elsewhere, **path)
-    assert said.endswith('install "pets-lightning[serve]"\n')
+    output = run(sys.executable, "-c", hint, cwd=elsewhere, **path)
+    assert output.endswith('install "pets-lightning[serve]"\n')
     short = ("plan=frozen4", "plan.stages.head.epochs=2", f"data.root={drawn}")
     report = ("report=true", "interpret.neighbours=0", "interpret.channels=0")
-    said = run(
+    output = run(
         sys.executable, "-m", "pets", "train", *SMALL[:-2], *short, *report, cwd=elsewhere, **path
     )
-    assert "test   accuracy" in said
+    assert "test   accuracy" in output
     (run_dir,) = (elsewhere / "outputs").iterdir()
     assert "<style>" in (run_dir / "report.html").read_text()

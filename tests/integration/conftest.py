@@ -33,32 +33,32 @@ class Pets:
     folder: Path
 
     def __call__(
-        self, *words: str, code: int = 0, env: dict[str, str] | None = None
+        self, *args: str, code: int = 0, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run the command; fail unless it ends with `code`. An environment of its own needs an
         interpreter of its own.
 
         What measures does so in the precision that small runs have, whatever is fast here.
         """
-        if words[:1] in (("eval",), ("interpret",)) and not any("precision=" in w for w in words):
-            words = (*words, FLOAT)
+        if args[:1] in (("eval",), ("interpret",)) and not any("precision=" in w for w in args):
+            args = (*args, FLOAT)
         if not env:
-            found = forked.pets(words, self.folder)
+            result = forked.pets(args, self.folder)
         else:
-            found = subprocess.run(
-                [sys.executable, "-m", "pets", *words],
+            result = subprocess.run(
+                [sys.executable, "-m", "pets", *args],
                 cwd=self.folder,
                 env=os.environ | env,
                 capture_output=True,
                 text=True,
                 check=False,
             )
-        assert found.returncode == code, f"{words}\n{found.stdout}\n{found.stderr}"
-        return found
+        assert result.returncode == code, f"{args}\n{result.stdout}\n{result.stderr}"
+        return result
 
-    def one_line(self, *words: str) -> str:
+    def one_line(self, *args: str) -> str:
         """The only line of a user's mistake: on stderr, without a traceback, exit code 1."""
-        lines = self(*words, code=1).stderr.strip().splitlines()
+        lines = self(*args, code=1).stderr.strip().splitlines()
         assert len(lines) == 1, lines
         return lines[0]
 

@@ -21,31 +21,31 @@ from pets.errors import DataError, RankError
 
 def main(out: Path) -> None:
     """Write what this rank was told; rank 1 ends with an error of its own."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     try:
         with process_group():
-            _exchange(found)
+            _exchange(result)
     except RankError as error:
-        found["raised"] = str(error)
+        result["raised"] = str(error)
     finally:
-        out.write_text(json.dumps(found))
+        out.write_text(json.dumps(result))
 
 
-def _exchange(found: dict[str, Any]) -> None:
+def _exchange(result: dict[str, Any]) -> None:
     rank = ranks().rank
 
     def make() -> float:
         time.sleep(0.0 if rank else 0.5)
         return time.time()
 
-    found["told"] = on_rank_0(lambda: f"by {rank}")
-    found["made"] = leader_first(make)
+    result["told"] = on_rank_0(lambda: f"by {rank}")
+    result["made"] = leader_first(make)
     try:
         check_same("the number of a rank", rank)
-        found["same"] = "yes"
+        result["same"] = "yes"
     except RankError as error:
-        found["same"] = str(error)
-    found["all"] = all_gather({"rank": rank, "values": (f"{rank}" * 1000 * rank, None)})
+        result["same"] = str(error)
+    result["all"] = all_gather({"rank": rank, "values": (f"{rank}" * 1000 * rank, None)})
     if rank == 1:
         raise DataError("a.jpg: cannot be read")
     check_same("what never comes", 0)

@@ -20,8 +20,8 @@ class Running:
     """A command that has begun, which writes to the files `out` and `err`; `given` is its standard
     input."""
 
-    def __init__(self, words: Sequence[str], folder: Path, given: Path | None = None) -> None:
-        self.words, self._place = list(words), tempfile.TemporaryDirectory()
+    def __init__(self, args: Sequence[str], folder: Path, given: Path | None = None) -> None:
+        self.words, self._place = list(args), tempfile.TemporaryDirectory()
         self.out, self.err = Path(self._place.name, "out"), Path(self._place.name, "err")
         arguments = (self.words, folder, self.out, self.err, dict(os.environ), given)
         self.process = CONTEXT.Process(target=_main, args=arguments)
@@ -38,13 +38,13 @@ class Running:
         return subprocess.CompletedProcess(self.words, self.process.exitcode, out, err)
 
 
-def pets(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def pets(args: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """As `python -m pets <words>` in a folder: its exit code, standard output and error."""
-    return Running(words, folder).end()
+    return Running(args, folder).end()
 
 
 def _main(
-    words: list[str], folder: Path, out: Path, err: Path, env: dict[str, str], given: Path | None
+    args: list[str], folder: Path, out: Path, err: Path, env: dict[str, str], given: Path | None
 ) -> None:
     os.environ.clear()
     os.environ |= env
@@ -58,7 +58,7 @@ def _main(
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.argv = ["pets", *words]
+    sys.argv = ["pets", *args]
     sys.path.insert(0, str(folder))  # as -m does
     from pets.cli.main import main
 

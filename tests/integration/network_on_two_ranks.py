@@ -13,7 +13,7 @@ from pets.models.classifier import new_backbone
 from pets.training.datamodule import PetsDataModule
 from pets.training.module import ClassifierModule, new_model
 from pets.training.stage import Inputs, Stage
-from pets.training.trainer import trainer
+from pets.training.trainer import build_trainer
 from tests.conftest import train_config
 
 
@@ -28,7 +28,7 @@ def main(out: Path, overrides: list[str]) -> None:
     model = new_model(config, backbone, preprocess, photos.classes)
     module = ClassifierModule(model, config, stage)
     with process_group():
-        trainer(config.trainer, max_epochs=1).fit(module, data)
+        build_trainer(config.trainer, max_epochs=1).fit(module, data)
     torch.save({"network": module.state_dict(), "draw": torch.rand(3)}, out)
 
 

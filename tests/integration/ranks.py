@@ -52,18 +52,18 @@ def start_two_ranks(folder: Path, *commands: Sequence[str]) -> Started:
     return Started(processes, files)
 
 
-def on_two_ranks(module: str, outs: list[Path], words: list[str]) -> None:
+def on_two_ranks(module: str, outs: list[Path], args: list[str]) -> None:
     """`python -m module <out> <words>` on both ranks, to its good end."""
-    started = start_two_ranks(outs[0].parent, *([module, str(out), *words] for out in outs))
+    started = start_two_ranks(outs[0].parent, *([module, str(out), *args] for out in outs))
     assert started.end() == [0, 0], [started.said(0), started.said(1)]
 
 
-def _main(words: list[str], folder: Path, environment: Mapping[str, str], screen: Path) -> None:
+def _main(args: list[str], folder: Path, environment: Mapping[str, str], screen: Path) -> None:
     os.environ |= environment
     os.chdir(folder)
     with screen.open("wb") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     sys.stdout = sys.stderr = open(1, "w", 1, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.argv = words
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    sys.argv = args
+    runpy.run_module(args[0], run_name="__main__", alter_sys=True)

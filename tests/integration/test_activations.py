@@ -19,15 +19,16 @@ from pets.models.classifier import Classifier, new_backbone, new_classifier
 from pets.training.datamodule import PetsDataModule
 from pets.training.inputs import prepare_inputs
 from pets.training.stage import Inputs, Stage
+from pets.training.trainer import build_trainer
 from tests.conftest import train_config
 from tests.integration.test_precompute import HEAD
 
 
-def learner(root: Path, *words: str) -> tuple[TrainConfig, Classifier, PetsDataModule]:
+def learner(root: Path, *args: str) -> tuple[TrainConfig, Classifier, PetsDataModule]:
     """Config, network and data on a cache beside the photos."""
     config = train_config(
         f"data.root={root}", f"cache_dir={root.parent}/cache", *HEAD, "precompute.enabled=true",
-        "trainer.accelerator=cpu", *words,
+        "trainer.accelerator=cpu", *args,
     )  # fmt: skip
     backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
@@ -48,9 +49,9 @@ def data_of(
     return PetsDataModule(config.data, config.augment, model.preprocess, photos, inputs, stage)
 
 
-def found(root: Path, *words: str) -> dict[str, Activations]:
-    config, model, data = learner(root, *words)
-    return activations(config, model, data.photos, data.inputs.size)
+def found(root: Path, *args: str) -> dict[str, Activations]:
+    config, model, data = learner(root, *args)
+    return activations(config, model, data.photos, data.inputs.size, build_trainer)
 
 
 def passes(caplog: pytest.LogCaptureFixture) -> int:
@@ -74,7 +75,7 @@ def photos(drawn: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Pat
 
 def test_rows_are_those_of_the_photos(photos: Path) -> None:
     config, model, data = learner(photos)
-    kept = activations(config, model, data.photos, data.inputs.size)
+    kept = activations(config, model, data.photos, data.inputs.size, build_trainer)
     model.eval()
     for split in (TRAIN, VALID):
         rows = data.photos.of(split)
@@ -116,7 +117,7 @@ def test_a_renamed_photo_is_no_miss_and_keeps_its_row(
     label = old.label
     (photos / old.path).rename(photos / "images" / f"{label}_999.jpg")
     config, model, data = learner(photos)
-    kept = activations(config, model, data.photos, data.inputs.size)
+    kept = activations(config, model, data.photos, data.inputs.size, build_trainer)
     assert passes(caplog) == 0
     (renamed,) = [row for row in data.photos.rows if row.path.endswith(f"{label}_999.jpg")]
     assert data.photos.contents([renamed]) == [content]
@@ -159,7 +160,7 @@ def test_other_weights_are_a_miss(photos: Path, caplog: pytest.LogCaptureFixture
     config, model, data = learner(photos)
     with torch.no_grad():
         next(model.backbone.parameters())[0, 0, 1, 1] += 1e-6
-    activations(config, model, data.photos, data.inputs.size)
+    activations(config, model, data.photos, data.inputs.size, build_trainer)
     assert passes(caplog) == 1
 
 
@@ -181,7 +182,7 @@ def test_two_photos_of_the_same_content_share_a_row(
     photo = sorted((photos / "images").iterdir())[0]
     shutil.copy(photo, photo.with_name(photo.stem.rpartition("_")[0] + "_998.jpg"))
     config, model, data = learner(photos)
-    kept = activations(config, model, data.photos, data.inputs.size)
+    kept = activations(config, model, data.photos, data.inputs.size, build_trainer)
     assert passes(caplog) == 0  # the set of contents is the same
     data = data_of(config, model, data.photos, kept)
     assert sum(len(data.photos.of(split)) for split in ("train", "valid", "test")) == 101
@@ -189,7 +190,7 @@ def test_two_photos_of_the_same_content_share_a_row(
 
 def test_views_are_augmented_each_and_chosen_by_the_draw(photos: Path) -> None:
     config, model, data = learner(photos, "precompute.views=3")
-    kept = activations(config, model, data.photos, data.inputs.size)
+    kept = activations(config, model, data.photos, data.inputs.size, build_trainer)
     train, valid = kept[TRAIN], kept[VALID]
     assert train.values.shape == (60, 3, 2560)
     assert valid.values.shape == (40, 1, 2560)

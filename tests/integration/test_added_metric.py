@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pets.sweep.summary import summarize
-from pets.sweep.summary.page import as_page
-from pets.sweep.summary.text import as_csv
+from pets.summary.page import as_page
+from pets.summary.settings import summarize
+from pets.summary.tables import as_csv
 from pets.training.metrics_csv import read_metrics, write_metrics
 from tests.integration.conftest import SMALL
 from tests.integration.runs import tags
@@ -36,10 +36,10 @@ main()
 """
 
 
-def pets_with_metric(folder: Path, *words: str) -> str:
+def pets_with_metric(folder: Path, *args: str) -> str:
     """Run `pets ...` with the metric; returns what it printed."""
     ended = subprocess.run(
-        [sys.executable, "-c", WITH_METRIC, *words],
+        [sys.executable, "-c", WITH_METRIC, *args],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
@@ -51,8 +51,8 @@ def sweep(trained: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory) 
     """A folder of two runs: `with` has the metric, `without` was trained without it."""
     folder = tmp_path_factory.mktemp("metric")
     shutil.copytree(trained, folder / "without")
-    words = [f"data.root={drawn}", *SMALL, "plan.stages.body.epochs=2", "hydra.run.dir=with"]
-    (folder / "screen").write_text(pets_with_metric(folder, "train", *words))
+    args = [f"data.root={drawn}", *SMALL, "plan.stages.body.epochs=2", "hydra.run.dir=with"]
+    (folder / "screen").write_text(pets_with_metric(folder, "train", *args))
     (folder / "screen").rename(folder / "with" / "screen")
     return folder
 
@@ -64,7 +64,7 @@ def test_it_is_a_column_on_the_screen_in_tensorboard_and_in_the_results(sweep: P
     assert all(0 < value <= 1 for value in values)
     state = json.loads((run / "status.json").read_text())
     assert state["metrics"][NAME] == values[-1]
-    assert all(found[NAME] >= found["accuracy"] for found in state["results"].values())
+    assert all(result[NAME] >= result["accuracy"] for result in state["results"].values())
     assert {f"valid/{NAME}", f"hparams/valid_{NAME}", f"hparams/test_{NAME}"} <= {*tags(run)}
     screen = (run / "screen").read_text()
     (header, *_), *_ = ([line] for line in screen.splitlines() if "train_loss" in line)
@@ -82,11 +82,11 @@ def test_the_report_has_it(sweep: Path) -> None:
 
 
 def test_eval_measures_it_of_a_run_trained_without_it(sweep: Path) -> None:
-    words = ("eval", "run=without", "split=test", "trainer.precision=32-true")
-    screen = pets_with_metric(sweep, *words)
-    found = json.loads((sweep / "without" / "eval" / "test_last.json").read_text())
-    assert f"{100 * found[NAME]:.2f} %" in screen
-    assert found["accuracy"] <= found[NAME] <= 1
+    args = ("eval", "run=without", "split=test", "trainer.precision=32-true")
+    screen = pets_with_metric(sweep, *args)
+    result = json.loads((sweep / "without" / "eval" / "test_last.json").read_text())
+    assert f"{100 * result[NAME]:.2f} %" in screen
+    assert result["accuracy"] <= result[NAME] <= 1
 
 
 def test_a_summary_has_it_and_an_empty_cell_for_a_run_without_it(sweep: Path) -> None:

@@ -14,8 +14,8 @@ from tests.integration.conftest import SMALL, Pets
 
 @pytest.mark.core
 def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> None:
-    said = pets("--help").stdout
-    assert all(f"  {name}" in said for name in COMMANDS)
+    output = pets("--help").stdout
+    assert all(f"  {name}" in output for name in COMMANDS)
     for name in COMMANDS:
         page = pets(name, "--help").stdout
         assert page.startswith(f"pets {name}:")
@@ -30,7 +30,7 @@ def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> No
     )
     stage = "stage=default; its keys are plan.stages.head.<key>, plan.stages.body.<key>"
     assert f"\n== {stage} ==\n" in page
-    assert "\npct_start: 0.3                  # one_cycle: share of the steps" in page
+    assert "\npct_start: 0.3                  # one_cycle: fraction of the steps" in page
     assert "\n== experiment=...: lesson1_resnet34, lesson1_resnet50, quickstart" in page
     page = pets("verify", "--help").stdout
     assert "\nfew: 10                         # training photos per class; fewer do not" in page
@@ -41,9 +41,9 @@ def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> No
 
 
 def test_cfg_job_shows_the_composed_config_without_running(pets: Pets) -> None:
-    said = pets("train", "--cfg", "job", "model=resnet50", "plan.stages.head.lr=1e-2").stdout
-    assert "name: resnet50" in said
-    assert "lr: 0.01" in said
+    output = pets("train", "--cfg", "job", "model=resnet50", "plan.stages.head.lr=1e-2").stdout
+    assert "name: resnet50" in output
+    assert "lr: 0.01" in output
     assert not (pets.folder / "outputs").exists()
 
 
@@ -52,8 +52,8 @@ def test_config_dir_adds_options(pets: Pets) -> None:
     (pets.folder / "my/model/mine.yaml").write_text(
         "defaults: [base]\nlibrary: timm\nname: mobilenetv3_small_100\n"
     )
-    said = pets("train", "--config-dir", "my", "--cfg", "job", "model=mine").stdout
-    assert "name: mobilenetv3_small_100" in said
+    output = pets("train", "--config-dir", "my", "--cfg", "job", "model=mine").stdout
+    assert "name: mobilenetv3_small_100" in output
 
 
 def complete(pets: Pets, line: str) -> list[str]:
@@ -72,7 +72,7 @@ def test_tab_completion(pets: Pets) -> None:
 
 @pytest.mark.core
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("args", "line"),
     [
         (["train", "model=nope"], "model=nope: no such option; choose one of convnext_tiny, "),
         (["train", "model=resnet43"], "model=resnet43: no such option; did you mean resnet34? "),
@@ -90,36 +90,43 @@ def test_tab_completion(pets: Pets) -> None:
         (["train", "+optimizer.beta=3"], "optimizer.beta: AdamW takes no such argument; did you "),
         (["train", "+trainer.epochs=3"], "trainer.epochs: Trainer.__init__ takes no such argument"),
         (["train", "trainer.precision=17"], "trainer: Lightning's Trainer refuses its arguments "),
-        (["train", "trainer.devices=2"], "trainer.devices=2: needs 2 processes, one a device; "),
+        (["train", "trainer.devices=2"], "trainer.devices=2: needs 2 processes, one per device; "),
         (["train", "data.root="], "data.root=: expected a folder"),
         (
             ["train", "+trainer.max_epochs=3"],
-            "trainer.max_epochs=3: cannot be had here, remove it; ",
+            "trainer.max_epochs=3: not supported, remove it; ",
         ),
-        (["train", "+trainer.limit_val_batches=0"], "trainer.limit_val_batches=0: cannot be had "),
+        (["train", "+trainer.limit_val_batches=0"], "trainer.limit_val_batches=0: not supported"),
         (["train", "model.head.dropout=2", "model/head=concat_pool"], "model.head: "),
         (["train", "optimizer.weight_decay=-1"], "optimizer: torch.optim.AdamW refuses its "),
+        (["train", "loss=own"], "loss._target_ is needed; give it as loss._target_=..."),
+        (["train", "loss.name=focal"], "loss.name=focal: expected cross_entropy; for a loss of "),
+        (["train", "loss.label_smoothing=1"], "loss: pets.training.losses.cross_entropy refuses "),
+        (["find-lr", "+loss.gamma=1"], "loss.gamma: cross_entropy takes no such argument; it "),
         (["train", "model/head=batch_norm", "data.batch_size=1"], "data.batch_size=1: BatchNorm"),
         (["train", "model.weights=gone.pth"], "model.weights=gone.pth: no such file; "),
         (["train", "plan.stages.head.freeze_to=9"], "freeze_to=9: this model has 9 layer groups"),
-        (["train", "model=resnet34"], "the weights of resnet34 cannot be had from the net ("),
+        (["train", "model=resnet34"], "the weights of resnet34 cannot be downloaded ("),
         (["eval"], "run is needed; give it as run=..."),
         (["eval", "run=nowhere"], "nowhere: is no run directory (no such folder); "),
         (["find-lr", "lr_finder.steps=3"], "lr_finder.steps=3: expected a number of at least 30"),
         (["find-lr", "freeze_to=9"], "freeze_to=9: this model has 9 layer groups"),
         (["find-lr", "freeze_to=some"], "freeze_to=some: expected a whole number, or auto"),
-        (["find-lr", "lr=1e-3"], "lr=0.001: expected auto, or [auto/100, auto]: how the layer "),
-        (["look", "data.label_regex='^x(.)'"], "data.label_regex=^x(.): matches none of 100 files"),
+        (["find-lr", "lr=1e-3"], "lr=0.001: expected auto, or [auto/100, auto]: the ratio of the "),
+        (
+            ["look", "data.label_regex='^x(.)'"],
+            "data.label_regex=^x(.) does not match 100 of 100 photos: ",
+        ),
     ],
 )
-def test_a_mistake_is_one_line(pets: Pets, drawn: Path, words: list[str], line: str) -> None:
-    offline = "model=resnet34" in words
-    given = words[0] == "eval" or any(w.startswith(("data=folder", "data.root")) for w in words)
+def test_a_mistake_is_one_line(pets: Pets, drawn: Path, args: list[str], line: str) -> None:
+    offline = "model=resnet34" in args
+    given = args[0] == "eval" or any(w.startswith(("data=folder", "data.root")) for w in args)
     root = [] if given else [f"data.root={drawn}"]
     # Weights from the net are looked for in a folder of their own, behind a proxy that is not.
     away = {"TORCH_HOME": str(pets.folder), "https_proxy": "http://127.0.0.1:9"} if offline else {}
-    found = pets(*words, *root, code=1, env=away)
-    lines = found.stderr.strip().splitlines()
+    result = pets(*args, *root, code=1, env=away)
+    lines = result.stderr.strip().splitlines()
     assert [text[: len(line)] for text in lines] == [line]
     # A run that never began leaves nothing.
     outputs = pets.folder / "outputs"
@@ -135,8 +142,8 @@ def test_models_lists_the_configs_and_finds_more(pets: Pets) -> None:
 
 
 def test_an_unknown_command_names_the_nearest(pets: Pets) -> None:
-    found = pets("trian", code=2)
-    assert found.stderr.strip() == "pets trian: no such command; did you mean pets train?"
+    result = pets("trian", code=2)
+    assert result.stderr.strip() == "pets trian: no such command; did you mean pets train?"
 
 
 @pytest.mark.core
@@ -146,8 +153,10 @@ def test_config_errors_answer_before_torch_is_imported(pets: Pets) -> None:
         'import sys; sys.argv = ["pets", "train", "model=nope"]; from pets.cli.main import main\n'
     )
     code += 'try: main()\nexcept SystemExit: print("torch" in sys.modules)'
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
 
 
 def test_a_sweep_makes_a_run_for_every_job(pets: Pets, drawn: Path) -> None:
@@ -157,19 +166,17 @@ def test_a_sweep_makes_a_run_for_every_job(pets: Pets, drawn: Path) -> None:
 
 
 def test_look_says_and_draws_what_there_is(pets: Pets, drawn: Path) -> None:
-    said = pets("look", f"data.root={drawn}").stdout
-    assert "100 photos of 10 classes" in said
-    assert "an array of shape (96, 96, 3) (height, width, red-green-blue)" in said
-    assert "width   96 to 96 pixels, median 96" in said
+    output = pets("look", f"data.root={drawn}").stdout
+    assert "100 photos of 10 classes" in output
+    assert "an array of shape (96, 96, 3) (height, width, red-green-blue)" in output
+    assert "width   96 to 96 pixels, median 96" in output
     pictures = sorted(p.name for p in (pets.folder / "outputs").rglob("*.png"))
     assert pictures == ["augmented.png", "classes.png", "photos.png", "sizes.png"]
 
 
 def test_runs_of_the_same_second_have_directories_of_their_own(pets: Pets, drawn: Path) -> None:
-    words = [sys.executable, "-m", "pets", "look", f"data.root={drawn}"]
-    started = [
-        subprocess.Popen(words, cwd=pets.folder, stdout=subprocess.DEVNULL) for _ in range(2)
-    ]
+    args = [sys.executable, "-m", "pets", "look", f"data.root={drawn}"]
+    started = [subprocess.Popen(args, cwd=pets.folder, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait() for process in started] == [0, 0]
     folders = list((pets.folder / "outputs").iterdir())
     assert len(folders) == 2

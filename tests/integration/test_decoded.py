@@ -26,11 +26,11 @@ SIZE = (64, 64)
 BICUBIC = Preprocess((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", 0.875)
 
 
-def fed(root: Path, *words: str) -> tuple[TrainConfig, PetsDataModule]:
+def fed(root: Path, *args: str) -> tuple[TrainConfig, PetsDataModule]:
     """Data of 64 pixels whose decoded photos lie in a cache beside them."""
     config = train_config(
         f"data.root={root}", f"cache_dir={root.parent}/cache", "data.size=64",
-        "data.batch_size=16", "data.num_workers=0", *words,
+        "data.batch_size=16", "data.num_workers=0", *args,
     )  # fmt: skip
     photos = prepare_photos(config.data)
     return config, data_of(config, photos, Inputs(SIZE))
@@ -119,11 +119,11 @@ def test_it_is_found_again_until_a_photo_or_the_side_changes(
 
     def made() -> bool:
         caplog.clear()
-        config, data = fed(photos, *words)
+        config, data = fed(photos, *args)
         kept(config, data)
         return "read from" not in caplog.text
 
-    words: list[str] = []
+    args: list[str] = []
     assert made()
     assert not made()
     photo = sorted((photos / "images").iterdir())[0]
@@ -132,7 +132,7 @@ def test_it_is_found_again_until_a_photo_or_the_side_changes(
     photo = sorted((photos / "images").iterdir())[1]
     photo.write_bytes(photo.read_bytes() + b"!")
     assert made()
-    words = ["data.cache=decoded", "data.cache_side=80"]
+    args = ["data.cache=decoded", "data.cache_side=80"]
     assert made()
     sizes = [entry.bytes for entry in Store(photos.parent / "cache").entries()]
     assert sizes[0] == pytest.approx(100 * 80 * 80 * 3, rel=0.01)
@@ -195,8 +195,8 @@ def test_a_run_on_decoded_photos_ends_where_one_on_files_does(
         assert float(ours["train_loss"]) == pytest.approx(float(theirs["train_loss"]), abs=0.05)
         assert float(ours["valid_loss"]) == pytest.approx(float(theirs["valid_loss"]), abs=0.02)
     pets("eval", f"run={run}", "split=test")
-    found = json.loads((run / "eval/test_last.json").read_text())
-    assert found["loss"] == pytest.approx(status(run)["results"]["test"]["loss"], abs=1e-6)
+    result = json.loads((run / "eval/test_last.json").read_text())
+    assert result["loss"] == pytest.approx(status(run)["results"]["test"]["loss"], abs=1e-6)
 
 
 def test_a_draw_is_the_same_in_any_batch(photos: Path) -> None:

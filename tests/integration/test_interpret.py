@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow.parquet import read_schema
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pets.demo import draw_pets
 from pets.interpretation import Interpretation
-from pets.interpretation.table import read_about
 from pets.training.checkpoints import read_checkpoint
 from tests.integration.conftest import SMALL, Pets
-from tests.integration.ranks import on_two_ranks
 from tests.integration.runs import metrics, same, status, weights
 
 FLOAT = "trainer.precision=32-true"  # as the run measured, whatever is fast here
@@ -27,10 +27,15 @@ def studied(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the trained run, interpreted."""
     pets = Pets(tmp_path_factory.mktemp("studied"))
     shutil.copytree(trained, pets.folder / "run")
-    said = pets("interpret", "run=run", FLOAT).stdout
-    assert "20 test photos right" in said
-    assert said.strip().endswith("report run/report.html")
+    output = pets("interpret", "run=run", FLOAT).stdout
+    assert "20 test photos right" in output
+    assert output.strip().endswith("report run/report.html")
     return pets.folder / "run"
+
+
+def read_about(file: Path) -> dict[str, Any]:
+    """What a table says of itself: classes, run, checkpoint, views."""
+    return json.loads(read_schema(file).metadata[b"pets"])
 
 
 def table(run: Path, name: str = "test") -> Path:
@@ -48,10 +53,10 @@ def test_the_table_says_what_the_evaluation_measured(studied: Path) -> None:
         labels.sort_index(), photos.set_index("path")[["label", "split"]].sort_index()
     )
     for split in ("valid", "test"):
-        found = Interpretation.load(table(studied), split)
-        assert found.accuracy == pytest.approx(expected[split]["accuracy"])
-        assert found.table["loss"].mean() == pytest.approx(expected[split]["loss"], abs=1e-5)
-        by_class = found.classification_report()["recall"].to_dict()
+        result = Interpretation.load(table(studied), split)
+        assert result.accuracy == pytest.approx(expected[split]["accuracy"])
+        assert result.table["loss"].mean() == pytest.approx(expected[split]["loss"], abs=1e-5)
+        by_class = result.classification_report()["recall"].to_dict()
         assert by_class == pytest.approx(expected[split]["per_class"])
     assert np.exp(everything.log_probabilities).sum(1) == pytest.approx(1, abs=1e-5)
     wrong = everything.of("test").table.query("label != prediction")
@@ -85,12 +90,12 @@ def test_a_column_read_by_anybody(studied: Path) -> None:
 
 @pytest.mark.core
 def test_a_report_after_training_changes_nothing(trained: Path, pets: Pets, drawn: Path) -> None:
-    said = pets("train", f"data.root={drawn}", *SMALL, "report=true").stdout
+    output = pets("train", f"data.root={drawn}", *SMALL, "report=true").stdout
     (run,) = pets.runs()
     assert metrics(run) == metrics(trained)
     assert same(weights(run), weights(trained))
     assert status(run)["results"] == status(trained)["results"]
-    assert f"report {run.relative_to(pets.folder)}/report.html" in said
+    assert f"report {run.relative_to(pets.folder)}/report.html" in output
     assert (run / "report.html").stat().st_size > 100_000
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0})
     tags = {t.removeprefix("interpret/test/") for t in events.Reload().Tags()["images"]}
@@ -110,11 +115,11 @@ def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) ->
     blocker = pets.folder / "outputs/run/interpret"
     blocker.parent.mkdir(parents=True)
     blocker.write_text("in the way")
-    words = ["train", f"data.root={drawn}", *SMALL[:-2], *short, "hydra.run.dir=outputs/run"]
-    said = pets(*words).stdout
-    assert "no report: outputs/run/interpret/test: cannot be written" in said
-    assert "try pets interpret run=outputs/run" in said
-    assert "test   accuracy" in said
+    args = ["train", f"data.root={drawn}", *SMALL[:-2], *short, "hydra.run.dir=outputs/run"]
+    output = pets(*args).stdout
+    assert "no report: outputs/run/interpret/test: cannot be written" in output
+    assert "try pets interpret run=outputs/run" in output
+    assert "test   accuracy" in output
     assert status(pets.folder / "outputs/run")["state"] == "finished"
     line = pets.one_line("interpret", "run=outputs/run")
     assert line.startswith("outputs/run/interpret/test: cannot be written (Not a directory)")
@@ -124,7 +129,7 @@ def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "args"),
     [
         (["precompute=true"], "photos as they are here, without augmentation."),
         (["augment=none"], "photos as they are here, without augmentation."),
@@ -132,23 +137,25 @@ def test_a_report_that_fails_leaves_the_run_finished(pets: Pets, drawn: Path) ->
     ],
 )
 def test_the_report_shows_what_the_training_saw(
-    pets: Pets, drawn: Path, given: list[str], words: str
+    pets: Pets, drawn: Path, given: list[str], args: str
 ) -> None:
     frozen = ["plan=frozen4", "plan.stages.head.epochs=2", "report=true"]
     pets("train", f"data.root={drawn}", *SMALL[:-2], *frozen, "interpret.channels=0", *given)
     (run,) = pets.runs()
     page = (run / "report.html").read_text()
-    assert words in page
+    assert args in page
     assert ("augmented view" in page.partition('id="config"')[0]) == ("views=2" in given[-1])
 
 
 def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, drawn: Path) -> None:
-    said = pets("interpret", f"run={studied}", "split=valid", "tta=8", "neighbours=0", FLOAT).stdout
-    assert "20 valid photos right" in said
+    output = pets(
+        "interpret", f"run={studied}", "split=valid", "tta=8", "neighbours=0", FLOAT
+    ).stdout
+    assert "20 valid photos right" in output
     folder = studied / "interpret/valid_tta8"
     assert (folder / "report.html").exists()
-    found = Interpretation.load(folder / "predictions.parquet")
-    assert set(found.table["split"]) == {"valid"}
+    result = Interpretation.load(folder / "predictions.parquet")
+    assert set(result.table["split"]) == {"valid"}
     summary = json.loads((folder / "summary.json").read_text())
     assert list(summary["views"]) == [
         "centre", "flip", "whole", "whole_flip",
@@ -167,26 +174,11 @@ def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, dr
     from pets.training.evaluation import load_run
 
     model = load_run(RunDir.open(studied)).model
-    photo = to_tensor(open_rgb(drawn / found.table.at[0, "path"]))
+    photo = to_tensor(open_rgb(drawn / result.table.at[0, "path"]))
     views = Views(NAMES, model.size, model.preprocess)(photo)
     with torch.inference_mode():
         mean = model(normalize(model.preprocess)(views)).softmax(1).mean(0)
-    assert found.probabilities[0] == pytest.approx(mean.numpy(), abs=1e-5)
-
-
-def test_two_ranks_have_each_photo_once(studied: Path, tmp_path: Path) -> None:
-    outs = [tmp_path / f"{rank}.parquet" for rank in range(2)]
-    on_two_ranks("tests.integration.interpret_on_two_ranks", outs, [str(studied)])
-    alone = pd.read_parquet(table(studied))
-    for out in outs:
-        shared = pd.read_parquet(out)
-        assert shared["path"].tolist() == alone["path"].tolist()
-        assert shared["prediction"].tolist() == alone["prediction"].tolist()
-        assert shared["loss"].to_numpy() == pytest.approx(alone["loss"].to_numpy(), abs=1e-4)
-    first, second = map(read_about, outs)
-    assert first == second
-    assert len(first["thumbnails"]) == 20
-    assert all(len(patches) == 8 for patches in first["patches"])
+    assert result.probabilities[0] == pytest.approx(mean.numpy(), abs=1e-5)
 
 
 def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:
@@ -200,9 +192,9 @@ def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:
     # Copies of a few of its photos: not all of a split, and not other photos.
     assert line.startswith("found: of the run's 20 test photos 19 missing (")
     assert "data.root=found data.label_from=folder" in line
-    said = pets("interpret", f"run={studied}", "data.root=found", "data.label_from=folder").stdout
-    assert "left out 3 photos of Zebra: the model does not know them" in said
-    assert "left out: found/saddle_hound/cut.jpg: cannot be read as an image" in said
+    output = pets("interpret", f"run={studied}", "data.root=found", "data.label_from=folder").stdout
+    assert "left out 3 photos of Zebra: the model does not know them" in output
+    assert "left out: found/saddle_hound/cut.jpg: cannot be read as an image" in output
     (folder,) = (studied / "interpret").glob("other_found_*")
     frame = pd.read_parquet(folder / "predictions.parquet")
     mine = frame[frame.split == "other"]
@@ -213,7 +205,7 @@ def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:
     # Copies of training photos flatter: two of the three are such.
     own = pd.read_csv(studied / "photos.csv").set_index("path").split
     copies = sum(own[f"images/saddle_hound_{n}.jpg"] == "train" for n in (1, 2, 3))
-    assert f"{copies} of the 3 other photos are the same as training photos" in said
+    assert f"{copies} of the 3 other photos are near-duplicates of training photos" in output
     assert json.loads((folder / "summary.json").read_text())["same_as_training_photos"] == copies
     assert set(pd.read_csv(folder / "suspects.csv").split) <= {"other"}
 
@@ -235,16 +227,16 @@ def test_photos_of_a_split_that_are_not_there_are_an_error(
     assert "data.root=photos data.label_from=" in line
     assert (run / "report.html").read_bytes() == before
     # Beside the split it does without what is not there, and says so.
-    said = pets("interpret", "run=run", "data.root=photos", "split=valid", "channels=0").stdout
-    assert "of the run's 100 photos 1 missing" in said
+    output = pets("interpret", "run=run", "data.root=photos", "split=valid", "channels=0").stdout
+    assert "of the run's 100 photos 1 missing" in output
     assert (run / "report.html").read_bytes() == before
-    found = Interpretation.load(run / "interpret/valid/predictions.parquet").table
-    assert set(found.path) == set(rows[rows.split != "test"].path)
+    result = Interpretation.load(run / "interpret/valid/predictions.parquet").table
+    assert set(result.path) == set(rows[rows.split != "test"].path)
 
 
 def test_wrong_words_are_one_line(studied: Path, pets: Pets, drawn: Path) -> None:
     run = f"run={studied}"
-    for words, start in (
+    for args, start in (
         (["tta=9"], "tta=9: expected a number of at most 8"),
         (["tta=two"], "tta=two: expected a whole number"),
         (["split=testing"], "split=testing: expected 'auto', 'train', 'valid' or 'test'"),
@@ -255,7 +247,7 @@ def test_wrong_words_are_one_line(studied: Path, pets: Pets, drawn: Path) -> Non
         (["channels=many"], "channels=many: expected a whole number of at least 0, or a list"),
         (["trainer.devices=2"], "trainer.devices=2: this runs on one device"),
     ):
-        assert pets.one_line("interpret", run, *words).startswith(start)
+        assert pets.one_line("interpret", run, *args).startswith(start)
     (pets.folder / "empty").mkdir()
     line = pets.one_line("interpret", run, "data.root=empty", "split=valid")
     assert line.startswith("split=valid: empty holds none of the run's photos")
@@ -283,14 +275,14 @@ def test_planted_wrong_labels_are_proposed_and_put_right(pets: Pets) -> None:
     assert list(suspects) == ["path", "split", "given", "label", "p_given", "p_label"]
     # What else is proposed depends on how well it has learnt; that these are does not.
     keep = suspects[[Path(path).name in planted for path in suspects.path]]
-    found = [Path(path).name for path in keep.path]
-    assert dict(zip(found, keep.given, strict=True)) == planted
-    assert [labels[name] for name in found] == keep.label.tolist()
+    result = [Path(path).name for path in keep.path]
+    assert dict(zip(result, keep.given, strict=True)) == planted
+    assert [labels[name] for name in result] == keep.label.tolist()
 
     keep.to_csv(pets.folder / "fixes.csv", index=False)
     before = (root / "labels.csv").read_bytes()
-    said = pets("train", *small, "plan.stages.head.epochs=1", "data.relabel=fixes.csv").stdout
-    assert "data.relabel=fixes.csv: changed 3 labels (2 train, 1 valid)" in said
+    output = pets("train", *small, "plan.stages.head.epochs=1", "data.relabel=fixes.csv").stdout
+    assert "data.relabel=fixes.csv: changed 3 labels (2 train, 1 valid)" in output
     before_and_after = [
         pd.read_csv(run / "photos.csv").set_index("path").split for run in pets.runs()
     ]

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.fast.test_rates import one_cycle
+from tests.fast.training.test_rates import one_cycle
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights
 
@@ -43,16 +43,16 @@ FEW = ("lr_finder.steps=40", "lr_finder.start_lr=1e-6")
 def test_curves_of_every_stage_are_shown_and_change_nothing(
     trained: Path, pets: Pets, drawn: Path
 ) -> None:
-    said = pets("train", f"data.root={drawn}", *SMALL, *FEW, "lr_curves=true").stdout
+    output = pets("train", f"data.root={drawn}", *SMALL, *FEW, "lr_curves=true").stdout
     (run,) = pets.runs()
     assert metrics(run) == metrics(trained)
     assert same(weights(run), weights(trained))
     for stage in ("head", "body"):
-        found = json.loads((run / f"lr_finder/{stage}.json").read_text())
-        assert found["steps"] == len(found["points"]) <= 40
+        result = json.loads((run / f"lr_finder/{stage}.json").read_text())
+        assert result["steps"] == len(result["points"]) <= 40
         with Image.open(run / f"lr_finder/{stage}.png") as picture:
             assert picture.width >= 900
-        assert f"picture {run.relative_to(pets.folder)}/lr_finder/{stage}.png" in said
+        assert f"picture {run.relative_to(pets.folder)}/lr_finder/{stage}.png" in output
     assert pictures(run) == {"lr_finder/head", "lr_finder/body"}
     factors = json.loads((run / "lr_finder/body.json").read_text())["factors"]
     assert list(factors.values()) == pytest.approx([100 ** (place / 8 - 1) for place in range(9)])
@@ -63,27 +63,27 @@ def test_auto_reaches_the_optimizer(pets: Pets, drawn: Path) -> None:
     head, body = "plan.stages.head.lr", "plan.stages.body.lr"
     pets("train", f"data.root={drawn}", *SMALL, *FEW, f"{head}=auto/2", f"{body}=[auto/100,auto]")
     (run,) = pets.runs()
-    found = status(run)["lr_found"]
+    result = status(run)["lr_found"]
     config = yaml.safe_load((run / "config.yaml").read_text())
     for stage, asked in (("head", "auto/2"), ("body", ["auto/100", "auto"])):
-        assert found[stage]["asked"] == asked
-        assert found[stage]["lr"] == config["plan"]["stages"][stage]["lr"]
+        assert result[stage]["asked"] == asked
+        assert result[stage]["lr"] == config["plan"]["stages"][stage]["lr"]
         curve = json.loads((run / f"lr_finder/{stage}.json").read_text())
-        assert found[stage]["found"] == curve["suggestions"][found[stage]["method"]]
-    assert found["head"]["method"] == "valley"
-    assert found["head"]["lr"] == pytest.approx(found["head"]["found"] / 2, rel=5e-3)
-    assert list(found["head"]["groups"]) == ["head"]
-    assert found["body"]["lr"] == pytest.approx(
-        [found["body"]["found"] / 100, found["body"]["found"]], rel=5e-3
+        assert result[stage]["found"] == curve["suggestions"][result[stage]["method"]]
+    assert result["head"]["method"] == "valley"
+    assert result["head"]["lr"] == pytest.approx(result["head"]["found"] / 2, rel=5e-3)
+    assert list(result["head"]["groups"]) == ["head"]
+    assert result["body"]["lr"] == pytest.approx(
+        [result["body"]["found"] / 100, result["body"]["found"]], rel=5e-3
     )
     # What was recorded while training: each group's cycle is the one that peaks at its rate.
-    for group, rate in found["body"]["groups"].items():
+    for group, rate in result["body"]["groups"].items():
         assert recorded(run, group)[-9:] == pytest.approx(cycle(9, rate), rel=1e-5)
         assert len(recorded(run, group)) == (15 if group == "head" else 9)
-    assert recorded(run, "head")[:6] == pytest.approx(cycle(6, found["head"]["lr"]), rel=1e-5)
+    assert recorded(run, "head")[:6] == pytest.approx(cycle(6, result["head"]["lr"]), rel=1e-5)
 
     # The same rates given as numbers are the same training.
-    given = {stage: str(found[stage]["lr"]).replace(" ", "") for stage in found}
+    given = {stage: str(result[stage]["lr"]).replace(" ", "") for stage in result}
     rates = [f"{head}={given['head']}", f"{body}={given['body']}"]
     pets("train", f"data.root={drawn}", *SMALL, *rates)
     twin = next(other for other in pets.runs() if other != run)
@@ -101,8 +101,8 @@ def test_a_sweep_takes_auto_beside_numbers(pets: Pets, drawn: Path) -> None:
 
 
 def test_a_loss_that_never_falls_waits_for_a_given_rate(pets: Pets, drawn: Path) -> None:
-    words = [f"data.root={drawn}", *SMALL, "lr_finder.start_lr=1e-9", "lr_finder.end_lr=1e-8"]
-    line = pets.one_line("train", *words, "plan.stages.body.lr=[auto/100,auto]")
+    args = [f"data.root={drawn}", *SMALL, "lr_finder.start_lr=1e-9", "lr_finder.end_lr=1e-8"]
+    line = pets.one_line("train", *args, "plan.stages.body.lr=[auto/100,auto]")
     (run,) = pets.runs()
     assert line.startswith("lr finder, body: no suggestion; valley: the loss never falls between ")
     assert "slide: the loss does not rise to twice its lowest before " in line
@@ -128,8 +128,8 @@ def test_a_loss_that_never_falls_waits_for_a_given_rate(pets: Pets, drawn: Path)
 def test_a_stage_begins_though_its_curve_cannot_be_recorded(pets: Pets, drawn: Path) -> None:
     short = ["plan=frozen4", "plan.stages.head.epochs=4", "lr_curves=true"]
     small = [word for word in SMALL[:-2] if "batch_size" not in word]
-    said = pets("train", f"data.root={drawn}", *small, *short, "data.batch_size=61").stdout
-    assert "60 training photos do not fill a batch of 61" in said
+    output = pets("train", f"data.root={drawn}", *small, *short, "data.batch_size=61").stdout
+    assert "60 training photos do not fill a batch of 61" in output
     (run,) = pets.runs()
     assert status(run)["state"] == "finished"
 
@@ -138,9 +138,9 @@ def test_a_stage_begins_though_its_curve_cannot_be_recorded(pets: Pets, drawn: P
 def test_a_signal_ends_the_finder_with_its_code(
     pets: Pets, drawn: Path, number: signal.Signals, code: int
 ) -> None:
-    words = ["find-lr", f"data.root={drawn}", *SMALL[:4], "lr_finder.steps=5000"]
+    args = ["find-lr", f"data.root={drawn}", *SMALL[:4], "lr_finder.steps=5000"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pets", *words], cwd=pets.folder,
+        [sys.executable, "-m", "pets", *args], cwd=pets.folder,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -148,28 +148,28 @@ def test_a_signal_ends_the_finder_with_its_code(
         pass
     time.sleep(5)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
     assert process.returncode == code
-    assert said.strip().splitlines()[-1] == "stopped"
-    assert "Traceback" not in said
+    assert output.strip().splitlines()[-1] == "stopped"
+    assert "Traceback" not in output
 
 
 def test_find_lr_for_a_fresh_head(pets: Pets, drawn: Path) -> None:
-    said = pets("find-lr", f"data.root={drawn}", *SMALL[:4], *FEW).stdout
+    output = pets("find-lr", f"data.root={drawn}", *SMALL[:4], *FEW).stdout
     (folder,) = (pets.folder / "outputs").iterdir()
     assert "_find-lr_demo_efficientnet_lite0_" in folder.name
     (file,) = folder.glob("lr_finder/*.json")
-    found = json.loads(file.read_text())
-    assert found["freeze_to"] == -1
+    result = json.loads(file.read_text())
+    assert result["freeze_to"] == -1
     assert file.stem == "fresh_head"
-    rate = found["suggestions"]["valley"]
-    assert f"valley suggests plan.stages.head.lr={rate:.3g}" in said
-    assert f"picture {folder.relative_to(pets.folder)}/lr_finder/fresh_head.png" in said
+    rate = result["suggestions"]["valley"]
+    assert f"valley suggests plan.stages.head.lr={rate:.3g}" in output
+    assert f"picture {folder.relative_to(pets.folder)}/lr_finder/fresh_head.png" in output
     assert file.with_suffix(".png").exists()
     assert pictures(folder) == {f"lr_finder/{file.stem}"}
-    for method, rate in found["suggestions"].items():
-        shown = f"{rate:.2e}" if rate else f"none: {found['no_suggestion'][method]}"
-        assert f"  {method:<8} {shown}" in said
+    for method, rate in result["suggestions"].items():
+        shown = f"{rate:.2e}" if rate else f"none: {result['no_suggestion'][method]}"
+        assert f"  {method:<8} {shown}" in output
 
 
 def test_find_lr_refuses_less_than_a_batch(pets: Pets, drawn: Path) -> None:
@@ -182,13 +182,13 @@ def test_find_lr_from_a_trained_run(trained: Path, pets: Pets) -> None:
     run = pets.folder / "run"
     shutil.copytree(trained, run)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    said = pets("find-lr", f"run={run}", *FEW).stdout
-    found = json.loads((run / "lr_finder/after_body_all.json").read_text())
-    assert found["freeze_to"] == 0
-    assert found["factors"]["group0"] == pytest.approx(0.01)
+    output = pets("find-lr", f"run={run}", *FEW).stdout
+    result = json.loads((run / "lr_finder/after_body_all.json").read_text())
+    assert result["freeze_to"] == 0
+    assert result["factors"]["group0"] == pytest.approx(0.01)
     # It begins where the run ended, not at guessing.
-    assert found["points"][0]["loss"] < 1.7 < np.log(10)
-    assert "suggests plan.stages.body.lr=[" in said
+    assert result["points"][0]["loss"] < 1.7 < np.log(10)
+    assert "suggests plan.stages.body.lr=[" in output
     assert {p: p.read_bytes() for p in before} == before
     pets("find-lr", "-m", f"run={run}", *FEW, "seed=0,1", "freeze_to=-1", "lr=auto/2")
     sweep = [json.loads(p.read_text()) for p in (pets.folder / "outputs").rglob("after_*.json")]

@@ -29,9 +29,9 @@ def test_a_hundred_runs(pets: Pets, drawn: Path) -> None:
 
 
 def test_tensorboard_finds_scalars_pictures_and_hparams(pets: Pets, drawn: Path) -> None:
-    words = [word for word in SHORT if word != "callbacks=none"]
+    args = [word for word in SHORT if word != "callbacks=none"]
     rates = "plan.stages.head.lr=1e-3,1e-2"
-    pets("train", "-m", f"data.root={drawn}", *words, "report=true", rates)
+    pets("train", "-m", f"data.root={drawn}", *args, "report=true", rates)
     assert len(pets.runs()) == 2
     for run in pets.runs():
         events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
@@ -51,5 +51,5 @@ def test_tensorboard_finds_scalars_pictures_and_hparams(pets: Pets, drawn: Path)
 def hparams(events: EventAccumulator) -> dict[str, object]:
     """What the HPARAMS tab reads: the values with which a session of the run began."""
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    found = HParamsPluginData.FromString(content).session_start_info.hparams
-    return {name: getattr(value, value.WhichOneof("kind")) for name, value in found.items()}
+    result = HParamsPluginData.FromString(content).session_start_info.hparams
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in result.items()}

@@ -34,9 +34,9 @@ class RatesSeen(torch.optim.AdamW):
     seen: ClassVar[list[list[float]]] = []
 
     def step(self, closure: Any = None) -> Any:
-        found = super().step(closure)
+        result = super().step(closure)
         self.seen.append([group["lr"] for group in self.param_groups])
-        return found
+        return result
 
 
 class Bench:
@@ -166,9 +166,9 @@ def test_a_data_set_smaller_than_a_batch_is_refused(drawn: Path) -> None:
 
 def test_two_ranks_take_the_same_rate(drawn: Path, tmp_path: Path) -> None:
     """Real processes over gloo: other photos each, one loss, one stop, one suggestion."""
-    words = [f"data.root={drawn}", *TINY, "lr_finder.steps=60", "lr_finder.start_lr=1e-5"]
+    args = [f"data.root={drawn}", *TINY, "lr_finder.steps=60", "lr_finder.start_lr=1e-5"]
     outs = [tmp_path / f"{rank}.json" for rank in range(2)]
-    on_two_ranks("tests.integration.two_ranks", outs, words)
+    on_two_ranks("tests.integration.two_ranks", outs, args)
     first, second = (json.loads(out.read_text()) for out in outs)
     assert first["points"] == second["points"]
     assert first["choice"] == second["choice"]

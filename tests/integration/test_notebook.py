@@ -31,17 +31,17 @@ def test_it_trains_as_the_command_does(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    words = shlex.join([f"data.root={drawn}", *SMALL])
-    learn = train(words)
-    said = capsys.readouterr()
+    args = shlex.join([f"data.root={drawn}", *SMALL])
+    learn = train(args)
+    output = capsys.readouterr()
     assert same(weights(learn.path), weights(trained))
     assert metrics(learn.path) == metrics(trained)
     assert learn.run.overrides == RunDir.open(trained).overrides
     assert learn.path.parts[0] == "outputs"
-    assert said.err == ""
-    assert said.out.startswith(f"$ pets train {words}\n")
-    assert "stage body: 3 epochs" in said.out
-    assert "next:" not in said.out
+    assert output.err == ""
+    assert output.out.startswith(f"$ pets train {args}\n")
+    assert "stage body: 3 epochs" in output.out
+    assert "next:" not in output.out
     # The run has its log, and goes on being written to by nobody.
     log = (learn.path / "train.log").read_text()
     assert "stage body: 3 epochs" in log
@@ -55,26 +55,27 @@ def test_it_trains_as_the_command_does(
 
 
 def test_it_interprets_and_draws(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = Learner(run).interpret("neighbours=0 channels=2 patches=3 split=test")
-    assert "$ pets interpret \"run='my run'\" neighbours=0" in capsys.readouterr().out
+    result = Learner(run).interpret("neighbours=0 channels=2 patches=3 split=test")
+    typed = shlex.join(["pets", "interpret", "run='my run'", "neighbours=0"])
+    assert f"$ {typed}" in capsys.readouterr().out
     expected = status(run)["results"]["test"]
-    assert found.found.accuracy == pytest.approx(expected["accuracy"])
+    assert result.found.accuracy == pytest.approx(expected["accuracy"])
     assert (run / "report.html").stat().st_size > 100_000
-    assert len(found.plot_top_losses(3).axes[0].images) == 6, "three photos, each with its heat"
-    names = [text.get_text() for text in found.plot_confusion_matrix().axes[0].get_yticklabels()]
-    assert sorted(names) == found.found.classes
-    kernels = found.plot_kernels().axes[0].images[0].get_array()
+    assert len(result.plot_top_losses(3).axes[0].images) == 6, "three photos, each with its heat"
+    names = [text.get_text() for text in result.plot_confusion_matrix().axes[0].get_yticklabels()]
+    assert sorted(names) == result.found.classes
+    kernels = result.plot_kernels().axes[0].images[0].get_array()
     assert kernels.shape[2] == 3
-    assert [len(stage.patches) for stage in found.stages] == [2] * len(found.stages)
-    rows = found.plot_patches(0).axes[0].texts
-    assert [text.get_text() for text in rows] == [str(c) for c in found.stages[0].patches]
+    assert [len(stage.patches) for stage in result.stages] == [2] * len(result.stages)
+    rows = result.plot_patches(0).axes[0].texts
+    assert [text.get_text() for text in rows] == [str(c) for c in result.stages[0].patches]
 
 
 def test_it_finds_the_rate(run: Path) -> None:
     search = Learner(run).lr_find("freeze_to=-1 lr_finder.steps=30 lr_finder.method=[slide,valley]")
     (file,) = (run / "lr_finder").glob("*.json")
     written = json.loads(file.read_text())
-    assert written["steps"] == len(search.run().lrs)
+    assert written["steps"] == len(search.curve.lrs)
     low, high = search.rates()["lr"]
     assert high == pytest.approx(written["suggestions"][search.rates()["method"]], rel=1e-2)
     assert low == pytest.approx(high / 100, rel=1e-2)

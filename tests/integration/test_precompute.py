@@ -59,12 +59,12 @@ def test_the_run_is_an_ordinary_one(cached: Path, drawn: Path) -> None:
     results = status(cached)["results"]
     for split in ("valid", "test"):
         pets("eval", f"run={cached}", f"split={split}")
-        found = json.loads((cached / f"eval/{split}_last.json").read_text())
-        assert found["loss"] == pytest.approx(results[split]["loss"], abs=1e-5)
-        assert found["per_class"] == results[split]["per_class"]
+        result = json.loads((cached / f"eval/{split}_last.json").read_text())
+        assert result["loss"] == pytest.approx(results[split]["loss"], abs=1e-5)
+        assert result["per_class"] == results[split]["per_class"]
     photo = next((drawn / "images").iterdir())
-    said = pets("predict", f"run={cached}", f"source={photo}").stdout
-    assert photo.name in said
+    output = pets("predict", f"run={cached}", f"source={photo}").stdout
+    assert photo.name in output
 
 
 @pytest.mark.parametrize("engine", ["folded", "openvino"])
@@ -77,18 +77,18 @@ def test_another_engine_gives_the_same_results(
     for ours, theirs in zip(metrics(run), metrics(cached), strict=True):
         assert float(ours["valid_loss"]) == pytest.approx(float(theirs["valid_loss"]), abs=1e-4)
     pets("eval", f"run={run}", "split=test")
-    found = json.loads((run / "eval/test_last.json").read_text())
-    assert found["loss"] == pytest.approx(status(run)["results"]["test"]["loss"], abs=1e-4)
+    result = json.loads((run / "eval/test_last.json").read_text())
+    assert result["loss"] == pytest.approx(status(run)["results"]["test"]["loss"], abs=1e-4)
 
 
 def test_it_says_what_it_does(pets: Pets, drawn: Path) -> None:
     first = pets("train", f"data.root={drawn}", *HEAD, *PRE, "plan.stages.head.epochs=2").stdout
-    words = "activations of 100 photos (tf_efficientnet_lite0, 96 x 96 pixels, 32-true, eager, "
-    assert f"{words}float32): 1.0 MB in" in first
+    args = "activations of 100 photos (tf_efficientnet_lite0, 96 x 96 pixels, 32-true, eager, "
+    assert f"{args}float32): 1.0 MB in" in first
     assert "not augmented: precompute.views=4 keeps" in first
     assert "activations/s" in first
     second = pets("train", f"data.root={drawn}", *HEAD, *PRE, "plan.stages.head.epochs=2").stdout
-    assert f"{words}float32): read from" in second
+    assert f"{args}float32): read from" in second
     one, two = pets.runs()
     assert same(weights(one), weights(two))
     assert set(status(one)["seconds"]) == {"head/precompute", "head"}
@@ -102,13 +102,13 @@ def test_it_says_what_it_does(pets: Pets, drawn: Path) -> None:
 
 
 def test_a_stage_that_ends_early_leaves_its_last_epoch(pets: Pets, drawn: Path) -> None:
-    words = (
+    args = (
         "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping",
         "+callbacks.stop.monitor=valid_loss",
         "+callbacks.stop.patience=1",
         "plan.stages.head.lr=1",
     )
-    pets("train", f"data.root={drawn}", *HEAD, *PRE, "plan.stages.head.epochs=9", *words)
+    pets("train", f"data.root={drawn}", *HEAD, *PRE, "plan.stages.head.epochs=9", *args)
     (run,) = pets.runs()
     rows = metrics(run)
     assert len(rows) < 9
@@ -123,10 +123,10 @@ def test_in_mixed_precision_photos_and_activations_agree(pets: Pets, drawn: Path
     pets("train", f"data.root={drawn}", *HEAD, *PRE, "trainer.precision=bf16-mixed")
     (run,) = pets.runs()
     pets("eval", f"run={run}", "split=test", "trainer.precision=bf16-mixed")
-    found = json.loads((run / "eval/test_last.json").read_text())
+    result = json.loads((run / "eval/test_last.json").read_text())
     expected = status(run)["results"]["test"]
-    assert found["accuracy"] == expected["accuracy"]
-    assert found["loss"] == pytest.approx(expected["loss"], abs=5e-4)
+    assert result["accuracy"] == expected["accuracy"]
+    assert result["loss"] == pytest.approx(expected["loss"], abs=5e-4)
 
 
 def test_a_sweep_shares_one_pass(pets: Pets, drawn: Path) -> None:
@@ -134,9 +134,9 @@ def test_a_sweep_shares_one_pass(pets: Pets, drawn: Path) -> None:
         "train", "-m", f"data.root={drawn}", *HEAD, *PRE,
         "plan.stages.head.lr=1e-3,3e-3", "plan.stages.head.epochs=2,3", "seed=0,1",
     )  # fmt: skip
-    said = "".join((run / "train.log").read_text() for run in pets.runs())
-    assert said.count("MB in ") == 1
-    assert said.count("read from") == 7
+    output = "".join((run / "train.log").read_text() for run in pets.runs())
+    assert output.count("MB in ") == 1
+    assert output.count("read from") == 7
     assert len(pets.runs()) == 8
     assert len(made(pets.folder)) == 1
     losses = {metrics(run)[-1]["valid_loss"] for run in pets.runs()}
@@ -146,9 +146,9 @@ def test_a_sweep_shares_one_pass(pets: Pets, drawn: Path) -> None:
 def test_a_frozen_stage_runs_on_activations_and_the_next_on_photos(
     cached: Path, pets: Pets, drawn: Path
 ) -> None:
-    said = pets("train", f"data.root={drawn}", *SMALL, *PRE).stdout
-    assert "activations/s" in said
-    assert "images/s" in said
+    output = pets("train", f"data.root={drawn}", *SMALL, *PRE).stdout
+    assert "activations/s" in output
+    assert "images/s" in output
     (run,) = pets.runs()
     rows = metrics(run)
     assert [row["stage"] for row in rows] == ["head"] * 2 + ["body"] * 3
@@ -165,8 +165,8 @@ def test_a_killed_run_goes_on_to_the_same_end(
     cached: Path, pets: Pets, drawn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while it passes photos through the body, and resumed."""
-    words = [sys.executable, "-m", "pets", "train", f"data.root={drawn}", *HEAD, *PRE]
-    process = subprocess.Popen(words, cwd=pets.folder, start_new_session=True)
+    args = [sys.executable, "-m", "pets", "train", f"data.root={drawn}", *HEAD, *PRE]
+    process = subprocess.Popen(args, cwd=pets.folder, start_new_session=True)
     end = time.monotonic() + 120
     while not list((pets.folder / "cache").glob(".part-*/values.npy")):
         assert process.poll() is None
@@ -178,8 +178,8 @@ def test_a_killed_run_goes_on_to_the_same_end(
     (run,) = pets.runs()
     # A run's own folder for a cache is not followed in silence, nor left in silence.
     monkeypatch.setenv("PETS_CACHE", str(pets.folder / "cache"))
-    said = pets("train", f"resume={run}").stdout
-    assert f"cache_dir={pets.folder / 'cache'} is used, not the run's own cache: " in said
+    output = pets("train", f"resume={run}").stdout
+    assert f"cache_dir={pets.folder / 'cache'} is used, not the run's own cache: " in output
     assert len(made(pets.folder)) == 1
     assert metrics(run) == metrics(cached)
     assert same(weights(run), weights(cached))
@@ -187,8 +187,8 @@ def test_a_killed_run_goes_on_to_the_same_end(
 
 def test_the_finder_runs_on_activations(pets: Pets, drawn: Path) -> None:
     given = ("lr_finder.steps=30", "lr_finder.start_lr=1e-4", "data.num_workers=0")
-    said = pets("find-lr", f"data.root={drawn}", *SMALL[:3], *PRE, *given).stdout
-    assert "activations of 100 photos" in said
+    output = pets("find-lr", f"data.root={drawn}", *SMALL[:3], *PRE, *given).stdout
+    assert "activations of 100 photos" in output
     (numbers,) = pets.folder.glob("outputs/*/lr_finder/fresh_head.json")
     on_activations = [p["loss"] for p in json.loads(numbers.read_text())["points"]]
     shutil.rmtree(pets.folder / "outputs")
@@ -199,8 +199,8 @@ def test_the_finder_runs_on_activations(pets: Pets, drawn: Path) -> None:
 
 
 def test_checkpoints_hold_the_whole_network(cached: Path) -> None:
-    found = read_checkpoint(cached / "checkpoints/last.ckpt")
-    assert len([name for name in found["state_dict"] if name.startswith("model.backbone")]) > 200
+    result = read_checkpoint(cached / "checkpoints/last.ckpt")
+    assert len([name for name in result["state_dict"] if name.startswith("model.backbone")]) > 200
 
 
 def test_speed_is_in_tensorboard(cached: Path) -> None:
@@ -211,7 +211,7 @@ def test_speed_is_in_tensorboard(cached: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("args", "line"),
     [
         (("precompute.views=2",), "precompute: views=2 has no effect without precompute=true"),
         (("precompute=maybe",), "precompute.enabled=maybe: expected true or false"),
@@ -229,12 +229,12 @@ def test_speed_is_in_tensorboard(cached: Path) -> None:
         ),
     ],
 )
-def test_a_mistake_is_one_line(pets: Pets, drawn: Path, words: tuple[str, ...], line: str) -> None:
-    assert pets.one_line("train", f"data.root={drawn}", *HEAD, *words).startswith(line)
+def test_a_mistake_is_one_line(pets: Pets, drawn: Path, args: tuple[str, ...], line: str) -> None:
+    assert pets.one_line("train", f"data.root={drawn}", *HEAD, *args).startswith(line)
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("args", "line"),
     [
         (("precompute=true", "freeze_to=0"), "precompute=true has no effect: no stage leaves"),
         (("compile=true",), "compile: no such key"),
@@ -245,7 +245,7 @@ def test_a_mistake_is_one_line(pets: Pets, drawn: Path, words: tuple[str, ...], 
     ],
 )
 def test_find_lr_checks_what_train_checks(
-    pets: Pets, drawn: Path, words: tuple[str, ...], line: str
+    pets: Pets, drawn: Path, args: tuple[str, ...], line: str
 ) -> None:
-    said = pets("find-lr", f"data.root={drawn}", *SMALL[:4], *words, code=1).stderr
-    assert said.splitlines()[-1].startswith(line)
+    output = pets("find-lr", f"data.root={drawn}", *SMALL[:4], *args, code=1).stderr
+    assert output.splitlines()[-1].startswith(line)

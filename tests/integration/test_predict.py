@@ -65,51 +65,51 @@ def test_stopped_killed_and_resumed(
     trained: Path, pets: Pets, drawn: Path, to_end: list[int | None]
 ) -> None:
     stuck = Stuck(pets.folder, drawn, 25, 45)
-    words = ["predict", f"run={trained}", "source=list.txt", "shard=10", "batch_size=4"]
+    args = ["predict", f"run={trained}", "source=list.txt", "shard=10", "batch_size=4"]
     parts = pets.folder / ".p.csv.parts"
 
-    running = forked.Running([*words, "out=p.csv"], pets.folder)
+    running = forked.Running([*args, "out=p.csv"], pets.folder)
     to_end.append(running.pid)
     wait_for(parts / "part-000001.parquet")
     os.kill(running.pid, signal.SIGTERM)
     stopped = running.end()
     assert stopped.returncode == 143
     assert stopped.stdout.splitlines()[-1] == (
-        "stopped by SIGTERM; finished parts are kept in .p.csv.parts (2 of up to 10 photos), the "
-        "same command goes on there"
+        "stopped by SIGTERM; 2 finished shards (up to 10 photos each) are kept in .p.csv.parts; "
+        "rerun the same command to resume"
     )
     assert stopped.stderr == ""
     first = (parts / "part-000000.parquet").stat().st_mtime_ns
     stuck.free(25)
 
-    running = forked.Running([*words, "out=p.csv"], pets.folder)
+    running = forked.Running([*args, "out=p.csv"], pets.folder)
     to_end.append(running.pid)
     wait_for(parts / "part-000003.parquet")
-    assert "another process is writing to .p.csv.parts" in pets.one_line(*words, "out=p.csv")
+    assert "another process is writing to .p.csv.parts" in pets.one_line(*args, "out=p.csv")
     os.kill(running.pid, signal.SIGKILL)
     assert running.end().returncode == -signal.SIGKILL
     assert (parts / "part-000000.parquet").stat().st_mtime_ns == first
     assert not (pets.folder / "p.csv").exists()
     stuck.free(45)
 
-    said = pets(*words, "out=p.csv").stdout
-    assert "60 of 60 photos named, written to p.csv" in said
-    assert "20 photos in " in said
-    assert "; 40 were there already" in said
+    output = pets(*args, "out=p.csv").stdout
+    assert "60 of 60 photos classified, written to p.csv" in output
+    assert "20 photos in " in output
+    assert "; 40 were reused" in output
     assert not parts.exists()
-    pets(*words, "out=undisturbed.csv")
+    pets(*args, "out=undisturbed.csv")
     assert (pets.folder / "p.csv").read_bytes() == (pets.folder / "undisturbed.csv").read_bytes()
     assert pd.read_csv(pets.folder / "p.csv").file.tolist() == [str(f) for f in stuck.files]
 
 
 def test_two_ranks_share_the_work(trained: Path, pets: Pets, drawn: Path) -> None:
-    words = ["predict", f"run={trained}", f"source={drawn / 'images'}/*_[1-6].jpg", "shard=7"]
-    both = start_two_ranks(pets.folder, ["pets", *words, "out=both/", "device=cpu"])
+    args = ["predict", f"run={trained}", f"source={drawn / 'images'}/*_[1-6].jpg", "shard=7"]
+    both = start_two_ranks(pets.folder, ["pets", *args, "out=both/", "device=cpu"])
     assert both.end() == [0, 0], [both.said(0), both.said(1)]
     assert both.said(1) == ""
     assert "60 photos in" in both.said(0)
-    assert "60 of 60 photos named, written to both" in both.said(0)
-    pets(*words, "out=one.parquet")
+    assert "60 of 60 photos classified, written to both" in both.said(0)
+    pets(*args, "out=one.parquet")
     one, shared = (
         pd.read_parquet(pets.folder / "one.parquet"),
         pd.read_parquet(pets.folder / "both"),
@@ -124,23 +124,23 @@ def test_a_killed_rank_ends_the_other_and_nothing_is_lost(
     trained: Path, pets: Pets, drawn: Path, to_end: list[int | None]
 ) -> None:
     stuck = Stuck(pets.folder, drawn, 35)  # of rank 1
-    words = ["predict", f"run={trained}", "source=list.txt", "out=p.json", "shard=10"]
-    both = start_two_ranks(pets.folder, ["pets", *words])
+    args = ["predict", f"run={trained}", "source=list.txt", "out=p.json", "shard=10"]
+    both = start_two_ranks(pets.folder, ["pets", *args])
     to_end += [process.pid for process in both.processes]
     parts = [pets.folder / f".p.json.parts/part-00000{n}.parquet" for n in (0, 1, 2, 4)]
     wait_for(*parts)
     both.send(1, signal.SIGKILL)
     assert both.end() == [1, -signal.SIGKILL]
     assert (
-        "another rank has ended: killed, or its machine is gone; what is finished is kept, "
-        "the same command goes on" in both.said(0)
+        "another rank has ended: killed, or its machine is gone; finished shards are kept, "
+        "rerun the same command to resume" in both.said(0)
     )
     assert "Traceback" not in both.said(0)
     stuck.free(35)
-    assert "; 40 were there already" in pets(*words).stdout
-    found = json.loads((pets.folder / "p.json").read_text())
-    assert [row["file"] for row in found] == [str(file) for file in stuck.files]
-    assert all(row["error"] is None for row in found)
+    assert "; 40 were reused" in pets(*args).stdout
+    result = json.loads((pets.folder / "p.json").read_text())
+    assert [row["file"] for row in result] == [str(file) for file in stuck.files]
+    assert all(row["error"] is None for row in result)
 
 
 def test_views_agree_with_interpret(trained: Path, pets: Pets) -> None:
@@ -161,22 +161,22 @@ def test_views_agree_with_interpret(trained: Path, pets: Pets) -> None:
     config_root = Path((run / "config.yaml").read_text().split("root: ")[1].split()[0])
     paths = [photos / config_root / path for path in studied.table.path]
     root.write_text("".join(f"{path}\n" for path in paths))
-    words = [f"run={run}", "source=list.txt", "tta=4", "temperature=1"]
-    pets("predict", *words, "out=p.parquet")
-    found = pd.read_parquet(pets.folder / "p.parquet")
-    assert found.file.tolist() == [str(path) for path in paths]
-    assert found.prediction.tolist() == studied.table.prediction.tolist()
-    numbers = found[studied.classes].to_numpy()
+    args = [f"run={run}", "source=list.txt", "tta=4", "temperature=1"]
+    pets("predict", *args, "out=p.parquet")
+    result = pd.read_parquet(pets.folder / "p.parquet")
+    assert result.file.tolist() == [str(path) for path in paths]
+    assert result.prediction.tolist() == studied.table.prediction.tolist()
+    numbers = result[studied.classes].to_numpy()
     assert np.abs(numbers - studied.probabilities).max() < 1e-5
 
-    said = pets("predict", *words[:3], "out=t.parquet").stdout
+    output = pets("predict", *args[:3], "out=t.parquet").stdout
     tempered = pd.read_parquet(pets.folder / "t.parquet")[studied.classes].to_numpy()
     fitted = temperature_of(run)
     assert fitted != 1
     expected = numbers ** (1 / fitted)
     assert tempered == pytest.approx(expected / expected.sum(1, keepdims=True), abs=1e-9)
     assert (tempered.argmax(1) == numbers.argmax(1)).all()
-    assert "temperature=1" not in said
+    assert "temperature=1" not in output
 
 
 def temperature_of(run: Path) -> float:
@@ -192,8 +192,8 @@ def test_photos_inside_a_zip_file_are_those_outside(trained: Path, pets: Pets, d
             archive.write(file, f"a/{file.name}")
         archive.writestr("a/zzz.jpg", b"no photo")
     (pets.folder / "list.txt").write_text("".join(f"{file}\n" for file in files))
-    words = ["predict", f"run={trained}", "source=zip://a::photos.zip", "out=in.parquet", "top_k=3"]
-    pets(*words, code=3)  # a row has an error
+    args = ["predict", f"run={trained}", "source=zip://a::photos.zip", "out=in.parquet", "top_k=3"]
+    pets(*args, code=3)  # a row has an error
     pets("predict", f"run={trained}", "source=list.txt", "out=out.parquet", "top_k=3")
     inside, outside = (pd.read_parquet(pets.folder / f"{name}.parquet") for name in ("in", "out"))
     columns = ["prediction", "probability", "prediction_3", "probability_3"]
@@ -215,27 +215,30 @@ def test_a_list_on_standard_input(trained: Path, pets: Pets, drawn: Path) -> Non
     photo = sorted((drawn / "images").glob("*.jpg"))[0]
     given = pets.folder / "given"
     given.write_text(f"{photo}\nnone.jpg\n")
-    words = ["predict", f"run={trained}", "source=-", "out=p.csv", "top_k=2", "top=5"]
-    found = forked.Running(words, pets.folder, given).end()
-    assert found.returncode == 3, found.stderr  # a row has an error
-    assert "1 of 2 photos named, written to p.csv" in found.stdout
+    args = ["predict", f"run={trained}", "source=-", "out=p.csv", "top_k=2", "top=5"]
+    result = forked.Running(args, pets.folder, given).end()
+    assert result.returncode == 3, result.stderr  # a row has an error
+    assert "1 of 2 photos classified, written to p.csv" in result.stdout
     frame = pd.read_csv(pets.folder / "p.csv")
     assert frame.file.tolist() == [str(photo), "none.jpg"]
     assert frame.error[1] == "none.jpg: no such photo"
     runner_up = f"{frame.prediction_2[0]} {100 * frame.probability_2[0]:.1f} %"
-    assert found.stdout.splitlines()[1].endswith(runner_up)
+    assert result.stdout.splitlines()[1].endswith(runner_up)
 
 
 @pytest.mark.core
 def test_what_predict_refuses(trained: Path, pets: Pets, drawn: Path) -> None:
     photo = sorted((drawn / "images").glob("*.jpg"))[0]
-    for words, line in (
+    for args, line in (
         (["top_k=11"], "top_k=11: the model has 10 classes"),
         (["tta=9"], "tta=9: expected a number of at most 8"),
         (["temperature=0"], "temperature=0: expected a number above 0, or run"),
         (["shard=0"], "shard=0: expected a number of at least 1"),
         (["device=nonsense"], "device=nonsense: cannot be used here"),
-        (["source=s3://bucket/photos"], "s3://...: the package that reads it is not installed"),
+        (
+            ["source=s3://bucket/photos"],
+            "s3://bucket/photos: the package that reads it is not installed",
+        ),
     ):
-        given = ["predict", f"run={trained}", f"source={photo}", *words]
-        assert pets.one_line(*given[: 2 if "source" in words[0] else 3], *words).startswith(line)
+        given = ["predict", f"run={trained}", f"source={photo}", *args]
+        assert pets.one_line(*given[: 2 if "source" in args[0] else 3], *args).startswith(line)

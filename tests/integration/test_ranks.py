@@ -24,10 +24,10 @@ HALVES = (
 )  # fmt: skip
 
 
-def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def torchrun(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     return subprocess.run(
-        [*command, "--nproc-per-node", "2", "-m", "pets", *words],
+        [*command, "--nproc-per-node", "2", "-m", "pets", *args],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
 
@@ -36,10 +36,10 @@ def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def together(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> tuple[Path, str]:
     """The run directory of SMALL on two ranks that torchrun has made, and what was said."""
     pets = Pets(tmp_path_factory.mktemp("together"))
-    found = torchrun(pets.folder, "train", f"data.root={drawn}", *HALVES)
-    assert found.returncode == 0, found.stdout
+    result = torchrun(pets.folder, "train", f"data.root={drawn}", *HALVES)
+    assert result.returncode == 0, result.stdout
     (run,) = pets.runs()
-    return run, found.stdout
+    return run, result.stdout
 
 
 def test_two_ranks_train_as_one_does(trained: Path, together: tuple[Path, str]) -> None:
@@ -55,14 +55,14 @@ def test_two_ranks_train_as_one_does(trained: Path, together: tuple[Path, str]) 
             [e.value for e in scalars(trained, tag)], rel=1e-4, abs=1e-9
         )
     for split in ("valid", "test"):
-        found, alone = (status(r)["results"][split] for r in (run, trained))
-        assert found["photos"] == alone["photos"] == 20
-        assert found["per_class"] == pytest.approx(alone["per_class"])
-        assert found["loss"] == pytest.approx(alone["loss"], abs=1e-5)
+        result, alone = (status(r)["results"][split] for r in (run, trained))
+        assert result["photos"] == alone["photos"] == 20
+        assert result["per_class"] == pytest.approx(alone["per_class"])
+        assert result["loss"] == pytest.approx(alone["loss"], abs=1e-5)
 
 
 def test_they_have_one_directory_and_one_writer(trained: Path, together: tuple[Path, str]) -> None:
-    run, said = together
+    run, output = together
 
     def names(folder: Path) -> set[str]:
         files = (p for p in folder.rglob("*") if p.is_file())
@@ -74,9 +74,9 @@ def test_they_have_one_directory_and_one_writer(trained: Path, together: tuple[P
     assert len((run / "train.log").read_text().splitlines()) == len(
         (trained / "train.log").read_text().splitlines()
     )
-    assert said.count("stage head: 2 epochs") == 1
-    assert "on cpu in 2 processes" in said
-    assert "rank 1" not in said
+    assert output.count("stage head: 2 epochs") == 1
+    assert "on cpu in 2 processes" in output
+    assert "rank 1" not in output
     assert status(run)["ranks"] == 2
     assert json.loads((run / "environment.json").read_text())["ranks"] == 2
     assert (status(trained)["ranks"], status(run)["state"]) == (1, "finished")
@@ -85,27 +85,27 @@ def test_they_have_one_directory_and_one_writer(trained: Path, together: tuple[P
 def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
     together: tuple[Path, str], pets: Pets, drawn: Path
 ) -> None:
-    words = ["train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run"]
-    started, run = start_two_ranks(pets.folder, ["pets", *words]), pets.folder / "run"
+    args = ["train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run"]
+    started, run = start_two_ranks(pets.folder, ["pets", *args]), pets.folder / "run"
     while len(metrics_or_none(run)) < 2:
         assert started.processes[0].is_alive(), started.said(0)
         time.sleep(0.05)
     started.send(1, signal.SIGKILL)
     assert started.end(timeout=60) == [1, -signal.SIGKILL]
     expected = "another rank has ended: killed, or its machine is gone"
-    assert f"{expected}; go on with pets train resume=run" in started.said(0)
+    assert f"{expected}; resume with pets train resume=run" in started.said(0)
     assert "Traceback" not in started.said(0)
     assert (status(run)["state"], status(run)["error"]) == ("failed", expected)
 
     line = pets.one_line("train", "resume=run")
-    assert line.startswith("trainer.devices=2: needs 2 processes, one a device; type torchrun ")
+    assert line.startswith("trainer.devices=2: needs 2 processes, one per device; run torchrun ")
     assert line.endswith("--nproc-per-node 2 -m pets train resume=run")
     line = pets.one_line("train", "resume=run", "trainer.devices=1")
-    assert line.startswith("trainer.devices=1: the run was begun on 2 devices")
+    assert line.startswith("trainer.devices=1: the run was started on 2 devices")
     # One of them is asked to stop while both train: all do, and nothing is lost.
-    words = ["pets", "train", "resume=run", "data.num_workers=0"]
+    args = ["pets", "train", "resume=run", "data.num_workers=0"]
     before = len(metrics(run))
-    started = start_two_ranks(pets.folder, words)
+    started = start_two_ranks(pets.folder, args)
     while len(metrics_or_none(run)) <= before:
         assert started.processes[0].is_alive(), started.said(0)
         time.sleep(0.02)
@@ -114,7 +114,7 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
     assert status(run)["state"] == "interrupted"
     assert started.said(1) == ""
 
-    again = start_two_ranks(pets.folder, words)
+    again = start_two_ranks(pets.folder, args)
     assert again.end() == [0, 0], again.said(0)
     assert again.said(1) == ""
     assert metrics(run) == metrics(together[0])
@@ -123,30 +123,28 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
 
 
 def test_where_rank_0_is_killed_the_run_reads_as_interrupted(pets: Pets, drawn: Path) -> None:
-    words = ["train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run"]
-    started, run = start_two_ranks(pets.folder, ["pets", *words]), pets.folder / "run"
+    args = ["train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run"]
+    started, run = start_two_ranks(pets.folder, ["pets", *args]), pets.folder / "run"
     while not (run / "photos.csv").exists():
         assert started.processes[0].is_alive(), started.said(0)
         time.sleep(0.05)
     started.send(0, signal.SIGKILL)
     assert started.end(timeout=60) == [-signal.SIGKILL, 1]
-    line = "rank 1: rank 0 has ended: killed, or its machine is gone"
-    assert started.said(1).splitlines().count(line) == 1
-    assert "Traceback" not in started.said(1)
+    assert started.said(1) == ""
     assert status(run)["state"] == "running"
     assert RunDir.open(run).state == "interrupted"
 
 
 def test_cache_finder_and_report_are_those_of_one(pets: Pets, drawn: Path) -> None:
-    words = [
+    args = [
         "train", f"data.root={drawn}", "plan=frozen4", "plan.stages.head.epochs=2",
         "precompute=true", "plan.stages.head.lr=auto", "lr_finder.steps=40",
         "lr_finder.start_lr=1e-5",
     ]  # fmt: skip
-    pets(*words, *SMALL[:5], "cache_dir=alone", "hydra.run.dir=one")
+    pets(*args, *SMALL[:5], "cache_dir=alone", "hydra.run.dir=one")
     small = [word for word in HALVES if "plan" not in word]
-    words = [*words, *small, "cache_dir=shared", "hydra.run.dir=two", "report=true"]
-    started = start_two_ranks(pets.folder, ["pets", *words])
+    args = [*args, *small, "cache_dir=shared", "hydra.run.dir=two", "report=true"]
+    started = start_two_ranks(pets.folder, ["pets", *args])
     assert started.end() == [0, 0], [started.said(0), started.said(1)]
     one, two = pets.folder / "one", pets.folder / "two"
     assert len(Store(pets.folder / "shared").entries()) == 1
@@ -168,8 +166,8 @@ def test_cache_finder_and_report_are_those_of_one(pets: Pets, drawn: Path) -> No
 def test_moving_norms_end_as_the_same_on_all_ranks(drawn: Path, tmp_path: Path) -> None:
     outs = [tmp_path / f"{rank}.pt" for rank in range(2)]
     constant = ["plan.stages.head.schedule=constant"]
-    words = [f"data.root={drawn}", *HALVES, "model/head=concat_pool", *constant]
-    on_two_ranks("tests.integration.network_on_two_ranks", outs, words)
+    args = [f"data.root={drawn}", *HALVES, "model/head=concat_pool", *constant]
+    on_two_ranks("tests.integration.network_on_two_ranks", outs, args)
     first, second = (torch.load(out) for out in outs)
     assert same(first["network"], second["network"])
     moved = first["network"]["model.head.layers.0.running_mean"]
@@ -195,12 +193,12 @@ def test_what_ranks_exchange(tmp_path: Path) -> None:
 
 
 def test_a_mistake_is_said_once(pets: Pets, drawn: Path) -> None:
-    found = torchrun(pets.folder, "train", f"data.root={drawn}", *HALVES, "seed=abc")
-    assert found.returncode == 1
-    assert found.stdout.count("seed=abc: expected a whole number") == 1
+    result = torchrun(pets.folder, "train", f"data.root={drawn}", *HALVES, "seed=abc")
+    assert result.returncode == 1
+    assert result.stdout.count("seed=abc: expected a whole number") == 1
     line = pets.one_line("train", f"data.root={drawn}", *HALVES)
     assert line == (
-        "trainer.devices=2: needs 2 processes, one a device; type torchrun --standalone "
+        "trainer.devices=2: needs 2 processes, one per device; run torchrun --standalone "
         "--nproc-per-node 2 -m pets train trainer.devices=2 ..."
     )
     assert not any((pets.folder / "outputs").iterdir())

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pets.config import InterpretSettings
 from pets.data.photos import Photo, Photos
 from pets.interpretation import Interpretation
 from pets.interpretation.analysis import Analysis
 from pets.interpretation.extraction import Extracted
-from pets.report.page import write_page
+from pets.report.write import write_page
 from pets.run_dir import RunDir
 from pets.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 from pets.training.evaluation import load_run
@@ -44,9 +45,9 @@ def column(page: Any, number: int) -> list[str]:
 
 
 def test_everything_can_be_clicked(report: Path) -> None:
-    found = Interpretation.load(report.parent / "predictions.parquet", "test")
+    result = Interpretation.load(report.parent / "predictions.parquet", "test")
     with opened(report) as page:
-        share = f"{100 * found.accuracy:.1f}\u00a0%"
+        share = f"{100 * result.accuracy:.1f}\u00a0%"
         assert page.locator("h1").inner_text() == f"{share} of 20 photos right"
 
         # Every picture is there and says what it is.
@@ -63,16 +64,16 @@ def test_everything_can_be_clicked(report: Path) -> None:
         recalls = [float(text.split("\u00a0")[0]) for text in column(page, 3)]
         assert recalls == sorted(recalls)
         assert recalls == pytest.approx(
-            sorted(100 * found.classification_report()["recall"]), abs=0.06
+            sorted(100 * result.classification_report()["recall"]), abs=0.06
         )
         heading.click()
         assert [float(t.split("\u00a0")[0]) for t in column(page, 3)] == sorted(recalls)[::-1]
         assert heading.locator("..").get_attribute("aria-sort") == "descending"
         page.locator(".sortable thead button", has_text="class").first.click()
-        assert column(page, 1) == sorted(found.classes, key=str.casefold)
+        assert column(page, 1) == sorted(result.classes, key=str.casefold)
 
         # A cell of the matrix opens its photos.
-        actual, predicted, count = found.most_confused()[0]
+        actual, predicted, count = result.most_confused()[0]
         cell = page.get_by_role("button", name=f"of {actual} taken for {predicted}")
         assert cell.inner_text() == str(count)
         cell.click()
@@ -80,7 +81,7 @@ def test_everything_can_be_clicked(report: Path) -> None:
         assert dialog.is_visible()
         assert f"of {actual} taken for {predicted}" in dialog.locator("h3").inner_text()
         paths = set(dialog.locator(".path").all_inner_texts())
-        table = found.table
+        table = result.table
         mine = table[(table.label == actual) & (table.prediction == predicted)]
         assert paths == set(mine.path)
         page.keyboard.press("Escape")
@@ -88,7 +89,7 @@ def test_everything_can_be_clicked(report: Path) -> None:
 
         # Grad-CAM: drawn over the photo, and for the label below.
         card = page.locator("article:has(details)").first
-        top = found[int(found.top_losses(1).index[0])]
+        top = result[int(result.top_losses(1).index[0])]
         assert f"{top.prediction} / {top.label} / {top.loss:.2f}" in card.inner_text()
         assert not card.locator("details canvas").is_visible()
         card.locator("summary").click()
@@ -98,13 +99,13 @@ def test_everything_can_be_clicked(report: Path) -> None:
         assert card.locator("canvas").first.evaluate(strongest) == 190
         near = card.locator("details figcaption").all_inner_texts()[1:]
         assert len(near) == 4
-        assert all("similarity" in words for words in near)
+        assert all("similarity" in args for args in near)
 
         # The galleries of a class.
-        page.locator("select#class").select_option(found.classes[3])
-        words = page.locator("#of-class figcaption").all_inner_texts()
-        right = found.most_correct(found.classes[3]).path.tolist()
-        assert [text.split("\n")[-1] for text in words][: len(right)] == right
+        page.locator("select#class").select_option(result.classes[3])
+        args = page.locator("#of-class figcaption").all_inner_texts()
+        right = result.most_correct(result.classes[3]).path.tolist()
+        assert [text.split("\n")[-1] for text in args][: len(right)] == right
 
         assert page.locator("table", has_text="mean of all").locator("tr").count() == 3
 
@@ -161,27 +162,25 @@ def hand_made(
     names = names or [f"kind_{i:04}" for i in range(classes)]
     used = [i for i in range(classes) if classes < 20 or i % 5]
     labels = np.array([used[i % len(used)] for i in range(photos)])
-    said = labels.copy()
-    said[:wrong] = (said[:wrong] + 1) % classes
+    output = labels.copy()
+    output[:wrong] = (output[:wrong] + 1) % classes
     logs = np.full((photos, classes), np.log(0.1 / (classes - 1)))
-    logs[np.arange(photos), said] = np.log(0.9)
+    logs[np.arange(photos), output] = np.log(0.9)
     paths = [f"{path}{i:05}.jpg" for i in range(photos)]
     extracted = Extracted()
     picture = (run / "../thumbnail.jpg").resolve()
     if not picture.exists():
-        import torch
-
         from pets.io.pictures import jpeg
 
         noise = torch.randint(0, 255, (3, 192, 192), dtype=torch.uint8)
         picture.write_bytes(jpeg(noise, 192))
     for index in range(photos):
-        extracted.log_probabilities[index] = logs[index]
-        extracted.by_view[index] = said[index : index + 1]
-        extracted.features[index] = np.ones(4)
+        extracted.log_probabilities[index] = torch.tensor(logs[index])
+        extracted.by_view[index] = torch.tensor(output[index : index + 1])
+        extracted.features[index] = torch.ones(4)
         extracted.sizes[index] = (192, 192)
-        extracted.cams[index] = np.full((2, 3, 3), 200, dtype=np.uint8)
-        extracted.thumbnails.add(index, picture.read_bytes())
+        extracted.cams[index] = torch.full((2, 3, 3), 200, dtype=torch.uint8)
+        extracted.thumbnails[index] = picture.read_bytes()
     settings = InterpretSettings(
         tta=1,
         neighbours=0,
@@ -290,6 +289,6 @@ def test_every_number_of_the_matrix_can_be_read(trained: Path, tmp_path: Path, s
     }"""
     )
     with opened(file, scheme=scheme) as page:
-        found = page.evaluate(contrasts)
-    assert len(found) > 10
-    assert min(found) >= 4.5
+        result = page.evaluate(contrasts)
+    assert len(result) > 10
+    assert min(result) >= 4.5

@@ -17,10 +17,10 @@ from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, metrics_or_none, same, scalars, status, weights
 
 
-def killed_after(pets: Pets, rows: int, *words: str) -> Path:
+def killed_after(pets: Pets, rows: int, *args: str) -> Path:
     """Start a run, kill it without warning once it has written that many epochs."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pets", "train", *words],
+        [sys.executable, "-m", "pets", "train", *args],
         cwd=pets.folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -59,7 +59,7 @@ def test_killed_and_resumed_is_as_if_never_stopped(
     assert pets.runs() == [run]
     rates = scalars(run, "lr/head")
     assert [e.step for e in rates] == list(range(15))
-    assert "is finished; there is nothing to go on with" in pets.one_line("train", f"resume={run}")
+    assert "is finished; there is nothing to resume" in pets.one_line("train", f"resume={run}")
 
 
 @pytest.mark.core
@@ -68,23 +68,23 @@ def test_a_signal_to_all_processes_is_noted_and_resumed(
     trained: Path, pets: Pets, drawn: Path, number: signal.Signals
 ) -> None:
     """As a terminal and Slurm send it: the loaders' processes get it too."""
-    words = ["train", f"data.root={drawn}", *SMALL, "data.num_workers=2"]
+    args = ["train", f"data.root={drawn}", *SMALL, "data.num_workers=2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pets", *words], cwd=pets.folder, start_new_session=True,
+        [sys.executable, "-m", "pets", *args], cwd=pets.folder, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     while not (pets.runs() and metrics_or_none(pets.runs()[0])):
         time.sleep(0.05)
     for _ in range(2):
         os.killpg(process.pid, number)
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     (run,) = pets.runs()
     assert process.returncode == 128 + number
     assert status(run)["state"] == "interrupted"
-    last = said.strip().splitlines()[-1]
+    last = output.strip().splitlines()[-1]
     assert last.startswith(f"stopped by {number.name} (stage ")
-    assert last.endswith(f"go on with pets train resume={run.relative_to(pets.folder)}")
-    assert "Traceback" not in said
+    assert last.endswith(f"resume with pets train resume={run.relative_to(pets.folder)}")
+    assert "Traceback" not in output
     pets("train", f"resume={run}")
     assert metrics(run) == metrics(trained)
     assert same(weights(run), weights(trained))
@@ -121,13 +121,13 @@ def test_a_full_disk_keeps_the_checkpoint_before(pets: Pets, drawn: Path) -> Non
         f"sys.argv = ['pets', 'train', 'data.root={drawn}', *{SMALL!r}];"
         "from pets.cli.main import main; main()"
     )
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], cwd=pets.folder, capture_output=True, text=True, check=False
     )
     (run,) = pets.runs()
-    assert found.returncode == 1
-    assert re.search(r"best\.ckpt|last\.ckpt: cannot be written \(File too large\)", found.stderr)
-    assert "Traceback" not in found.stderr
+    assert result.returncode == 1
+    assert re.search(r"best\.ckpt|last\.ckpt: cannot be written \(File too large\)", result.stderr)
+    assert "Traceback" not in result.stderr
     assert status(run)["state"] == "failed"
     about = read_checkpoint(run / "checkpoints/last.ckpt")["pets"]
     assert (about["stage"], about["epochs"]) == ("head", 2)

@@ -33,7 +33,7 @@ def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize(
-    ("screen", "code", "said"),
+    ("screen", "code", "output"),
     [
         ("| true; exit ${PIPESTATUS[0]}", 141, ""),  # nobody reads, long before there is a line
         (">&- 2>&-", 0, ""),
@@ -41,10 +41,10 @@ def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[st
     ],
 )
 def test_a_screen_that_goes_away_takes_no_work_along(
-    screen: str, code: int, said: str, trained: Path, drawn: Path, tmp_path: Path
+    screen: str, code: int, output: str, trained: Path, drawn: Path, tmp_path: Path
 ) -> None:
-    found = shell(f"$PETS predict run={trained} source={drawn} out=a.csv {screen}", tmp_path)
-    assert (found.returncode, found.stderr) == (code, said)
+    result = shell(f"$PETS predict run={trained} source={drawn} out=a.csv {screen}", tmp_path)
+    assert (result.returncode, result.stderr) == (code, output)
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 101
 
 
@@ -52,7 +52,7 @@ def test_a_screen_that_goes_away_takes_no_work_along(
     "env",
     [
         {"PYTHONIOENCODING": "ascii"},
-        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"LC_ALL": "C"},
     ],
 )
 def test_names_are_shown_and_written_whatever_the_locale(
@@ -60,8 +60,8 @@ def test_names_are_shown_and_written_whatever_the_locale(
 ) -> None:
     photo = next((drawn / "images").iterdir())
     shutil.copy(photo, tmp_path / "猫.jpg")
-    found = shell(f"$PETS predict run={trained} source=猫.jpg out=a.csv", tmp_path, **env)
-    assert (found.returncode, found.stderr) == (0, "")
+    result = shell(f"$PETS predict run={trained} source=猫.jpg out=a.csv", tmp_path, **env)
+    assert (result.returncode, result.stderr) == (0, "")
     assert (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()[1].startswith("猫.jpg,")
 
 
@@ -71,8 +71,8 @@ def test_no_name_of_a_file_acts_on_the_terminal(trained: Path, drawn: Path, pets
     for name in names:
         shutil.copy(next((drawn / "images").iterdir()), folder / name)
     (folder / "bad\x1b.jpg").write_bytes(b"none")
-    said = pets("predict", f"run={trained}", "source=p", "out=a.csv", code=3)
-    shown = said.stdout + said.stderr
+    output = pets("predict", f"run={trained}", "source=p", "out=a.csv", code=3)
+    shown = output.stdout + output.stderr
     assert "\x1b" not in shown
     assert "\x07" not in shown
     for name in ("p/\\x1b]0;mine\\x07.jpg  ", "p/new\\nline.jpg  ", "skipped: p/bad\\x1b.jpg: "):
@@ -93,7 +93,7 @@ def test_photos_whose_names_are_no_text_are_named(pets: Pets, drawn: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "small", "line"),
+    ("args", "small", "line"),
     [
         (["interpret"], "interpret", "{small}/test: cannot be written ("),
         (["export", "to=safetensors"], "export", "export/safetensors: "),
@@ -102,36 +102,36 @@ def test_photos_whose_names_are_no_text_are_named(pets: Pets, drawn: Path) -> No
     ],
 )
 def test_a_full_disk_is_one_line(
-    words: list[str], small: str, line: str, trained: Path, tmp_path: Path
+    args: list[str], small: str, line: str, trained: Path, tmp_path: Path
 ) -> None:
     """The disk is full before the command begins: one block is all it has."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     (run / small).mkdir(exist_ok=True)
     command = ["sh", "-c", f'printf %8000s x >{run / small}/x 2>/dev/null; exec "$@"', "sh", *PETS]
-    given = [words[0], f"run={run}", *words[1:]]
-    found = on_a_small_disk(run / small, "4k", [*command, *given], cwd=tmp_path)
-    lines = found.stderr.strip().splitlines()
-    assert found.returncode == 1
-    assert len(lines) == 1, found.stderr
+    given = [args[0], f"run={run}", *args[1:]]
+    result = on_a_small_disk(run / small, "4k", [*command, *given], cwd=tmp_path)
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode == 1
+    assert len(lines) == 1, result.stderr
     assert line.format(small=run / small) in lines[0]
-    if words == ["eval"]:
-        assert "mean_class_accuracy" in found.stdout  # what was measured is not lost
+    if args == ["eval"]:
+        assert "mean_class_accuracy" in result.stdout  # what was measured is not lost
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
 
 
 def test_processes_without_shared_memory_end_with_a_line(drawn: Path, tmp_path: Path) -> None:
-    words = [w for w in SMALL if "num_workers" not in w]
-    command = [*PETS, "train", f"data.root={drawn}", *words, "data.num_workers=1"]
+    args = [w for w in SMALL if "num_workers" not in w]
+    command = [*PETS, "train", f"data.root={drawn}", *args, "data.num_workers=1"]
     need(Path("/dev/shm").is_dir(), "no /dev/shm")
-    found = on_a_small_disk(Path("/dev/shm"), "64k", command, cwd=tmp_path)
-    assert found.returncode == 1
-    (line,) = found.stderr.strip().splitlines()
+    result = on_a_small_disk(Path("/dev/shm"), "64k", command, cwd=tmp_path)
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
     assert line.startswith(
         "loader processes pass photos through /dev/shm, which is full or too small; "
     )
     assert "data.num_workers=0" in line
-    assert "; go on with pets train resume=outputs/" in line
+    assert "; resume with pets train resume=outputs/" in line
 
 
 def test_a_logger_without_its_package_is_said_before_photos_are_read(

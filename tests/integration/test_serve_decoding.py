@@ -15,9 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pets.data.images import TooManyPixels, UnreadableImage, decode_rgb
+from pets.data.images import decode_rgb
 from pets.data.transforms import CentreCrop, Preprocess, to_tensor
-from pets.serving.decoding import Decoders, TooSlow, preload
+from pets.serving.decoding import Decoder, preload
+from pets.serving.responses import Refusal
+from pets.serving.upload import Upload
 from tests.hostile import many_markers
 
 CROP = CentreCrop((64, 96), Preprocess((0.5,) * 3, (0.5,) * 3, "bicubic", 0.875))
@@ -29,15 +31,15 @@ def ready() -> None:
     preload()
 
 
-def with_one(work: Callable[[Decoders], Awaitable[Result]]) -> Result:
-    """What comes of it with a single process."""
+def with_one(work: Callable[[Decoder], Awaitable[Result]]) -> Result:
+    """What comes of it with a process."""
 
     async def begin() -> Result:
-        decoders = Decoders(1, CROP)
+        decoder = Decoder(CROP)
         try:
-            return await work(decoders)
+            return await work(decoder)
         finally:
-            decoders.close()
+            decoder.end()
 
     return asyncio.run(begin())
 
@@ -54,12 +56,12 @@ def test_pixels_are_those_of_every_other_command(drawn: Path) -> None:
     Image.open(files[0]).resize((150, 90)).save(turned, "JPEG", exif=exif)
     contents = [*(file.read_bytes() for file in files), turned.getvalue()]
 
-    async def decode(decoders: Decoders) -> None:
+    async def decode(decoder: Decoder) -> None:
         for content in contents:
             expected = to_tensor(decode_rgb(content, "x"))
-            found = await decoders(content, "x", 1_000_000, 5)
-            assert (found.height, found.width) == tuple(expected.shape[1:])
-            assert torch.equal(found.pixels, CROP(expected))
+            result = await decoder(Upload("x", content), 1_000_000, 5)
+            assert (result.height, result.width) == tuple(expected.shape[1:])
+            assert torch.equal(result.pixels, CROP(expected))
 
     with_one(decode)
 
@@ -67,10 +69,10 @@ def test_pixels_are_those_of_every_other_command(drawn: Path) -> None:
 def test_what_takes_too_long_ends_and_the_next_photo_is_decoded(drawn: Path) -> None:
     photo = next((drawn / "images").glob("*.jpg")).read_bytes()
 
-    async def decode(decoders: Decoders) -> None:
-        with pytest.raises(TooSlow, match=r"^x: takes too long to decode \(limits\.decode_sec"):
-            await decoders(many_markers(4_000_000), "x", 1_000_000, 0.1)
-        assert (await decoders(photo, "y", 1_000_000, 5)).width == 96
+    async def decode(decoder: Decoder) -> None:
+        with pytest.raises(Refusal, match=r"^x: takes too long to decode \(limits\.decode_sec"):
+            await decoder(Upload("x", many_markers(4_000_000)), 1_000_000, 0.1)
+        assert (await decoder(Upload("y", photo), 1_000_000, 5)).width == 96
 
     with_one(decode)
 
@@ -81,10 +83,10 @@ def test_what_a_header_says_gives_more_time() -> None:
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG", compress_level=1)
 
-    async def decode(decoders: Decoders) -> None:
-        with pytest.raises(TooSlow):
-            await decoders(file.getvalue(), "x", 10_000_000, 0.001)
-        assert (await decoders(file.getvalue(), "x", 10_000_000, 5)).width == 3000
+    async def decode(decoder: Decoder) -> None:
+        with pytest.raises(Refusal, match="takes too long"):
+            await decoder(Upload("x", file.getvalue()), 10_000_000, 0.001)
+        assert (await decoder(Upload("x", file.getvalue()), 10_000_000, 5)).width == 3000
 
     with_one(decode)
 
@@ -93,14 +95,14 @@ def test_a_call_that_is_cancelled_ends_its_process(drawn: Path) -> None:
     """So that a client that was told to come again holds nothing."""
     photo = next((drawn / "images").glob("*.jpg")).read_bytes()
 
-    async def decode(decoders: Decoders) -> None:
+    async def decode(decoder: Decoder) -> None:
         earlier = children()
-        await decoders.start()
+        await decoder.start()
         started = children() - earlier
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
-                await decoders(many_markers(4_000_000), "x", 1_000_000, 60)
-        assert (await decoders(photo, "y", 1_000_000, 5)).width == 96
+                await decoder(Upload("x", many_markers(4_000_000)), 1_000_000, 60)
+        assert (await decoder(Upload("y", photo), 1_000_000, 5)).width == 96
         now = children() - earlier
         assert len(started) == len(now) == 1
         assert started != now
@@ -109,20 +111,20 @@ def test_a_call_that_is_cancelled_ends_its_process(drawn: Path) -> None:
 
 
 def test_memory_is_limited_by_the_pixels_that_are_allowed() -> None:
-    async def limit(decoders: Decoders, max_pixels: int) -> int:
-        with pytest.raises(UnreadableImage, match="x: is empty"):
-            await decoders(b"", "x", max_pixels, 5)
+    async def limit(decoder: Decoder, max_pixels: int) -> int:
+        with pytest.raises(Refusal, match="x: is empty"):
+            await decoder(Upload("x", b""), max_pixels, 5)
         limits = {
             p.rlimit(psutil.RLIMIT_DATA)[0] for p in psutil.Process().children(recursive=True)
         } - {resource.getrlimit(resource.RLIMIT_DATA)[0]}
-        (found,) = limits
-        return found
+        (result,) = limits
+        return result
 
-    async def decode(decoders: Decoders) -> None:
-        assert await limit(decoders, 3_000_000) - await limit(decoders, 1_000_000) == 50_000_000
+    async def decode(decoder: Decoder) -> None:
+        assert await limit(decoder, 3_000_000) - await limit(decoder, 1_000_000) == 50_000_000
         file = io.BytesIO()
         Image.new("1", (8_000, 8_000)).save(file, "PNG")
-        with pytest.raises(TooManyPixels, match=r"^x: 8000 x 8000 pixels; expected at most 1 mega"):
-            await decoders(file.getvalue(), "x", 1_000_000, 5)
+        with pytest.raises(Refusal, match=r"^x: 8000 x 8000 pixels; expected at most 1 mega"):
+            await decoder(Upload("x", file.getvalue()), 1_000_000, 5)
 
     with_one(decode)

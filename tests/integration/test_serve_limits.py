@@ -197,8 +197,8 @@ def test_a_signal_ends_it_whatever_is_under_way(
             assert server.stop(number) == code
         slow.close()
     port = server.address[1]
-    *said, ready = server.running.out.read_text().splitlines()
-    assert said == [
+    *output, ready = server.running.out.read_text().splitlines()
+    assert output == [
         f"loading {trained}",
         "host=0.0.0.0: everybody on the network can reach it",
     ]

@@ -18,8 +18,8 @@ BAD = "error: Failed to load resource: the server responded with a status of 400
 
 @pytest.fixture(scope="module")
 def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(trained, tmp_path_factory.mktemp("page"), "threshold=0.9", "examples=5") as found:
-        yield found
+    with served(trained, tmp_path_factory.mktemp("page"), "threshold=0.9", "examples=5") as result:
+        yield result
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +92,9 @@ def test_photos_are_dropped_and_a_bad_one_among_them(server: Served, files: list
             .startswith("cannot be read as an image (not a known format); expected JPEG")
         )
         assert bad.locator("b").count() == 0  # what a name or file says is text
-        said = page.locator("#announcements").inner_text()
-        assert answer["predictions"][0]["name"].replace("_", " ") in said
-        assert "Cannot be named: bad.jpg" in said
+        output = page.locator("#announcements").inner_text()
+        assert answer["predictions"][0]["name"].replace("_", " ") in output
+        assert "Cannot be named: bad.jpg" in output
 
         # Those that come later stand above.
         drop(page, files[::-1][:2])
@@ -241,9 +241,9 @@ def test_every_text_can_be_read(server: Served, files: list[Path], width: int, s
         page.locator("#pick").set_input_files(files)
         answered(page, 3)
         page.locator("#gradcam").check()
-        found = page.evaluate(contrasts)
-        assert len(found) > 30
-        assert min(found)[0] >= 4.5, min(found)
+        result = page.evaluate(contrasts)
+        assert len(result) > 30
+        assert min(result)[0] >= 4.5, min(result)
         assert page.evaluate("document.documentElement.scrollWidth") == width
         # A phone has a camera.
         assert page.get_by_text("Take a photo").is_visible() == phone

@@ -40,8 +40,8 @@ class Sweep:
     folder: Path
 
     def run(self, number: int) -> Path:
-        (found,) = self.folder.glob(f"{number}_*")
-        return found
+        (result,) = self.folder.glob(f"{number}_*")
+        return result
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,11 @@ def sweep(
             here, "train", "-m", f"data.root={drawn}", *SMALL, *TWO_RANKS, *SLURM, *SWEPT
         )
         (folder,) = until(process, lambda: list((here / "outputs/sweeps").glob("*/slurm")))
-        found = Sweep("", 0, folder.parent)
-        until(process, lambda: trained(found.run(1), "body", 1))
-        warn(job(found.run(1)))
-        until(process, lambda: trained(found.run(2), "body", 1))
-        subprocess.run(["scancel", job(found.run(2))], check=True)
+        result = Sweep("", 0, folder.parent)
+        until(process, lambda: trained(result.run(1), "body", 1))
+        warn(job(result.run(1)))
+        until(process, lambda: trained(result.run(2), "body", 1))
+        subprocess.run(["scancel", job(result.run(2))], check=True)
         said, _ = process.communicate(timeout=600)
         yield Sweep(said, process.returncode, folder.parent)
 
@@ -93,8 +93,8 @@ def test_a_job_that_was_warned_goes_on_to_the_same_end(sweep: Sweep) -> None:
     warned, undisturbed = sweep.run(1), sweep.run(0)
     log = (warned / "train.log").read_text()
     assert "stopped by SIGUSR2 (stage body" in log
-    assert "goes into the queue again" in log
-    assert "going on after" in log
+    assert "is requeued" in log
+    assert "resuming after" in log
     assert metrics(warned) == metrics(undisturbed)
     assert same(weights(warned), weights(undisturbed))
     assert status(warned)["results"] == status(undisturbed)["results"]
@@ -127,7 +127,7 @@ def test_a_resumed_sweep_takes_up_what_is_in_slurm(
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=30)
     assert first.returncode == 130
-    assert "1 run to train" in said
+    assert "1 of 1 runs to train" in said
     assert f"scancel {job(lost)}" in said
 
     submitted = job(lost)
@@ -137,12 +137,12 @@ def test_a_resumed_sweep_takes_up_what_is_in_slurm(
     subprocess.run(preempting, check=True, capture_output=True)
     said, _ = second.communicate(timeout=600)
     assert second.returncode == 0, said
-    assert "1 in Slurm already" in said
+    assert "1 already in Slurm" in said
     assert "4 of 4 runs finished" in said
     assert job(lost) == submitted
     log = (lost / "train.log").read_text()
     assert log.count("stopped by SIGTERM") == 2
-    assert log.count("goes into the queue again") == 1
+    assert log.count("is requeued") == 1
     assert metrics(lost) == metrics(sweep.run(3))
     assert same(weights(lost), weights(sweep.run(3)))
 
@@ -161,9 +161,9 @@ def test_what_slurm_refuses_is_said_in_its_words(
     )
 
 
-def in_background(here: Path, *words: str) -> subprocess.Popen[str]:
+def in_background(here: Path, *args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pets", *words],
+        [sys.executable, "-m", "pets", *args],
         cwd=here,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -184,16 +184,17 @@ def job(run: Path) -> str:
 
 def trained(run: Path, stage: str, epochs: int) -> bool:
     """Whether the run is at least that far in a stage."""
-    found = status(run)
-    return (found["state"], found.get("stage")) == ("running", stage) and found["epoch"] >= epochs
+    result = status(run)
+    in_stage = (result["state"], result.get("stage")) == ("running", stage)
+    return in_stage and result["epoch"] >= epochs
 
 
-def until(process: subprocess.Popen[str], found: Callable[[], Any]) -> Any:
+def until(process: subprocess.Popen[str], result: Callable[[], Any]) -> Any:
     """What `found` gives as soon as it gives something; the process must not end before."""
     end = time.monotonic() + 300
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(FileNotFoundError):
-            if value := found():
+            if value := result():
                 return value
         time.sleep(0.1)
     process.kill()

@@ -13,21 +13,22 @@ from torch.nn import functional as F
 
 from pets.data.prepare import prepare_photos
 from pets.models.classifier import new_backbone
-from pets.system.devices import device_type, fast_precision, settled
+from pets.system.devices import device_type, fast_precision, resolve_precision
 from pets.training.checkpoints import read_checkpoint
 from pets.training.datamodule import PetsDataModule
+from pets.training.losses import new_loss
 from pets.training.module import ClassifierModule, new_model
 from pets.training.stage import Inputs, Stage
-from pets.training.trainer import build_callbacks, trainer
+from pets.training.trainer import build_callbacks, build_trainer
 from tests.conftest import train_config
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights
 from tests.integration.test_resume import killed_after
 
 
-def learner(drawn: Path, *words: str) -> tuple[ClassifierModule, PetsDataModule, Any]:
+def learner(drawn: Path, *args: str) -> tuple[ClassifierModule, PetsDataModule, Any]:
     """A module about to train its head, its data and its config."""
-    config = train_config(f"data.root={drawn}", *SMALL, "trainer.accelerator=cpu", *words)
+    config = train_config(f"data.root={drawn}", *SMALL, "trainer.accelerator=cpu", *args)
     backbone, preprocess, _ = new_backbone(config.model, config.seed)
     photos = prepare_photos(config.data)
     model = new_model(config, backbone, preprocess, photos.classes)
@@ -38,16 +39,16 @@ def learner(drawn: Path, *words: str) -> tuple[ClassifierModule, PetsDataModule,
 
 
 def test_small_pictures_first(pets: Pets, drawn: Path) -> None:
-    words = ("plan=progressive", *SMALL[:5], "plan.stages.body.epochs=2")
+    args = ("plan=progressive", *SMALL[:5], "plan.stages.body.epochs=2")
     sizes = ("plan.stages.head_small.size=64", "plan.stages.body_small.size=80")
-    pets("train", f"data.root={drawn}", *words, *sizes)
+    pets("train", f"data.root={drawn}", *args, *sizes)
     (run,) = pets.runs()
     stages = [row["stage"] for row in metrics(run)]
     assert stages == ["head_small"] * 4 + ["body_small"] * 2 + ["body"] * 2
     assert read_checkpoint(run / "checkpoints/last.ckpt")["pets"]["size"] == [96, 96]
     pets("eval", f"run={run}", "split=test")
-    found = json.loads((run / "eval/test_last.json").read_text())
-    assert found["loss"] == pytest.approx(status(run)["results"]["test"]["loss"], abs=1e-6)
+    result = json.loads((run / "eval/test_last.json").read_text())
+    assert result["loss"] == pytest.approx(status(run)["results"]["test"]["loss"], abs=1e-6)
 
 
 def test_each_stage_gets_pictures_of_its_size_and_checkpoints_say_which(
@@ -59,14 +60,14 @@ def test_each_stage_gets_pictures_of_its_size_and_checkpoints_say_which(
     (run,) = pets.runs()
     assert read_checkpoint(run / "checkpoints/last.ckpt")["pets"]["size"] == [128, 128]
     pets("eval", f"run={run}", "split=valid")
-    found = json.loads((run / "eval/valid_last.json").read_text())
-    assert found["loss"] == pytest.approx(status(run)["results"]["valid"]["loss"], abs=1e-6)
+    result = json.loads((run / "eval/valid_last.json").read_text())
+    assert result["loss"] == pytest.approx(status(run)["results"]["valid"]["loss"], abs=1e-6)
 
 
 def test_a_network_that_takes_one_size_only_says_so(pets: Pets, drawn: Path) -> None:
     vit = ("model=timm", "model.name=vit_tiny_patch16_224", "model.weights=none")
-    said = pets("train", f"data.root={drawn}", *vit, "data.size=96", code=1).stderr.splitlines()
-    assert said[-1] == (
+    output = pets("train", f"data.root={drawn}", *vit, "data.size=96", code=1).stderr.splitlines()
+    assert output[-1] == (
         "plan.stages.head: vit_tiny_patch16_224 takes no pictures of 96 x 96 pixels; expected "
         "data.size=224"
     )
@@ -86,7 +87,7 @@ def test_ema_validates_and_keeps_the_average_of_the_weights(drawn: Path) -> None
     module, data, config = learner(drawn, "callbacks=ema", "callbacks.ema.decay=0.6")
     seen = Weights()
     (ema,) = [c for c in build_callbacks(config.callbacks) if isinstance(c, EMAWeightAveraging)]
-    trainer(config.trainer, max_epochs=2, callbacks=[seen, ema]).fit(module, datamodule=data)
+    build_trainer(config.trainer, max_epochs=2, callbacks=[seen, ema]).fit(module, datamodule=data)
     assert len(seen.seen) == 6
     average = seen.seen[0]
     for weight in seen.seen[1:]:
@@ -106,13 +107,13 @@ def test_a_run_with_ema_is_killed_and_resumed_to_the_same_end(pets: Pets, drawn:
     assert metrics(run) == metrics(whole)
     assert same(weights(run), weights(whole))
     other("eval", f"run={run}", "split=valid")
-    found = json.loads((run / "eval/valid_last.json").read_text())
-    assert found["loss"] == pytest.approx(float(metrics(run)[-1]["valid_loss"]), abs=1e-6)
+    result = json.loads((run / "eval/valid_last.json").read_text())
+    assert result["loss"] == pytest.approx(float(metrics(run)[-1]["valid_loss"]), abs=1e-6)
 
 
 def test_labels_are_smoothed_in_training_only(drawn: Path) -> None:
     plain, data, _ = learner(drawn)
-    smooth, _, _ = learner(drawn, "label_smoothing=0.2")
+    smooth, _, _ = learner(drawn, "loss.label_smoothing=0.2")
     data.trainer = None
     photos, targets = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
     logits = plain(photos)
@@ -132,13 +133,13 @@ def test_gradients_are_clipped_and_accumulated(drawn: Path) -> None:
 
     class Norms(Callback):
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-            found = [p.grad for p in pl_module.parameters() if p.grad is not None]
-            norms.append(math.sqrt(sum(float(g.square().sum()) for g in found)))
+            result = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            norms.append(math.sqrt(sum(float(g.square().sum()) for g in result)))
 
     module, data, config = learner(
         drawn, "trainer.gradient_clip_val=0.05", "trainer.accumulate_grad_batches=3"
     )
-    fit = trainer(config.trainer, max_epochs=4, callbacks=[Norms()])
+    fit = build_trainer(config.trainer, max_epochs=4, callbacks=[Norms()])
     fit.fit(module, datamodule=data)
     assert fit.global_step == 4  # three batches an epoch
     assert len(norms) == 4
@@ -156,9 +157,11 @@ def test_precision_is_what_the_device_is_fast_at(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda bf16=bf16, **_: bf16)
         assert fast_precision("cuda") == precision
     assert fast_precision("mps") == "32-true"
-    chosen = settled({"accelerator": "cpu", "precision": "auto", "devices": 1})
+    chosen = resolve_precision({"accelerator": "cpu", "precision": "auto", "devices": 1})
     assert chosen == {"accelerator": "cpu", "precision": "bf16-mixed", "devices": 1}
-    assert settled({"accelerator": "cpu", "precision": "64-true"})["precision"] == "64-true"
+    assert (
+        resolve_precision({"accelerator": "cpu", "precision": "64-true"})["precision"] == "64-true"
+    )
     assert device_type("cpu") == "cpu"
 
 
@@ -174,3 +177,29 @@ def test_a_run_says_how_fast_it_was_and_what_would_help(trained: Path) -> None:
     shares = [point.value for point in scalars(trained, "speed/waited")]
     assert len(shares) == 5
     assert all(0 < share < 1 for share in shares)
+
+
+def test_a_loss_of_ones_own_is_trained_on_mixed_and_on_plain_labels(drawn: Path) -> None:
+    """It may be torch's, or one that weighs classes; losses of single photos are averaged."""
+    own = "loss._target_=tests.integration.test_step.weighted"
+    args = ("augment=cutmix", "loss=own", own, "+loss.power=0.5")
+    constant = "plan.stages.head.schedule=constant"
+    module, data, config = learner(drawn, *args, constant)
+    module.loss = new_loss(config.loss, torch.tensor([4.0] * 10))
+    build_trainer(config.trainer, max_epochs=1).fit(module, datamodule=data)
+    assert math.isfinite(float(module.train_loss.compute()))
+    logits, targets = torch.randn(3, 10), torch.tensor([1, 2, 3])
+    loss = new_loss(config.loss, torch.tensor([4.0] * 10))(logits, targets)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, targets, reduction="none") / 2)
+    torchs, _, _ = learner(drawn, "loss=own", "loss._target_=torch.nn.CrossEntropyLoss")
+    assert torch.equal(torchs.loss(logits, targets), F.cross_entropy(logits, targets))
+
+
+def weighted(class_counts: torch.Tensor, power: float) -> Any:
+    """Cross-entropy of each photo, divided by a power of the size of its class."""
+
+    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        weight = class_counts**-power
+        return F.cross_entropy(logits, targets, weight.to(logits.device), reduction="none")
+
+    return loss

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from pets.commands.train import go_on
+from pets.commands.train import resume_run
 from pets.run_dir import RunDir
 from pets.system import signals
 from pets.system.signals import Stopped
@@ -29,11 +29,11 @@ NEVER = {"hook": "never", "step": 0, "number": int(signal.SIGTERM)}
 class Training:
     """A run in this process, stopped and resumed as often as one likes."""
 
-    def __init__(self, path: Path, drawn: Path, *words: str) -> None:
+    def __init__(self, path: Path, drawn: Path, *args: str) -> None:
         stuck = f"{{_target_:tests.integration.signals.Stuck,folder:'{path}'}}"
         config = train_config(
             f"data.root={drawn}", *FAST, "trainer.accelerator=cpu", f"+augment.photo.stuck={stuck}",
-            "+callbacks.signal={_target_:tests.integration.signals.SignalAt}", *words,
+            "+callbacks.signal={_target_:tests.integration.signals.SignalAt}", *args,
         )  # fmt: skip
         values = config.model_dump(by_alias=True, mode="json")
         self.run = RunDir.prepare(path, values, [])
@@ -42,13 +42,13 @@ class Training:
     def finish(self) -> None:
         """Go on to the end."""
         self._send()
-        go_on(self.run)
+        resume_run(self.run)
 
     def stop(self, hook: str, step: int, number: signal.Signals, **after: float) -> None:
         """Go on up to a signal inside a hook, or so many seconds `after` it and `again`."""
         self._send(hook=hook, step=step, number=int(number), **after)
         with pytest.raises(Stopped) as stopped:
-            go_on(self.run)
+            resume_run(self.run)
         assert (stopped.value.signal, stopped.value.code) == (number, 128 + number)
         assert status(self.path)["state"] == "interrupted"
         assert status(self.path)["error"] == f"stopped by {number.name}"
@@ -73,9 +73,9 @@ def trained() -> Iterator[list[Any]]:
 
 
 def looked_at(trained: list[Any]) -> list[Any]:
-    found = list(trained)
+    result = list(trained)
     trained.clear()
-    return found
+    return result
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -110,16 +110,16 @@ def test_stopped_anywhere_it_ends_as_if_never_stopped(
 ) -> None:
     """Two stages, the second with everything unfrozen; dropout, MixUp, a cycle of rate and
     momentum, averaged weights."""
-    words = (
+    args = (
         "augment=mixup", "callbacks=ema", "callbacks.ema.decay=0.6", "model/head=concat_pool",
         "plan.stages.head.epochs=1", "plan.stages.body.epochs=2",
     )  # fmt: skip
-    whole = Training(tmp_path / "whole", drawn, *words)
+    whole = Training(tmp_path / "whole", drawn, *args)
     whole.finish()
     steps = looked_at(trained)
     assert len(steps) == 3 * STEPS
 
-    run = Training(tmp_path / "run", drawn, *words)
+    run = Training(tmp_path / "run", drawn, *args)
     run.stop("batch_start", 3, signal.SIGUSR1)
     assert run.position == ("head", 0, 4)
     # Before the second stage's first step there is nothing to write.
@@ -134,8 +134,9 @@ def test_stopped_anywhere_it_ends_as_if_never_stopped(
     # While a loader's process does not answer no step ends; a later signal does not wait for one.
     run.run.update_config("data.num_workers", 2)
     (run.path / "stick").touch()
-    monkeypatch.setattr(signals, "PATIENCE", 0.5)
-    run.stop("batch_end", 2 * STEPS + 1, signal.SIGTERM, after=1.0, again=2.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(signals, "PATIENCE", 0.5)
+        run.stop("batch_end", 2 * STEPS + 1, signal.SIGTERM, after=1.0, again=2.0)
     assert run.position == ("body", 1, 0)
     assert not (run.path / "stick").exists()
     assert multiprocessing.active_children() == []
@@ -152,16 +153,16 @@ def test_stopped_on_activations_with_accumulated_gradients(
     tmp_path: Path, drawn: Path, trained: list[Any]
 ) -> None:
     """There epochs are so short that not every one has a checkpoint."""
-    words = (
+    args = (
         "plan=frozen4", "precompute.enabled=true", f"cache_dir={tmp_path}/cache",
         "trainer.accumulate_grad_batches=2", "model/head=concat_pool",
     )  # fmt: skip
-    whole = Training(tmp_path / "whole", drawn, *words)
+    whole = Training(tmp_path / "whole", drawn, *args)
     whole.finish()
     steps = looked_at(trained)
     assert len(steps) == 4 * STEPS
 
-    run = Training(tmp_path / "run", drawn, *words)
+    run = Training(tmp_path / "run", drawn, *args)
     # In the first of two batches that make a step; of an epoch of seven the last makes one alone.
     run.stop("batch_start", 6, signal.SIGTERM)
     assert run.position == ("head", 1, 6)

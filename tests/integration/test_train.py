@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from pets.training.checkpoints import read_checkpoint
-from tests.fast.test_rates import one_cycle
+from tests.fast.training.test_rates import one_cycle
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights
 
@@ -25,10 +25,10 @@ def test_a_run_directory_holds_everything(trained: Path) -> None:
     assert expected <= names
     assert not [name for name in names if "=" in name]
     assert any(name.startswith("tensorboard/events") for name in names)
-    found = status(trained)
-    assert found["state"] == "finished"
-    assert set(found["results"]) == {"valid", "test"}
-    assert (found["stage"], found["epoch"], found["epochs"]) == ("body", 3, 3)
+    result = status(trained)
+    assert result["state"] == "finished"
+    assert set(result["results"]) == {"valid", "test"}
+    assert (result["stage"], result["epoch"], result["epochs"]) == ("body", 3, 3)
     assert json.loads((trained / "data.json").read_text())["train"] == 60
 
 
@@ -141,8 +141,8 @@ def test_an_unreadable_photo_is_named_or_left_out(pets: Pets, drawn: Path) -> No
         small = [w for w in SMALL if "num_workers" not in w]
         line = pets.one_line("train", f"data.root={root}", *small, f"data.num_workers={workers}")
         assert line.startswith(f"{victim}: cannot be read as an image")
-    said = pets("train", f"data.root={root}", *SMALL, "data.on_bad_image=skip").stdout
-    assert f"left out: {victim}" in said
+    output = pets("train", f"data.root={root}", *SMALL, "data.on_bad_image=skip").stdout
+    assert f"left out: {victim}" in output
     assert f"{victim.name}" not in (pets.runs()[-1] / "photos.csv").read_text()
 
 

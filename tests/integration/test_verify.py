@@ -43,13 +43,13 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
 def said(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Where `pets verify` has put its files, and what it said."""
     pets = Pets(tmp_path_factory.mktemp("verified"))
-    found = pets("verify", *WORDS, f"data.root={planted.root}", code=3)
+    result = pets("verify", *WORDS, f"data.root={planted.root}", code=3)
     (table,) = pets.folder.glob("outputs/*/verify.csv")
-    return table.parent, found.stdout
+    return table.parent, result.stdout
 
 
-def verified(root: Path, *words: str) -> Verification:
-    return verify(typed(VerifyConfig, composed(f"data.root={root}", *words, name="verify")))
+def verified(root: Path, *args: str) -> Verification:
+    return verify(typed(VerifyConfig, composed(f"data.root={root}", *args, name="verify")))
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -57,8 +57,8 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def paths(found: Verification, kind: str) -> list[tuple[str, ...]]:
-    return [finding.photos for finding in found.findings if finding.kind == kind]
+def paths(result: Verification, kind: str) -> list[tuple[str, ...]]:
+    return [finding.photos for finding in result.findings if finding.kind == kind]
 
 
 @pytest.mark.core
@@ -70,10 +70,10 @@ def test_all_planted_faults_are_found_and_nothing_else(
         # What has no number is a finding by itself, or one sentence about several.
         key = row["group"] or row["what"] if row["kind"] == "not a photo" else row["group"]
         groups[row["kind"], key or str(place)] |= {row["path"]} - {""}
-    found = defaultdict(set)
+    result = defaultdict(set)
     for (kind, _), members in groups.items():
-        found[kind].add(frozenset(members))
-    assert found == planted.expected
+        result[kind].add(frozenset(members))
+    assert result == planted.expected
 
 
 @pytest.mark.core
@@ -113,11 +113,11 @@ def test_the_table_says_what_to_leave_out(planted: Planted, said: tuple[Path, st
 
 @pytest.mark.core
 def test_the_screen_counts_kinds_and_names_the_files(said: tuple[Path, str]) -> None:
-    folder, words = said
-    assert re.search(r"^warning +wrong suffix +10 +10 +\S+\.jpg, \S+\.jpg and 8 more$", words, re.M)
-    assert re.search(r"^error +leak +1 +2 +", words, re.M)
-    assert "9 errors, 23 warnings, 8 notes" in words
-    assert f"data.exclude={folder / 'verify.csv'} leaves out 16 photos" in words
+    folder, args = said
+    assert re.search(r"^warning +wrong suffix +10 +10 +\S+\.jpg, \S+\.jpg and 8 more$", args, re.M)
+    assert re.search(r"^error +leak +1 +2 +", args, re.M)
+    assert "9 errors, 23 warnings, 8 notes" in args
+    assert f"data.exclude={folder / 'verify.csv'} leaves out 16 photos" in args
     assert (folder / "verify.log").stat().st_size > 0
 
 
@@ -128,11 +128,11 @@ def test_a_training_without_the_excluded_photos(
     """Before it stops at the first fault; with the table it runs, and nothing grave is left."""
     table = said[0] / "verify.csv"
     everything = sorted(p for p in planted.root.rglob("*") if p.is_file())
-    words = [f"data.root={planted.root}", "data=folder"]
+    args = [f"data.root={planted.root}", "data=folder"]
     small = [*SMALL[:-2], "plan=frozen4", "plan.stages.head.epochs=1", "callbacks=none"]
-    assert "no label folder around 1 of " in pets.one_line("train", *words, *small)
-    told = pets("train", *words, *small, f"data.exclude={table}").stdout
-    assert f"data.exclude={table}: left out 15 photos (" in told
+    assert "no label folder around 1 of " in pets.one_line("train", *args, *small)
+    output = pets("train", *args, *small, f"data.exclude={table}").stdout
+    assert f"data.exclude={table}: left out 15 photos (" in output
     used = set(pd.read_csv(pets.runs()[-1] / "photos.csv").path)
     rows = rows_of(said[0])
     excluded = {row["path"] for row in rows if row["proposed"] == "exclude"}
@@ -155,9 +155,9 @@ def test_drawn_pets_have_no_fault_and_changed_copies_are_told_from_all_of_them(
 ) -> None:
     """Several hundred pictures of ten breeds, two pairs of which look alike on purpose."""
     draw_pets(tmp_path / "pets", per_breed=30, size=96, seed=0)
-    words = ["data=demo", f"data.root={tmp_path / 'pets'}", "data.size=96", "fail_on=warning"]
-    assert "300 photos looked at" in (told := pets("verify", *words).stdout)
-    assert told.count("nothing found") == 1
+    args = ["data=demo", f"data.root={tmp_path / 'pets'}", "data.size=96", "fail_on=warning"]
+    assert "300 photos inspected" in (output := pets("verify", *args).stdout)
+    assert output.count("nothing found") == 1
 
     images = tmp_path / "pets/images"
     expected = set()
@@ -176,10 +176,10 @@ def test_drawn_pets_have_no_fault_and_changed_copies_are_told_from_all_of_them(
         ][place % 5]
         copy.write_bytes(changed)
         expected.add(frozenset({f"images/{file.name}", f"images/{copy.name}"}))
-    found = verified(tmp_path / "pets", "data=demo", "small=1")
-    near = [f for f in found.findings if f.kind.startswith("near ")]
+    result = verified(tmp_path / "pets", "data=demo", "small=1")
+    near = [f for f in result.findings if f.kind.startswith("near ")]
     assert {frozenset(finding.photos) for finding in near} == expected
-    assert len(found.findings) == len(near) == 30
+    assert len(result.findings) == len(near) == 30
     without = verified(tmp_path / "pets", "data=demo", "small=1", "near=null")
     assert without.findings == ()
 
@@ -191,13 +191,13 @@ def test_photos_that_no_label_fits_are_still_looked_at(tmp_path: Path, drawn: Pa
         (images / f"{n}.jpg").write_bytes(file.read_bytes())
     (images / "copy.jpg").write_bytes((images / "0.jpg").read_bytes())
     (images / "broken.jpg").write_bytes(b"nothing")
-    found = verified(tmp_path, "data=oxford_pets", "small=1")
-    assert paths(found, "unlabelled") == [
+    result = verified(tmp_path, "data=oxford_pets", "small=1")
+    assert paths(result, "unlabelled") == [
         (*(f"images/{n}.jpg" for n in range(4)), "images/broken.jpg", "images/copy.jpg")
     ]
-    assert paths(found, "duplicates") == [("images/0.jpg", "images/copy.jpg")]
-    assert paths(found, "unreadable") == [("images/broken.jpg",)]
-    assert paths(found, "one class") == [()]
+    assert paths(result, "duplicates") == [("images/0.jpg", "images/copy.jpg")]
+    assert paths(result, "unreadable") == [("images/broken.jpg",)]
+    assert paths(result, "one class") == [()]
 
 
 def test_faults_of_tables_and_lists(tmp_path: Path, drawn: Path) -> None:
@@ -211,21 +211,21 @@ def test_faults_of_tables_and_lists(tmp_path: Path, drawn: Path) -> None:
     rows += ["gone.jpg,cat,valid", f"{names[0]},dog,test", ",dog,train", f"{names[20]},,test"]
     rows += [f"{names[21]},cat,sometimes", f"{names[22]},bird,test"]
     (tmp_path / "labels.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
-    words = ["data=table", "data.images=images", "data.split=column", "data.split_column=split"]
-    found = verified(tmp_path, *words, "small=1")
-    by_kind = {f.kind: f for f in found.findings}
-    assert by_kind["missing"].photos == ("images/gone.jpg",)
-    assert paths(found, "bad row") == [(f"images/{names[0]}",), ("row 23",)]
+    args = ["data=table", "data.images=images", "data.split=column", "data.split_column=split"]
+    result = verified(tmp_path, *args, "small=1")
+    by_kind = {f.kind: f for f in result.findings}
+    assert by_kind["missing"].photos == ("gone.jpg", "row 23")
+    assert paths(result, "bad row") == [(f"images/{names[0]}",)]
     assert by_kind["unlabelled"].photos == (f"images/{names[20]}",)
     assert by_kind["no split"].photos == (f"images/{names[21]}",)
-    absent = [f.what for f in found.findings if f.kind == "absent class"]
+    absent = [f.what for f in result.findings if f.kind == "absent class"]
     assert absent == [
         "no training photo of bird; every label needs one",
         "valid has no photo of bird",
         "test has no photo of cat, dog",
     ]
     assert by_kind["unused"].photos == (f"images/{names[23]}",)
-    assert {f.kind for f in found.of("error")} == {
+    assert {f.kind for f in result.of("error")} == {
         "missing", "bad row", "unlabelled", "no split", "absent class",
     }  # fmt: skip
 
@@ -234,27 +234,27 @@ def test_faults_of_tables_and_lists(tmp_path: Path, drawn: Path) -> None:
         lines = [f"{Path(name).stem} 1 1 1" for name in of_it]
         (tmp_path / f"annotations/{name}.txt").write_text("\n".join(lines))
     (tmp_path / "images" / names[21]).write_bytes(b"")
-    found = verified(tmp_path, "data=oxford_pets", "data.split=official", "small=1")
-    assert paths(found, "missing") == [("cat_99",)]
-    assert paths(found, "two splits") == [(f"images/{names[0]}",)]
-    assert paths(found, "unused") == [(f"images/{names[23]}", f"images/{names[22]}")]
-    assert [f.severity for f in found.findings if f.kind == "unreadable"] == ["warning"]
+    result = verified(tmp_path, "data=oxford_pets", "data.split=official", "small=1")
+    assert paths(result, "missing") == [("cat_99",)]
+    assert paths(result, "two splits") == [(f"images/{names[0]}",)]
+    assert paths(result, "unused") == [(f"images/{names[23]}", f"images/{names[22]}")]
+    assert [f.severity for f in result.findings if f.kind == "unreadable"] == ["warning"]
 
 
 def test_only_new_photos_are_decoded_again(tmp_path: Path, pets: Pets, drawn: Path) -> None:
     # What was written within the last two seconds may still change unseen; it is not kept.
     newest = max(file.stat().st_ctime for file in (drawn / "images").iterdir())
     time.sleep(max(0.0, newest + 2.5 - time.time()))
-    words = ["verify", "data=demo", "small=1", f"data.root={drawn}", "fail_on=never"]
+    args = ["verify", "data=demo", "small=1", f"data.root={drawn}", "fail_on=never"]
     cache = f"cache_dir={tmp_path / 'cache'}"
-    pets(*words, cache)
+    pets(*args, cache)
     with contextlib.closing(sqlite3.connect(tmp_path / "cache/memo.sqlite")) as table, table:
         (count,) = table.execute("SELECT count(*) FROM memo").fetchone()
         # Were it asked again, it would say otherwise.
         table.execute("""UPDATE memo SET result='{"problem": "as it was said"}'""")
     assert count == 100
-    assert "100  " in (told := pets(*words, cache).stdout)
-    assert re.search(r"^error +unreadable +100 +100 ", told, re.M)
+    assert "100  " in (output := pets(*args, cache).stdout)
+    assert re.search(r"^error +unreadable +100 +100 ", output, re.M)
 
 
 @pytest.mark.core
@@ -281,8 +281,8 @@ def test_exit_codes(
         stream = io.BytesIO()
         image.save(stream, "PNG")
         (root / "images/dog_0.jpg").write_bytes(stream.getvalue())
-    words = ["data=oxford_pets", f"data.root={root}", "small=1", "few=1", f"fail_on={fail_on}"]
-    pets("verify", *words, code=code)
+    args = ["data=oxford_pets", f"data.root={root}", "small=1", "few=1", f"fail_on={fail_on}"]
+    pets("verify", *args, code=code)
 
 
 def test_mistakes_are_one_line(pets: Pets, drawn: Path) -> None:

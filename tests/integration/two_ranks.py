@@ -26,8 +26,8 @@ def main(out: Path, overrides: list[str]) -> None:
     stage = Stage.of_plan("head", plan, Inputs(config.size_of(plan)), config.seed)
     with process_group():
         curve = record(stage, model, photos, config.model_copy(update={"trainer": two}))
-    found = {**curve.as_json(), "choice": curve.choose()}
-    out.write_text(json.dumps(found), encoding="utf-8")
+    result = {**curve.as_json(), "choice": curve.choose()}
+    out.write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

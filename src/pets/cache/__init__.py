@@ -1,1 +1,1 @@
-"""Results that are expensive to make, kept on disk between runs."""
+"""Expensive results, cached on disk between runs."""

@@ -1,7 +1,7 @@
-"""Results about files, computed again only when a file has changed.
+"""Memoized results about files, recomputed only if a file has changed.
 
-They are kept in memory and, after `use_folder`, in a small database that all runs of a machine
-share: every run reads the same photos.
+They are kept in memory and, after `use_folder`, in a small database shared by all runs on a
+machine, since runs usually read the same photos.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +22,6 @@ from tqdm import tqdm
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result", bound=str | bytes | None)
-Rows = TypeVar("Rows")
 FileState = tuple[str, str]  # a file's path, and what changes when it is written to
 
 NAME = "memo.sqlite"
@@ -42,7 +42,7 @@ class FileMemo(Generic[Result]):
     Args:
         name: identifies the function and everything else that its result depends on.
         compute: the function; called by several threads.
-        is_final: whether a result may be stored. An error of a disk, for example, may not.
+        is_final: whether a result may be stored. A disk error, for example, may not.
     """
 
     def __init__(
@@ -58,11 +58,14 @@ class FileMemo(Generic[Result]):
         """Return the result for each file, in their order.
 
         Args:
-            files: may name a file twice.
-            label: of the progress bar, which appears if results have to be computed.
+            files: may contain duplicates.
+            label: text of the progress bar, which is shown if results have to be computed.
         """
         states = [_state(file) for file in files]
-        self.known.update(_load(self.name, [s for s in states if s not in self.known]))
+        unknown = [state for state in states if state not in self.known]
+        select = "SELECT result FROM memo WHERE name=? AND file=? AND state=?"
+        rows = _query(lambda t: [t.execute(select, (self.name, *s)).fetchone() for s in unknown])
+        self.known |= {s: row[0] for s, row in zip(unknown, rows, strict=False) if row is not None}
         new = {s: file for s, file in zip(states, files, strict=True) if s not in self.known}
         if new:
             bar = tqdm(desc=label, total=len(new), unit="file", leave=False, disable=None)
@@ -78,26 +81,37 @@ class FileMemo(Generic[Result]):
         self, chunk: list[tuple[FileState, Path]], pool: ThreadPoolExecutor, bar: tqdm
     ) -> None:
         newest = time.time() - _MIN_AGE
+        rows = []
         results = pool.map(self.compute, [file for _, file in chunk])
-        for (state, _), result in zip(chunk, results, strict=True):
+        for (state, file), result in zip(chunk, results, strict=True):
             self.known[state] = result
             bar.update()
-        old = [state for state, file in chunk if file.stat().st_ctime < newest]
-        _save(self.name, {s: self.known[s] for s in old if self.is_final(self.known[s])})
+            if file.stat().st_ctime < newest and self.is_final(result):
+                rows.append((self.name, *state, result))
+        insert = "INSERT OR REPLACE INTO memo VALUES (?, ?, ?, ?)"
+        _query(lambda table: list(table.executemany(insert, rows)))
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as stream:
+        return f"{file.stat().st_size} {file_digest(stream, 'blake2b').hexdigest()[:32]}"
+
+
+checksums = FileMemo("size and blake2b", _checksum)
 
 
 def cache_folder(name: str | Path) -> Path:
     """Return the folder of a cache, with `~` expanded.
 
-    `~` is expanded here and not in a run's config, which other users may continue. Users without a
-    home folder get the one in the variable PETS_CACHE (see `startup.folders`).
+    `~` is expanded here and not in a run's config, which other users may resume. Users without a
+    home folder get the one in PETS_CACHE (see `startup.redirect_unwritable_caches`).
     """
-    folder = os.path.expanduser(name)  # noqa: PTH111 - which raises nothing without a home
+    folder = os.path.expanduser(name)  # noqa: PTH111 - pathlib's raises without a home
     return Path(os.environ.get("PETS_CACHE", folder) if folder.startswith("~") else folder)
 
 
 def use_folder(folder: str | Path) -> None:
-    """Load and save this process's results in a cache's folder."""
+    """Load and save this process's results in this cache folder."""
     global _folder
     _folder = cache_folder(folder)
 
@@ -116,37 +130,14 @@ def _state(file: Path) -> FileState:
     return str(file.absolute()), f"{now.st_dev} {now.st_ino} {now.st_size} {times}"
 
 
-def _load(name: str, files: Sequence[FileState]) -> dict[FileState, Any]:
-    """The stored results of a function, for those of the files that have one."""
-    select = "SELECT result FROM memo WHERE name=? AND file=? AND state=?"
-
-    def read(table: sqlite3.Connection) -> dict[FileState, Any]:
-        rows = {file: table.execute(select, (name, *file)).fetchone() for file in files}
-        return {file: row[0] for file, row in rows.items() if row is not None}
-
-    return _query(read) or {}
-
-
-def _save(name: str, results: Mapping[FileState, Any]) -> None:
-    """Store results; they replace those for earlier states of the same files."""
-    rows = [(name, *file, result) for file, result in results.items()]
-
-    def write(table: sqlite3.Connection) -> None:
-        with table:
-            table.executemany("INSERT OR REPLACE INTO memo VALUES (?, ?, ?, ?)", rows)
-
-    if rows:
-        _query(write)
-
-
-def _query(query: Callable[[sqlite3.Connection], Rows]) -> Rows | None:
-    """Run a query; None without a folder, or if the database cannot be used."""
+def _query(query: Callable[[sqlite3.Connection], list[Any]]) -> list[Any]:
+    """Run a query; [] without a folder, or if the database cannot be used."""
     if _folder is None:
-        return None
+        return []
     try:
         _folder.mkdir(parents=True, exist_ok=True)
         # Several processes may write at once; each waits for the others.
-        with contextlib.closing(sqlite3.connect(_folder / NAME, timeout=30)) as table:
+        with contextlib.closing(sqlite3.connect(_folder / NAME, timeout=30)) as table, table:
             table.execute(
                 "CREATE TABLE IF NOT EXISTS memo "
                 "(name TEXT, file TEXT, state TEXT, result, PRIMARY KEY (name, file))"
@@ -154,4 +145,4 @@ def _query(query: Callable[[sqlite3.Connection], Rows]) -> Rows | None:
             return query(table)
     except (sqlite3.Error, OSError) as error:
         log.info("%s: not used, photos are checked again (%s)", _folder / NAME, error)
-        return None
+        return []

@@ -1,4 +1,4 @@
-"""Folders of a cache: each appears whole or not at all, made by one process at a time."""
+"""On-disk cache of folders: atomic entries with one writer at a time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from pets.cache.files import checksums, existing, megabytes, to_disk
-from pets.cache.memo import cache_folder
+from pets.cache.memo import cache_folder, checksums
 from pets.errors import CacheError
 from pets.io.serialize import to_json
 
 log = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
+Key = Mapping[str, Any]
+Make = Callable[[Path], None]
 
 ABOUT = "about.json"
 _NAME = re.compile(r"[a-z]+-[0-9a-f]{32}")  # an entry's folder
-_PART = re.compile(rf"\.part-({_NAME.pattern})-\w+")  # one that is being made or removed
+_PART = re.compile(rf"\.part-({_NAME.pattern})-\w+")  # one that is being written or removed
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -43,90 +44,61 @@ class Entry:
 
     @property
     def used(self) -> datetime:
-        """When it was last asked for."""
+        """When it was last used."""
         return datetime.fromtimestamp((self.folder / ABOUT).stat().st_mtime, UTC)
-
-
-class Damaged(Exception):
-    """Why the folder of an entry cannot be used."""
 
 
 class Store:
     """A folder of entries, each named by its kind and a hash of its key.
 
-    An entry is made in a temporary folder that is renamed once all of it is on disk, so a killed
-    writer leaves no half entry. If several processes ask for the same entry, one makes it and the
-    others wait. Entries can be read from a folder that cannot be written. Files are compared with
-    their checksums before they are used.
+    An entry is written to a temporary folder that is renamed once all of it is on disk, so a killed
+    writer leaves no partial entry. If several processes need the same entry, one creates it and the
+    others wait. Entries can be read from a read-only folder. Checksums are verified before use.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.given, self.folder = folder, cache_folder(folder)
 
     def get(
-        self,
-        kind: str,
-        key: Mapping[str, Any],
-        description: str,
-        size: int,
-        make: Callable[[Path], None],
+        self, kind: str, key: Key, description: str, size: int, make: Make,
         load: Callable[[Path], Loaded],
-    ) -> Loaded:
-        """Return the cached entry for `key`, creating it with `make` on a miss.
+    ) -> Loaded:  # fmt: skip
+        """Return what `load` reads from the entry's folder; on a miss `make` fills the folder.
 
-        Args:
-            kind: lower-case letters, the beginning of the folder's name.
-            key: plain values that determine the content.
-            description: shown in the log and by `pets cache list`.
-            size: the expected bytes.
-            make: writes the entry's files into the folder it is given.
-            load: reads the entry from its folder; returns what this returns.
-
-        Raises:
-            CacheError: The entry cannot be written.
+        `kind` is the prefix of the folder's name; `key` holds the plain values that determine the
+        content; `description` and `size` (the expected bytes) are for log and `pets cache list`.
+        Raises CacheError if the entry cannot be written.
         """
         name = _name(kind, key)
-        if self.has(kind, key):
-            with contextlib.suppress(FileNotFoundError):  # another process may clear it right now
+        if self._entry(name, key):
+            with contextlib.suppress(FileNotFoundError):  # another process may be clearing it
                 return self._load(name, description, load)
-        with self._locked(name, description, size):
-            try:
-                if self._open(name, key):  # made by another process meanwhile
-                    return self._load(name, description, load)
-            except Damaged as why:
-                log.warning("%s: %s; it is made again", self.folder / name, why)
+        with self._errors(description, size), self._locked(name, description):
+            if self._entry(name, key):  # created by another process meanwhile
+                return self._load(name, description, load)
             self._make(name, key, description, size, make)
             return load(self.folder / name)
 
-    def has(self, kind: str, key: Mapping[str, Any]) -> bool:
+    def has(self, kind: str, key: Key) -> bool:
         """Whether there is a usable entry for the key."""
-        with contextlib.suppress(Damaged):
-            return self._open(_name(kind, key), key) is not None
-        return False
+        return self._entry(_name(kind, key), key) is not None
 
     def entries(self) -> list[Entry]:
-        """Return all usable entries, last used first; damaged ones are logged.
+        """Return all usable entries, last used first.
 
-        Raises:
-            CacheError: The cache is not a folder.
+        Raises CacheError if `cache_dir` is not a folder.
         """
-        entries = []
-        for name in self._names():
-            try:
-                if entry := self._open(name):
-                    entries.append(entry)
-            except Damaged as why:
-                log.warning("%s: %s", self.folder / name, why)
-        return sorted(entries, key=lambda entry: entry.used, reverse=True)
+        found = {name: self._entry(name) for name in self._names()}
+        for name, entry in found.items():
+            if entry is None:
+                log.warning("%s: damaged or unfinished", self.folder / name)
+        return sorted(filter(None, found.values()), key=lambda entry: entry.used, reverse=True)
 
     def clear(self) -> tuple[int, list[str]]:
         """Remove every entry and the leftovers of killed writers, and no other file of the folder.
 
-        Returns:
-            The freed bytes, and the names of entries that are being made now and were kept.
-
-        Raises:
-            CacheError: An entry cannot be removed.
+        Return the freed bytes and the names of entries that are being written, which are kept.
+        Raises CacheError if an entry cannot be removed.
         """
         freed, busy = 0, []
         for name in self._names():
@@ -138,13 +110,26 @@ class Store:
         return freed, busy
 
     def _names(self) -> list[str]:
-        """The names of all entries, also of those that are not whole."""
+        """The names of all entries, also of unfinished ones."""
         if not self.folder.exists():
             return []
         if not self.folder.is_dir():
             raise CacheError(f"cache_dir={self.folder}: is not a folder")
-        names = [_PART.sub(r"\1", path.name) for path in self.folder.iterdir()]
-        return sorted({name for name in names if _NAME.fullmatch(name)})
+        names = {_PART.sub(r"\1", path.name) for path in self.folder.iterdir()}
+        return sorted(filter(_NAME.fullmatch, names))
+
+    def _entry(self, name: str, key: Key | None = None) -> Entry | None:
+        """The entry; None if there is none, if it is damaged, or if it has another key."""
+        folder = self.folder / name
+        try:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            files, its_key = about["files"], about["key"]
+            if files == _checksums(folder) and (key is None or its_key == _plain(key)):
+                size = sum((folder / file).stat().st_size for file in files)
+                return Entry(folder, about["description"], its_key, size)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            pass
+        return None
 
     def _load(self, name: str, description: str, load: Callable[[Path], Loaded]) -> Loaded:
         loaded = load(self.folder / name)
@@ -153,67 +138,36 @@ class Store:
             os.utime(self.folder / name / ABOUT)
         return loaded
 
-    def _open(self, name: str, key: Mapping[str, Any] | None = None) -> Entry | None:
-        """The entry, or None if there is none. Raises Damaged."""
-        folder = self.folder / name
-        if not os.path.lexists(folder):
-            return None
-        try:
-            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            files = [folder / file for file in about["files"]]
-            intact = about["files"] == checksums(files)
-            size = sum(file.stat().st_size for file in files)
-            entry = Entry(folder, str(about["description"]), about["key"], size)
-        except FileNotFoundError as error:
-            raise Damaged(f"damaged, {Path(error.filename).name} is missing") from error
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise Damaged(f"damaged, cannot be read ({reason})") from error
-        if not intact:
-            raise Damaged("damaged, a file has changed since it was written")
-        if key is not None and entry.key != _plain(key):
-            raise Damaged("made for something else")
-        return entry
-
-    def _make(
-        self,
-        name: str,
-        key: Mapping[str, Any],
-        description: str,
-        size: int,
-        make: Callable[[Path], None],
-    ) -> None:
+    def _make(self, name: str, key: Key, description: str, size: int, make: Make) -> None:
         part = self.folder / f".part-{name}-{os.getpid()}"
-        with self._errors(description, size):
-            self._remove(name)
-            if shutil.disk_usage(self.folder).free < size:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            part.mkdir()
+        if os.path.lexists(self.folder / name):
+            log.warning("%s: damaged; it is recomputed", self.folder / name)
+        self._remove(name)
+        if free_bytes(self.folder) < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         log.info("%s: %s in %s", description, megabytes(size), self.given)
         try:
-            with self._errors(description, size, only_below=part):
-                make(part)
-            with self._errors(description, size):
-                sums = checksums(sorted(part.iterdir()))
-                about = {"description": description, "files": sums, "key": _plain(key)}
-                (part / ABOUT).write_text(to_json(about, indent=1) + "\n", encoding="utf-8")
-                for path in (*part.iterdir(), part):
-                    to_disk(path)
-                part.rename(self.folder / name)
-                to_disk(self.folder)
+            part.mkdir()
+            make(part)
+            about = {"description": description, "files": _checksums(part), "key": _plain(key)}
+            (part / ABOUT).write_text(to_json(about, indent=1) + "\n", encoding="utf-8")
+            for path in (*part.iterdir(), part):
+                _to_disk(path)
+            part.rename(self.folder / name)
+            _to_disk(self.folder)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
 
     def _remove(self, name: str) -> int:
-        """Delete an entry and the leftovers of its killed writers; returns the bytes."""
+        """Delete an entry and the leftovers of its killed writers; return the bytes."""
         if os.path.lexists(self.folder / name):
-            # Renamed first: nobody reads half an entry.
+            # Rename first, so that no process reads a partial entry.
             (self.folder / name).rename(self.folder / f".part-{name}-removed{os.getpid()}")
         freed = 0
         for path in self.folder.glob(f".part-{name}-*"):
+            freed += sum(file.stat().st_size for file in path.rglob("*"))
             if path.is_dir():
-                freed += sum(file.stat().st_size for file in path.iterdir())
                 shutil.rmtree(path)
             else:
                 path.unlink()
@@ -223,58 +177,75 @@ class Store:
         return FileLock(self.folder / f".{name}.lock")
 
     @contextlib.contextmanager
-    def _locked(self, name: str, description: str, size: int) -> Iterator[None]:
+    def _locked(self, name: str, description: str) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
         lock = self._lock(name)
-        with self._errors(description, size):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                log.info("%s: another process is making it; waiting", description)
-                lock.acquire()
         try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%s: another process is computing it; waiting", description)
+            held = lock.acquire()
+        with held:
             yield
-        finally:
-            lock.release()
 
     @contextlib.contextmanager
-    def _errors(
-        self, description: str, size: int, only_below: Path | None = None
-    ) -> Iterator[None]:
-        """Turn an OSError into a CacheError, if it is the cache's.
-
-        Args:
-            description: of the entry.
-            size: its expected bytes.
-            only_below: an error about a file elsewhere, such as a photo, is left as it is.
-        """
+    def _errors(self, description: str, size: int) -> Iterator[None]:
+        """Turn an OSError of cache files into a CacheError; errors about photos pass through."""
         try:
             yield
-        except Timeout:
-            raise
         except OSError as error:
-            other = error.filename is not None or error.errno not in (None, *_FULL)
-            below = error.filename and Path(os.fsdecode(error.filename)).parent == only_below
-            if only_below is not None and other and not below:
+            if isinstance(error, Timeout) or not self._is_own(error):
                 raise
-            raise self._unwritable(description, size, error) from error
+            line = f"cache_dir={self.folder}: cannot be written ({error.strerror or error})"
+            if error.errno not in _FULL:
+                raise CacheError(f"{line}; expected a folder of your own: cache_dir=...") from error
+            raise CacheError(
+                f"{line}; {description} needs {megabytes(size)}, "
+                f"{megabytes(free_bytes(self.folder))} are free. Make room (pets cache clear), or "
+                "give a folder with room: cache_dir=..."
+            ) from error
 
-    def _unwritable(self, description: str, size: int, error: OSError) -> CacheError:
-        line = f"cache_dir={self.folder}: cannot be written ({error.strerror or error})"
-        if error.errno not in _FULL:
-            return CacheError(f"{line}; expected a folder of your own: cache_dir=...")
-        free = shutil.disk_usage(existing(self.folder)).free
-        return CacheError(
-            f"{line}; {description} needs {megabytes(size)}, {megabytes(free)} are free. Make room "
-            "(pets cache clear), or give a folder with room: cache_dir=..."
-        )
+    def _is_own(self, error: OSError) -> bool:
+        if error.filename is None:  # numpy names neither file nor error if the disk is full
+            return error.errno in (None, *_FULL)
+        path = Path(os.fsdecode(error.filename))
+        of_an_entry = path.is_relative_to(self.folder) and _NAME.search(str(path))
+        return bool(of_an_entry) or self.folder.is_relative_to(path)
 
 
-def _name(kind: str, key: Mapping[str, Any]) -> str:
+def megabytes(size: int) -> str:
+    """Format bytes for people: 3.1 MB, 240 MB, 1,250 MB."""
+    number = size / 1e6
+    return f"{number:,.0f} MB" if number >= 10 else f"{number:.1f} MB"
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free bytes on the disk of a folder, which may not exist yet."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def _name(kind: str, key: Key) -> str:
     text = to_json(key, sort_keys=True)
     return f"{kind}-{blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON gives it back: tuples become lists."""
+    """The value after a JSON round trip: tuples become lists."""
     return json.loads(to_json(value))
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Size and checksum of each file of an entry."""
+    files = sorted(file for file in folder.iterdir() if file.name != ABOUT)
+    sums = checksums.of_all(files, "checking the cache")
+    return dict(zip((file.name for file in files), sums, strict=True))
+
+
+def _to_disk(path: Path) -> None:
+    """Flush a file or a folder to disk (fsync)."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,1 +1,1 @@
-"""Lightning callbacks: what a training shows on the screen."""
+"""Lightning callbacks: the console output of a training run."""

@@ -1,4 +1,4 @@
-"""After each epoch one line, aligned under a header for each stage."""
+"""A table with one line per epoch, and a header per stage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class EpochTable(Callback):
     """fastai's table: `epoch  train_loss  valid_loss  error_rate  time` (minutes:seconds).
 
-    Between the losses and the time stand all registered metrics with `in_epoch_table`.
+    All registered metrics with `in_epoch_table` are shown between the losses and the time.
     """
 
     def __init__(self) -> None:
@@ -26,8 +26,8 @@ class EpochTable(Callback):
         self.columns = ["train_loss", *shown]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        say("  ".join(f"{name:>10}" for name in ("epoch", *self.columns, "time")))
-        # An epoch that was stopped in its middle goes on without the next hook.
+        log_above_bars("  ".join(f"{name:>10}" for name in ("epoch", *self.columns, "time")))
+        # An epoch resumed in the middle skips the next hook.
         self.started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -39,11 +39,12 @@ class EpochTable(Callback):
         cells += [f"{float(trainer.callback_metrics[name]):.6f}" for name in self.columns]
         cells.append(f"{minutes:02}:{seconds:02}")
         widths = [10, *(max(len(name), 10) for name in self.columns), 10]
-        say("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+        padded = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        log_above_bars("  ".join(padded))
 
 
-def say(line: str) -> None:
-    """A line into the log and above a progress bar, if one is on screen."""
+def log_above_bars(line: str) -> None:
+    """Log a line, above the progress bar if there is one."""
     bars = bool(getattr(tqdm, "_instances", ()))
     if not bars:
         log.info(line)

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal; nothing where the output goes into a file."""
+"""Progress bars on a terminal; nothing if the output goes to a file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar, gone when its epoch is done: the epoch table keeps what matters."""
+    """Lightning's bar, removed after its epoch: the epoch table keeps the results."""
 
     def __init__(self, refresh_rate: int = 1) -> None:
         super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0)
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         super().on_train_start()
-        # An epoch that was stopped in its middle goes on without this hook.
+        # An epoch resumed in the middle skips this hook.
         self.on_train_epoch_start(trainer)
 
     def init_train_tqdm(self) -> Tqdm:

@@ -9,14 +9,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pets.cli.arguments import completion_words, in_full
-from pets.cli.startup import folders, names_in_utf8, screen
+from pets.cli.arguments import completion, to_overrides
+from pets.cli.startup import redirect_unwritable_caches, safe_stdio
 from pets.commands import list_commands, load_command
-from pets.distributed.ranks import check_alone, ranks
+from pets.distributed.ranks import check_single_process, ranks
 from pets.errors import ConfigError, PetsError, printable
 from pets.system.installation import conf_dir
 from pets.system.os_errors import system_error
@@ -45,98 +45,157 @@ first steps
 
 
 def main() -> None:
-    """Run `pets COMMAND ...` with the words of the command line."""
-    names_in_utf8()
-    with screen():
-        _main()
+    """Run `pets COMMAND ...` with the arguments of the command line."""
+    with safe_stdio():
+        _main(sys.argv[1:])
 
 
-def _main() -> None:
-    words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help", "help"):
+def _main(args: list[str]) -> None:
+    if not args or args[0] in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS)) + 2
         rows = [f"  {name:<{width}}{text}" for name, text in COMMANDS.items()]
         print(HELP.format(commands="\n".join(rows)))
         return
-    if words[0] == "--version":
+    if args[0] == "--version":
         from pets import __version__
 
         print(f"pets {__version__}")
         return
-    if words[0] in ("-sc", "--shell-completion"):
-        asked = completion_words(words, COMMANDS)
-        if asked is None:
+    if args[0] in ("-sc", "--shell-completion"):
+        completed = completion(args, COMMANDS)
+        if completed is None:
             return
-        words = asked
-    name, *words = words
+        args = completed
+    name, *args = args
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean pets {close[0]}?" if close else f"one of {', '.join(COMMANDS)}"
-        _stop(f"pets {name}: no such command; {hint}", code=2)
-    words = in_full(name, words)
-    if sum(word.startswith("action=") for word in words) > 1:
-        _stop("pets cache: list or clear, not both", code=2)
-    if sum(word.startswith("sweep=") for word in words) > 1:
-        _stop("pets summarize: one folder at a time", code=2)
-    if sum(word.startswith("pattern=") for word in words) > 1:
-        _stop("pets models: one pattern at a time, in quotes: 'vit*dino*'", code=2)
+        _exit_with(f"pets {name}: no such command; {hint}", code=2)
+    overrides = to_overrides(name, args)
+    for key in ("action=", "sweep=", "pattern="):  # given twice, Hydra would use the last one
+        if sum(override.startswith(key) for override in overrides) > 1:
+            _exit_with(f"pets {name}: got several of {key}...; expected one", code=2)
+    threading.excepthook = _report_failed_thread
     try:
-        folders()
+        redirect_unwritable_caches()
+        run_command(name, overrides)
     except ConfigError as error:
-        _stop(str(error))
-    threading.excepthook = _of_thread
-    run_command(name, words)
+        _exit_with(str(error))
+    except KeyboardInterrupt:
+        _exit_with("stopped", code=130)
+    except SystemExit as end:
+        if isinstance(end, Stopped) and not end.reported:
+            _exit_with("stopped", 128 + end.signal)
+        if isinstance(end.code, str):
+            _exit_with(end.code)
+        raise
 
 
-def run_command(name: str, arguments: list[str]) -> None:
-    """Run one sub-command as a Hydra application; a user's mistake, and what the operating system
-    refuses, end in one line."""
-    # Hydra then hands us its errors instead of printing several lines and a traceback.
-    show_all = os.environ.setdefault("HYDRA_FULL_ERROR", "1") == "full"
+def run_command(name: str, overrides: list[str]) -> tuple[Any, Any]:
+    """Run one sub-command as a Hydra application.
+
+    Returns:
+        The composed config and the command's return value; None if Hydra only shows text.
+
+    Raises:
+        SystemExit: A user error, as one line, with the exception as its cause.
+    """
+    # Hydra then raises its errors instead of printing several lines and a traceback.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
+    from pets.cli.mistakes import one_line
     from pets.config.resolvers import register_resolvers
 
     register_resolvers()
     module = load_command(name)
+    result: tuple[Any, Any] = None, None
+
+    @functools.wraps(module.run)
+    def job(cfg: DictConfig) -> Any:
+        nonlocal result
+        result = cfg, _run_job(name, module, cfg)
+        return result[1]
+
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
+    typed = sys.argv
     try:
         if not getattr(module, "SEVERAL_PROCESSES", False):
-            check_alone(name)
-        elif {"-m", "--multirun"} & set(arguments):
+            check_single_process(name)
+        elif {"-m", "--multirun"} & set(overrides):
             from pets.sweep.overrides import with_saved_overrides
 
-            check_alone("train -m")
-            arguments = with_saved_overrides(arguments)
-        sys.argv = [sys.argv[0], *_of_this_rank(arguments)]
+            check_single_process("train -m")
+            overrides = with_saved_overrides(overrides)
+        sys.argv = [typed[0], *_of_this_rank(overrides)]
         with stoppable():
-            app(_one_line_on_mistakes(module.run))()
-    except (PetsError, HydraException, OmegaConfBaseException) as error:
-        if show_all:
-            raise
-        from pets.cli.hydra_errors import explain
-
-        _stop(explain(error, name, module.SCHEMA))
-    except KeyboardInterrupt:
-        _stop("stopped", code=130)
-    except Stopped as stopped:
-        if stopped.said:
-            raise
-        _stop("stopped", code=128 + stopped.signal)
+            app(job)()
     except Exception as error:
-        line = system_error(error)
-        if not show_all and line is not None:
-            _stop(line)
-        # Hydra's own, of flags that do not go together.
-        if show_all or not isinstance(error, ValueError) or "can be specified" not in str(error):
+        line = one_line(error, name, module.SCHEMA)
+        if line is None:
             raise
-        _stop(str(error), code=2)
+        raise SystemExit(line) from error
+    finally:
+        sys.argv = typed
+    return result
 
 
-def _of_thread(failed: threading.ExceptHookArgs) -> None:
-    """What ended a thread of a library, such as TensorBoard's writer; the work goes on."""
+def _run_job(name: str, module: ModuleType, cfg: DictConfig) -> Any:
+    """Run a command; on a user error, remove the empty run directory.
+
+    In a single run the error becomes a SystemExit, because Hydra prints its own line for other
+    exceptions. In a sweep Hydra gets the error itself and continues with the other jobs.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from pets.cli.mistakes import one_line
+
+    hydra = HydraConfig.get()
+    try:
+        _refuse_empty(hydra.overrides.task)
+        return module.run(cfg)
+    except BaseException as error:
+        _remove_empty_run_dir(Path(hydra.runtime.output_dir), hydra.job.name)
+        line = one_line(error, name, module.SCHEMA)
+        if line is None or hydra.mode == RunMode.MULTIRUN:
+            raise
+        raise SystemExit(line) from error
+
+
+def _refuse_empty(overrides: list[str]) -> None:
+    """Refuse `key={}`: Hydra merges it into the existing value, so it would change nothing."""
+    for override in overrides:
+        if override.endswith("={}"):
+            raise ConfigError(
+                f"{override}: changes nothing, since Hydra merges it into the existing value; "
+                f"to remove a key: ~{override.removesuffix('={}')}.<name>"
+            )
+
+
+def _remove_empty_run_dir(folder: Path, job: str) -> None:
+    """Remove the directory that Hydra created for a run, if it contains only the log."""
+    if not ranks().writer:
+        return
+    log = folder / f"{job}.log"
+    with contextlib.suppress(OSError):
+        if list(folder.iterdir()) == [log]:
+            log.unlink()
+            folder.rmdir()
+
+
+def _of_this_rank(overrides: list[str]) -> list[str]:
+    """The overrides for Hydra. Only rank 0 has the run directory and the log file; the other ranks
+    would create their own."""
+    if ranks().writer:
+        return overrides
+    ours = ("hydra.run.dir=", "hydra/job_logging=")
+    others = [override for override in overrides if not override.startswith(ours)]
+    return [*others, "hydra.run.dir=.", "hydra/job_logging=rank"]
+
+
+def _report_failed_thread(failed: threading.ExceptHookArgs) -> None:
+    """Report an error in a library's thread, such as TensorBoard's writer, and continue."""
     line = system_error(failed.exc_value) if failed.exc_value else None
     if line is None:
         threading.__excepthook__(failed)
@@ -144,84 +203,10 @@ def _of_thread(failed: threading.ExceptHookArgs) -> None:
         print(line, file=sys.stderr)
 
 
-def _of_this_rank(arguments: list[str]) -> list[str]:
-    """The words for Hydra. Of several ranks rank 0 has the run directory and the log; another one
-    would make its own."""
-    if ranks().writer:
-        return arguments
-    own = ("hydra.run.dir=.", "hydra/job_logging=rank")
-    groups = tuple(word.partition("=")[0] + "=" for word in own)
-    return [*(word for word in arguments if not word.startswith(groups)), *own]
-
-
-def _one_line_on_mistakes(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Report what ends a single job here: Hydra would print a second line about it.
-
-    In a sweep it is left to Hydra, which goes on with the other jobs.
-    """
-
-    @functools.wraps(task)
-    def job(cfg: DictConfig) -> Any:
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
-
-        try:
-            return tidy(task)(cfg)
-        except Exception as error:
-            line = str(error) if isinstance(error, PetsError) else system_error(error)
-            shown_whole = os.environ.get("HYDRA_FULL_ERROR") == "full"
-            if line is None or shown_whole or HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
-            _stop(line)
-
-    return job
-
-
-def tidy(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """The task of a command, which refuses what Hydra would ignore, and leaves no empty folder
-    behind where there was a mistake."""
-
-    @functools.wraps(task)
-    def job(cfg: DictConfig) -> Any:
-        from hydra.core.hydra_config import HydraConfig
-
-        hydra = HydraConfig.get()
-        try:
-            _refuse_empty(hydra.overrides.task)
-            return task(cfg)
-        except BaseException:
-            _leave_nothing(Path(hydra.runtime.output_dir), hydra.job.name)
-            raise
-
-    return job
-
-
-def _refuse_empty(overrides: list[str]) -> None:
-    """Hydra merges `key={}` into what is there, so it changes nothing: not what was meant."""
-    for word in overrides:
-        if word.endswith("={}"):
-            raise ConfigError(
-                f"{word}: changes nothing, Hydra merges it into what is there; "
-                f"to remove a key: ~{word.removesuffix('={}')}.<name>"
-            )
-
-
-def _leave_nothing(folder: Path, job: str) -> None:
-    """Remove what Hydra made for a run that never began: its directory with the log, if that is all
-    there is in it."""
-    if not ranks().writer:
-        return
-    log = folder / f"{job}.log"
-    with contextlib.suppress(OSError):  # the mistake itself is what has to be said
-        if [file.name for file in folder.iterdir()] == [log.name]:
-            log.unlink()
-            folder.rmdir()
-
-
-def _stop(message: str, code: int = 1) -> NoReturn:
+def _exit_with(message: str, code: int = 1) -> NoReturn:
     with contextlib.suppress(PetsError):
         if code == 1 and not ranks().writer:
-            # Rank 0 most probably says the same, and its end is the end of this process.
+            # Rank 0 probably reports the same error, and this process ends when rank 0 does.
             time.sleep(_RANK_0_FIRST)
             message = f"rank {ranks().rank}: {message}"
     print(printable(message), file=sys.stderr)

@@ -2,7 +2,7 @@
 
 A module has `SCHEMA`, the pydantic model of its config, and `run(cfg)`. Its docstring begins with
 "`pets look`: " and the line that `pets --help` shows. `SEVERAL_PROCESSES = True` lets torchrun or
-Slurm start it once a device.
+Slurm start one process per device.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-# The way of a first project. Commands that are not named here follow, in alphabetical order.
+# In the order in which a first project uses them; the others follow in alphabetical order.
 _FIRST = (
     "train", "look", "verify", "find-lr", "eval", "interpret", "predict", "export", "serve",
     "summarize",
@@ -20,12 +20,12 @@ _FIRST = (
 
 def list_commands() -> dict[str, str]:
     """Return one line of help by command, without importing the commands."""
-    found = {}
+    lines = {}
     for file in sorted(Path(__file__).parent.glob("[!_]*.py")):
         with file.open(encoding="utf-8") as stream:
             _, _, line = stream.readline().strip().strip('"').partition(": ")
-        found[file.stem.replace("_", "-")] = line.removesuffix(".")
-    return {name: found[name] for name in (*_FIRST, *found) if name in found}
+        lines[file.stem.replace("_", "-")] = line.removesuffix(".")
+    return {name: lines[name] for name in (*_FIRST, *lines) if name in lines}
 
 
 def load_command(name: str) -> ModuleType:

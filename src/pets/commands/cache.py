@@ -1,4 +1,4 @@
-"""`pets cache`: list or clear what has been computed once and kept."""
+"""`pets cache`: list or clear cached results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
-    """Show the entries, or remove them."""
+    """List the entries, or remove them."""
     config = typed(CacheConfig, cfg)
     from pets.cache import memo
-    from pets.cache.files import megabytes
-    from pets.cache.store import Store
+    from pets.cache.store import Store, megabytes
 
     store = Store(config.cache_dir)
     if config.action == "clear":
@@ -26,7 +25,7 @@ def run(cfg: DictConfig) -> None:
         freed += memo.clear(store.folder)
         log.info("%s: %s freed", store.folder, megabytes(freed))
         for name in busy:
-            log.warning("%s: is being made by another process; kept", store.folder / name)
+            log.warning("%s: is being written by another process; kept", store.folder / name)
         return
     entries = store.entries()
     for entry in entries:

@@ -1,4 +1,4 @@
-"""`pets eval`: measure a trained run on one of its splits, or on other photos with labels."""
+"""`pets eval`: measure a trained run on one of its splits, or on external photos with labels."""
 
 from __future__ import annotations
 
@@ -15,62 +15,62 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
-    """Rebuild the run's network and data, measure, show, and write `eval/<split>_<ckpt>.json`; what
-    is about other photos has a name of its own."""
+    """Rebuild the run's network and data, measure it, and write `eval/<split>_<ckpt>.json`.
+
+    Results on external photos have a file name of their own.
+    """
     config = typed(EvalConfig, cfg)
     from pets.run_dir import RunDir
 
     run_dir = RunDir.open_finished(config.run, config.trust)
 
     from pets.data.external import readable
-    from pets.io.writable import check_writable
+    from pets.io.atomic import check_writable
     from pets.system.cpu import keep_freed_memory
     from pets.training.datamodule import PetsDataModule
-    from pets.training.evaluation import load_run, measure, photos_asked
+    from pets.training.evaluation import load_run, measure, select_photos
     from pets.training.module import ClassifierModule
     from pets.training.stage import Inputs
-    from pets.training.trainer import check_trainer, quiet, trainer
+    from pets.training.trainer import build_trainer, check_trainer, silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     check_trainer(config.trainer)
     check_writable(run_dir.path / "eval")
-    trained = load_run(run_dir, config.ckpt)
-    asked = photos_asked(trained, config.data, config.split)
-    photos = asked.own if asked.others is None else readable(asked.others)
-    if asked.seen_in_training:
+    trained = load_run(run_dir, config.ckpt).fed_by(config.data, config.trainer)
+    asked = select_photos(trained, config.data, config.split)
+    photos = asked.own if asked.external is None else readable(asked.external)
+    if asked.training_copies:
         log.warning(
-            "%s of the %s photos are the run's training photos: the accuracy is flattered",
-            f"{asked.seen_in_training:,}", f"{len(photos.rows):,}",
+            "%s of the %s photos are the run's training photos: the accuracy is inflated",
+            f"{asked.training_copies:,}", f"{len(photos.rows):,}",
         )  # fmt: skip
-    changes = {"num_workers": config.data.num_workers}
-    if config.data.batch_size is not None:
-        changes["batch_size"] = config.data.batch_size
-    data_config = trained.config.data.model_copy(update=changes)
-    inputs, preprocess = Inputs(trained.model.size), trained.model.preprocess
-    data = PetsDataModule(data_config, trained.config.augment, preprocess, photos, inputs)
-    module = ClassifierModule(trained.model, trained.config)
-    found = measure(module, data, asked.split, trainer(config.trainer))
+    own, model = trained.config, trained.model
+    inputs = Inputs(model.size)
+    data = PetsDataModule(own.data, own.augment, model.preprocess, photos, inputs)
+    metrics = measure(ClassifierModule(model, own), data, asked.split, build_trainer(own.trainer))
     log.info("split %s, checkpoint %s", asked.split, config.ckpt)
-    _show(found)
-    # Shown before it is written: a full disk does not take it away.
+    _log_metrics(metrics)
+    # Logged before it is written, so that a full disk does not lose it.
     about = {"split": asked.split, "ckpt": config.ckpt}
-    if asked.others is not None:
+    if asked.external is not None:
         about["root"] = str(photos.root.resolve())
-    file = f"eval/{asked.place}_{config.ckpt}.json"
+    file = f"eval/{asked.name}_{config.ckpt}.json"
     (run_dir.path / "eval").mkdir(exist_ok=True)
-    run_dir.write_json(file, {**about, **found})
+    run_dir.write_json(file, {**about, **metrics})
     log.info("written to %s", run_dir.path / file)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _log_metrics(metrics: dict[str, Any]) -> None:
     from pets.metrics import METRICS
 
-    width = max(len(name) for name in found["per_class"])
+    width = max(len(name) for name in metrics["per_class"])
     log.info("%s  accuracy", "class".ljust(width))
-    for name, value in sorted(found["per_class"].items(), key=lambda item: (item[1] or 0, item[0])):
+    for name, value in sorted(
+        metrics["per_class"].items(), key=lambda item: (item[1] or 0, item[0])
+    ):
         log.info("%s  %8s", name.ljust(width), "-" if value is None else f"{100 * value:.1f} %")
     log.info("")
     for metric in sorted(METRICS.values(), key=lambda metric: not metric.is_share):
-        log.info("%-20s %9s", metric.name, metric.show(found[metric.name]))
-    log.info("%-20s %9s", "photos", f"{found['photos']:,}")
+        log.info("%-20s %9s", metric.name, metric.show(metrics[metric.name]))
+    log.info("%-20s %9s", "photos", f"{metrics['photos']:,}")

@@ -1,4 +1,4 @@
-"""`pets export`: write a trained run for torch, onnxruntime or timm alone."""
+"""`pets export`: export a trained run to plain torch, onnxruntime or timm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMA = ExportConfig
 
 
 def run(cfg: DictConfig) -> None:
-    """Write the run in every form that is asked for; each is checked on its held-out photos."""
+    """Write every requested format; each is verified on the run's held-out photos."""
     config = typed(ExportConfig, cfg)
     from pets.run_dir import RunDir
 
@@ -21,15 +21,15 @@ def run(cfg: DictConfig) -> None:
 
     from pets.export.formats import FORMATS
     from pets.export.int8 import CALIBRATION
-    from pets.export.metadata import metadata_of
-    from pets.export.reference import reference_of
+    from pets.export.metadata import collect_metadata
+    from pets.export.reference import load_reference
     from pets.export.write import check_formats, export
-    from pets.io.writable import check_writable
+    from pets.io.atomic import check_writable
     from pets.system.cpu import keep_freed_memory
     from pets.training.evaluation import load_run
-    from pets.training.trainer import quiet
+    from pets.training.trainer import silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     for name in config.formats:
         FORMATS[name].need_packages()
@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> None:
     out = Path(config.out) if config.out else run_dir.path / "export"
     check_formats(config.formats, trained.model, out)
     check_writable(out)
-    reference = reference_of(trained, config.data, CALIBRATION if config.int8 else 0)
-    metadata = metadata_of(reference, config.ckpt)
+    reference = load_reference(trained, config.data, CALIBRATION if config.int8 else 0)
+    metadata = collect_metadata(reference, config.ckpt)
     for name in config.formats:
         export(name, out, metadata, reference, config.int8)

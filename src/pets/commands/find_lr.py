@@ -10,9 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from pets.cache import memo
 from pets.config import FindLrConfig, LearnerConfig, StageConfig
-from pets.config.run_overrides import put_over, say_whose_cache
+from pets.config.run_overrides import put_over, warn_about_cache
 from pets.config.validation import typed, typed_values
-from pets.errors import RunError
 
 if TYPE_CHECKING:
     from pets.data.photos import Photos
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 SCHEMA = FindLrConfig
 log = logging.getLogger(__name__)
 
-# With run=: the rest is the run's, or the rate would be one for something else.
+# With run= only these may differ, or the suggestion would not be for that run.
 _MAY_CHANGE = (
     "run", "trust", "ckpt", "freeze_to", "lr", "seed", "cache_dir", "data.root", "data.batch_size",
     "data.num_workers",
@@ -32,7 +31,7 @@ _MAY_CHANGE_BELOW = ("lr_finder", "precompute", "trainer", "logger")
 
 
 def run(cfg: DictConfig) -> LrSearch:
-    """Record the curve, write it, show the suggestions. Raises RunError where there is none."""
+    """Record and write the curve, and log the suggestions. Raises RunError if there are none."""
     from hydra.core.hydra_config import HydraConfig
 
     from pets.run_dir import RunDir, from_here
@@ -43,56 +42,52 @@ def run(cfg: DictConfig) -> LrSearch:
         config = typed(FindLrConfig, cfg)
     else:
         config = _over(run_dir, cfg, list(hydra.overrides.task))
-    # Of one run its own directory, of the jobs of a sweep each its own.
+    # The run's directory with run=; in a sweep every job has its own.
     folder = from_here(hydra.runtime.output_dir)
 
     from pets.data.splits import TRAIN
-    from pets.lr_finder.auto import shown
-    from pets.lr_finder.search import LrSearch
-    from pets.models.freezing import frozen_groups
+    from pets.lr_finder.search import LrSearch, shown
     from pets.system.cpu import keep_freed_memory
     from pets.training.checks import check_signatures
     from pets.training.inputs import check_inputs, prepare_inputs
     from pets.training.stage import Stage
-    from pets.training.trainer import build_loggers, quiet
+    from pets.training.trainer import build_loggers, silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     memo.use_folder(config.cache_dir)
     check_signatures(config)
-    stage = _stage(config, fresh=run_dir is None)
+    auto = -1 if run_dir is None else 0
+    plan = StageConfig(
+        freeze_to=auto if config.freeze_to == "auto" else config.freeze_to,
+        epochs=1, lr=config.lr, schedule="constant", pct_start=0.3, div=25.0, size=None,
+    )  # fmt: skip
     loggers = build_loggers(config.logger, folder)
-    model, photos, begins = _fresh(config, stage) if run_dir is None else _trained(run_dir, config)
-    check_inputs(config, {"find-lr": stage}, model)
-    drawn = config.lr_finder.steps * config.data.batch_size
-    epochs = ceil(drawn / len(photos.of(TRAIN)))
-    inputs = prepare_inputs(config, stage, model, photos, epochs)
-    groups = [name for name, _ in model.layer_groups]
-    frozen = frozen_groups(groups, stage.freeze_to)
-    name = f"{begins}_{'all' if frozen == 0 else groups[frozen]}"
-    whole = Stage.of_plan(name, stage, inputs, config.seed)
-    search = LrSearch(whole, model, photos, config, folder, loggers)
-    try:
-        found = search.rates()
-    except RunError as error:
-        raise RunError(f"{error}{search.see()}") from error
-    head_alone = frozen == len(groups) - 1
-    key = f"plan.stages.{'head' if head_alone else 'body'}.lr"
-    lr = found["lr"]
-    if head_alone and isinstance(lr, list):
-        lr = lr[-1]
-    log.info("\n%s suggests %s=%s", found["method"], key, shown(lr))
+    model, photos, begins = _fresh(config, plan) if run_dir is None else _trained(run_dir, config)
+    check_inputs(config, {"find-lr": plan}, model)
+    epochs = ceil(config.lr_finder.steps * config.data.batch_size / len(photos.of(TRAIN)))
+    inputs = prepare_inputs(config, plan, model, photos, epochs)
+    trained = model.trained_groups(plan.freeze_to)
+    everything = len(trained) == len(model.layer_groups)
+    name = f"{begins}_{'all' if everything else trained[0]}"
+    stage = Stage.of_plan(name, plan, inputs, config.seed)
+    search = LrSearch(stage, model, photos, config, folder, loggers)
+    suggestion = search.rates()
+    head_only, lr = len(trained) == 1, suggestion["lr"]
+    key = f"plan.stages.{'head' if head_only else 'body'}.lr"
+    one = lr[-1] if head_only and isinstance(lr, list) else lr
+    log.info("\n%s suggests %s=%s", suggestion["method"], key, shown(one))
     return search
 
 
 def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfig:
-    """The run's config where the finder needs it, with what was typed over it."""
+    """The parts of the run's config that the finder needs, with the typed overrides applied."""
     values = run_dir.train_config.model_dump(by_alias=True, mode="json")
     values = {key: value for key, value in values.items() if key in LearnerConfig.model_fields}
     values |= {key: cfg[key] for key in ("run", "trust", "ckpt", "freeze_to")}
     values["lr"] = list(cfg.lr) if not isinstance(cfg.lr, str) else cfg.lr
     if cfg.freeze_to != -1:
-        # The run's frozen stage had activations; with a backbone that trains there are none.
+        # The run's frozen stage may have used activations; a backbone that trains cannot.
         values["precompute"] = OmegaConf.to_container(cfg.precompute)
     put_over(
         values,
@@ -103,38 +98,25 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
         f"{', '.join(_MAY_CHANGE[1:])} and the keys of {', '.join(_MAY_CHANGE_BELOW)} may be given",
     )
     config = typed_values(FindLrConfig, values)
-    say_whose_cache(run_dir, config, overrides)
+    warn_about_cache(run_dir, config, overrides)
     return config
 
 
-def _stage(config: FindLrConfig, fresh: bool) -> StageConfig:
-    freeze_to = config.freeze_to if config.freeze_to != "auto" else -1 if fresh else 0
-    return StageConfig(
-        freeze_to=freeze_to,
-        epochs=1,
-        lr=config.lr,
-        schedule="constant",
-        pct_start=0.3,
-        div=25.0,
-        size=None,
-    )
-
-
-def _fresh(config: FindLrConfig, stage: StageConfig) -> tuple[Classifier, Photos, str]:
-    """A fresh head on the pretrained backbone, the config's photos, and what to call this."""
+def _fresh(config: FindLrConfig, plan: StageConfig) -> tuple[Classifier, Photos, str]:
+    """A fresh head on the pretrained backbone, the config's photos, and the name for the curve."""
     from pets.data.prepare import prepare_photos
     from pets.models.classifier import new_backbone
     from pets.training.checks import check_network
     from pets.training.module import new_model
 
     backbone, preprocess, _ = new_backbone(config.model, config.seed)
-    check_network(config, backbone, preprocess, {"find-lr": stage})
+    check_network(config, backbone, preprocess, {"find-lr": plan})
     photos = prepare_photos(config.data)
     return new_model(config, backbone, preprocess, photos.classes), photos, "fresh"
 
 
 def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[Classifier, Photos, str]:
-    """The run's network and photos, and what to call this."""
+    """The run's network and photos, and the name for the curve."""
     from pets.data.splits import TRAIN
     from pets.training.evaluation import load_run, photos_of_run
 

@@ -1,8 +1,7 @@
-"""`pets interpret`: show what a trained run gets wrong, and why: one page."""
+"""`pets interpret`: show what a trained run gets wrong, and why, on one page."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -12,13 +11,12 @@ from pets.config.validation import typed
 
 if TYPE_CHECKING:
     from pets.interpretation.analysis import Analysis
-    from pets.training.evaluation import Trained
 
 SCHEMA = InterpretConfig
 
 
 def run(cfg: DictConfig) -> Analysis:
-    """Analysis the run on one of its splits, or on other photos, and write the report."""
+    """Analyse the run on one of its splits, or on external photos, and write the report."""
     config = typed(InterpretConfig, cfg)
     from pets.run_dir import RunDir
 
@@ -26,26 +24,16 @@ def run(cfg: DictConfig) -> Analysis:
 
     from pets.report.write import write_report
     from pets.system.cpu import keep_freed_memory
-    from pets.training.evaluation import load_run, photos_asked
-    from pets.training.trainer import build_loggers, check_trainer, quiet
+    from pets.training.evaluation import load_run, select_photos
+    from pets.training.trainer import build_loggers, check_trainer, silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     check_trainer(config.trainer)
-    trained = _as_asked(load_run(run_dir, config.ckpt), config)
-    asked = photos_asked(trained, config.data, config.split)
+    trained = load_run(run_dir, config.ckpt).fed_by(config.data, config.trainer)
+    asked = select_photos(trained, config.data, config.split)
     settings = InterpretSettings(**{k: getattr(config, k) for k in InterpretSettings.model_fields})
     loggers = build_loggers(trained.config.logger, run_dir.path)
     return write_report(
-        trained, asked.own, settings, asked.split, config.ckpt, asked.others, loggers
+        trained, asked.own, settings, asked.split, config.ckpt, asked.external, loggers
     )
-
-
-def _as_asked(trained: Trained, config: InterpretConfig) -> Trained:
-    """The run with this machine's trainer, workers and batch size."""
-    fed = {"num_workers": config.data.num_workers}
-    if config.data.batch_size is not None:
-        fed["batch_size"] = config.data.batch_size
-    data = trained.config.data.model_copy(update=fed)
-    changed = trained.config.model_copy(update={"data": data, "trainer": config.trainer})
-    return replace(trained, config=changed)

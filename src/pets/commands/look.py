@@ -1,4 +1,4 @@
-"""`pets look`: look at the photos before training."""
+"""`pets look`: preview the photos before training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> Photos:
-    """Say what there is, and draw it: photos, augmented photos, class counts, sizes."""
+    """Log a summary of the data set and plot sample photos, augmentations, classes and sizes."""
     config = typed(LookConfig, cfg)
     from hydra.core.hydra_config import HydraConfig
 
@@ -43,7 +43,7 @@ def run(cfg: DictConfig) -> Photos:
     }
     log.info("")
     if not preview.is_augmented(config.augment):
-        log.info("augmented.png shows photos as they are: this config does not augment them")
+        log.info("augmented.png shows unaugmented photos: this config has no augmentation")
     for name, figure in pictures.items():
         (folder / name).write_bytes(png(pixels(figure)))
         log.info("picture  %s", folder / name)

@@ -1,10 +1,9 @@
-"""`pets predict`: name what is on a photo, or on a million of them."""
+"""`pets predict`: classify a photo, or a million of them."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +16,19 @@ from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, DataError, LostRankError, printable
 
 if TYPE_CHECKING:
-    from pets.prediction.job import Options, Summary
+    from pets.prediction.job import Options, PredictionSummary
     from pets.training.evaluation import Trained
 
 SCHEMA = PredictConfig
 SEVERAL_PROCESSES = True
 log = logging.getLogger(__name__)
 
-FAILED = 3  # the exit code where some rows have an error; 1 is a mistake in what was typed
-_SHOWN = 40  # rows on screen; the file has them all
+FAILED = 3  # the exit code if some rows have an error; 1 is for invalid arguments
+_SHOWN = 40  # rows in the log; the file has all of them
 
 
 def run(cfg: DictConfig) -> None:
-    """Predict, show the first rows, and write them all. Of several ranks each comes here.
+    """Predict, log the first rows, and write all of them. Every rank calls this.
 
     Raises:
         SystemExit: Some photos could not be read.
@@ -40,14 +39,14 @@ def run(cfg: DictConfig) -> None:
             failed = _predict(config)
         except LostRankError as lost:
             raise LostRankError(
-                f"{lost}; what is finished is kept, the same command goes on"
+                f"{lost}; finished shards are kept, rerun the same command to resume"
             ) from None
     if failed:
         raise SystemExit(FAILED)
 
 
 def _predict(config: PredictConfig) -> bool:
-    """Whether some rows have an error."""
+    """Predict and report; return whether some rows have an error."""
     from pets.run_dir import RunDir
 
     run_dir = RunDir.open_finished(config.run, config.trust)
@@ -64,18 +63,15 @@ def _predict(config: PredictConfig) -> bool:
     from pets.system.cpu import keep_freed_memory
     from pets.system.devices import usable_device
     from pets.training.evaluation import load_run
-    from pets.training.trainer import quiet
+    from pets.training.trainer import silence_lightning
 
-    quiet()
+    silence_lightning()
     keep_freed_memory()
     device = usable_device(config.device, ranks().local if ranks().local_world > 1 else None)
     trained = load_run(run_dir, config.ckpt)
     options = _options(config, trained)
     if output is None:
-        # A long name is cut, so that there is room for the names that are made of it.
-        name = source.name if len(os.fsencode(source.name)) <= 200 else source.name[:50]
-        folder = run_dir.path / "predictions"
-        output = Output.default(folder, name, source.identity, options.settings)
+        output = Output.default(run_dir.path / "predictions", source, options.settings)
     summary = predict(Network(trained.model, device), source, output, options, _SHOWN)
     if summary is None:
         return False  # rank 0 reports
@@ -86,7 +82,6 @@ def _predict(config: PredictConfig) -> bool:
 
 
 def _options(config: PredictConfig, trained: Trained) -> Options:
-    from pets.data.views import NAMES
     from pets.prediction.job import Options, threads_for
 
     classes = len(trained.model.classes)
@@ -98,19 +93,15 @@ def _options(config: PredictConfig, trained: Trained) -> Options:
         temperature = 1.0
     with trained.run.checkpoint(config.ckpt).open("rb") as stream:
         weights = hashlib.file_digest(stream, "sha256").hexdigest()
-    settings = {
-        "checkpoint": weights,
-        "tta": list(NAMES[: config.tta]),
-        "temperature": temperature,
-        "top_k": config.top_k,
-    }
     return Options(
         config.batch_size, threads_for(config.num_workers), config.shard, config.tta, temperature,
-        config.top_k, settings,
+        config.top_k, weights,
     )  # fmt: skip
 
 
-def _report(summary: Summary, config: PredictConfig, classes: list[str], path: Path) -> None:
+def _report(
+    summary: PredictionSummary, config: PredictConfig, classes: list[str], path: Path
+) -> None:
     _show_rows(summary, min(config.top, config.top_k or config.top, len(classes)), classes)
     for line in summary.errors:
         log.warning("skipped: %s", line)
@@ -127,12 +118,12 @@ def _report(summary: Summary, config: PredictConfig, classes: list[str], path: P
             speed.waiting + speed.working,
             speed.images_per_second,
             100 * speed.waited,
-            f"; {summary.reused:,} were there already" if summary.reused else "",
+            f"; {summary.reused:,} were reused" if summary.reused else "",
         )
-    log.info("%s of %s photos named, written to %s", f"{named:,}", f"{summary.photos:,}", path)
+    log.info("%s of %s photos classified, written to %s", f"{named:,}", f"{summary.photos:,}", path)
 
 
-def _show_rows(summary: Summary, top: int, classes: list[str]) -> None:
+def _show_rows(summary: PredictionSummary, top: int, classes: list[str]) -> None:
     rows = [row for row in summary.rows if row["error"] is None]
     if not rows:
         return
@@ -140,33 +131,25 @@ def _show_rows(summary: Summary, top: int, classes: list[str]) -> None:
     breed = max(map(len, classes))
     log.info("%s  %s  %6s  runners-up", "file".ljust(width), "breed".ljust(breed), "prob")
     for row in rows:
-        (name, p), *others = _ranked(row, classes)[:top]
+        others = ", ".join(f"{name} {100 * p:.1f} %" for name, p in _runners_up(row, classes, top))
         log.info(
-            "%s  %s  %4.1f %%  %s",
-            _shortened(row["file"]).ljust(width),
-            name.ljust(breed),
-            100 * p,
-            ", ".join(f"{other} {100 * q:.1f} %" for other, q in others),
-        )
+            "%s  %s  %4.1f %%  %s", _shortened(row["file"]).ljust(width),
+            row["prediction"].ljust(breed), 100 * row["probability"], others,
+        )  # fmt: skip
     if summary.photos > len(summary.rows):
         log.info("... and %s more in the file", f"{summary.photos - len(summary.rows):,}")
 
 
-def _ranked(row: dict[str, Any], classes: list[str]) -> list[tuple[str, float]]:
-    """The classes in a row with their probabilities, the most probable first."""
+def _runners_up(row: dict[str, Any], classes: list[str], top: int) -> list[tuple[str, float]]:
+    """The classes after the most probable one, with their probabilities."""
     from pets.prediction.table import class_columns
 
-    best = (row["prediction"], row["probability"])
     columns = class_columns(classes)
-    if columns[0] in row:
-        rest = [(name, row[c]) for name, c in zip(classes, columns, strict=True) if name != best[0]]
-    else:
-        rest = [
-            (row[f"prediction_{rank}"], row[f"probability_{rank}"])
-            for rank in range(2, len(classes) + 1)
-            if f"prediction_{rank}" in row
-        ]
-    return [best, *sorted(rest, key=lambda one: -one[1])]
+    if columns[0] not in row:  # with top_k
+        ranks = range(2, top + 1)
+        return [(row[f"prediction_{rank}"], row[f"probability_{rank}"]) for rank in ranks]
+    pairs = zip(classes, map(row.__getitem__, columns), strict=True)
+    return sorted((p for p in pairs if p[0] != row["prediction"]), key=lambda p: -p[1])[: top - 1]
 
 
 def _shortened(file: str) -> str:

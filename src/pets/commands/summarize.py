@@ -1,4 +1,4 @@
-"""`pets summarize`: compare the runs of a sweep: one page."""
+"""`pets summarize`: compare the runs of a sweep on one page."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SCHEMA = SummarizeConfig
 
 
 def run(cfg: DictConfig) -> None:
-    """Read the runs, write the summary into their folder, show it in short."""
+    """Read the runs, write the summary to their folder, and log a short version."""
     config = typed(SummarizeConfig, cfg)
-    from pets.sweep.summary import show_summary
+    from pets.summary import show_summary
 
     show_summary(Path(config.sweep))

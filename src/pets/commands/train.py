@@ -1,4 +1,4 @@
-"""`pets train`: train a classifier, or go on with a stopped run."""
+"""`pets train`: train a classifier, or resume a stopped run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from pets.config import TrainConfig
-from pets.config.run_overrides import put_over, say_whose_cache
+from pets.config.run_overrides import put_over, warn_about_cache
 from pets.config.validation import typed, typed_values
 from pets.distributed.process_group import on_rank_0, other_ranks_errors, process_group
 from pets.distributed.ranks import check_ranks, ranks, ranks_of
 from pets.errors import ConfigError, LostRankError, PetsError, RunError
 from pets.system.os_errors import system_error
 from pets.system.signals import Stopped, stoppable
+from pets.trust import inside, refusal
 
 if TYPE_CHECKING:
     from pets.run_dir import RunDir
@@ -28,7 +29,7 @@ SCHEMA = TrainConfig
 SEVERAL_PROCESSES = True
 log = logging.getLogger(__name__)
 
-# What may differ when a run goes on: where things lie and what they run on, not what is trained.
+# What may differ when a run is resumed: paths and devices, not what is trained.
 MAY_CHANGE = (
     "resume", "trust", "data.root", "data.num_workers", "cache_dir", "trainer.accelerator",
     "trainer.devices",
@@ -52,26 +53,36 @@ def run(cfg: DictConfig) -> RunDir:
         if config.sweep.resume is not None:
             raise ConfigError(f"sweep.resume={config.sweep.resume}: is for sweeps; add -m")
         values = config.model_dump(by_alias=True, mode="json") | {"trust": False}
+        if own := refusal(inside(values)):
+            log.warning(
+                "%s is not part of pets: commands that use this run will need trust=true",
+                own.partition(":")[0],
+            )  # fmt: skip
         begin = partial(_begin, from_here(hydra.runtime.output_dir), values, overrides)
     else:
         stopped = RunDir.open(cfg.resume, cfg.trust is True)
         config, new = _resumed(stopped, cfg, overrides)
-        begin = partial(_begin_again, stopped, new)
+        begin = partial(_reopen, stopped, new)
     check_ranks(config.trainer, "" if cfg.resume is None else " ".join(overrides))
     return _train(config, begin, new=cfg.resume is None)
 
 
-def go_on(run_dir: RunDir) -> None:
-    """Train a run that was prepared or stopped, by its own config alone."""
+def resume_run(run_dir: RunDir) -> None:
+    """Train a prepared or stopped run with its own config."""
     config = run_dir.train_config
     check_ranks(config.trainer, f"resume={run_dir.path}")
-    _train(config, partial(_begin_again, run_dir, {}))
+    _train(config, partial(_reopen, run_dir, {}))
 
 
 def _train(config: TrainConfig, begin: Callable[[], RunDir], new: bool = False) -> RunDir:
-    """Every rank comes here; their group is made before the run begins."""
+    """Join the process group, open the run directory, and train. Every rank calls this."""
+    from pets.run_dir import RunDir
+
     with stoppable(), process_group():
-        run_dir = _of_rank_0(begin, trusted=new or config.trust)
+        begun = begin() if ranks().writer else None
+        # The other ranks do not know the path; they only read the directory.
+        path = on_rank_0(lambda: str(begun.path) if begun else "")
+        run_dir = begun or RunDir(Path(path), writes=False, trusted=new or config.trust)
         with _status(run_dir, new), other_ranks_errors():
             from pets.train import train
 
@@ -79,23 +90,16 @@ def _train(config: TrainConfig, begin: Callable[[], RunDir], new: bool = False) 
         return run_dir
 
 
-def _of_rank_0(begin: Callable[[], RunDir], trusted: bool) -> RunDir:
-    """The run that rank 0 begins; for the other ranks, who do not know its name, one to read."""
-    from pets.run_dir import RunDir
-
-    run_dir = begin() if ranks().writer else None
-    path = on_rank_0(lambda: str(run_dir.path) if run_dir else "")
-    return run_dir or RunDir(Path(path), writes=False, trusted=trusted)
-
-
 def _resumed(
     run_dir: RunDir, cfg: DictConfig, overrides: list[str]
 ) -> tuple[TrainConfig, dict[str, Any]]:
-    """The run's own config, and what of it is found anew or was typed over it. Raises ConfigError
-    for overrides that would change what is trained."""
+    """The run's own config with the typed overrides, and the overrides that are new to the run.
+
+    Raises ConfigError for overrides that would change what is trained.
+    """
     values = run_dir.config
     ranks_before = ranks_of(values["trainer"])
-    # A stage whose rate the finder did not find may be given one, or the finder a wider search.
+    # A stage without a suggested rate may be given one, or the finder a wider range.
     stages = run_dir.train_config.plan.stages
     awaited = [f"plan.stages.{name}.lr" for name, stage in stages.items() if stage.auto]
     may_change = [*MAY_CHANGE, *awaited, *(["lr_finder"] if awaited else [])]
@@ -108,18 +112,19 @@ def _resumed(
         "may be given with resume=",
     )
     if run_dir.finished:
-        raise RunError(f"{run_dir.path}: is finished; there is nothing to go on with")
+        raise RunError(f"{run_dir.path}: is finished; there is nothing to resume")
     values["resume"] = None
     if "data.root" not in given:
         values["data"]["root"] = str(run_dir.root(values["data"]["root"]))
     if ranks_of(values["trainer"]) != ranks_before:
         raise ConfigError(
-            f"trainer.devices={values['trainer']['devices']}: the run was begun on {ranks_before} "
-            f"devices, and a step on another number takes other photos; expected {ranks_before}"
+            f"trainer.devices={values['trainer']['devices']}: the run was started on "
+            f"{ranks_before} devices, and a step on another number uses other photos; "
+            f"expected {ranks_before}"
         )
     new = {k: v for k, v in given.items() if k in awaited or k.startswith("lr_finder")}
     config = typed_values(TrainConfig, values)
-    say_whose_cache(run_dir, config, overrides)
+    warn_about_cache(run_dir, config, overrides)
     return config, new
 
 
@@ -129,13 +134,13 @@ def _begin(path: Path, config: dict[str, Any], overrides: list[str]) -> RunDir:
     run_dir = RunDir.prepare(path, config, overrides)
     try:
         run_dir.begin()
-    except OSError:  # no lock, no room
+    except OSError:  # the lock cannot be taken, or the disk is full
         run_dir.discard()
         raise
     return run_dir
 
 
-def _begin_again(run_dir: RunDir, new: dict[str, Any]) -> RunDir:
+def _reopen(run_dir: RunDir, new: dict[str, Any]) -> RunDir:
     run_dir.begin()
     for key, value in new.items():
         run_dir.update_config(key, value)
@@ -144,50 +149,53 @@ def _begin_again(run_dir: RunDir, new: dict[str, Any]) -> RunDir:
 
 @contextlib.contextmanager
 def _status(run_dir: RunDir, new: bool) -> Iterator[None]:
-    """Whatever ends the training is in `status.json`, and what to do then on the screen. A `new`
-    run whose photos were not read leaves nothing. Of several ranks the writer does this."""
+    """Write what ends the run to `status.json`, and log how to resume it. Only rank 0 does this.
+
+    A `new` run that failed before reading its photos leaves no directory.
+    """
     if not run_dir.writes:
         yield
         return
     try:
-        try:
-            yield
-        except Exception as error:
-            line = system_error(error)
-            if line is None:
-                raise
-            raise RunError(line if run_dir.finished else f"{line}; {_go_on(run_dir)}") from error
+        yield
     except LostRankError as lost:
         _note(run_dir, "failed", str(lost))
-        raise LostRankError(f"{lost}; {_go_on(run_dir)}") from None
+        raise LostRankError(f"{lost}; {_resume_hint(run_dir)}") from None
     except PetsError as error:
         if run_dir.finished:
-            raise RunError(f"{error}; {_go_on(run_dir)}") from error
+            raise RunError(f"{error}; {_resume_hint(run_dir)}") from error
         _note(run_dir, "failed", str(error))
         if new:
             run_dir.discard()
         raise
-    except Exception:
+    except Exception as error:
+        if line := system_error(error):
+            line = f"{line}; {_resume_hint(run_dir)}"
+            _note(run_dir, "failed", line)
+            if new:
+                run_dir.discard()
+            raise RunError(line) from error
         _note(run_dir, "failed", traceback.format_exc())
-        log.exception("the run failed; %s", _go_on(run_dir))
+        log.exception("the run failed; %s", _resume_hint(run_dir))
         raise SystemExit(1) from None
     except BaseException as end:
         name = end.signal.name if isinstance(end, Stopped) else type(end).__name__
         _note(run_dir, "interrupted", f"stopped by {name}")
-        log.warning("stopped by %s (%s); %s", name, run_dir.position(), _go_on(run_dir))
+        log.warning("stopped by %s (%s); %s", name, run_dir.position(), _resume_hint(run_dir))
         if isinstance(end, Stopped):
-            end.said = True
+            end.reported = True
         raise
 
 
 def _note(run_dir: RunDir, state: str, error: str) -> None:
-    """On a full disk the note is lost; the cause is still on the screen."""
+    """Write the status; on a full disk it is lost, but the error is still logged."""
     with contextlib.suppress(OSError):
         if not run_dir.finished:
             run_dir.update_status(state=state, error=error)
 
 
-def _go_on(run_dir: RunDir) -> str:
+def _resume_hint(run_dir: RunDir) -> str:
     if run_dir.finished:
-        return f"it is trained, only its report is missing: pets interpret run={run_dir.path}"
-    return f"go on with pets train resume={run_dir.path}"
+        missing = f"pets interpret run={run_dir.as_typed}"
+        return f"training is complete, only the report is missing: {missing}"
+    return f"resume with pets train resume={run_dir.as_typed}"

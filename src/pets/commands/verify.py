@@ -1,4 +1,4 @@
-"""`pets verify`: check the photos before a training fails on them."""
+"""`pets verify`: check the photos before training fails on them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pets.config import VerifyConfig
 from pets.config.validation import typed
 
 SCHEMA = VerifyConfig
-FOUND = 3  # the exit code; 1 is a mistake in what was typed
+FOUND = 3  # the exit code; 1 is for invalid arguments
 log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
-    """Find, say and write down what is wrong. Raises SystemExit where that is grave enough."""
+    """Find problems, log and write them. Raises SystemExit if one is as severe as `fail_on`."""
     config = typed(VerifyConfig, cfg)
     from hydra.core.hydra_config import HydraConfig
 
@@ -30,14 +30,15 @@ def run(cfg: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     make_data(config.data)
     began = time.perf_counter()
-    found = verify(config)
-    for line in table(found, time.perf_counter() - began):
+    verification = verify(config)
+    for line in table(verification, time.perf_counter() - began):
         log.info(line)
-    csv, page = write_findings(found, folder, config.shown)
+    csv, page = write_findings(verification, folder, config.shown)
     log.info("")
     log.info("table  %s", csv)
     log.info("page   %s", page)
-    if found.excluded:
-        log.info("data.exclude=%s leaves out %s photos", csv, f"{len(found.excluded):,}")
-    if config.fail_on != "never" and found.worst_is(config.fail_on):
+    if verification.excluded:
+        count = f"{len(verification.excluded):,}"
+        log.info("data.exclude=%s leaves out %s photos", csv, count)
+    if config.fail_on != "never" and verification.worst_is(config.fail_on):
         raise SystemExit(FOUND)

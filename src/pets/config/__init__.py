@@ -3,7 +3,7 @@
 Defaults and their reasons are in `conf/`; these classes define which values are possible.
 """
 
-from pets.config.base import Strict, Target
+from pets.config.base import NamedLoss, Strict, Target
 from pets.config.commands import (
     CacheConfig,
     EvalConfig,
@@ -26,32 +26,13 @@ from pets.config.data import AugmentConfig, DataConfig
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import FinderConfig, PlanConfig, StageConfig
+from pets.config.slurm import SlurmSettings
 
 __all__ = [
-    "AugmentConfig",
-    "CacheConfig",
-    "DataConfig",
-    "EvalConfig",
-    "ExportConfig",
-    "ExternalDataConfig",
-    "FindLrConfig",
-    "FinderConfig",
-    "InterpretConfig",
-    "InterpretSettings",
-    "LearnerConfig",
-    "LookConfig",
-    "ModelConfig",
-    "ModelsConfig",
-    "PlanConfig",
-    "PrecomputeConfig",
-    "PredictConfig",
-    "RunDataConfig",
-    "ServeConfig",
-    "ServeLimits",
-    "StageConfig",
-    "Strict",
-    "SummarizeConfig",
-    "Target",
-    "TrainConfig",
-    "VerifyConfig",
-]
+    "AugmentConfig", "CacheConfig", "DataConfig", "EvalConfig", "ExportConfig",
+    "ExternalDataConfig", "FindLrConfig", "FinderConfig", "InterpretConfig",
+    "InterpretSettings", "LearnerConfig", "LookConfig", "ModelConfig", "ModelsConfig", "NamedLoss",
+    "PlanConfig", "PrecomputeConfig", "PredictConfig", "RunDataConfig", "ServeConfig",
+    "ServeLimits", "SlurmSettings", "StageConfig", "Strict", "SummarizeConfig", "Target",
+    "TrainConfig", "VerifyConfig",
+]  # fmt: skip

@@ -1,11 +1,18 @@
 """Base classes and types of all configs."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+COUNT = "a whole number of at least 1"
+Count = Annotated[int, Field(ge=1)]
+Workers = Annotated[
+    Annotated[int, Field(ge=0)] | Literal["auto"],
+    Field(description="a whole number of at least 0, or auto"),
+]
+Folder = Annotated[str, Field(min_length=1, description="a folder")]
 
 
 def expanded(path: str) -> str:
@@ -31,3 +38,10 @@ class Target(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     target: str = Field(alias="_target_", description="the dotted path of a class or function")
+
+
+class NamedLoss(BaseModel):
+    """A loss that pets comes with, by its name in `LOSSES`, with its arguments as other keys."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str

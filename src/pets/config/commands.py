@@ -4,12 +4,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pets.config.base import PathText, Strict, Target
+from pets.config.base import (
+    COUNT,
+    Count,
+    Folder,
+    NamedLoss,
+    PathText,
+    Rate,
+    Strict,
+    Target,
+    Workers,
+)
 from pets.config.data import AugmentConfig, DataConfig, LabelRuleName, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
 from pets.registry import named_in
+
+_Bits = Annotated[int, Field(ge=0, le=48)]
 
 
 class LearnerConfig(Strict):
@@ -19,10 +31,12 @@ class LearnerConfig(Strict):
     augment: AugmentConfig
     model: ModelConfig
     optimizer: Target
+    loss: Annotated[Target | NamedLoss, Field(union_mode="left_to_right")] = Field(
+        description="a name of a loss, or the _target_ of one, with its arguments"
+    )
     lr_finder: FinderConfig
     precompute: PrecomputeConfig
-    cache_dir: str = Field(min_length=1, description="a folder")
-    label_smoothing: float = Field(ge=0, lt=1)
+    cache_dir: Folder
     trainer: dict[str, Any]
     logger: dict[str, Target]
     seed: int = Field(ge=0)
@@ -32,7 +46,7 @@ class LearnerConfig(Strict):
         return height_width(self.data.size if stage.size is None else stage.size)
 
     @model_validator(mode="after")
-    def _frozen_is_still(self) -> "LearnerConfig":
+    def _frozen_norm_allows_precompute(self) -> "LearnerConfig":
         if self.precompute.enabled and self.model.frozen_norm == "train":
             raise ValueError(
                 "precompute=true with model.frozen_norm=train: trainable batch norms change the "
@@ -62,9 +76,8 @@ class TrainConfig(LearnerConfig):
     experiment: None = None
 
     def with_stage(self, name: str, stage: StageConfig) -> "TrainConfig":
-        """The same with another stage of this name in the plan."""
-        stages = {**self.plan.stages, name: stage}
-        plan = self.plan.model_copy(update={"stages": stages})
+        """Return a copy in which the plan's stage `name` is replaced."""
+        plan = self.plan.model_copy(update={"stages": {**self.plan.stages, name: stage}})
         return self.model_copy(update={"plan": plan})
 
 
@@ -76,7 +89,7 @@ class FindLrConfig(LearnerConfig):
     ckpt: Literal["last", "best"]
     freeze_to: int | Literal["auto"] = Field(description="a whole number, or auto")
     lr: AutoRate | Annotated[tuple[AutoRate, AutoRate], Field(strict=False)] = Field(
-        description="auto, or [auto/100, auto]: how the layer groups' rates relate"
+        description="auto, or [auto/100, auto]: the ratio of the layer groups' rates"
     )
 
     @model_validator(mode="after")
@@ -89,7 +102,7 @@ class CacheConfig(Strict):
     """What to do with the cache."""
 
     action: Literal["list", "clear"]
-    cache_dir: str = Field(min_length=1, description="a folder")
+    cache_dir: Folder
 
 
 class ModelsConfig(Strict):
@@ -117,36 +130,33 @@ class VerifyConfig(Strict):
     """The photos to check, and the limits beyond which they are reported."""
 
     data: DataConfig
-    small: Annotated[int, Field(ge=1)] | None = Field(
-        description="pixels of at least 1, or null for data.size"
-    )
+    small: Count | None = Field(description="pixels of at least 1, or null for data.size")
     tiny: int = Field(ge=0)
     aspect: float = Field(gt=1)
     huge: int = Field(ge=1)
     few: int = Field(ge=0)
-    near: Annotated[int, Field(ge=0, le=48)] | None = Field(
-        description="bits from 0 to 48, or null for no search"
-    )
+    near: _Bits | None = Field(description="bits from 0 to 48, or null for no search")
     shown: int = Field(ge=1)
     fail_on: Literal["error", "warning", "never"]
-    cache_dir: str = Field(min_length=1, description="a folder")
+    cache_dir: Folder
 
     @property
-    def smallest(self) -> int:
-        """Pixels that the shorter side of a photo should have."""
+    def min_side(self) -> int:
+        """Minimum pixels of a photo's shorter side."""
         return min(self.data.height_width) if self.small is None else self.small
 
 
-class RunDataConfig(Strict):
-    """Data settings that may differ from those of the trained run."""
+class DataRoot(Strict):
+    """Where the photos of the trained run are now."""
 
     root: PathText | None
-    batch_size: Annotated[int, Field(ge=1)] | None = Field(
-        description="a whole number of at least 1, or null for the run's own"
-    )
-    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        description="a whole number of at least 0, or auto"
-    )
+
+
+class RunDataConfig(DataRoot):
+    """Data settings that may differ from those of the trained run."""
+
+    batch_size: Count | None = Field(description=f"{COUNT}, or null for the run's own")
+    num_workers: Workers
 
 
 class ExternalDataConfig(RunDataConfig):
@@ -162,68 +172,51 @@ class ExternalDataConfig(RunDataConfig):
     @property
     def labelling(self) -> dict[str, str]:
         """The given options on how to label external photos."""
-        keys = (
-            "label_from", "label_regex", "class_folder", "table", "path_column", "label_column",
-        )  # fmt: skip
-        return {key: value for key in keys if (value := getattr(self, key)) is not None}
+        return self.model_dump(exclude={*RunDataConfig.model_fields}, exclude_none=True)
 
 
-class EvalConfig(Strict):
-    """A trained run and the split to measure it on."""
+class RunConfig(Strict):
+    """A trained run and which of its checkpoints to use."""
 
     run: PathText
     trust: bool
-    split: Literal["auto", "train", "valid", "test"]
     ckpt: Literal["last", "best"]
+
+
+class EvalConfig(RunConfig):
+    """The split to measure the run on."""
+
+    split: Literal["auto", "train", "valid", "test"]
     data: ExternalDataConfig
     trainer: dict[str, Any]
 
 
-class InterpretConfig(InterpretSettings):
-    """A trained run, the photos to interpret, and the report's settings."""
-
-    run: PathText
-    trust: bool
-    split: Literal["auto", "train", "valid", "test"]
-    ckpt: Literal["last", "best"]
-    data: ExternalDataConfig
-    trainer: dict[str, Any]
+class InterpretConfig(InterpretSettings, EvalConfig):
+    """The photos to interpret, and the report's settings."""
 
 
-class PredictConfig(Strict):
-    """A trained run, the photos to classify, and the output."""
+class PredictConfig(RunConfig):
+    """The photos to classify, and the output."""
 
-    run: PathText
-    trust: bool
     source: PathText = Field(min_length=1, description="a photo, folder, glob, URL, list or -")
-    ckpt: Literal["last", "best"]
     out: Annotated[PathText, Field(min_length=1)] | None = Field(description="a file or folder")
     top: int = Field(ge=1)
-    top_k: Annotated[int, Field(ge=1)] | None = Field(
-        description="a whole number of at least 1, or null for all classes"
-    )
+    top_k: Count | None = Field(description=f"{COUNT}, or null for all classes")
     tta: int = Field(ge=1, le=8)
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["run"] = Field(
-        description="a number above 0, or run"
-    )
+    temperature: Rate | Literal["run"] = Field(description="a number above 0, or run")
     shard: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        description="a whole number of at least 0, or auto"
-    )
+    num_workers: Workers
     device: str
 
 
-class ExportConfig(Strict):
-    """A trained run and the formats to export."""
+class ExportConfig(RunConfig):
+    """The formats to export."""
 
-    run: PathText
-    trust: bool
     to: Annotated[
         str | Annotated[list[str], Field(min_length=1)],
         named_in("pets.export.formats:FORMATS"),
     ] = Field(description="a format, or several as [safetensors,onnx]")
-    ckpt: Literal["last", "best"]
     out: PathText | None
     int8: bool
     data: RunDataConfig
@@ -236,10 +229,8 @@ class ExportConfig(Strict):
     @model_validator(mode="after")
     def _int8_is_onnx(self) -> "ExportConfig":
         if self.int8 and "onnx" not in self.formats:
-            raise ValueError(
-                f"int8=true with to={','.join(self.formats)}: 8-bit integers are available for "
-                "to=onnx only"
-            )
+            reason = "8-bit integers are available for to=onnx only"
+            raise ValueError(f"int8=true with to={','.join(self.formats)}: {reason}")
         return self
 
 
@@ -254,35 +245,16 @@ class ServeLimits(Strict):
     connections: int = Field(ge=1)
     held_megabytes: float = Field(gt=0)
 
-    @model_validator(mode="after")
-    def _one_fits(self) -> "ServeLimits":
-        if self.held_megabytes < self.megabytes:
-            raise ValueError(
-                f"limits.held_megabytes={self.held_megabytes:g} is below limits.megabytes="
-                f"{self.megabytes:g}: a single request of that size would be refused"
-            )
-        return self
 
+class ServeConfig(RunConfig):
+    """The address to serve the run at, and the limits of requests."""
 
-class ServeDataConfig(Strict):
-    """Where the photos of the examples are."""
-
-    root: PathText | None
-
-
-class ServeConfig(Strict):
-    """A trained run, the address to serve it at, and the limits of requests."""
-
-    run: PathText
-    trust: bool
-    ckpt: Literal["last", "best"]
     host: str = Field(min_length=1, description="an address of this machine")
     hosts: list[str]
     port: int = Field(ge=0, le=65535)
     threshold: float = Field(ge=0, le=1)
     device: str
     examples: int = Field(ge=0, le=48)
-    data: ServeDataConfig
+    data: DataRoot
     max_batch: int = Field(ge=1)
-    batch_wait_ms: float = Field(ge=0, le=1000)
     limits: ServeLimits

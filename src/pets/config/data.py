@@ -24,7 +24,7 @@ class DataConfig(Strict):
     """A data set: where the photos are, how they are labelled, split and loaded."""
 
     name: str
-    licence: str | None = None  # absent in configs of older runs
+    licence: str | None = None
     root: PathText = Field(min_length=1, description="a folder")
     prepare: Target | None
     images: str
@@ -35,10 +35,9 @@ class DataConfig(Strict):
     path_column: str | None
     label_column: str | None
     relabel: PathText | None
-    exclude: PathText | None = None  # absent in configs of older runs
+    exclude: PathText | None = None
     split: Literal["auto", "random", "official", "folders", "column"]
     split_column: str | None
-    # Absent in configs of older runs.
     split_folders: SplitFolders | None = Field(
         default=None, description="{train: <folder>, valid: <folder>}, a list for several, or null"
     )
@@ -65,73 +64,66 @@ class DataConfig(Strict):
     @property
     def named_splits(self) -> dict[str, str]:
         """The split of each folder that `split_folders` names."""
-        named = (self.split_folders or {}).items()
-        return {
-            folder: split
-            for split, folders in named
+        return {folder: split for split, folder in self._split_folders}
+
+    @property
+    def _split_folders(self) -> list[tuple[str, str]]:
+        return [
+            (split, folder)
+            for split, folders in (self.split_folders or {}).items()
             for folder in ([folders] if isinstance(folders, str) else folders)
-        }
+        ]
 
     @model_validator(mode="after")
-    def _splits_from_folders(self) -> "DataConfig":
-        named = list((self.split_folders or {}).values())
-        folders = [f for names in named for f in ([names] if isinstance(names, str) else names)]
-        twice = [folder for folder in folders if folders.count(folder) > 1]
-        if twice:
-            raise ValueError(
-                f"split_folders: {twice[0]} is named twice; expected one split a folder"
-            )
-        wrong = [folder for folder in folders if not folder or "/" in folder or "\\" in folder]
-        if wrong:
-            raise ValueError(
-                f"split_folders: {wrong[0] or 'an empty name'} is not a folder name; expected "
-                "folders directly in data.images"
-            )
-        if self.split_folders and self.split not in ("auto", "folders"):
-            raise ValueError(
-                f"split_folders has no effect with split={self.split}; set data.split=folders"
-            )
+    def _folders_are_names(self) -> "DataConfig":
+        folders = [folder for _, folder in self._split_folders]
+        for folder in folders:
+            if folders.count(folder) > 1:
+                raise ValueError(
+                    f"split_folders: {folder} is named twice; expected one split per folder"
+                )
+            if not folder or "/" in folder or "\\" in folder:
+                raise ValueError(
+                    f"split_folders: {folder or 'an empty name'} is not a folder name; expected "
+                    "folders directly in data.images"
+                )
         if self.split_folders == {} and self.split == "folders":
             raise ValueError("split_folders={} means no folders; expected some, or null")
-        if self.class_folder is not None and self.label_from != "folder":
-            raise ValueError(
-                f"class_folder has no effect with label_from={self.label_from}; "
-                "set data.label_from=folder"
-            )
         return self
 
     @model_validator(mode="after")
     def _no_key_without_effect(self) -> "DataConfig":
-        """Refuse keys that the chosen labelling or split would ignore."""
+        """Refuse keys that the chosen labelling, split or cache would ignore."""
+        needs = (  # a key, whether it is set, and the key and values with which it has an effect
+            ("split_folders", self.split_folders, "split", ("folders", "auto")),
+            ("split_column", self.split_column, "split", ("column",)),
+            ("class_folder", self.class_folder, "label_from", ("folder",)),
+            ("label_regex", self.label_regex, "label_from", ("filename",)),
+            ("table", self.table, "label_from", ("table",)),
+            ("cache_side", self.cache_side, "cache", ("decoded", "auto")),
+        )
+        for key, value, other, values in needs:
+            if value and getattr(self, other) not in values:
+                raise ValueError(
+                    f"{key} has no effect with {other}={getattr(self, other)}; set "
+                    f"data.{other}={values[0]} or data.{key}=null"
+                )
         if self.label_from == "filename" and self.label_regex is None:
             raise ValueError(
                 "label_from=filename needs a regex, as in \"data.label_regex='^(.+)_\\d+'\""
             )
-        if self.label_from != "filename" and self.label_regex is not None:
-            raise ValueError(
-                f"label_regex has no effect with label_from={self.label_from}; "
-                "set data.label_from=filename or data.label_regex=null"
-            )
-        columns = {"path_column": self.path_column, "label_column": self.label_column}
-        if self.label_from == "table":
-            missing = [k for k, v in {"table": self.table, **columns}.items() if v is None]
-            if missing:
-                raise ValueError(f"label_from=table needs data.{missing[0]}")
-        elif self.table is not None:
-            raise ValueError(
-                f"table has no effect with label_from={self.label_from}; set data.label_from=table"
-            )
+        for key in ("table", "path_column", "label_column"):
+            if self.label_from == "table" and getattr(self, key) is None:
+                raise ValueError(f"label_from=table needs data.{key}")
         if self.split == "column" and (self.split_column is None or self.label_from != "table"):
             raise ValueError("split=column needs data.label_from=table and data.split_column")
-        if self.split != "column" and self.split_column is not None:
-            raise ValueError(
-                f"split_column has no effect with split={self.split}; set data.split=column"
-            )
+        return self
+
+    @model_validator(mode="after")
+    def _photos_for_every_purpose(self) -> "DataConfig":
         for name, value in (("valid_pct", self.valid_pct), ("carve_pct", self.carve_pct)):
             if value == 0:
                 raise ValueError(f"{name}=0: expected above 0: training needs validation photos")
-        if self.cache_side is not None and self.cache == "none":
-            raise ValueError("cache_side has no effect with cache=none; set data.cache=decoded")
         if self.valid_pct + self.test_pct >= 0.95:
             raise ValueError(
                 f"valid_pct + test_pct = {self.valid_pct + self.test_pct:g} leaves nothing to "

@@ -22,7 +22,7 @@ class ModelConfig(Strict):
 
 
 class PrecomputeConfig(Strict):
-    """Whether and how to compute activations once, for stages that train the head alone."""
+    """Whether and how to compute activations once, for stages that train only the head."""
 
     enabled: bool
     views: int = Field(ge=0, le=64)

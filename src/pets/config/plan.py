@@ -17,7 +17,7 @@ StageRate = (
 )
 STAGE_RATE = (
     "a number above 0, or [low, high] spread over the layer groups; "
-    "auto, auto/10, [auto/100, auto]: found by the lr finder"
+    "auto, auto/10, [auto/100, auto]: suggested by the lr finder"
 )
 
 
@@ -90,7 +90,7 @@ class PlanConfig(Strict):
 
 
 class FinderConfig(Strict):
-    """The lr finder's mock training, and the suggestion that `auto` takes."""
+    """The lr finder's range test, and which suggestion `auto` uses."""
 
     start_lr: Rate
     end_lr: Rate

@@ -1,11 +1,18 @@
 """Interpolations for configs, in addition to OmegaConf's own."""
 
+from __future__ import annotations
+
 import os
 import secrets
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from pets.distributed.ranks import ranks
+from pets.system.installation import conf_dir
 
 # One tag per process: runs started within the same second get different directories.
 _TAG = secrets.token_hex(3)
@@ -17,21 +24,51 @@ def register_resolvers() -> None:
     - `${run_tag:}`: six random hex digits, the same throughout one process.
     - `${either:a,b}`: `a`, or `b` if `a` is null.
     - `${rank:}`: the rank of this process.
-    - `${explained:<command>}`: the command's keys, as `--help` shows them.
+    - `${explained:}`: every key of the command with its comment, as `--help` shows them.
     """
-
-    def keys(command: str) -> str:
-        from pets.config.help import explained
-        from pets.system.installation import conf_dir
-
-        return explained(conf_dir(), command)
-
-    OmegaConf.register_new_resolver("explained", keys, replace=True)
-    OmegaConf.register_new_resolver("rank", lambda: ranks().rank, replace=True)
-    OmegaConf.register_new_resolver("run_tag", lambda: _TAG, replace=True)
-    OmegaConf.register_new_resolver(
-        "either",
+    resolvers: dict[str, Any] = {
+        "run_tag": lambda: _TAG,
         # Hydra creates the folder before the config is validated, so `~` is expanded here.
-        lambda first, second: second if first is None else os.path.expanduser(first),  # noqa: PTH111
-        replace=True,
-    )
+        "either": lambda a, b: b if a is None else os.path.expanduser(a),  # noqa: PTH111
+        "rank": lambda: ranks().rank,
+        "explained": _explained,
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+def _explained(*, _root_: DictConfig) -> str:
+    """The keys of a command's primary config, then those of every config group that it uses."""
+    hydra = _root_.hydra
+    packages: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+    for choice, option in reversed(hydra.runtime.choices.items()):
+        group, _, package = choice.partition("@")
+        if not group.startswith("hydra/"):
+            packages[group, option].append(package or group.replace("/", "."))
+    sections = [_section(*group, below) for group, below in packages.items()]
+    text = "\n\n".join([_keys(conf_dir() / f"{hydra.job.name}.yaml"), *sections])
+    return text.replace("$", "$$")  # Hydra interpolates text after a single dollar sign
+
+
+def _section(group: str, option: str | None, packages: list[str]) -> str:
+    """A group's options, and the keys that the chosen one has."""
+    folder = conf_dir() / group
+    options = sorted(file.stem for file in folder.glob("*.yaml"))
+    others = ", ".join(name for name in options if name not in ("base", option))
+    if option is None:
+        return f"== {group}=...: {others} =="
+    title = f"{group}={option}" + (f", or {others}" if others else "")
+    if packages != ["_global_"] and group != "experiment":  # which have keys of other groups
+        title += f"; its keys are {', '.join(f'{package}.<key>' for package in packages)}"
+    keys = _keys(folder / ("base.yaml" if "base" in options else f"{option}.yaml"))
+    return f"== {title} ==\n{keys}"
+
+
+def _keys(file: Path) -> str:
+    """A config's text without its defaults list and Hydra's own settings."""
+    if not file.is_file():
+        return "(an option of your own)"
+    text = file.read_text(encoding="utf-8").partition("\nhydra:\n")[0]
+    if "defaults" in (yaml.safe_load(text) or {}):
+        text = text.partition("\ndefaults:\n")[2].partition("\n\n")[2]
+    return text.strip("\n")

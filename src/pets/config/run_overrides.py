@@ -1,4 +1,4 @@
-"""Overrides typed for a run that exists already."""
+"""Overrides typed for an existing run."""
 
 from __future__ import annotations
 
@@ -24,20 +24,10 @@ def put_over(
     may_change: Callable[[str], bool],
     refusal: str,
 ) -> dict[str, Any]:
-    """Override the run's own config with the typed keys.
+    """Apply the overrides to the run's own config `values`; return the changed keys and values.
 
-    Args:
-        values: the run's config, which is changed.
-        cfg: the composed config, which has the typed values.
-        overrides: as typed.
-        may_change: whether a key may be overridden.
-        refusal: the message for a key that may not.
-
-    Returns:
-        The overridden keys and their values.
-
-    Raises:
-        ConfigError: a key may not change.
+    `cfg` is the composed config, which has the typed values. Raises ConfigError with the `refusal`
+    for an override of a key that may not change.
     """
     given: dict[str, Any] = {}
     for override in overrides:
@@ -52,18 +42,18 @@ def put_over(
             section.pop(last, None)
             continue
         value = OmegaConf.select(cfg, key)
-        section[last] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        given[key] = section[last]
+        given[key] = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        section[last] = given[key]
     return given
 
 
-def say_whose_cache(run_dir: RunDir, config: LearnerConfig, overrides: Sequence[str]) -> None:
-    """Where a run that is not trusted has a cache of its own, say that another one is used."""
+def warn_about_cache(run_dir: RunDir, config: LearnerConfig, overrides: Sequence[str]) -> None:
+    """Warn if the `cache_dir` of an untrusted run is ignored."""
     own = run_dir.read_config().get("cache_dir")
-    typed = any(word.startswith("cache_dir=") for word in overrides)
+    typed = any(override.startswith("cache_dir=") for override in overrides)
     used = config.precompute.enabled or config.data.cache != "none"
     if used and not (typed or run_dir.trusted or own == config.cache_dir):
         log.warning(
-            "cache_dir=%s is used, not the run's own %s: a run may come from anybody; type "
+            "cache_dir=%s is used, not the run's own %s: the run is not trusted; type "
             "cache_dir=... or trust=true for another one", config.cache_dir, own,
         )  # fmt: skip

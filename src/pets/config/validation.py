@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterator
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, TypeGuard, TypeVar, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pets.errors import ConfigError
+from pets.errors import ConfigError, some
 from pets.registry import UNKNOWN_NAME
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -53,28 +53,47 @@ def typed_values(schema: type[Model], values: Any) -> Model:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        lines = dict.fromkeys(_line(schema, detail, values) for detail in error.errors())
-        raise ConfigError("\n".join(lines)) from error
+        lines, missing = list[str](), list[str]()
+        for detail in error.errors():
+            keys = list(map(str, detail["loc"]))
+            # In a union pydantic also misses the items of a list that is too short.
+            if detail["type"] == "missing" and keys == _field(schema, detail["loc"])[0]:
+                missing.append(".".join(keys))
+            else:
+                lines.append(_line(schema, detail, values))
+        if missing:
+            lines.append(_missing(missing))
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
 def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
     """Format a pydantic error as `key=value: what is wrong; the fix`."""
     keys, description = _field(schema, detail["loc"])
-    key = ".".join(keys)
-    # For a union pydantic reports a part of the value; the user typed all of it.
-    value = _at(values, keys) if description else detail["input"]
-    if detail["type"] == "extra_forbidden":
-        return f"{key}={value}: no such key; {suggestion(key, schema)}"
-    if detail["type"] == "missing" and not description:
-        return f"{key} is missing from the config; a ~{key} on the command line removed it?"
-    if detail["type"] == "value_error":
+    key, kind = ".".join(keys), detail["type"]
+    if kind == "extra_forbidden":
+        return f"{key}={detail['input']}: no such key; {suggestion(key, schema)}"
+    if kind == "value_error":
         return f"{key}: {detail['ctx']['error']}" if key else str(detail["ctx"]["error"])
-    if detail["type"] == UNKNOWN_NAME:
-        return f"{key}={_shown(value)}: expected {detail['msg']}"
-    expected = description or _EXPECTED.get(detail["type"], detail["msg"]).format(
-        **detail.get("ctx", {})
-    )
-    return f"{key}={_shown(value)}: expected {expected.removeprefix('Input should be ')}"
+    value = detail["input"]
+    if description:  # of a union pydantic reports a part of the value; the user typed all of it
+        value = values
+        for name in keys:
+            value = value.get(name) if isinstance(value, dict) else None
+    expected = detail["msg"].removeprefix("Input should be ")
+    if kind != UNKNOWN_NAME:
+        in_plain_words = _EXPECTED.get(kind, "").format(**detail.get("ctx", {}))
+        expected = description or in_plain_words or expected
+    return f"{key}={_shown(value)}: expected {expected}"
+
+
+def _missing(keys: list[str]) -> str:
+    """Name the keys that no file gives, and the two ways in which that comes about."""
+    key = max(keys, key=lambda key: "." in key)
+    removed, group = f"~{key} on the command line removes it", key.partition(".")[0]
+    if "." in key:
+        first = "/stage@stages.<name>: default" if group == "plan" else "base"
+        removed += f", or its file in conf/{group}/ does not begin with defaults: [{first}]"
+    return f"missing from the config: {some(keys)}; {removed}"
 
 
 def _field(schema: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], str | None]:
@@ -83,35 +102,21 @@ def _field(schema: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[st
     For a field with a description pydantic's location continues into the branches of its union;
     users know only the key of the field.
     """
-    model: Any = schema
+    kind: Any = schema
     keys: list[str] = []
-    for part in loc:
-        keys.append(str(part))
-        fields = model.model_fields if _is_model(model) else {}
-        if str(part) in fields:
-            field = fields[str(part)]
+    for part in map(str, loc):
+        keys.append(part)
+        if not _is_model(kind):  # dict[str, X]: continue with X
+            kind = get_args(kind)[-1] if get_origin(kind) is dict else None
+        elif field := kind.model_fields.get(part):
             if field.description:
                 return keys, field.description
-            model = field.annotation
-        elif not _is_model(model):
-            model = _value_model(model)
+            kind = field.annotation
     return keys, None
 
 
-def _at(values: Any, keys: list[str]) -> Any:
-    for key in keys:
-        values = values[key] if isinstance(values, dict) and key in values else None
-    return values
-
-
-def _is_model(annotation: Any) -> bool:
+def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
-
-
-def _value_model(annotation: Any) -> Any:
-    """The type of the values of a `dict[str, X]`: X."""
-    arguments = get_args(annotation)
-    return arguments[-1] if get_origin(annotation) is dict else None
 
 
 def _shown(value: Any) -> str:
@@ -123,10 +128,9 @@ def _shown(value: Any) -> str:
 def known_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield every dotted key of a schema."""
     for name, field in schema.model_fields.items():
-        key = f"{prefix}{name}"
-        yield key
+        yield f"{prefix}{name}"
         if _is_model(field.annotation):
-            yield from known_keys(cast(type[BaseModel], field.annotation), f"{key}.")
+            yield from known_keys(field.annotation, f"{prefix}{name}.")
 
 
 def suggestion(key: str, schema: type[BaseModel]) -> str:

@@ -16,16 +16,9 @@ class LessonCrop(v2.Transform):
     """A random crop, rotated, zoomed and warped: uint8 (C, H, W) to (C, height, width).
 
     fastai's get_transforms with its presizing: the photo is resized once, antialiased, to a little
-    more than the final size; then one bilinear interpolation does rotation, zoom and perspective
-    together, with reflection beyond the border.
-
-    Args:
-        size: height and width of the result.
-        interpolation: of the first resize.
-        rotate: degrees at most, either way.
-        zoom: at most; 1 is the whole shorter side.
-        warp: strength of the perspective at most, either way.
-        p: probability of each of the three.
+    more than the final size; then one bilinear interpolation does rotation (in degrees), zoom (1:
+    the whole shorter side) and perspective together, each at most so strong, with probability `p`,
+    and with reflection beyond the border.
     """
 
     def __init__(
@@ -85,11 +78,8 @@ def warp_grid(
 ) -> Tensor:
     """Return where each output pixel is sampled: (height, width, 2), x then y, from -1 to 1.
 
-    Args:
-        size: height and width of the output.
-        angle: in radians.
-        zoom: 1 shows the whole input.
-        lean: the perspective (down, right): at that edge the picture is `1 + lean` times as far.
+    `angle` is in radians; zoom 1 shows the whole input; `lean` is the perspective (down, right): at
+    that edge the picture is `1 + lean` times as far.
     """
     y, x = pixel_centres(size[0])[:, None], pixel_centres(size[1])
     return warp(x, y, size, math.cos(angle) / zoom, math.sin(angle) / zoom, lean)
@@ -112,15 +102,8 @@ def warp(
 ) -> Tensor:
     """Rotate, zoom and warp pixel centres to a sampling grid (..., height, width, 2).
 
+    `x` (..., width) and `y` (height, 1) are pixel centres; `cos` and `sin` are divided by the zoom.
     Numbers, or tensors (B, 1, 1) with a value for each picture of a batch.
-
-    Args:
-        x: pixel centres (..., width).
-        y: pixel centres (height, 1).
-        size: height and width.
-        cos: of the angle, divided by the zoom.
-        sin: of the angle, divided by the zoom.
-        lean: the perspective (down, right).
     """
     height, width = size
     # Rotated in pixels, so that a rectangle does not shear.

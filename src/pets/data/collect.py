@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence, Set
+from pathlib import Path
 
 import PIL
 
@@ -16,13 +16,12 @@ from pets.cache.memo import FileMemo
 from pets.config import DataConfig
 from pets.data.diagnostics import Diagnostics
 from pets.data.discovery import find_photos
-from pets.data.exclude import read_excluded, without_excluded
 from pets.data.images import UnreadableImage, open_rgb
 from pets.data.labels import LABEL_RULES, Labels, alike
-from pets.data.name_matching import PhotoNames, doubts, read_list
+from pets.data.name_matching import PhotoNames
 from pets.data.photos import SPLITS, Photo, Photos
-from pets.data.splits import TEST, TRAIN, VALID, split_photos
-from pets.data.tables import relabel
+from pets.data.splits import TEST, TRAIN, split_photos
+from pets.data.tables import read_excluded, relabel, without_excluded
 from pets.errors import DataError, some
 
 log = logging.getLogger(__name__)
@@ -31,18 +30,16 @@ log = logging.getLogger(__name__)
 def collect_photos(config: DataConfig) -> Photos:
     """Discover, label, split and check the photos of a data config.
 
-    Photos that are left out (unlisted, unreadable, unlabelled or excluded) are logged.
-
-    Raises:
-        DataError: The photos cannot be trained on.
+    Photos that are left out (unlisted, unreadable, unlabelled or excluded) are logged. Raises
+    DataError if the photos cannot be trained on.
     """
-    diagnostics = Diagnostics(read_excluded(config.exclude, Path(config.root)))
-    all_labels = label_photos(config, diagnostics)
-    labels = labelled(all_labels)
+    diagnostics = Diagnostics(read_excluded(config.exclude))
+    named = label_photos(config, diagnostics)
+    bad: set[str] = set()
     if config.on_bad_image == "skip":
-        bad = unreadable(Path(config.root), list(labels))
-        labels = without_unreadable(labels, bad, diagnostics)
-    return split_and_check(all_labels, labels, config, diagnostics)
+        labelled = [path for path, label in named.items() if label is not None]
+        bad = unreadable(Path(config.root), labelled)
+    return split_and_check(named, bad, config, diagnostics)
 
 
 def label_photos(config: DataConfig, diagnostics: Diagnostics) -> Labels:
@@ -50,53 +47,31 @@ def label_photos(config: DataConfig, diagnostics: Diagnostics) -> Labels:
     root = Path(config.root)
     if not root.is_dir():
         raise DataError(f"data.root={config.root}: no such folder")
-    rule, paths = LABEL_RULES[config.label_from], []
-    if not rule.finds_photos:
-        paths = _listed(find_photos(root, config.images, diagnostics), root, config, diagnostics)
-    named = rule.label(paths, config, diagnostics)
+    paths = _listed(find_photos(root, config.images, diagnostics), root, config, diagnostics)
+    named = LABEL_RULES[config.label_from].label(paths, config, diagnostics)
     _report_unlabelled(named, config, diagnostics)
     return named
 
 
-def labelled(named: Labels) -> dict[str, str]:
-    """Return only the photos that have a label."""
-    return {path: label for path, label in named.items() if label is not None}
-
-
-def without_unreadable(
-    labels: dict[str, str], bad: set[str], diagnostics: Diagnostics
-) -> dict[str, str]:
-    """Remove the unreadable photos; lists may still name them."""
-    diagnostics.left_out |= bad
-    return {path: label for path, label in labels.items() if path not in bad}
-
-
 def split_and_check(
-    named: Labels, labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics
+    named: Labels, bad: Set[str], config: DataConfig, diagnostics: Diagnostics
 ) -> Photos:
     """Split the labelled photos, apply `data.relabel` and `data.exclude`, and check the result.
 
-    Args:
-        named: all photos, with or without a label.
-        labels: the photos to split.
-        config: the data config.
-        diagnostics: receives all problems.
-
-    Raises:
-        DataError: The photos cannot be trained on.
+    The `bad` photos are unreadable: they are left out, but lists may still name them. Raises
+    DataError if the photos cannot be trained on.
     """
     root = Path(config.root)
-    splits = split_photos(labels, root, config, diagnostics)
+    diagnostics.left_out |= bad
+    labels = {path: label for path, label in named.items() if label is not None and path not in bad}
+    splits = split_photos(labels, config, diagnostics)
     # After the split: no photo changes its split, so runs before and after can be compared.
     if config.relabel is not None:
-        labels = _relabelled(labels, splits, config.relabel, root)
+        labels = _relabelled(labels, splits, config.relabel)
     if config.exclude is not None:
         splits = without_excluded(config.exclude, named, splits, diagnostics)
-    diagnostics.note(
-        "unused",
-        [path for path in labels if path not in splits and path not in diagnostics.left_out],
-        lambda paths: f"left out {len(paths):,} photos that no split names: {some(paths)}",
-    )
+    unused = [path for path in labels if path not in splits and path not in diagnostics.left_out]
+    diagnostics.note("unused", unused, "left out <n> photos that no split names: <photos>")
     photos = Photos(root, tuple(Photo(p, labels[p], splits[p]) for p in sorted(splits)))
     _check(photos, diagnostics)
     return photos
@@ -104,23 +79,15 @@ def split_and_check(
 
 def _report_unlabelled(named: Labels, config: DataConfig, diagnostics: Diagnostics) -> None:
     bare = [path for path, label in named.items() if label is None]
-    all_bare = len(bare) == len(named)
-
-    def line(paths: list[str]) -> str:
-        if all_bare and config.label_from == "filename":
-            names = some([PurePosixPath(path).name for path in paths])
-            regex = f"data.label_regex={config.label_regex}"
-            return f"{regex}: matches none of {len(paths):,} files ({names})"
-        what = LABEL_RULES[config.label_from].unlabelled.format(config=config)
-        problem = f"{what} {len(paths):,} of {len(named):,} photos: {some(paths)}"
-        if config.on_unlabelled == "error":
-            return f"{problem}; data.on_unlabelled=skip leaves them out"
-        return f"left out: {problem}"
-
-    if config.on_unlabelled == "error" or all_bare:
+    what = LABEL_RULES[config.label_from].unlabelled.format(config=config)
+    line = f"{what} <n> of {len(named):,} photos: <photos>"
+    if len(bare) == len(named):
         diagnostics.error("unlabelled", bare, line)
+    elif config.on_unlabelled == "error":
+        hint = "data.on_unlabelled=skip leaves them out"
+        diagnostics.error("unlabelled", bare, f"{line}; {hint}")
     else:
-        diagnostics.warning("unlabelled", bare, line)
+        diagnostics.warning("unlabelled", bare, f"left out: {line}")
         diagnostics.left_out |= set(bare)
 
 
@@ -132,26 +99,16 @@ def _listed(
     file = root / config.photo_list
     if not file.is_file():
         raise DataError(f"data.photo_list={config.photo_list}: no such file {file}")
-    listed = read_list(file, PhotoNames(paths, config.images))
-    diagnostics.error("ambiguous", list(listed.doubtful), f"{file}: {doubts(listed.doubtful)}")
-    diagnostics.error(
-        "missing",
-        listed.missing,
-        lambda left: f"{file}: names {len(left):,} photos that are not there: {some(left)}",
-    )
+    listed = PhotoNames(paths, config.images, root).match_lines(file)
+    listed.report(file, root / config.images, diagnostics)
     kept = set(listed.photos.values())
-    diagnostics.note(
-        "unused",
-        [path for path in paths if path not in kept],
-        lambda left: f"{file}: does not name {len(left):,} photos: {some(left)}",
-    )
+    unused = [path for path in paths if path not in kept]
+    diagnostics.note("unused", unused, f"{file}: does not name <n> photos: <photos>")
     return sorted(kept)
 
 
-def _relabelled(
-    labels: dict[str, str], splits: dict[str, str], file: str, root: Path
-) -> dict[str, str]:
-    new = relabel(labels, Path(file), root)
+def _relabelled(labels: dict[str, str], splits: dict[str, str], file: str) -> dict[str, str]:
+    new = relabel(labels, Path(file))
     changed = Counter(splits[path] for path in new if new[path] != labels[path] and path in splits)
     counts = ", ".join(f"{changed[split]:,} {split}" for split in SPLITS if changed[split])
     log.info("data.relabel=%s: changed %s labels (%s)", file, f"{changed.total():,}", counts)
@@ -195,18 +152,16 @@ def _check(photos: Photos, diagnostics: Diagnostics) -> None:
             f"data.root={photos.root}: {labels} on {len(photos.rows):,} photos; a classifier needs "
             "at least two",
         )
-    whole = counts[TRAIN] + counts[VALID] + counts[TEST]
+    whole = Counter(photo.label for photo in photos.rows)
     for group in alike(photos.classes):
         # As ASCII: differently encoded accents and trailing blanks are invisible otherwise.
         named = " and ".join(f"{label!a} ({whole[label]:,} photos)" for label in group)
         line = f"classes that look the same: {named}; if they are one, give it one spelling"
         diagnostics.warning("same class", None, line)
-    untrained = [label for label in photos.classes if not counts[TRAIN][label]]
-    if untrained:
-        diagnostics.error(
-            "absent class", None, f"no training photo of {some(untrained)}; every label needs one"
-        )
-    for split in (VALID, TEST):
-        absent = [label for label in photos.classes if counts[split] and not counts[split][label]]
-        if absent:
+    for split in SPLITS:
+        absent = [label for label in photos.classes if not counts[split][label]]
+        if absent and split == TRAIN:
+            line = f"no training photo of {some(absent)}; every label needs one"
+            diagnostics.error("absent class", None, line)
+        elif absent and counts[split]:
             diagnostics.warning("absent class", None, f"{split} has no photo of {some(absent)}")

@@ -66,13 +66,7 @@ class EpochSampler(Sampler[Draw]):
     With several ranks each draws every `ranks`-th photo of the same order; the remainder, less than
     one photo per rank, is skipped in this epoch.
 
-    Args:
-        length: number of photos.
-        seed: of this stage.
-        rank: of this process.
-        ranks: number of processes.
-        epoch: the epoch that a resumed training starts in.
-        drawn: photos that each rank has drawn from that epoch already.
+    A resumed run starts in `epoch`, of which each rank has already drawn `drawn` photos.
     """
 
     def __init__(

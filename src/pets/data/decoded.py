@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pets.cache.files import existing, megabytes
 from pets.cache.memo import cache_folder
-from pets.cache.store import Store
+from pets.cache.store import Store, free_bytes, megabytes
 from pets.config import DataConfig
 from pets.data.augment import resize_to_cover
 from pets.data.content_hash import hash_of_set, read_contents, write_contents
@@ -62,8 +60,7 @@ class DecodedRows(Sequence[Tensor]):
     def __getitem__(self, index: Any) -> Any:
         row = self.rows[index]
         start, end = self.photos.starts[row : row + 2]
-        height, width = self.photos.shapes[row]
-        pixels = self.photos.pixels[start:end].reshape(height, width, 3)
+        pixels = self.photos.pixels[start:end].reshape(*self.photos.shapes[row], 3)
         return torch.from_numpy(np.asarray(pixels)).permute(2, 0, 1)
 
 
@@ -125,8 +122,7 @@ class Decoder:
             bar = tqdm(total=len(files), desc="decoding", unit="photo", leave=False, disable=None)
             with (folder / PIXELS).open("wb") as stream, ThreadPoolExecutor() as pool, bar:
                 for first in range(0, len(files), _CHUNK):
-                    indices = range(first, min(first + _CHUNK, len(files)))
-                    for pixels in pool.map(resized, indices):
+                    for pixels in pool.map(resized, range(len(files))[first : first + _CHUNK]):
                         shapes.append(pixels.shape[:2])
                         stream.write(pixels.numpy().data)
                         bar.update()
@@ -141,36 +137,31 @@ class Decoder:
 
     def estimate_bytes(self, photos: Photos) -> int:
         """Estimate the bytes of all decoded photos from the sizes of a sample."""
-        every = max(len(photos.rows) // _SAMPLE, 1)
-        areas = []
-        for photo in photos.rows[::every]:
-            width, height = size_of(photos.root / photo.path)
-            scale = max(self.side[0] / height, self.side[1] / width)
-            areas.append(height * width * scale**2)
-        return int(np.mean(areas) * len(photos.rows) * 3)
+        sample = photos.rows[:: max(len(photos.rows) // _SAMPLE, 1)]
+        width, height = np.array([size_of(photos.root / photo.path) for photo in sample]).T
+        scale = np.maximum(self.side[0] / height, self.side[1] / width)
+        return int(np.mean(height * width * scale**2) * len(photos.rows) * 3)
 
     def pays(self, photos: Photos, epochs: int) -> bool:
-        """Decide what `data.cache=auto` means for so many epochs, and log it.
+        """Decide whether `data.cache=auto` caches for `epochs` epochs, and log it.
 
-        The cache pays off if photos are read more than once, fit into half of the memory (else they
-        would come from the disk each time) and leave nine tenths of the free disk space. An
+        The cache is worth it if photos are read more than once, fit into half the memory (or they
+        would be read from disk each time) and leave nine tenths of the free disk space. An
         existing entry is always used.
         """
         size = self.estimate_bytes(photos)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        free = shutil.disk_usage(existing(cache_folder(self.cache_dir))).free
-        against = ""
-        if Store(self.cache_dir).has(KIND, self._key(photos)):
-            pass
-        elif epochs < 2:
-            against = "photos are read only once"
-        elif size > memory / 2:
-            against = f"more than half of the memory ({megabytes(memory)})"
-        elif size > free / 10:
-            against = f"more than a tenth of the free disk space ({megabytes(free)})"
-        choice = f"none, {against}" if against else "decoded"
+        free = free_bytes(cache_folder(self.cache_dir))
+        choice = "decoded"
+        if not Store(self.cache_dir).has(KIND, self._key(photos)):
+            if epochs < 2:
+                choice = "none, photos are read only once"
+            elif size > memory / 2:
+                choice = f"none, more than half of the memory ({megabytes(memory)})"
+            elif size > free / 10:
+                choice = f"none, more than a tenth of the free disk space ({megabytes(free)})"
         log.info("data.cache=auto: %s of pixels, epochs: %s; %s", megabytes(size), epochs, choice)
-        return not against
+        return choice == "decoded"
 
     def _key(self, photos: Photos) -> dict[str, Any]:
         return {

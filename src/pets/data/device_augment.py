@@ -14,7 +14,7 @@ from pets.config import AugmentConfig
 from pets.data.augment import LessonCrop, pixel_centres, warp
 from pets.data.transforms import CentreCrop, Preprocess, train_pixels
 
-# Cached photos at most so many times the final size: 1.14 (256 for 224) is invisible, 1.3 is not.
+# Maximum ratio of cached to final size: the effect of 1.14 (256 for 224) is invisible, of 1.3 not.
 _SHRINKS = 1.2
 
 N = TypeVar("N", float, Tensor)
@@ -58,21 +58,13 @@ class DeviceAugment(nn.Module):
         self.lights = any(not isinstance(step, v2.RandomHorizontalFlip) for step in photo)
 
     def draw(self, photo: Tensor) -> tuple[Tensor, Tensor]:
-        """Crop a photo at random, and draw the numbers of its augmentation.
-
-        Args:
-            photo: uint8 (3, H, W).
-
-        Returns:
-            A view (3, *side) of the photo, and its `Numbers` as float32 (8,).
-        """
-        position = (0.5, 0.5)
-        drawn: dict[str, float] = {}
+        """Return a random crop (3, *side) of a photo, a view, and its `Numbers` as float32 (8,)."""
+        position, drawn = (0.5, 0.5), {}
         if isinstance(self.crop, LessonCrop):
             params = self.crop.make_params([])
             position, (down, right) = params["position"], params["lean"]
-            drawn = {"angle": params["angle"], "zoom": params["zoom"]}
-            drawn |= {"lean_down": down, "lean_right": right}
+            drawn = {"angle": params["angle"], "zoom": params["zoom"],
+                     "lean_down": down, "lean_right": right}  # fmt: skip
         for transform in self.photo:
             drawn |= _draw(transform)
         height, width = self.side
@@ -83,14 +75,9 @@ class DeviceAugment(nn.Module):
 
     @torch.no_grad()
     def forward(self, crops: Tensor, draws: Tensor) -> Tensor:
-        """Augment a batch; deterministic, and no photo depends on another.
+        """Augment crops (B, 3, *side) by their `Numbers` (B, 8) to float32 (B, 3, height, width).
 
-        Args:
-            crops: uint8 (B, 3, *side).
-            draws: their `Numbers` (B, 8).
-
-        Returns:
-            The network's input, float32 (B, 3, height, width), on the crops' device.
+        Deterministic, and no photo depends on another.
         """
         # A GPU takes the batch at once; a CPU is 1.6 times as fast if each of its threads has one
         # photo, which stays in its cache.
@@ -159,17 +146,11 @@ def _light(pixels: Tensor, numbers: Numbers[Tensor]) -> None:
 def device_augment(
     augment: AugmentConfig, size: tuple[int, int], preprocess: Preprocess, side: tuple[int, int]
 ) -> DeviceAugment | None:
-    """Return the config's augmentation of single photos for the training device, or None.
+    """Return the augmentation of cached photos that cover `side`, for the training device, or None.
 
     It supports a lesson crop or centre crop, one flip, and one change of brightness and contrast,
     if `side` is not so large that resizing without antialiasing would show. Otherwise use
     `train_pixels`.
-
-    Args:
-        augment: the config.
-        size: height and width of the network's input.
-        preprocess: what the weights expect.
-        side: height and width that the cached photos cover.
     """
     if max(whole / final for whole, final in zip(side, size, strict=True)) > _SHRINKS:
         return None

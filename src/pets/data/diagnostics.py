@@ -1,25 +1,25 @@
-"""Problems with photos, reported while they are collected: errors stop a training."""
+"""Problems with photos, reported while they are collected: errors stop training."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
+from functools import partialmethod
 from typing import Literal
 
-from pets.errors import DataError
+from pets.errors import DataError, some
 
 log = logging.getLogger(__name__)
 
 Severity = Literal["error", "warning", "note"]
-Message = str | Callable[[list[str]], str]
 
 
 class Diagnostics:
-    """Reports problems as training does: an error is raised, everything else is logged.
+    """Reports problems as training does: an error is raised as DataError, all else is logged.
 
-    A problem concerns `paths`, or the data set as a whole (None). `message` is a sentence, or a
-    function that makes one from the paths. Excluded paths are removed first; if none is left, there
-    is no problem.
+    A problem concerns `paths`, or the data set as a whole (None). Excluded paths are removed first;
+    if none is left, there is no problem. In a `message`, `<n>` stands for the number of those left
+    and `<photos>` for the first few.
 
     Attributes:
         excluded: paths that `data.exclude` leaves out.
@@ -32,21 +32,6 @@ class Diagnostics:
         self.excluded_hits: set[str] = set()
         self.left_out: set[str] = set()
 
-    def error(self, kind: str, paths: Sequence[str] | None, message: Message) -> None:
-        """Report what prevents training. Raises DataError."""
-        self._report("error", kind, paths, message)
-
-    def warning(self, kind: str, paths: Sequence[str] | None, message: Message) -> None:
-        """Report what is probably not intended."""
-        self._report("warning", kind, paths, message)
-
-    def note(self, kind: str, paths: Sequence[str] | None, message: Message) -> None:
-        """Report what is good to know."""
-        self._report("note", kind, paths, message)
-
-    def debug(self, kind: str, paths: Sequence[str] | None, message: Message) -> None:
-        """Report what only `pets verify` shows; ignored here."""
-
     def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
         """Handle one problem, with the paths that are left. Subclasses collect instead."""
         if severity == "error":
@@ -54,9 +39,14 @@ class Diagnostics:
         log.log(logging.WARNING if severity == "warning" else logging.INFO, message)
 
     def _report(
-        self, severity: Severity, kind: str, paths: Sequence[str] | None, message: Message
+        self, severity: Severity, kind: str, paths: Sequence[str] | None, message: str
     ) -> None:
         left = [path for path in paths or () if path not in self.excluded]
         self.excluded_hits |= self.excluded & set(paths or ())
         if left or paths is None:
-            self.emit(severity, kind, left, message if isinstance(message, str) else message(left))
+            line = message.replace("<n>", f"{len(left):,}").replace("<photos>", some(left))
+            self.emit(severity, kind, left, line)
+
+    error = partialmethod(_report, "error")  # what prevents training
+    warning = partialmethod(_report, "warning")  # what is probably not intended
+    note = partialmethod(_report, "note")  # what is good to know

@@ -1,17 +1,18 @@
-"""Find the photos below a folder: links are followed, files that are no photos are reported."""
+"""Find the photos below a folder; links are followed, skipped files are reported."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 
 from pets.data.diagnostics import Diagnostics
 from pets.data.images import SUFFIXES, hint
 from pets.errors import DataError, some
 
-# Folders that systems create: thumbnails, bins, snapshots. Hidden ones are skipped anyway.
+# Folders created by systems: thumbnails, recycle bins, snapshots.
 _SYSTEM = frozenset(
     {
         "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx",
@@ -19,166 +20,130 @@ _SYSTEM = frozenset(
         "lost.dir",
     }
 )  # fmt: skip
-# Files by which a folder written by pets is recognised: all of one set.
+# Files that identify a folder written by pets: all files of one set.
 _PETS = (
     {"status.json", "config.yaml"}, {"look.log"}, {"verify.log"}, {"find-lr.log"}, {"sweep.yaml"},
     {"summary.html", "summary.csv"},
 )  # fmt: skip
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # how Python represents undecodable bytes
+_HIDDEN, _SPECIAL = "hidden files or folders", "files named like photos that are no regular files"
+_BROKEN, _AGAIN = "broken links", "links to folders that are read already, or to a parent"
+_KINDS = {_BROKEN: "missing", _AGAIN: "unused"}  # all others: not a photo
 
 
 def left_out_folder(name: str, inside: Container[str] = ()) -> str | None:
-    """Return why a folder holds no photos of the user, by its name or contents; else None."""
+    """Return why a folder is skipped, judging by its name or contents; else None."""
     if name.casefold() in _SYSTEM:
-        return "in folders of the system"
+        return "folders of the system"
     if any(all(file in inside for file in files) for files in _PETS):
-        return "in folders that pets wrote"
+        return "folders that pets wrote"
     return None
+
+
+class _Walk:
+    """The files below `folder`, and the skipped ones by reason.
+
+    Links to folders are followed last, and each folder is read once.
+    """
+
+    def __init__(self, root: Path, folder: Path, diagnostics: Diagnostics) -> None:
+        self.root, self.folder, self.diagnostics = root, folder, diagnostics
+        whole = folder.resolve()
+        self.seen = {_identity(parent) for parent in (whole, *whole.parents)}
+        self.left_out: dict[str, list[str]] = defaultdict(list)
+
+    def leave_out(self, path: Path, why: str) -> None:
+        name = path.relative_to(self.root).as_posix()
+        self.left_out[why].append(name.encode(errors="replace").decode())
+
+    def files(self, start: Path) -> Iterator[Path]:
+        links = []
+        for where, folders, files in os.walk(start, onerror=self._unreadable):
+            here = Path(where)
+            if here != self.folder and (why := left_out_folder("", files)):
+                self.leave_out(here, why)
+                folders.clear()
+                continue
+            inside = [here / name for name in sorted(folders)]
+            folders.clear()
+            for path in inside:
+                if path.suffix.lower() in SUFFIXES:
+                    self.leave_out(path, _SPECIAL)
+                why = _HIDDEN if path.name.startswith(".") else left_out_folder(path.name)
+                if why:
+                    self.leave_out(path, why)
+                elif os.path.islink(path):  # noqa: PTH114 - never raises
+                    links.append(path)
+                elif self._is_new(path):
+                    folders.append(path.name)
+            yield from (here / name for name in sorted(files))
+        for link in sorted(links):
+            if self._is_new(link):
+                yield from self.files(link)
+
+    def _is_new(self, folder: Path) -> bool:
+        try:
+            known = _identity(folder)
+        except OSError:  # reported when it is read
+            return True
+        if known in self.seen:
+            self.leave_out(folder, _AGAIN)
+            return False
+        self.seen.add(known)
+        return True
+
+    def _unreadable(self, error: OSError) -> None:
+        line = f"{error.filename}: the folder cannot be read ({error.strerror})"
+        self.diagnostics.error("unreadable", None, line)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    stat = folder.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
     """Find all image files below `root/images`, by their suffix.
 
     Links to folders are followed; a folder that is reached twice is read once. Hidden files, system
-    folders and folders written by pets are left out and reported to `diagnostics`.
-
-    Returns:
-        Sorted paths relative to `root`, with forward slashes on every system.
-
-    Raises:
-        DataError: There is no photo.
+    folders and folders written by pets are left out and reported. Paths are sorted, relative to
+    `root`, with forward slashes on every system. Raises DataError if there is no photo.
     """
     folder = root / images
     if not folder.is_dir():
         raise DataError(f"data.root={root}: no folder {folder}; give data.root=<your photos>")
-    photos: list[Path] = []
-    others: list[Path] = []
-    broken: list[Path] = []
-    hidden: list[Path] = []
-    skipped: dict[str, list[Path]] = defaultdict(list)
+    walk = _Walk(root, folder, diagnostics)
+    photos: list[str] = []
+    others: list[str] = []
     misnamed: list[str] = []
-    for path, why in _everything(folder, diagnostics):
-        a_photo = path.suffix.lower() in SUFFIXES
-        why = "hidden" if path.name.startswith(".") else why
-        if why:
-            (skipped[why] if a_photo else hidden).append(path)
-        elif not _is_text(path.name):
-            misnamed.append(ascii(path.relative_to(root).as_posix()))
-        elif path.is_symlink() and not path.exists():
-            broken.append(path)
-        elif path.is_file():
-            (photos if a_photo else others).append(path)
-        elif a_photo:  # a folder, a pipe or a device of that name
-            skipped["that are no regular files"].append(path)
-    paths = _below(root, photos)
+    for file in walk.files(folder):
+        path = file.relative_to(root).as_posix()
+        is_photo = file.suffix.lower() in SUFFIXES
+        if file.is_symlink() and not file.exists():
+            walk.leave_out(file, _BROKEN)
+        elif is_photo and file.name.startswith("."):
+            walk.leave_out(file, _HIDDEN)
+        elif is_photo and not file.is_file():  # a pipe or a device of that name
+            walk.leave_out(file, _SPECIAL)
+        elif _NOT_UTF8.search(path):
+            misnamed.append(ascii(path))
+        elif not file.name.startswith("."):
+            (photos if is_photo else others).append(path)
     if misnamed:
-        what = "names that are not UTF-8, rename the files"
-        diagnostics.error("bad name", None, f"{folder}: {what}: {some(misnamed)}")
-    for why, files in sorted(skipped.items()):
-        diagnostics.note("not a photo", _below(root, files), _left_out(folder, why))
-    if not paths:
+        line = f"{folder}: names that are not UTF-8, rename the files: {some(misnamed)}"
+        diagnostics.error("bad name", None, line)
+    for why, paths in sorted(walk.left_out.items()):
+        report = diagnostics.warning if why in _KINDS else diagnostics.note
+        kind = _KINDS.get(why, "not a photo")
+        report(kind, sorted(paths), f"{folder}: left out <n> {why}: <photos>")
+    if not photos:
         raise DataError(
             f"{folder}: no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
-            + (f"; there are {_kinds(_below(root, others))}" if others else "")
+            + (f"; there are {_kinds(others)}" if others else "")
         )
-    diagnostics.note("not a photo", _below(root, others), lambda paths: _not_photos(folder, paths))
-    diagnostics.debug("not a photo", _below(root, hidden), _left_out(folder, "hidden", "files"))
-    diagnostics.warning(
-        "missing",
-        _below(root, broken),
-        lambda paths: f"left out {len(paths):,} broken links: {some(paths)}",
-    )
-    return paths
-
-
-def _left_out(folder: Path, why: str, what: str = "photos") -> Callable[[list[str]], str]:
-    return lambda paths: f"{folder}: left out {len(paths):,} {what} {why}: {some(paths)}"
-
-
-def _everything(folder: Path, diagnostics: Diagnostics) -> Iterator[tuple[Path, str]]:
-    """Yield every file, and folders named like photos, each with the reason to skip it, or "".
-
-    Files of the folder itself come before those that are reached by links.
-    """
-    whole = folder.resolve()
-    seen = {_identity(parent) for parent in (whole, *whole.parents)}
-    again: list[str] = []
-    links: list[tuple[Path, str]] = []
-    queue = [(folder, "")]
-    while queue or links:
-        if not queue:
-            links.sort(reverse=True)
-            link, why = links.pop()
-            if (known := _identity(link)) in seen:
-                again.append(link.relative_to(folder).as_posix())
-                continue
-            seen.add(known)
-            queue.append((link, why))
-        where, why = queue.pop()
-        entries = _entries(where, why, diagnostics)
-        names = {entry.name for entry in entries}
-        if where != folder:
-            why = why or left_out_folder(where.name, names) or ""
-        for entry in entries:
-            path = where / entry.name
-            if not _is_folder(entry):
-                yield path, why
-                continue
-            if path.suffix.lower() in SUFFIXES and not why:
-                yield path, why
-            inner = why or ("hidden" if entry.name.startswith(".") else "")
-            if entry.is_symlink():
-                links.append((path, inner))
-            elif (known := _identity(path)) in seen:
-                again.append(path.relative_to(folder).as_posix())
-            else:
-                seen.add(known)
-                queue.append((path, inner))
-    if again:
-        what = "links to folders that are read already, or to a parent"
-        diagnostics.warning("unused", None, f"{folder}: left out {what}: {some(sorted(again))}")
-
-
-def _entries(folder: Path, why: str, diagnostics: Diagnostics) -> list[os.DirEntry[str]]:
-    """The entries of a folder, sorted by name; an unreadable folder is reported."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        if not (why or left_out_folder(folder.name)):
-            line = f"{folder}: the folder cannot be read ({error.strerror})"
-            diagnostics.error("unreadable", None, line)
-        return []
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    try:
-        stat = folder.stat()
-    except OSError:  # reported when it is read
-        return (-1, hash(folder))
-    return stat.st_dev, stat.st_ino
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # bytes of another encoding, as Python keeps them
-        return False
-    return True
-
-
-def _below(root: Path, files: list[Path]) -> list[str]:
-    return sorted(file.relative_to(root).as_posix() for file in files)
-
-
-def _not_photos(folder: Path, paths: list[str]) -> str:
-    return f"{folder}: left out files that are no photos by their suffix: {_kinds(paths)}"
+    line = f"{folder}: left out files that are no photos by their suffix: {_kinds(others)}"
+    diagnostics.note("not a photo", sorted(others), line)
+    return sorted(photos)
 
 
 def _kinds(paths: list[str]) -> str:

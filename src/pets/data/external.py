@@ -1,4 +1,4 @@
-"""External photos: not those of the run, labelled for its trained model."""
+"""External photos: not the run's own, with labels for evaluating its model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 from pets.config import DataConfig, ExternalDataConfig
 from pets.config.validation import typed_values
-from pets.data.collect import label_photos, labelled, unreadable
+from pets.data.collect import label_photos, unreadable
 from pets.data.diagnostics import Diagnostics
 from pets.data.photos import OTHER, Photo, Photos
 from pets.errors import ConfigError, DataError, some
@@ -19,13 +19,8 @@ log = logging.getLogger(__name__)
 def external_photos(asked: ExternalDataConfig, config: DataConfig, classes: list[str]) -> Photos:
     """Collect the photos below `asked.root`, all in the split `other`.
 
-    They are labelled as the run's photos, unless `asked` says otherwise. Photos without a label, or
-    with one that the model does not know, are left out and logged.
-
-    Args:
-        asked: the root, and how to label its photos.
-        config: the run's data config.
-        classes: what the model knows.
+    They are labelled like the run's photos (`config`), unless `asked` overrides it. Photos without
+    a label, or with one that is none of the model's `classes`, are left out and logged.
 
     Raises:
         ConfigError: The labelling options contradict each other.
@@ -34,30 +29,27 @@ def external_photos(asked: ExternalDataConfig, config: DataConfig, classes: list
     assert asked.root is not None
     root = Path(asked.root)
     try:
-        labels = labelled(label_photos(_labelled_as(asked, config), Diagnostics()))
+        named = label_photos(_labelled_as(asked, config), Diagnostics())
     except DataError as error:
         raise DataError(
             f"{error}; if these photos are labelled differently from the run's, set "
             "data.label_from=folder, data.label_regex or data.table"
         ) from error
-    known = {_normalised(name): name for name in classes}
-    strange = sorted({label for label in labels.values() if _normalised(label) not in known})
-    rows = tuple(
-        Photo(path, known[_normalised(label)], OTHER)
-        for path, label in labels.items()
-        if _normalised(label) in known
-    )
+    labels = {path: label for path, label in named.items() if label is not None}
+    # Some systems write an accent as a character of its own.
+    known = {normalize("NFC", name): name for name in classes}
+    labels = {path: known.get(normalize("NFC", label), label) for path, label in labels.items()}
+    strange = sorted(set(labels.values()) - set(classes))
+    rows = tuple(Photo(path, label, OTHER) for path, label in labels.items() if label in classes)
     if not rows:
         raise DataError(
             f"data.root={root}: no photo has a label that the model knows ({some(classes)}); "
             f"labels found: {some(strange)}; data.label_from and data.label_regex set how to label"
         )
     if strange:
-        alike = {name.casefold(): name for name in classes}
-        close = [f"{s} is {alike[s.casefold()]} there" for s in strange if s.casefold() in alike]
         log.warning(
-            "left out %s photos of %s: the model does not know them%s",
-            f"{len(labels) - len(rows):,}", some(strange), f" ({some(close)})" if close else "",
+            "left out %s photos of %s: the model does not know them (it knows %s)",
+            f"{len(labels) - len(rows):,}", some(strange), some(classes),
         )  # fmt: skip
     return Photos(root, rows, tuple(classes))
 
@@ -78,8 +70,8 @@ def result_name(photos: Photos) -> str:
 
 def _labelled_as(asked: ExternalDataConfig, config: DataConfig) -> DataConfig:
     """The run's data config, changed for the external photos."""
-    root, values = Path(asked.root or ""), config.model_dump(by_alias=True)
-    values |= {
+    root, typed = Path(asked.root or ""), dict(asked.labelling)
+    values = config.model_dump(by_alias=True) | {
         "root": str(root),
         "images": config.images if (root / config.images).is_dir() else ".",
         "split": "random",
@@ -87,33 +79,23 @@ def _labelled_as(asked: ExternalDataConfig, config: DataConfig) -> DataConfig:
         "split_folders": {} if config.split_folders == {} else None,
         **dict.fromkeys(("photo_list", "relabel", "exclude", "split_column")),
     }
-    typed = dict(asked.labelling)
-    if "label_regex" in typed:
-        typed.setdefault("label_from", "filename")
-    if "table" in typed:
-        typed.setdefault("label_from", "table")
-    if typed.get("label_from", config.label_from) != config.label_from:
+    for key, rule in (("label_regex", "filename"), ("table", "table")):
+        if key in typed:
+            typed.setdefault("label_from", rule)
+    rule = typed.get("label_from", config.label_from)
+    if rule != config.label_from:
         values |= dict.fromkeys(("label_regex", "table", "class_folder"))
     values |= typed
-    if values["label_from"] == "table":
+    if rule == "table":
         values["path_column"] = values["path_column"] or "path"
         values["label_column"] = values["label_column"] or "label"
-        # A table's paths are relative to the root, or to the folder of images as in the run.
-        if "table" in typed and config.label_from != "table":
-            values["images"] = "."
-        if (here := Path(values["table"] or "")).is_file() and not (root / here).is_file():
-            values["table"] = str(
-                here.resolve()
-            )  # relative to the working directory, not to the root
-    elif strange := {"table", "path_column", "label_column"} & set(typed):
-        key = sorted(strange)[0]
-        raise ConfigError(
-            f"data.{key}={typed[key]}: has no effect with label_from={values['label_from']}; set "
-            "data.label_from=table"
-        )
+        if values["table"] and (here := Path(values["table"])).is_file():
+            values["table"] = str(here.resolve())  # relative to the working directory
+    else:
+        for key in ("table", "path_column", "label_column"):
+            if key in typed:
+                raise ConfigError(
+                    f"data.{key}={typed[key]}: has no effect with label_from={rule}; set "
+                    "data.label_from=table"
+                )
     return typed_values(DataConfig, values)
-
-
-def _normalised(label: str) -> str:
-    """Unicode-normalised: some systems write an accent as a character of its own."""
-    return normalize("NFC", label)

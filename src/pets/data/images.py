@@ -6,9 +6,10 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -16,7 +17,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from pets.data.metadata import DAMAGED, JPEG, PNG, upright, without_metadata
 from pets.errors import DataError
 
-# A decompression bomb is refused: 100 megapixels is above any camera's photo.
+T = TypeVar("T")
+
+# Decompression bombs are refused: 100 megapixels is above any camera's photo.
 MAX_PIXELS = 100_000_000
 # So is a very thin image: it grows to gigabytes when its shorter side is resized to a network's.
 MAX_RATIO = 100
@@ -24,7 +27,7 @@ MAX_RATIO = 100
 MAX_SCANS = 100
 # Pillow reads a PNM in text form in Python, in a time that grows with the square of its comments.
 MAX_PLAIN = 500_000
-_LOOKED = 100_000_000  # bytes of a JPEG in which scans are counted
+_SCANNED = 100_000_000  # bytes of a JPEG in which scans are counted
 _SCAN = b"\xff\xda"
 # Within a scan a byte of 255 is followed by 0 or by a restart marker.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -63,16 +66,12 @@ def open_rgb(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) 
 
     The format is detected from the content, not from the name. The EXIF orientation is applied;
     transparent pixels become white; 16-bit and float greys are scaled to 8 bits, not clipped; an
-    animation gives its first frame.
-
-    Args:
-        path: the file.
-        opened: opens a path that is not a local file.
+    animation gives its first frame. `opened` opens a path that is not a local file.
 
     Raises:
         UnreadableImage: It cannot be read; the message names the file.
     """
-    return _opened(lambda: opened(str(path)) if opened else path, str(path), MAX_PIXELS)
+    return _read(lambda: opened(str(path)) if opened else path, str(path), _decoded)
 
 
 def decode_rgb(
@@ -82,60 +81,41 @@ def decode_rgb(
     formats: tuple[str, ...] = FORMATS,
 ) -> Image.Image:
     """Like `open_rgb`, from a file's content; `name` is used in errors."""
-    return _opened(lambda: io.BytesIO(content), name, max_pixels, formats)
+    decode = partial(_decoded, max_pixels=max_pixels)
+    return _read(lambda: io.BytesIO(content), name, decode, formats)
 
 
 def size_of(path: Path) -> tuple[int, int]:
     """Return width and height in pixels, from the file's header. Raises UnreadableImage."""
-    try:
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                return image.size
-        except DAMAGED:
-            with Image.open(_lean(path), formats=FORMATS) as image:
-                return image.size
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UnreadableImage(
-            f"{path}: cannot be read as an image; data.on_bad_image=skip leaves it out"
-        ) from error
+    return _read(lambda: path, str(path), lambda image: image.size)
 
 
-def _opened(
+def _read(
     file: Callable[[], Path | str | BinaryIO],
     name: str,
-    max_pixels: int,
+    use: Callable[[Image.Image], T],
     formats: tuple[str, ...] = FORMATS,
-) -> Image.Image:
+) -> T:
+    """Open an image, if need be without its damaged metadata, and return what `use` makes of it."""
     try:
         try:
-            return _decoded(file(), max_pixels, formats)
+            with Image.open(file(), formats=formats) as image:
+                return use(image)
         except DAMAGED:
-            return _decoded(_lean(file()), max_pixels, formats)
+            with Image.open(_lean(file()), formats=formats) as image:
+                return use(image)
     except FileNotFoundError as error:
         raise UnreadableImage(f"{name}: no such photo") from error
     except UnidentifiedImageError as error:
-        missing = hint(PurePath(name).suffix)
-        why = f"; {missing}" if missing else ""
-        raise UnreadableImage(
-            f"{name}: cannot be read as an image (not a known format{why})"
-        ) from error
+        why = "; ".join(filter(None, ("not a known format", hint(PurePath(name).suffix))))
+        raise UnreadableImage(f"{name}: cannot be read as an image ({why})") from error
     except TooManyPixels as error:
         raise TooManyPixels(f"{name}: {error}") from error
     except (IsADirectoryError, PermissionError) as error:
         raise UnreadableImage(f"{name}: cannot be read ({error.strerror})") from error
     except Exception as error:  # for damaged files Pillow's readers raise anything
-        reason = " ".join(str(error).split()).replace(repr(name), "it")
-        reason = reason or type(error).__name__
+        reason = " ".join(str(error).split()).replace(repr(name), "it") or type(error).__name__
         raise UnreadableImage(f"{name}: cannot be read as an image ({reason})") from error
-
-
-def _decoded(file: Path | str | BinaryIO, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
-    with Image.open(file, formats=formats) as image:
-        _check_size(image.size, max_pixels)
-        _check_effort(image)
-        image.load()
-        # The orientation is read before any conversion drops it.
-        return _to_rgb(upright(image))
 
 
 def _lean(file: Path | str | BinaryIO) -> BinaryIO:
@@ -147,10 +127,17 @@ def _lean(file: Path | str | BinaryIO) -> BinaryIO:
         return io.BytesIO(without_metadata(start + stream.read()))
 
 
+def _decoded(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    _check_size(image.size, max_pixels)
+    _check_effort(image)
+    image.load()
+    # The orientation is read before any conversion drops it.
+    return _to_rgb(upright(image))
+
+
 def hint(suffix: str) -> str:
     """Return what to install for files of this suffix; "" if nothing is missing."""
-    missing = suffix.lower() in HEIC - SUFFIXES
-    return "pip install pillow-heif" if missing else ""
+    return "pip install pillow-heif" if suffix.lower() in HEIC - SUFFIXES else ""
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -179,7 +166,7 @@ def _check_effort(image: Image.Image) -> None:
     if image.format in ("JPEG", "MPO"):
         at = image.fp.tell()
         image.fp.seek(0)
-        content = image.fp.read(_LOOKED)
+        content = image.fp.read(_SCANNED)
         image.fp.seek(at)
         # Data after the picture, as the video of a motion photo, may contain these bytes by chance.
         if content.count(_SCAN) > MAX_SCANS and (scans := _count_scans(content)) > MAX_SCANS:

@@ -1,4 +1,4 @@
-"""Label rules: the label of each photo. `LABEL_RULES` is the one place where a rule is added."""
+"""Label rules: the label of each photo. New rules are added to `LABEL_RULES`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 
 from pets.config import DataConfig
 from pets.data.diagnostics import Diagnostics
-from pets.data.split_folders import TRAIN, VALID, folders_of, split_folders
-from pets.data.tables import label_from_table
+from pets.data.splits import TRAIN, VALID, folders_of, split_folders
+from pets.data.tables import labels_from_table
 from pets.errors import DataError, some
 from pets.registry import Registry
 
-Labels = dict[str, str | None]  # by the photo's path below data.root; None: it has no label
+Labels = dict[str, str | None]  # by path below data.root; None: no label
 
 
 @dataclass(frozen=True)
@@ -26,24 +26,22 @@ class LabelRule:
     Attributes:
         name: the value of `data.label_from`.
         doc: one line about it.
-        label: from photos, as paths below `data.root`, to their labels. It gets the config and the
-            diagnostics too, and raises DataError for a mistake in the config.
-        unlabelled: what is wrong with photos without a label; `{config}` is the data config.
-        finds_photos: the rule knows itself which photos there are, and is given none.
+        label: returns the labels of photos, given as paths below `data.root`, the config and the
+            diagnostics. It raises DataError for an invalid config, and may leave out photos.
+        unlabelled: message about photos without a label; `{config}` is the data config.
     """
 
     name: str
     doc: str
     label: Callable[[list[str], DataConfig, Diagnostics], Labels]
     unlabelled: str
-    finds_photos: bool = False
 
 
 LABEL_RULES: Registry[LabelRule] = Registry()
 
 
-def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | None]:
-    """Match the regex on the file name alone (fastai's `from_name_re`), so it works on every OS.
+def label_from_filename(paths: list[str], label_regex: str) -> Labels:
+    """Match the regex only on the file name (fastai's `from_name_re`), so it works on every OS.
 
     The label is the group named `label`, else the first group; None where nothing matches.
     Raises DataError for a regex that is wrong or has no group.
@@ -62,92 +60,58 @@ def label_from_filename(paths: list[str], label_regex: str) -> dict[str, str | N
     return {path: (match[group] or None) if match else None for path, match in matches.items()}
 
 
-def label_from_folder(
-    paths: list[str], config: DataConfig, diagnostics: Diagnostics
-) -> dict[str, str | None]:
+def label_from_folder(paths: list[str], config: DataConfig, diagnostics: Diagnostics) -> Labels:
     """The first folder below the photos' folder, or below a split's, as torchvision's ImageFolder
     has it; None for photos in no such folder.
 
-    Folders beside the training photos' without folders inside have no labels: they are left out and
-    told. Where photos lie deeper everywhere, which folder is the class must be said by
-    `data.class_folder`. Raises DataError.
+    Folders beside the training photos' without folders inside have no labels: they are left out
+    and reported. Where photos lie deeper everywhere, `data.class_folder` must choose. Raises
+    DataError.
     """
-    splits = split_folders(paths, config)
+    images = Path(config.root) / config.images
     folders = {path: folders_of(path, config.images) for path in paths}
-    if splits:
-        flat = defaultdict(list)
+    if splits := split_folders(paths, config):
+        inside = defaultdict(list)
         for path, names in folders.items():
-            if names and splits.get(names[0]) not in (TRAIN, VALID):
-                flat[names[0]].append(path)
-        for folder, inside in sorted(flat.items()):
-            if all(len(folders[path]) == 1 for path in inside):
-                diagnostics.left_out |= set(inside)
-                diagnostics.warning("unlabelled", inside, _flat(folder, config))
-                folders = {
-                    path: names for path, names in folders.items() if path not in set(inside)
-                }
-        strange = {path for path, names in folders.items() if names and names[0] not in splits}
+            inside[names[0] if names else ""].append(path)
+        for top, its in sorted(inside.items()):
+            if splits.get(top, top) in (TRAIN, VALID, "") or any(len(folders[p]) > 1 for p in its):
+                continue
+            line = (
+                f"left out <n> photos of {images / top}: no class folders are in it, so "
+                f"they have no labels; pets predict source={images / top} names them"
+            )
+            diagnostics.left_out |= set(its)
+            diagnostics.warning("unlabelled", its, line)
+            folders = {path: names for path, names in folders.items() if path not in set(its)}
         folders = {path: names[1:] for path, names in folders.items()}
-        _check_depth(
-            {p: names for p, names in folders.items() if p not in strange}, config, diagnostics
-        )
-    else:
-        _check_depth(folders, config, diagnostics)
-    place = -1 if config.class_folder == "last" else 0
-    return {path: names[place] if names else None for path, names in folders.items()}
-
-
-def _flat(folder: str, config: DataConfig) -> Callable[[list[str]], str]:
-    place = Path(config.root) / config.images / folder
-    return lambda paths: (
-        f"left out {len(paths):,} photos of {place}: no class folders are in it, so they have no "
-        f"labels: {some(paths)}; pets predict source={place} names them"
-    )
-
-
-def _check_depth(
-    folders: dict[str, tuple[str, ...]], config: DataConfig, diagnostics: Diagnostics
-) -> None:
     deep = [path for path, names in folders.items() if len(names) > 1]
-    if config.class_folder is not None or not deep:
-        return
-    place = Path(config.root) / config.images
-    if any(len(names) == 1 for names in folders.values()):
-        diagnostics.note(
-            "nested",
-            deep,
-            lambda paths: (
-                f"{place}: {len(paths):,} photos lie in folders inside a class's and count as its "
-                f"own: {some(paths)}; data.class_folder=last makes classes of those folders"
-            ),
-        )
-        return
-    inside = defaultdict(set)
-    for path in deep:
-        inside[folders[path][0]].add(folders[path][1])
-    first, last = (sorted({folders[path][which] for path in deep}) for which in (0, -1))
-    line = (
-        f"{place}: which folder of {deep[0]} is the class? data.class_folder=first "
-        f"({some(first)}) or data.class_folder=last ({some(last)})"
-    )
-    one, *others = sorted(first, key=lambda name: TRAIN not in name.casefold())
-    if not others:
-        line += f"; or data.images={(PurePosixPath(config.images) / one).as_posix()}"
-    elif any(inside[one] & inside[other] for other in others):
-        line += f'; are they splits? "data.split_folders={{train: {one}, test: {others[0]}}}"'
-    diagnostics.error("unlabelled", None, line)
+    if deep and config.class_folder is None:
+        first, last = ({folders[path][which] for path in deep} for which in (0, -1))
+        if any(len(names) == 1 for names in folders.values()):
+            line = (
+                f"{images}: <n> photos lie in folders inside a class's and count as its "
+                "own: <photos>; data.class_folder=last makes classes of those folders"
+            )
+            diagnostics.note("nested", deep, line)
+        else:
+            line = (
+                f"{images}: which folder of {deep[0]} is the class? data.class_folder=first "
+                f"({some(sorted(first))}) or data.class_folder=last ({some(sorted(last))}); if the "
+                'first are splits, "data.split_folders={train: <folder>, test: <folder>}"'
+            )
+            diagnostics.error("unlabelled", None, line)
+    which = -1 if config.class_folder == "last" else 0
+    return {path: names[which] if names else None for path, names in folders.items()}
 
 
 def alike(labels: Iterable[str]) -> list[list[str]]:
-    """Groups of labels that look the same: they differ in the case of letters, in how accents are
-    encoded, in blanks, underscores or points at an end, in signs that cannot be seen, or in a
-    number's leading zeros."""
+    """Group labels that differ only in case, Unicode form, punctuation or leading zeros."""
     groups = defaultdict(list)
     for label in sorted(set(labels)):
         spelled = unicodedata.normalize("NFKC", label).casefold()
-        seen = "".join(sign for sign in spelled if unicodedata.category(sign) != "Cf")
-        key = " ".join(re.sub(r"[\s_-]+", " ", seen).split()).strip(" .")
-        groups[str(int(key)) if key.isdecimal() else key].append(label)
+        letters = [sign for sign in spelled if unicodedata.category(sign)[0] in "LMN"]
+        groups["".join(letters).lstrip("0") or label].append(label)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -165,9 +129,8 @@ LABEL_RULES.add(
 LABEL_RULES.add(
     LabelRule(
         "table",
-        "a column of a CSV or Parquet file, which names the photos too",
-        lambda _, config, diagnostics: label_from_table(Path(config.root), config, diagnostics),
+        "a column of a CSV or Parquet file of photos",
+        labels_from_table,
         "data.table={config.table} has no label for",
-        finds_photos=True,
     )
 )

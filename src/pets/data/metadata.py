@@ -11,23 +11,15 @@ JPEG = b"\xff\xd8"
 # Pillow's errors for damaged metadata; for damaged pixels it raises OSError.
 DAMAGED = (ValueError, SyntaxError, UnidentifiedImageError)
 _ORIENTATION = ExifTags.Base.Orientation
+_T = Image.Transpose
 _TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+    2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE,
+    6: _T.ROTATE_270, 7: _T.TRANSVERSE, 8: _T.ROTATE_90,
+}  # fmt: skip
 
 
 def without_metadata(content: bytes) -> bytes:
-    """Remove metadata that does not affect pixels: texts, profiles, damaged chunks.
-
-    Args:
-        content: of a PNG or JPEG file; other formats are returned unchanged.
-    """
+    """Remove what does not affect the pixels of a PNG or JPEG: texts, profiles, damaged chunks."""
     if content.startswith(PNG):
         return _png_without(content)
     return _jpeg_without(content) if content.startswith(JPEG) else content

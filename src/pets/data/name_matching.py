@@ -2,179 +2,105 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
+import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pets.data.diagnostics import Diagnostics
 from pets.errors import DataError
 
-_COLUMNS = 6  # after a name in a list, at most
 
+@dataclass
+class Matches:
+    """The names of a list or a table: each matches one photo, none (`missing`) or several."""
 
-def normal(name: str, root: Path) -> str:
-    """Normalise a path: relative to `root`, forward slashes, no `.`, `..` or `//`.
+    photos: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    ambiguous: dict[str, list[str]] = field(default_factory=dict)
 
-    Absolute paths below `root` become relative. Accents are composed or decomposed as in the name
-    of the existing file.
-    """
-    if "\\" in name and not os.path.lexists(root / name):
-        name = name.replace("\\", "/")
-    if posixpath.isabs(name):
-        for whole in (os.path.abspath(root), os.path.realpath(root)):  # noqa: PTH100
-            if name.startswith(whole.rstrip("/") + "/"):
-                name = name.removeprefix(whole).lstrip("/")
-                break
-    name = posixpath.normpath(name)
-    if not name.isascii() and not os.path.lexists(root / name):
-        for form in ("NFC", "NFD"):
-            other = unicodedata.normalize(form, name)
-            if os.path.lexists(root / other):
-                return other
-    return name
+    def add(self, name: str, photos: list[str]) -> None:
+        """Add a name and the photos that it may refer to."""
+        if len(photos) == 1:
+            self.photos[name] = photos[0]
+        elif photos:
+            self.ambiguous[name] = photos
+        else:
+            self.missing.append(name)
 
-
-def outside(path: str) -> bool:
-    """Whether a path from `normal` leads out of the root."""
-    return path.startswith(("/", "../")) or path == ".."
-
-
-def twice(paths: Iterable[str], root: Path) -> list[tuple[int, int]]:
-    """Find files that are named twice.
-
-    On disks that ignore letters' case, paths may differ in it.
-
-    Args:
-        paths: as `normal` returns them.
-        root: what they are relative to.
-
-    Returns:
-        Pairs of indices (first, later) of the same file.
-    """
-    first: dict[str, int] = {}
-    by_letters: dict[str, tuple[int, str]] = {}
-    pairs = []
-    for index, path in enumerate(paths):
-        known = first.setdefault(path, index)
-        if known == index:
-            known, other = by_letters.setdefault(path.casefold(), (index, path))
-            if other != path and not _same_file(root / other, root / path):
-                continue
-        if known != index:
-            pairs.append((known, index))
-    return pairs
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
+    def report(self, file: Path, folder: Path, diagnostics: Diagnostics) -> None:
+        """Report the names in `file` that do not match exactly one photo below `folder`."""
+        for name, photos in list(self.ambiguous.items())[:1]:
+            line = f"{file}: {name} may be {' or '.join(photos[:4])}; give the whole path"
+            diagnostics.error("ambiguous", list(self.ambiguous), f"{line} (<n> such names)")
+        total = len(self.photos) + len(self.missing) + len(self.ambiguous)
+        line = f"{file}: names <n> of {total:,} photos that are not below {folder}: <photos>"
+        diagnostics.error("missing", self.missing, line)
 
 
 class PhotoNames:
-    """Photos (paths relative to root) by every name that a list may use.
+    """Index of photos (paths relative to `root`) by every name that a list or a table may use.
 
     Tried in this order: the path relative to the folder `images` or to the root; the path without
     suffix; the bare name, with or without suffix, of a photo in any folder.
     """
 
-    def __init__(self, paths: Iterable[str], images: str = ".") -> None:
-        self._whole: dict[str, list[str]] = defaultdict(list)
-        self._without_suffix: dict[str, list[str]] = defaultdict(list)
-        self._bare: dict[str, list[str]] = defaultdict(list)
-        self._stems: dict[str, list[str]] = defaultdict(list)
-        prefix = "" if images == "." else f"{posixpath.normpath(images)}/"
+    def __init__(self, paths: Iterable[str], images: str = ".", root: Path = Path()) -> None:
+        self._root = f"{root.absolute()}/"
+        self._levels: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(4)]
+        prefix = f"{posixpath.normpath(images)}/"
         for path in paths:
-            spelled = unicodedata.normalize("NFC", path)
-            for known in {spelled, spelled.removeprefix(prefix)}:
-                self._whole[known].append(path)
-                self._without_suffix[known.rpartition(".")[0] or known].append(path)
-            name = spelled.rpartition("/")[2]
-            self._bare[name].append(path)
-            self._stems[name.rpartition(".")[0] or name].append(path)
+            spelled = _spelled(path)
+            whole, bare = {spelled, spelled.removeprefix(prefix)}, {posixpath.basename(spelled)}
+            names = (whole, map(_stem, whole), bare, map(_stem, bare))
+            for level, spellings in zip(self._levels, names, strict=True):
+                for name in set(spellings):
+                    level[name].append(path)
 
     def find(self, name: str) -> list[str]:
-        """Return the photos that a name may mean; several if it is ambiguous."""
-        name = posixpath.normpath(name.replace("\\", "/"))
-        spelled = unicodedata.normalize("NFC", name)
-        levels = [self._whole, self._without_suffix]
-        if "/" not in spelled:
-            levels += [self._bare, self._stems]
-        for level in levels:
-            if photos := level.get(spelled, []):
-                return [path for path in photos if path == name] or photos
-        return []
+        """Return the photos that match a name; several if it is ambiguous."""
+        name = _spelled(posixpath.normpath(name.strip().replace("\\", "/")))
+        name = name.removeprefix(self._root)
+        levels = self._levels[:2] if "/" in name else self._levels
+        return next((level[name] for level in levels if name in level), [])
+
+    def match(self, names: Iterable[str]) -> Matches:
+        """Match each of the names."""
+        matches = Matches()
+        for name in dict.fromkeys(names):
+            matches.add(name, self.find(name))
+        return matches
+
+    def match_lines(self, file: Path) -> Matches:
+        """Match a list: one name per line, optionally followed by columns; `#` starts a comment.
+
+        Names may contain blanks: the longest prefix of a line that is a photo's name is used.
+        Raises DataError if the file is empty or not UTF-8 text.
+        """
+        try:
+            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file}: is not UTF-8 text; save it as UTF-8") from error
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+        matches = Matches()
+        for line in dict.fromkeys(lines):
+            ends = [len(line), *reversed([gap.start() for gap in re.finditer(r"[\s,;]+", line)])]
+            name = next((line[:end] for end in ends if self.find(line[:end])), "")
+            if name or (line and not line.startswith("#")):
+                matches.add(name or line.split()[0], self.find(name))
+        if not (matches.photos or matches.missing or matches.ambiguous):
+            raise DataError(f"{file}: names no photo; expected one photo per line")
+        return matches
 
 
-@dataclass
-class Listed:
-    """The names of a list: matched to a photo, missing, or ambiguous (`doubtful`)."""
-
-    photos: dict[str, str] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    doubtful: dict[str, list[str]] = field(default_factory=dict)
+def _spelled(name: str) -> str:
+    """Normalise accents, which some systems write as separate characters."""
+    return unicodedata.normalize("NFC", name)
 
 
-def read_list(file: Path, names: PhotoNames) -> Listed:
-    """Read a list of photos: one name a line, perhaps followed by columns; `#` starts a comment.
-
-    Names may contain blanks. Of all ways to separate names from columns, the one that matches most
-    photos is taken.
-
-    Raises:
-        DataError: The file is empty or not UTF-8 text.
-    """
-    try:
-        with file.open(encoding="utf-8-sig") as stream:
-            lines = [line.strip() for line in stream]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is not UTF-8 text; save it as UTF-8, a photo a line") from error
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-    lines = [line for line in lines if line and not (line[0] == "#" and not names.find(line))]
-    if not lines:
-        raise DataError(f"{file}: names no photo; expected a photo a line")
-    read = []
-    for way in _ways(lines):
-        read.append(_listed(map(way, lines), names))
-        if not (read[-1].missing or read[-1].doubtful):
-            return read[-1]
-    return max(read, key=lambda listed: (len(set(listed.photos.values())), len(listed.doubtful)))
-
-
-def _ways(lines: list[str]) -> Iterable[Callable[[str], str]]:
-    """Ways to cut the name from a line: all of it, without the last columns, the first word or
-    field."""
-    most = max((len(line.split()) for line in lines), default=1)
-    yield str
-    for columns in range(1, min(most, _COLUMNS + 1)):
-        yield lambda line, columns=columns: line.rsplit(None, columns)[0]  # type: ignore[misc]
-    yield lambda line: line.split()[0]
-    for separator in "\t,;":
-        yield lambda line, separator=separator: line.split(separator)[0].strip()  # type: ignore[misc]
-
-
-def _listed(named: Iterable[str], names: PhotoNames) -> Listed:
-    listed = Listed()
-    for name in dict.fromkeys(named):
-        photos = names.find(name)
-        if len(photos) == 1:
-            listed.photos[name] = photos[0]
-        elif photos:
-            listed.doubtful[name] = photos
-        else:
-            listed.missing.append(name)
-    return listed
-
-
-def doubts(doubtful: Mapping[str, list[str]]) -> str:
-    """Describe the first ambiguous name and its photos; "" if there is none."""
-    if not doubtful:
-        return ""
-    name, photos = next(iter(doubtful.items()))
-    more = f" ({len(doubtful):,} such names)" if len(doubtful) > 1 else ""
-    return f"{name} may be {' or '.join(photos[:4])}{more}; name the whole path"
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0]

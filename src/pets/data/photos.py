@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 from pets.data.content_hash import content_hashes
-from pets.data.diagnostics import Diagnostics, Severity
-from pets.data.discovery import find_photos
+from pets.data.images import SUFFIXES
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.errors import DataError, some
 from pets.io.csv_cells import read_cell, write_cell
 
 SPLITS = (TRAIN, VALID, TEST)
-OTHER = "other"  # of photos that are not the run's
+OTHER = "other"  # split of external photos
 COLUMNS = ("path", "label", "split", "content")
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One row of the table of photos.
+    """One row of the table of photos."""
 
-    Attributes:
-        path: relative to the root, with forward slashes.
-        label: the class.
-        split: train, valid, test or other.
-        content: hash of the file when the table was written; "" if unknown.
-    """
-
-    path: str
+    path: str  # relative to the root, with forward slashes
     label: str
-    split: str
-    content: str = field(default="", compare=False)
+    split: str  # train, valid, test or other
+    content: str = field(default="", compare=False)  # hash of the file when the table was written
 
 
 @dataclass(frozen=True)
@@ -94,8 +86,9 @@ class Photos:
                 )
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{file}: cannot be read as the run's table of photos") from error
-        if not rows or not all(row.path and row.label and row.split in SPLITS for row in rows):
-            what = "a row without path, label or split" if rows else "it names no photo"
+        whole = [row.path and row.label and row.content and row.split in SPLITS for row in rows]
+        if not rows or not all(whole):
+            what = "a row without path, label, split or content" if rows else "it names no photo"
             raise DataError(f"{file}: damaged, {what}")
         _refuse_outside(f"{file}", rows)
         return cls(root, rows)
@@ -108,56 +101,40 @@ class Photos:
 
 @dataclass(frozen=True)
 class LocatedPhotos:
-    """The photos of a run's table, located below a folder by their contents.
+    """The photos of a run's table, located below a folder by their contents."""
 
-    Attributes:
-        table: the run's photos, as they were.
-        photos: those that exist, with their current paths.
-        missing: rows without a file.
-        changed: rows whose file has other contents now.
-        renamed: how many of `photos` have another path than in the table.
-    """
-
-    table: Photos
-    photos: Photos
-    missing: tuple[Photo, ...]
-    changed: tuple[Photo, ...]
-    renamed: int
+    table: Photos  # as saved
+    photos: Photos  # existing ones, with their current paths
+    missing: list[Photo]  # rows without a file
+    changed: list[Photo]  # rows whose file has changed
+    renamed: int  # how many of `photos` have a new path
 
     def lost(self, *splits: str) -> str:
         """Describe the missing and changed photos of these splits; "" if there are none."""
-        missing = [photo.path for photo in self.missing if photo.split in splits]
-        changed = [photo.path for photo in self.changed if photo.split in splits]
-        parts = [
-            f"{len(paths):,} {what} ({some(paths)})"
-            for paths, what in ((missing, "missing"), (changed, "changed"))
-            if paths
-        ]
+        parts = []
+        for what, photos in (("missing", self.missing), ("changed", self.changed)):
+            if paths := [photo.path for photo in photos if photo.split in splits]:
+                parts.append(f"{len(paths):,} {what} ({some(paths)})")
         of = f"{len(self.table.of(*splits)):,} {splits[0] + ' ' if len(splits) == 1 else ''}photos"
         return f"of the run's {of} {' and '.join(parts)}" if parts else ""
 
 
-def locate_photos(table: Photos, fingerprint: object) -> LocatedPhotos:
+def locate_photos(table: Photos) -> LocatedPhotos:
     """Locate the photos of a run below the table's root by their contents.
 
-    A renamed photo is located; another photo of the same name is not taken for it.
-
-    Args:
-        table: the run's photos.
-        fingerprint: of the table; used if it has no content hashes (older runs).
+    Renamed photos are located; a different photo with the same name is not matched.
     """
     root, rows = table.root, table.rows
-    named = set(table.missing)
-    now = _contents_of(root, [photo.path for photo in rows if photo.path not in named])
-    if any(photo.content for photo in rows):
-        same = {p.path for p in rows if p.path in now and p.content == now[p.path].hex()}
-    else:
-        whole = len(now) == len({photo.path for photo in rows}) and table.fingerprint == fingerprint
-        same = set(now) if whole else set()
+    gone = set(table.missing)
+    there = [photo.path for photo in rows if photo.path not in gone]
+    now = {path: content.hex() for path, content in _contents_of(root, there).items()}
+    same = {photo.path for photo in rows if now.get(photo.path) == photo.content}
     elsewhere: dict[str, str] = {}
     if len(same) < len(rows):
-        others = [path for path in _photos_below(root) if path not in same]
-        elsewhere = {c.hex(): path for path, c in _contents_of(root, others).items()}
+        files = (file for file in sorted(root.rglob("*")) if file.suffix.lower() in SUFFIXES)
+        others = [file.relative_to(root).as_posix() for file in files if file.is_file()]
+        unknown = [path for path in others if path not in same]
+        elsewhere = {content.hex(): path for path, content in _contents_of(root, unknown).items()}
     located: list[Photo] = []
     missing: list[Photo] = []
     changed: list[Photo] = []
@@ -165,36 +142,20 @@ def locate_photos(table: Photos, fingerprint: object) -> LocatedPhotos:
         if photo.path in same:
             located.append(photo)
         elif photo.content in elsewhere:
-            path = elsewhere[photo.content]
-            located.append(Photo(path, photo.label, photo.split, photo.content))
+            located.append(replace(photo, path=elsewhere[photo.content]))
         else:
             (changed if photo.path in now else missing).append(photo)
     photos = Photos(root, tuple(located), tuple(table.classes))
-    return LocatedPhotos(table, photos, tuple(missing), tuple(changed), len(located) - len(same))
+    return LocatedPhotos(table, photos, missing, changed, len(located) - len(same))
 
 
 def _contents_of(root: Path, paths: Sequence[str]) -> dict[str, bytes]:
     return dict(zip(paths, content_hashes([root / path for path in paths]), strict=True))
 
 
-class _Silent(Diagnostics):
-    """Reports nothing."""
-
-    def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
-        pass
-
-
-def _photos_below(root: Path) -> list[str]:
-    try:
-        return find_photos(root, ".", _Silent())
-    except DataError:  # there is none
-        return []
-
-
 def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
-    """A foreign table may not name other files of this machine. Raises DataError."""
-    outside = [photo.path for photo in photos if _leads_out(photo.path)]
-    if outside:
+    """Raise DataError if a table, which may be untrusted, names files outside the root."""
+    if outside := [photo.path for photo in photos if _leads_out(photo.path)]:
         raise DataError(
             f"{whose}: names {len(outside):,} files that are not below the photos' root "
             f"({some(outside)}); expected paths relative to it, without .."
@@ -203,8 +164,6 @@ def _refuse_outside(whose: str, photos: Iterable[Photo]) -> None:
 
 def _leads_out(path: str) -> bool:
     """Whether a path may lead out of the folder that it is relative to, here or on Windows."""
-    here, there = PurePath(path), PureWindowsPath(path)
-    # Except on Windows, a name may begin with one backslash.
-    absolute = bool(here.root or here.drive) or path.startswith("\\\\")
-    absolute = absolute or bool(there.drive and there.root)
+    there = PureWindowsPath(path)
+    absolute = path.startswith(("/", "\\\\")) or bool(there.drive and there.root)
     return absolute or ".." in there.parts or "\0" in path

@@ -32,9 +32,9 @@ def make_data(config: DataConfig) -> None:
 
 
 def prepare_photos(config: DataConfig) -> Photos:
-    """Make or fetch the data where it is not there yet, then collect its photos.
+    """Create or download the data if it does not exist, then collect its photos.
 
-    A folder that exists is used as it is. Raises DataError.
+    An existing folder is used unchanged. Raises DataError.
     """
     make_data(config)
     return collect_photos(config)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -19,10 +20,10 @@ from pets.io.figures import one_line, plain
 from pets.io.pictures import TITLE, grid
 from pets.seeding import derive, torch_stream
 
-_NAMED = 120  # classes at most that a chart names
-_LONG = 40  # characters of a class's name
+_NAMED = 120  # maximum number of classes with names in a chart
+_LONG = 40  # maximum characters of a class name
 _COLOURS = {TRAIN: "#4477aa", VALID: "#ddaa33", TEST: "#bb5566"}
-# No weights are chosen yet: values that most of them expect.
+# No weights are chosen yet: typical values.
 _USUAL = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", 0.875)
 
 
@@ -35,18 +36,18 @@ def photo_sizes(photos: Photos) -> list[tuple[int, int]]:
 def describe(photos: Photos, sizes: list[tuple[int, int]]) -> Iterator[str]:
     """Yield lines of text: counts per class and split, sizes, the first pixels of one photo."""
     counts = {split: Counter(photo.label for photo in photos.of(split)) for split in SPLITS}
+    rows = [["class", *SPLITS]]
+    for label in photos.classes:
+        rows.append([one_line(label, _LONG), *(f"{counts[s][label]:,}" for s in SPLITS)])
+    rows.append(["all", *(f"{counts[s].total():,}" for s in SPLITS)])
+    longest = max(len(row[0]) for row in rows)
     yield f"{photos.root}: {len(photos.rows):,} photos of {len(photos.classes)} classes"
     yield ""
-    names = {label: one_line(label, _LONG) for label in photos.classes}
-    width = max(map(len, names.values()))
-    yield f"{'class':<{width}}" + "".join(f"  {split:>6}" for split in SPLITS)
-    for label in photos.classes:
-        yield f"{names[label]:<{width}}" + "".join(f"  {counts[s][label]:>6,}" for s in SPLITS)
-    yield f"{'all':<{width}}" + "".join(f"  {counts[s].total():>6,}" for s in SPLITS)
+    for name, *numbers in rows:
+        yield f"{name:<{longest}}" + "".join(f"  {number:>6}" for number in numbers)
     yield ""
-    widths, heights = np.array(sizes).T
-    yield f"width   {widths.min()} to {widths.max()} pixels, median {int(np.median(widths))}"
-    yield f"height  {heights.min()} to {heights.max()} pixels, median {int(np.median(heights))}"
+    for name, side in zip(("width", "height"), np.array(sizes).T, strict=True):
+        yield f"{name:<6}  {side.min()} to {side.max()} pixels, median {int(np.median(side))}"
     yield ""
     photo = photos.of(TRAIN)[0]
     pixels = np.asarray(open_rgb(photos.root / photo.path))
@@ -57,13 +58,12 @@ def describe(photos: Photos, sizes: list[tuple[int, int]]) -> Iterator[str]:
 
 
 def choose(photos: Photos, count: int, seed: int) -> list[Photo]:
-    """Choose training photos at random, one of every class before a second of any."""
+    """Choose training photos at random, one per class before a second of any class."""
     rows = photos.of(TRAIN)
     order = np.random.default_rng(derive(seed, "look")).permutation(len(rows))
     seen: Counter[str] = Counter()
     ranked = []
-    for index in order:
-        photo = rows[int(index)]
+    for photo in (rows[int(index)] for index in order):
         ranked.append((seen[photo.label], photo))
         seen[photo.label] += 1
     ranked.sort(key=lambda item: item[0])
@@ -73,10 +73,8 @@ def choose(photos: Photos, count: int, seed: int) -> list[Photo]:
 def draw_photos(photos: Photos, chosen: list[Photo], config: DataConfig) -> Figure:
     """Draw photos as the network sees them in validation, with their labels."""
     crop = CentreCrop(config.height_width, _USUAL)
-    pixels = [crop(_read(photos, photo)) for photo in chosen]
-    return grid(
-        pixels, [plain(photo.label, TITLE) for photo in chosen], columns=min(4, len(chosen))
-    )
+    titles = [plain(photo.label, TITLE) for photo in chosen]
+    return grid([crop(_read(photos, p)) for p in chosen], titles, columns=min(4, len(chosen)))
 
 
 def is_augmented(augment: AugmentConfig) -> bool:
@@ -93,8 +91,7 @@ def draw_augmented(
     """
     chain = train_pixels(config.augment, config.data.height_width, _USUAL)
     crop = CentreCrop(config.data.height_width, _USUAL)
-    if not is_augmented(config.augment):
-        views = 0
+    views = views if is_augmented(config.augment) else 0
     pixels, titles = [], []
     for photo in chosen[:4]:
         original = _read(photos, photo)
@@ -110,10 +107,8 @@ def draw_augmented(
 def draw_classes(photos: Photos) -> Figure:
     """Chart the photos per class and split; names only if there are few enough to read."""
     classes = len(photos.classes)
-    height = max(2.5, 0.24 * min(classes, _NAMED) + 1)
-    figure = Figure(figsize=(8, height), layout="constrained")
-    axes = figure.subplots()
-    left = np.zeros(len(photos.classes))
+    figure, axes = _axes(8, max(2.5, 0.24 * min(classes, _NAMED) + 1))
+    left = np.zeros(classes)
     for split in SPLITS:
         counts = Counter(photo.label for photo in photos.of(split))
         widths = np.array([counts[label] for label in photos.classes])
@@ -129,20 +124,24 @@ def draw_classes(photos: Photos) -> Figure:
     axes.margins(y=0.01)
     axes.set_xlabel("photos")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def draw_sizes(sizes: list[tuple[int, int]]) -> Figure:
     """Plot width against height of every photo."""
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _axes(5, 5)
     widths, heights = np.array(sizes).T
     axes.scatter(widths, heights, s=14, alpha=0.35, color=_COLOURS[TRAIN], linewidths=0)
     axes.set(xlabel="width in pixels", ylabel="height in pixels", xlim=(0, None), ylim=(0, None))
     axes.set_aspect("equal")
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
 
 
 def _read(photos: Photos, photo: Photo) -> Tensor:

@@ -17,24 +17,15 @@ from pets.config import AugmentConfig
 from pets.config.instantiate import build, check_signature
 from pets.data.augment import covering, resize_to_cover
 
-_GIVEN_TO_CROP = ("size", "interpolation")
-
 
 @dataclass(frozen=True)
 class Preprocess:
-    """The preprocessing that pretrained weights expect.
+    """The preprocessing that pretrained weights expect."""
 
-    Attributes:
-        mean: of each channel, for inputs from 0 to 1.
-        std: standard deviation of each channel.
-        interpolation: bilinear or bicubic.
-        crop_pct: share of the resized photo that the centre crop keeps.
-    """
-
-    mean: tuple[float, float, float]
+    mean: tuple[float, float, float]  # of each channel, for inputs from 0 to 1
     std: tuple[float, float, float]
-    interpolation: str
-    crop_pct: float
+    interpolation: str  # bilinear or bicubic
+    crop_pct: float  # share of the resized photo that the centre crop keeps
 
     @property
     def mode(self) -> v2.InterpolationMode:
@@ -102,7 +93,7 @@ def batch_transforms(augment: AugmentConfig, n_classes: int) -> list[v2.Transfor
 def check_augment(augment: AugmentConfig) -> None:
     """Check that every transform exists and accepts its arguments. Raises ConfigError."""
     if augment.crop is not None:
-        check_signature("augment.crop", augment.crop, _GIVEN_TO_CROP)
+        check_signature("augment.crop", augment.crop, ("size", "interpolation"))
     for name, node in augment.photo.items():
         check_signature(f"augment.photo.{name}", node)
     for name, node in augment.batch.items():

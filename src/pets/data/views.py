@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as VF
 
 from pets.data.augment import resize_to_cover
@@ -22,15 +20,7 @@ _CORNERS = {"top_left": (0, 0), "top_right": (0, 1), "bottom_left": (1, 0), "bot
 
 
 def log_mean(logits: Tensor, views: int) -> Tensor:
-    """Average the probabilities of each photo's views.
-
-    Args:
-        logits: (B * views, classes).
-        views: number of views per photo.
-
-    Returns:
-        Log-probabilities (B, classes) in float64.
-    """
+    """From logits (B * views, classes) the log of each photo's mean probabilities (B, classes)."""
     # In float64 the mean of very small probabilities does not become zero.
     logs = logits.double().log_softmax(1).reshape(-1, views, logits.shape[1])
     return logs.logsumexp(1) - math.log(views)
@@ -51,19 +41,15 @@ class Views:
         return torch.stack([self._view(name, photo) for name in self.names])
 
     def _view(self, name: str, photo: Tensor) -> Tensor:
-        if name in _CORNERS:
-            return self._corner(photo, *_CORNERS[name])
-        make: Callable[[Tensor], Tensor] = self._whole if "whole" in name else self.centre
-        view = make(photo)
-        return VF.horizontal_flip(view) if "flip" in name else view
-
-    def _whole(self, photo: Tensor) -> Tensor:
-        # Bicubic overshoots uint8 pixels at edges less with antialiasing, as in `centre`.
-        return v2.Resize(self.size, self.mode, antialias=True)(photo)
-
-    def _corner(self, photo: Tensor, down: int, right: int) -> Tensor:
-        resized = resize_to_cover(photo, self.centre.resized, self.mode)
         height, width = self.size
-        top = down * (resized.shape[-2] - height)
-        left = right * (resized.shape[-1] - width)
-        return VF.crop(resized, top, left, height, width)
+        if name in _CORNERS:
+            down, right = _CORNERS[name]
+            resized = resize_to_cover(photo, self.centre.resized, self.mode)
+            top, left = down * (resized.shape[-2] - height), right * (resized.shape[-1] - width)
+            return VF.crop(resized, top, left, height, width)
+        if "whole" in name:
+            # Bicubic overshoots uint8 pixels at edges less with antialiasing, as in `centre`.
+            view = VF.resize(photo, self.size, self.mode, antialias=True)
+        else:
+            view = self.centre(photo)
+        return VF.horizontal_flip(view) if "flip" in name else view

@@ -1,4 +1,4 @@
-"""The processes that load photos: how many, and that they leave signals to the training."""
+"""The processes that load photos: how many, and how they handle signals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pets.system.signals import SIGNALS
 
 
 def worker_options(num_workers: int | Literal["auto"]) -> dict[str, Any]:
-    """DataLoader's arguments for a number of worker processes; `auto` suits this machine."""
+    """Return DataLoader's arguments for a number of workers; `auto` depends on the machine."""
     count = automatic_workers() if num_workers == "auto" else num_workers
     if not count:
         return {"num_workers": 0}
@@ -26,22 +26,19 @@ def worker_options(num_workers: int | Literal["auto"]) -> dict[str, Any]:
 
 
 def automatic_workers() -> int:
-    """As many processes as there are spare cores, at most 16; several ranks share the cores.
+    """Return the number of spare cores, up to 16; several ranks share the cores.
 
-    With one or two cores the training itself keeps them busy, and more processes slow it down.
+    Training alone keeps one or two cores busy, and more processes slow it down.
     """
     share = available_cores() // ranks().local_world
     return 0 if share <= 2 else min(share - 1, 16)
 
 
 def leave_signals(worker: int) -> None:
-    """Have a worker process end only where the process ends that it loads for.
+    """Make a worker process end only together with the process it loads for.
 
-    A terminal, a shell and Slurm send a signal to all processes of a job. The training needs its
-    workers until the step is done after which it stops.
-
-    Args:
-        worker: its index, which is not used; DataLoader passes it.
+    A terminal, a shell and Slurm send a signal to all processes of a job. Training needs its
+    workers until the step after which it stops. DataLoader passes the `worker`'s index.
     """
     for number in SIGNALS:
         if number != signal.SIGTERM:
@@ -52,8 +49,8 @@ def leave_signals(worker: int) -> None:
 
 
 def _take_sigterm_from_parent_only() -> None:
-    """End this process at a SIGTERM from the training, and ignore it from anybody else."""
-    # Not getppid: the workers of a sweep's job are started by a server of processes.
+    """End this process on SIGTERM from the training process; ignore it from others."""
+    # Not getppid: the workers of a sweep's job are forked by the forkserver.
     training = parent_process()
     assert training is not None
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from pets.demo.breeds import Pet
+from pets.demo.breeds import Mood, Pet
 from pets.demo.canvas import Brush, darker, lighter
 from pets.demo.coats import hairs, paint_body, round_off
-from pets.demo.moods import Mood
 from pets.demo.shapes import Points, blob, ellipse, fringe, ribbon, symmetric, tube
 
 BUST = [(0, 0.2), (0.5, 0.5), (0.82, 1.1), (1.2, 1.8), (1.45, 3.4), (0, 3.6)]

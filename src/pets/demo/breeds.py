@@ -1,24 +1,30 @@
-"""The ten breeds of the drawn demo set, and how one animal of a breed differs from the next."""
+"""The ten breeds of the drawn demo set, one animal of a breed, and its mood in one photo."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 
 from pets.demo.canvas import Colour, mix
 
 Span = tuple[float, float]
-"""The least and the greatest value that a trait takes within a breed."""
+"""Minimum and maximum of a trait within a breed."""
 
 Colours = tuple[Colour, Colour]
-"""Two ends of a scale of colours: each animal lies somewhere between them."""
+"""Two ends of a colour scale; each animal's colour lies between them."""
 
 Species = Literal["cat", "dog"]
 Head = Literal["round", "wedge", "long", "egg"]
 Ear = Literal["pointed", "bat", "floppy"]
+Pose = Literal["bust", "sit", "loaf"]
 Pattern = Literal["plain", "tabby", "points", "tuxedo", "spots", "saddle", "mask"]
+
+
+COLLARS: tuple[Colour, ...] = (
+    (200, 60, 62), (52, 116, 186), (62, 148, 104), (232, 164, 54), (140, 92, 176), (226, 120, 150),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ BREEDS: tuple[Breed, ...] = (
 
 @dataclass(frozen=True)
 class Pet:
-    """One animal: the traits of its breed with the dice thrown."""
+    """One animal, with traits drawn at random within its breed."""
 
     breed: Breed
     coat: Colour
@@ -143,27 +149,79 @@ class Pet:
 
 
 def born(breed: Breed, rng: np.random.Generator) -> Pet:
-    """Throw the dice for one animal of `breed`."""
+    """Draw a random animal of `breed`, trait by trait in the order of the fields."""
+    traits: dict[str, Any] = {}
+    for field in fields(Pet)[1:]:
+        low, high = getattr(breed, field.name)
+        if isinstance(low, tuple):
+            traits[field.name] = mix(low, high, rng.uniform())
+        else:
+            traits[field.name] = float(rng.uniform(low, high))
+    return Pet(breed, **traits)
 
-    def colour(ends: Colours) -> Colour:
-        return mix(*ends, rng.uniform())
 
-    def number(span: Span) -> float:
-        return float(rng.uniform(*span))
+@dataclass(frozen=True)
+class Mood:
+    """One moment of an animal. Angles are in radians, positions in fractions of the picture's side.
 
-    return Pet(
-        breed=breed,
-        coat=colour(breed.coat),
-        accent=colour(breed.accent),
-        pale=colour(breed.pale),
-        eyes=colour(breed.eyes),
-        ear_size=number(breed.ear_size),
-        muzzle=number(breed.muzzle),
-        width=number(breed.width),
-        fold=number(breed.fold),
-        patch=number(breed.patch),
-        fluff=number(breed.fluff),
-        build=number(breed.build),
-        snout=number(breed.snout),
-        beard=number(breed.beard),
+    `unit` is the radius of the head, (`x`, `y`) its middle and `ground` the height of the feet;
+    `light` points to the light; `eyelids` and `mouth` go from 0 (shut) to 1 (wide open),
+    `pupil` is the width of a cat's pupil, as a fraction of the eye.
+    """
+
+    pose: Pose
+    unit: float
+    x: float
+    y: float
+    ground: float
+    roll: float
+    side: int
+    yaw: float
+    pitch: float
+    tilt: float
+    light: tuple[float, float]
+    eyelids: float
+    mouth: float
+    pupil: float
+    ears: tuple[float, float]
+    gaze: tuple[float, float]
+    collar: Colour | None
+    bow: bool
+
+
+def feel(rng: np.random.Generator) -> Mood:
+    """Draw a random pose for one photo, independent of the breed."""
+    pose: Pose = ("bust", "bust", "sit", "loaf")[rng.integers(4)]
+    side = int(rng.choice([-1, 1]))
+    x, ground = 0.5 + rng.uniform(-0.07, 0.07), rng.uniform(0.84, 0.94)
+    if pose == "bust":
+        unit = rng.uniform(0.2, 0.27)
+        y = rng.uniform(0.44, 0.52)
+    elif pose == "sit":
+        unit = rng.uniform(0.14, 0.168)
+        y = ground - 3.06 * unit
+    else:
+        unit = rng.uniform(0.165, 0.205)
+        x -= 0.75 * side * unit
+        y = ground - 1.82 * unit
+    lids = rng.uniform()
+    return Mood(
+        pose=pose,
+        unit=unit,
+        x=x,
+        y=y,
+        ground=ground,
+        roll=rng.normal(0.0, 0.035),
+        side=side,
+        yaw=float(np.clip(rng.normal(0.0, 0.26), -0.46, 0.46)),
+        pitch=rng.uniform(-0.14, 0.16),
+        tilt=float(np.clip(rng.normal(0.0, 0.1), -0.25, 0.25)),
+        light=(float(rng.choice([-1, 1])) * rng.uniform(0.4, 0.9), -rng.uniform(0.5, 0.9)),
+        eyelids=0.0 if lids < 0.06 else rng.uniform(0.45, 0.7) if lids < 0.22 else 1.0,
+        mouth=rng.uniform(0.4, 1.0) if rng.uniform() < 0.4 else 0.0,
+        pupil=rng.uniform(0.2, 0.7),
+        ears=(rng.normal(0.0, 0.07), rng.normal(0.0, 0.07)),
+        gaze=(rng.uniform(-0.3, 0.3), rng.uniform(-0.2, 0.2)),
+        collar=COLLARS[rng.integers(len(COLLARS))] if rng.uniform() < 0.35 else None,
+        bow=bool(rng.uniform() < 0.35),
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from pets.demo.breeds import Pet
+from pets.demo.breeds import Mood, Pet
 from pets.demo.canvas import Brush, Colour, darker, lighter, mix
-from pets.demo.moods import Mood
 from pets.demo.shapes import Points, blob, ellipse, ribbon, symmetric
 
 

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pets.demo.breeds import Pet
+from pets.demo.breeds import Mood, Pet
 from pets.demo.canvas import Brush, darker, lighter, mix
-from pets.demo.moods import Mood
 from pets.demo.shapes import Points, blob, ellipse, ribbon, symmetric, tuft
 
 INK = (38, 28, 32)

@@ -7,11 +7,10 @@ import math
 import numpy as np
 from PIL import Image
 
-from pets.demo.breeds import Head, Pet
+from pets.demo.breeds import Head, Mood, Pet
 from pets.demo.canvas import Brush, darker, lighter, mix
 from pets.demo.coats import hairs, paint_head, round_off
 from pets.demo.faces import draw_face
-from pets.demo.moods import Mood
 from pets.demo.shapes import Points, blob, symmetric, tuft
 
 HEADS: dict[Head, list[tuple[float, float]]] = {

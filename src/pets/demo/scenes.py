@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -238,17 +237,13 @@ def carpet(rng: np.random.Generator, size: int, ground: float) -> Image.Image:
     return place.image
 
 
-SETTINGS: tuple[Callable[[np.random.Generator, int, float], Image.Image], ...] = (
-    studio, room, sofa, garden, hills, carpet,
-)  # fmt: skip
-
-
 def backdrop(rng: np.random.Generator, size: int, ground: float) -> Image.Image:
     """One of the settings, out of focus, at the size at which animals are drawn.
 
     `ground` is the height of the animal's feet, as a fraction of the picture from the top.
     """
-    image = SETTINGS[rng.integers(len(SETTINGS))](rng, size, min(ground, 0.95))
+    settings = (studio, room, sofa, garden, hills, carpet)
+    image = settings[rng.integers(len(settings))](rng, size, min(ground, 0.95))
     image = image.filter(ImageFilter.GaussianBlur(size * rng.uniform(0.003, 0.014)))
     large = size * SUPERSAMPLE
     # Blown up without smoothing, it comes back as it was when the drawing is scaled down.

@@ -1,4 +1,4 @@
-"""What Lightning needs to know about the ranks. It starts no process."""
+"""What Lightning needs to know about the ranks; no process is started here."""
 
 from __future__ import annotations
 
@@ -20,30 +20,27 @@ from pets.system.devices import device_type
 
 
 def cluster_environment(values: Mapping[str, Any]) -> ClusterEnvironment:
-    """Where Lightning reads its rank: in torchrun's variables, which a job of several ranks has.
+    """Return the environment that Lightning reads its rank from: torchrun's variables.
 
-    Its own detection takes any process below a batch script for a task of Slurm, and starts
-    processes by running the command line again where it finds none.
+    Lightning's own detection mistakes any process inside a batch script for a Slurm task, and
+    otherwise starts processes by running the command line again.
     """
     return TorchElasticEnvironment() if ranks_of(values) > 1 else LightningEnvironment()
 
 
 def ddp_kwargs(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The Trainer's arguments with the strategy for as many ranks as they ask for."""
-    chosen = dict(values)
+    """Return the Trainer's arguments with the DDP strategy if they need several ranks."""
     if ranks_of(values) == 1:
-        return chosen | {"strategy": "auto"}
-    strategy = chosen.get("strategy", "auto")
-    # Buffers are not copied from rank 0 before every batch: ranks have different numbers of them
-    # in validation, and `share_statistics` does better.
-    chosen["strategy"] = DDPStrategy(
-        find_unused_parameters=strategy.endswith("unused_parameters_true"), broadcast_buffers=False
-    )
-    return chosen
+        return {**values, "strategy": "auto"}
+    unused = values.get("strategy", "auto").endswith("unused_parameters_true")
+    # Do not copy buffers from rank 0 before every batch: ranks have different numbers of batches
+    # in validation, and `share_statistics` averages the buffers instead.
+    ddp = DDPStrategy(find_unused_parameters=unused, broadcast_buffers=False)
+    return {**values, "strategy": ddp}
 
 
 def single_process(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The Trainer's arguments for a pass that this rank makes by itself, on its own device."""
+    """Return the Trainer's arguments for a pass of this rank only, on its own device."""
     here = ranks()
     if here.world == 1:
         return dict(values)
@@ -55,10 +52,10 @@ def single_process(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def share_statistics(network: nn.Module) -> None:
-    """Replace the running statistics of batch norms that move by their mean over the ranks, whose
-    batches differ; so all ranks have the same network after every batch.
+    """Average the running statistics of trainable batch norms over the ranks.
 
-    timm's `distribute_bn` would average frozen norms as well, one by one, and round them.
+    The ranks' batches differ; with this, all ranks have the same network after every batch. timm's
+    `distribute_bn` would also average frozen norms, one by one, and round them.
     """
     own = [
         statistics
@@ -68,24 +65,17 @@ def share_statistics(network: nn.Module) -> None:
         for statistics in (norm.running_mean, norm.running_var)
         if statistics is not None
     ]
-    if not own:
-        return
-    flat = reduce(torch.cat(own), "mean")
-    for statistics, mean in zip(own, torch.split(flat, [len(s) for s in own]), strict=True):
-        statistics.copy_(mean)
+    if own:
+        means = torch.split(reduce(torch.cat(own), "mean"), [len(values) for values in own])
+        for statistics, mean in zip(own, means, strict=True):
+            statistics.copy_(mean)
 
 
 def check_sync_batchnorm(values: Mapping[str, Any]) -> None:
-    """Raises ConfigError where batch norms cannot be computed over all ranks."""
-    if not values.get("sync_batchnorm"):
-        return
+    """Raise ConfigError if batch norms cannot be computed over all ranks."""
     device = device_type(values.get("accelerator", "auto"))
-    if device != "cuda":
+    if values.get("sync_batchnorm") and (device != "cuda" or ranks().world == 1):
+        where = "one device" if ranks().world == 1 else device
         raise ConfigError(
-            f"trainer.sync_batchnorm=true: torch computes batch norms over all ranks on GPUs "
-            f"alone, this is {device}; expected false"
-        )
-    if ranks().world == 1:
-        raise ConfigError(
-            "trainer.sync_batchnorm=true: has no effect on one device; expected false"
+            f"trainer.sync_batchnorm=true: needs several GPUs, this is {where}; expected false"
         )

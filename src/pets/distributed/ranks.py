@@ -1,5 +1,5 @@
-"""Which of the processes of one job this is. They are started from outside, one a device: by
-torchrun, by srun, or by whoever sets the same environment variables. Imports no torch."""
+"""The rank of this process in its job. Ranks are started externally, one process per device: by
+torchrun, by srun, or by anything that sets the same environment variables. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 class Ranks:
     """This process among the `world` processes of one job.
 
-    `rank` counts over all machines, `local` over the `local_world` processes of this one. The
-    ranks meet at `address` and `port`, on rank 0's machine.
+    `rank` counts over all machines, `local` over the `local_world` processes of this machine. The
+    rendezvous is at `address` and `port`, on rank 0's machine.
     """
 
     rank: int = 0
@@ -32,17 +32,17 @@ class Ranks:
 
     @property
     def writer(self) -> bool:
-        """Whether it is the one that writes files and speaks: rank 0."""
+        """Whether this rank writes files and logs messages: rank 0."""
         return self.rank == 0
 
     @property
     def leader(self) -> bool:
-        """Whether it makes for the other ranks of its machine what all of them need."""
+        """Whether this rank does the work that all ranks of its machine share: local rank 0."""
         return self.local == 0
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which torchrun tells a process that it is this rank."""
+        """The environment variables that torchrun sets for this rank."""
         values = (self.rank, self.world, self.local, self.address, self.port)
         return {
             **dict(zip(_TORCHRUN, map(str, values), strict=True)),
@@ -52,69 +52,65 @@ class Ranks:
 
 
 def ranks() -> Ranks:
-    """What the environment says: torchrun's variables, or those of a step of srun.
+    """Return this process's rank, from torchrun's or srun's variables; else a single process.
 
-    Raises ConfigError where some of torchrun's are missing.
+    Raises ConfigError if some of torchrun's variables are missing.
     """
     env = os.environ
     if "RANK" in env and "WORLD_SIZE" in env:
-        missing = [name for name in _TORCHRUN if name not in env]
-        if missing and _number("WORLD_SIZE") > 1:
-            raise ConfigError(
-                f"RANK={env['RANK']}, WORLD_SIZE={env['WORLD_SIZE']}, but {missing[0]} is not in "
-                f"the environment; expected all of {', '.join(_TORCHRUN)}, as torchrun sets them"
-            )
-        return _of_torchrun() if not missing else Ranks()
-    # In a batch script without srun Slurm counts the tasks, too, but there is one process alone.
-    if "SLURM_STEP_ID" in env and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        return _of_slurm()
-    return Ranks()
+        world = _number("WORLD_SIZE")
+        if world == 1:
+            return Ranks()
+        local_world = _number("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in env else world
+        numbers = _number("RANK"), world, _number("LOCAL_RANK"), local_world
+        return Ranks(*numbers, _text("MASTER_ADDR"), _number("MASTER_PORT"))
+    # In a batch script without srun, Slurm also sets the number of tasks for a single process.
+    step = "SLURM_STEP_ID" in env and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    return _of_slurm() if step else Ranks()
+
+
+def _of_slurm() -> Ranks:
+    env = os.environ
+    # node[07-09,12],other3: the first of them is node07.
+    nodes = env.get("SLURM_STEP_NODELIST", "127.0.0.1")
+    first = re.sub(r"\[(\w+)[^]]*\]", r"\1", nodes).split(",")[0]
+    # Steps of one job, and jobs on one machine, must not share a port.
+    step = _number("SLURM_JOB_ID") * 101 + _number("SLURM_STEP_ID")
+    local_world = re.match(r"\d+", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))
+    return Ranks(
+        rank=_number("SLURM_PROCID"),
+        world=_number("SLURM_STEP_NUM_TASKS"),
+        local=_number("SLURM_LOCALID"),
+        local_world=int(local_world[0]) if local_world else 1,
+        address=env.get("MASTER_ADDR", first),
+        port=int(env.get("MASTER_PORT", 20_000 + step % 12_000)),
+    )
+
+
+def _text(name: str) -> str:
+    if name in os.environ:
+        return os.environ[name]
+    raise ConfigError(f"{name} is not in the environment; expected it as torchrun and srun set it")
+
+
+def _number(name: str) -> int:
+    try:
+        return int(_text(name))
+    except ValueError as error:
+        raise ConfigError(
+            f"{name}={_text(name)}: expected a whole number in the environment, as torchrun and "
+            "srun set it"
+        ) from error
 
 
 def as_rank(rank: int, world: int, port: int, address: str = "127.0.0.1") -> dict[str, str]:
-    """The environment variables of a process that is to be a rank of a job on one machine."""
+    """Return the environment variables for a rank of a job on one machine."""
     return Ranks(rank, world, rank, world, address, port).environment
 
 
 def ranks_of(trainer: Mapping[str, Any]) -> int:
-    """How many processes the `trainer` group needs. Raises ConfigError where it does not say."""
+    """Return how many processes the `trainer` group needs. Raises ConfigError if it is unclear."""
     return _devices_of(trainer) * int(trainer.get("num_nodes") or 1)
-
-
-def check_ranks(trainer: Mapping[str, Any], words: str = "") -> None:
-    """There is a process for each of the trainer's devices. Raises ConfigError, saying what to type
-    where there is none: `pets train` with these words, or with the devices."""
-    strategy = trainer.get("strategy", "auto")
-    if strategy not in _STRATEGIES:
-        raise ConfigError(
-            f"trainer.strategy={strategy}: expected {' or '.join(_STRATEGIES)}: every device has "
-            "the whole network"
-        )
-    needed, started = ranks_of(trainer), ranks().world
-    if needed == started:
-        return
-    devices, nodes = _devices_of(trainer), int(trainer.get("num_nodes") or 1)
-    asked = f"trainer.devices={_typed(trainer.get('devices', 1))}"
-    asked += f" trainer.num_nodes={nodes}" if nodes > 1 else ""
-    if started > 1:
-        raise ConfigError(
-            f"{asked}: {started} processes were started for {needed} devices; expected one a device"
-        )
-    there = f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint <machine>:29400"
-    raise ConfigError(
-        f"{asked}: needs {needed} processes, one a device; type "
-        f"torchrun {there if nodes > 1 else '--standalone'} --nproc-per-node {devices} "
-        f"-m pets train {words or f'{asked} ...'}"
-    )
-
-
-def check_alone(command: str) -> None:
-    """Raises ConfigError where a command that is one process was started as several."""
-    world = ranks().world
-    if world > 1:
-        raise ConfigError(
-            f"pets {command}: is one process, {world} were started; leave torchrun or srun out"
-        )
 
 
 def _devices_of(trainer: Mapping[str, Any]) -> int:
@@ -125,44 +121,47 @@ def _devices_of(trainer: Mapping[str, Any]) -> int:
     if isinstance(devices, int) and not isinstance(devices, bool) and devices > 0:
         return devices
     raise ConfigError(
-        f"trainer.devices={devices}: expected how many, or a list with the numbers of those to use"
+        f"trainer.devices={devices}: expected a number, or a list with the indices of those to use"
     )
 
 
-def _of_torchrun() -> Ranks:
-    rank, world, local, port = map(_number, ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"))
-    local_world = _number("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in os.environ else world
-    return Ranks(rank, world, local, local_world, os.environ["MASTER_ADDR"], port)
+def check_ranks(trainer: Mapping[str, Any], args: str = "") -> None:
+    """Check that there is a process for each of the trainer's devices.
 
-
-def _of_slurm() -> Ranks:
-    env = os.environ
-    first = env.get("SLURM_STEP_NODELIST", "127.0.0.1")
-    # node[07-09,12],other3: the first of them is node07.
-    first = re.sub(r"\[(\w+)[^]]*\]", r"\1", first).split(",")[0]
-    # Steps of one job, and jobs on one machine, must not meet at the same port.
-    step = _number("SLURM_JOB_ID") * 101 + _number("SLURM_STEP_ID")
-    port = int(env.get("MASTER_PORT", 20_000 + step % 12_000))
-    local_world = re.match(r"\d+", env.get("SLURM_STEP_TASKS_PER_NODE", "1"))
-    return Ranks(
-        rank=_number("SLURM_PROCID"),
-        world=_number("SLURM_STEP_NUM_TASKS"),
-        local=_number("SLURM_LOCALID"),
-        local_world=int(local_world[0]) if local_world else 1,
-        address=env.get("MASTER_ADDR", first),
-        port=port,
-    )
-
-
-def _number(name: str) -> int:
-    try:
-        return int(os.environ[name])
-    except (KeyError, ValueError) as error:
+    Raises:
+        ConfigError: There is not; the message contains the command to run, `pets train` with
+            `args` or with the devices.
+    """
+    strategy = trainer.get("strategy", "auto")
+    if strategy not in _STRATEGIES:
         raise ConfigError(
-            f"{name}={os.environ.get(name)}: expected a whole number in the environment, as "
-            "torchrun and srun set it"
-        ) from error
+            f"trainer.strategy={strategy}: expected {' or '.join(_STRATEGIES)}: every device has "
+            "a copy of the whole network"
+        )
+    needed, started = ranks_of(trainer), ranks().world
+    if needed == started:
+        return
+    nodes = int(trainer.get("num_nodes") or 1)
+    asked = f"trainer.devices={trainer.get('devices', 1)}".replace(" ", "")
+    asked += f" trainer.num_nodes={nodes}" if nodes > 1 else ""
+    if started > 1:
+        raise ConfigError(
+            f"{asked}: {started} processes were started for {needed} devices; "
+            "expected one per device"
+        )
+    several = f"--nnodes {nodes} --rdzv-backend c10d --rdzv-endpoint <machine>:29400"
+    raise ConfigError(
+        f"{asked}: needs {needed} processes, one per device; run "
+        f"torchrun {several if nodes > 1 else '--standalone'} "
+        f"--nproc-per-node {_devices_of(trainer)} -m pets train {args or f'{asked} ...'}"
+    )
 
 
-def _typed(value: Any) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
+def check_single_process(command: str) -> None:
+    """Raise ConfigError if a single-process command was started as several processes."""
+    world = ranks().world
+    if world > 1:
+        raise ConfigError(
+            f"pets {command}: runs as a single process, but {world} were started; "
+            "run it without torchrun or srun"
+        )

@@ -1,4 +1,4 @@
-"""Check of an export: it is run on the run's photos, and its logits are compared."""
+"""Check of an export: run it on the run's photos and compare its logits with the run's."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from pets.errors import ExportError
 from pets.export.reference import Reference
 from pets.system.orphans import END_WITH_MAKER, lifeline
 
-# Of two logits on the same picture; where logits are large, their float noise is so, too.
+# Absolute and relative tolerance for two logits of the same picture; float noise grows with them.
 TOLERANCE = 1e-4
-OF_LARGEST = 1e-5
-# Other libraries shrink photos by other rules, which moves probabilities a little: by 0.004 in
-# timm's transform (EfficientNet-Lite0, mean over 119 photos). What must not pass moves them more: a
-# crop without its margin by 0.06, the mean and deviation of other weights by 0.14, swapped channels
-# by 0.17.
+RELATIVE_TOLERANCE = 1e-5
+# Libraries resize photos slightly differently, which shifts probabilities a little: by 0.004 with
+# timm's transform (EfficientNet-Lite0, mean over 119 photos). Real mistakes shift them more: a crop
+# without its margin by 0.06, mean and deviation of other weights by 0.14, swapped channels by 0.17.
 SHIFT = 0.03
 SCRIPT = "predict.py"
 
-# A process of its own in which there is no pets: what the export's script says of photo files.
+# Run the export's script on photo files in a separate process in which pets cannot be imported.
 _RUN = (
     END_WITH_MAKER
     + """
@@ -38,12 +37,12 @@ import numpy
 from PIL import Image
 folder, names, out = sys.argv[1:]
 classifier = runpy.run_path(folder + "/predict.py")["Classifier"](folder)
-found = []
+logits = []
 files = open(names, encoding="utf-8").read().split("\\0")
 for start in range(0, len(files), 16):
     photos = [Image.open(file) for file in files[start : start + 16]]
-    found.append(numpy.asarray(classifier.logits(photos)))
-numpy.save(out, numpy.concatenate(found))
+    logits.append(numpy.asarray(classifier.logits(photos)))
+numpy.save(out, numpy.concatenate(logits))
 """
 )
 
@@ -53,10 +52,10 @@ class Agreement:
     """An export's logits compared with the run's.
 
     Attributes:
-        photos: how many were compared.
-        same_class: on how many of them the most probable class is the same.
-        logits: the largest absolute difference of two logits.
-        shift: the probability that moved to other classes (0 to 1), mean over photos.
+        photos: Number of photos compared.
+        same_class: Number of photos with the same most probable class.
+        logits: Largest absolute difference of two logits.
+        shift: Mean total variation distance of the probabilities (0 to 1).
     """
 
     photos: int
@@ -64,17 +63,32 @@ class Agreement:
     logits: float
     shift: float
 
+    @classmethod
+    def of(cls, ours: Tensor, theirs: Tensor) -> Agreement:
+        """Compare two tables of logits (N, classes)."""
+        return cls(
+            photos=len(ours),
+            same_class=int((ours.argmax(1) == theirs.argmax(1)).sum()),
+            logits=float((ours - theirs).abs().max()),
+            shift=float((ours.softmax(1) - theirs.softmax(1)).abs().sum(1).mean() / 2),
+        )
+
+    @property
+    def changed(self) -> str:
+        """`3 of 100 photos`: those that get another class."""
+        return f"{self.photos - self.same_class:,} of {self.photos:,} photos"
+
 
 @dataclass(frozen=True)
 class Check:
     """Comparison of an export with its run.
 
     Attributes:
-        split: whose photos were used.
-        largest: the largest absolute logit of the run.
-        allowed: the largest difference of logits that is accepted on the same pictures.
-        pictures: on the same pictures, prepared by the run's transform.
-        files: from photo files, by the script of the export.
+        split: Split whose photos were used.
+        largest: Largest absolute logit of the run.
+        allowed: Largest accepted difference of logits on the same pictures.
+        pictures: Agreement on the same pictures, prepared by the run's transform.
+        files: Agreement on photo files, prepared by the export's own script.
     """
 
     split: str
@@ -84,7 +98,7 @@ class Check:
     files: Agreement
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as `check.json` has them."""
+        """Plain values for `check.json`."""
         return asdict(self) | {"allowed_shift": SHIFT}
 
 
@@ -92,7 +106,7 @@ def check(folder: Path, name: str, reference: Reference) -> Check:
     """Run an export on the reference's photos and compare the logits.
 
     Raises:
-        ExportError: it does not run, or its logits differ too much.
+        ExportError: The export does not run, or its logits differ too much.
     """
     script = runpy.run_path(str(folder / SCRIPT))["Classifier"](folder)
     pictures = [
@@ -100,37 +114,22 @@ def check(folder: Path, name: str, reference: Reference) -> Check:
         for batch in reference.pixels(label=name)
     ]
     ours = reference.logits
-    largest, same = float(ours.abs().max()), agreement(ours, torch.cat(pictures))
-    allowed = max(TOLERANCE, OF_LARGEST * largest)
-    # Not `>`: what is no number agrees with nothing.
+    largest, same = float(ours.abs().max()), Agreement.of(ours, torch.cat(pictures))
+    allowed = max(TOLERANCE, RELATIVE_TOLERANCE * largest)
+    # `not <=` rather than `>`, so that NaN is refused, too.
     if not same.logits <= allowed:
         raise ExportError(
             f"to={name}: refused, its logits differ from the run's by up to {same.logits:.2g} on "
-            f"the same pictures (allowed {allowed:.2g}), and {_others(same)} get another class"
+            f"the same pictures (allowed {allowed:.2g}), and {same.changed} get another class"
         )
-    by_file = agreement(ours, _logits_without_pets(folder, name, reference))
+    by_file = Agreement.of(ours, _logits_without_pets(folder, name, reference))
     if not by_file.shift <= SHIFT:
         raise ExportError(
             f"to={name}: refused, from photo files its probabilities differ from the run's by "
-            f"{by_file.shift:.2g} (mean, allowed {SHIFT:g}), and {_others(by_file)} get another "
+            f"{by_file.shift:.2g} (mean, allowed {SHIFT:g}), and {by_file.changed} get another "
             "class: photos are not prepared as in training"
         )
     return Check(reference.split, largest, allowed, same, by_file)
-
-
-def agreement(ours: Tensor, theirs: Tensor) -> Agreement:
-    """Of two tables of logits (N, classes)."""
-    shift = (ours.softmax(1) - theirs.softmax(1)).abs().sum(1).mean() / 2
-    return Agreement(
-        photos=len(ours),
-        same_class=int((ours.argmax(1) == theirs.argmax(1)).sum()),
-        logits=float((ours - theirs).abs().max()),
-        shift=float(shift),
-    )
-
-
-def _others(found: Agreement) -> str:
-    return f"{found.photos - found.same_class:,} of {found.photos:,} photos"
 
 
 def _logits_without_pets(folder: Path, name: str, reference: Reference) -> Tensor:
@@ -143,7 +142,7 @@ def _logits_without_pets(folder: Path, name: str, reference: Reference) -> Tenso
                 command, cwd=scratch, stdin=end, capture_output=True, text=True, check=False
             )
         if ended.returncode:
-            last = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            last = (ended.stderr.strip().splitlines() or ["no error message"])[-1]
             raise ExportError(
                 f"to={name}: refused, its {SCRIPT} does not run without pets ({last})"
             )

@@ -1,8 +1,8 @@
-"""Export formats. `FORMATS` is the one place where a format is added.
+"""Export formats; new ones are added to `FORMATS`.
 
-A format is a module `<name>.py` here with `write(folder, metadata)`, and a script
-`scripts/<name>.py` with a class `Classifier` that runs without pets what was written. The module
-may have `check(model)`, which raises ExportError for networks that it cannot express.
+A format consists of a module `<name>.py` here with `write(folder, metadata)` and `check(model)`,
+which raises ExportError for networks that it cannot express; and of a script `scripts/<name>.py`
+whose class `Classifier` runs the exported network without pets.
 """
 
 from __future__ import annotations
@@ -10,28 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pets.errors import ExportError
 from pets.registry import Registry
 from pets.system.installation import install
 
-if TYPE_CHECKING:
-    from pets.export.metadata import Metadata
-    from pets.models.classifier import Classifier
-
 
 @dataclass(frozen=True)
 class Format:
-    """A format, chosen by `to=`; its module is imported when it is used.
+    """A format, chosen by `to=`; its module is imported on first use.
 
     Attributes:
-        name: the value of `to`, the folder of the export, and the name of module and script.
-        doc: one line about it.
-        needs: what the exported folder needs to run, for the model card.
-        packages: what writing it needs beyond the packages of every installation.
-        rounding: why its logits differ more from photo files than on the same pictures.
+        name: The value of `to`, the folder of the export, and the name of module and script.
+        doc: One-line description.
+        needs: Packages needed to run the export, for the model card.
+        packages: Optional packages needed to write it.
+        rounding: Why its logits differ more on photo files than on the same pictures.
     """
 
     name: str
@@ -40,64 +35,39 @@ class Format:
     packages: tuple[str, ...] = ()
     rounding: str = ""
 
-    def check(self, model: Classifier) -> None:
-        """Check, before anything is written, that the format can express a network.
-
-        Raises:
-            ExportError: it cannot.
-        """
-        check = getattr(self._module, "check", None)
-        if check is not None:
-            check(model)
-
-    def write(self, folder: Path, metadata: Metadata) -> None:
-        """Write the model and its metadata into a folder.
-
-        Raises:
-            ExportError: the network cannot be expressed.
-        """
-        self._module.write(folder, metadata)
+    @property
+    def module(self) -> Any:
+        """The module with `check(model)` and `write(folder, metadata)`."""
+        return import_module(f"pets.export.{self.name}")
 
     def need_packages(self) -> None:
-        """Check that the packages for writing are installed.
-
-        Raises:
-            ExportError: one is missing.
-        """
+        """Raise ExportError if a package needed to write this format is not installed."""
         missing = [name for name in self.packages if find_spec(name) is None]
         if missing:
             raise ExportError(
                 f"to={self.name}: {', '.join(missing)} is not installed; {install('export')}"
             )
 
-    @property
-    def _module(self) -> Any:
-        return import_module(f"pets.export.{self.name}")
-
 
 FORMATS: Registry[Format] = Registry()
-
-FORMATS.add(
+for one in (
     Format(
         "safetensors",
         "weights and a JSON description, for torch with torchvision or timm",
         needs="torch, torchvision, safetensors and pillow",
-    )
-)
-FORMATS.add(
+    ),
     Format(
         "onnx",
         "one file for onnxruntime, with batches of any size",
         needs="onnxruntime, numpy and pillow",
         packages=("onnx", "onnxscript", "onnxruntime"),
         rounding="pillow rounds otherwise than torch when it resizes",
-    )
-)
-FORMATS.add(
+    ),
     Format(
         "hub",
         "a folder in the layout of the Hugging Face hub, for timm",
         needs="timm (1.0.16 or newer) and pillow",
         rounding="timm's transform resizes with pillow and rounds sizes down",
-    )
-)
+    ),
+):
+    FORMATS.add(one)

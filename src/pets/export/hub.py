@@ -1,4 +1,4 @@
-"""A folder in the layout of the Hugging Face hub, which timm alone loads."""
+"""Export in the layout of the Hugging Face hub, which only timm loads."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import EvalResult, ModelCardData
 from timm.models import save_for_hf
-from torch import Tensor, nn
+from torch import nn
 
 from pets.errors import ExportError
 from pets.export.metadata import Metadata
@@ -17,50 +16,15 @@ from pets.export.safetensors import chain_of
 from pets.models.classifier import Classifier
 from pets.models.heads import Chain
 
-TASK = "image-classification"
-# Nobody chose one, and neither the weights' licence nor the photos' is the model's.
-LICENCE, LICENCE_NAME = "other", "unknown"
-_CLOSE = 1e-4  # of the largest logit
-
-
-def front_matter(metadata: Metadata) -> list[str]:
-    """The lines, with the `---` around them."""
-    name = metadata.data["name"]
-    results = [
-        EvalResult(
-            task_type=TASK,
-            dataset_type=name,
-            dataset_name=name,
-            dataset_split=measured.split,
-            metric_type="accuracy",
-            metric_value=round(measured.accuracy, 4),
-        )
-        for measured in metadata.measured
-    ]
-    values = ModelCardData(
-        library_name="timm",
-        pipeline_tag=TASK,
-        license=LICENCE,
-        license_name=LICENCE_NAME,
-        tags=["timm", TASK],
-        datasets=[name],
-        model_name=f"{metadata.trained.model.config.name}, trained on {name}",
-        eval_results=results,
-    )
-    return ["---", values.to_yaml(), "---", ""]
-
-
-def check(model: Classifier) -> None:
-    """Raises ExportError where timm has no such network with such a head."""
-    network_of(model)
+_RELATIVE_TOLERANCE = 1e-4  # of the largest logit
 
 
 def write(folder: Path, metadata: Metadata) -> None:
-    """`model.safetensors` and `config.json`, as timm writes and reads them."""
+    """Write `model.safetensors` and `config.json` in timm's format."""
     model = metadata.trained.model
-    network = network_of(model)
+    network = check(model)
     known = network.pretrained_cfg
-    # Of timm's own weights of that name only what is true of any others in the same network.
+    # Keep only the entries that do not depend on timm's own pretrained weights.
     network.pretrained_cfg = {
         **{key: known.get(key) for key in ("architecture", "first_conv", "classifier")},
         "tag": metadata.trained.config.data.name,
@@ -72,16 +36,19 @@ def write(folder: Path, metadata: Metadata) -> None:
         "crop_pct": model.preprocess.crop_pct,
         "crop_mode": "center",
         "num_classes": len(model.classes),
-        "license": LICENCE,
+        "license": "other",  # to be chosen by whoever publishes the model
     }
     about = {"label_names": model.classes, "pets": metadata.as_dict()}
     save_for_hf(network, str(folder), about, safe_serialization=True)
 
 
 @torch.no_grad()
-def network_of(model: Classifier) -> Any:
-    """timm's whole network with the run's weights. Raises ExportError where its numbers would be
-    others."""
+def check(model: Classifier) -> Any:
+    """Return timm's complete network with the run's weights.
+
+    Raises:
+        ExportError: timm has no such network with such a head, or its outputs differ.
+    """
     linear = as_linear(chain_of(model))
     if linear is None:
         raise ExportError(
@@ -93,21 +60,18 @@ def network_of(model: Classifier) -> Any:
     if not timm.is_model(name):
         raise ExportError(f"to=hub: timm has no {name} as {library} has it; to=safetensors does")
     network: Any = timm.create_model(name, pretrained=False, num_classes=len(model.classes)).eval()
-    top = network.get_classifier()
-    tensors = model.backbone.network.state_dict()
-    same = network.load_state_dict(tensors, strict=False) if _shapes_fit(network, tensors) else None
-    own = {id(p) for p in top.parameters()} if isinstance(top, nn.Linear) else set()
-    tops = {key for key, p in network.named_parameters() if id(p) in own}
-    fits = same is not None and not same.unexpected_keys and set(same.missing_keys) == tops
-    if not fits or top.weight.shape != linear.weight.shape:
+    top = network.pretrained_cfg.get("classifier")
+    tensors = {f"{top}.{key}": tensor for key, tensor in linear.state_dict().items()}
+    try:
+        network.load_state_dict({**model.backbone.network.state_dict(), **tensors})
+    except RuntimeError as error:
         raise ExportError(
             f"to=hub: timm's {name} is not built as the run's ({library}, an average and one "
             "linear layer on top); to=safetensors takes it"
-        )
-    top.load_state_dict(linear.state_dict())
+        ) from error
     photo = torch.rand(2, 3, *model.size, generator=torch.Generator().manual_seed(0))
     ours, theirs = model(photo), network(photo)
-    if not (ours - theirs).abs().max() <= _CLOSE * ours.abs().max().clamp(min=1):
+    if not (ours - theirs).abs().max() <= _RELATIVE_TOLERANCE * ours.abs().max().clamp(min=1):
         raise ExportError(
             f"to=hub: timm's {name} gives other numbers with the same weights: it does more than "
             "an average between its features and the linear layer; to=safetensors takes it"
@@ -117,10 +81,10 @@ def network_of(model: Classifier) -> Any:
 
 @torch.no_grad()
 def as_linear(chain: Chain) -> nn.Linear | None:
-    """A chain of batch norms and a linear layer on the average, as one linear layer with the same
-    numbers; None for any other chain.
+    """Fold batch norms followed by a linear layer, on average pooling, into one linear layer.
 
-    A batch norm in use is `a * x + b` a feature, so that `w (a x + b) + c = (w a) x + (w b + c)`.
+    Returns None for any other chain. At inference a batch norm is `a * x + b` per feature, so that
+    `w (a x + b) + c = (w a) x + (w b + c)`.
     """
     *norms, last = chain.layers
     if chain.pooling != "average" or type(last) is not nn.Linear:
@@ -139,8 +103,3 @@ def as_linear(chain: Chain) -> nn.Linear | None:
     linear = nn.Linear(last.in_features, last.out_features)
     linear.load_state_dict({"weight": weight.float(), "bias": bias.float()})
     return linear
-
-
-def _shapes_fit(network: nn.Module, tensors: dict[str, Tensor]) -> bool:
-    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    return all(shapes.get(name, tensor.shape) == tensor.shape for name, tensor in tensors.items())

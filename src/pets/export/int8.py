@@ -1,4 +1,4 @@
-"""The ONNX model in 8-bit integers, where that is as good and faster on this machine."""
+"""INT8 quantisation of the ONNX model, kept if it is as accurate and faster on this machine."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pets.export.onnx import INPUT, silent
+from pets.export.onnx import INPUT, suppress_logging
 from pets.export.reference import Reference
 
-MAY_LOSE = 0.005  # of the accuracy: less than half a point
-MUST_GAIN = 1.5  # times the float model's speed
-CALIBRATION = 128  # training photos, from which the ranges of activations are taken
-_ROUNDS = 7  # timings of both in turns; the median counts
+MAX_ACCURACY_LOSS = 0.005  # half a percentage point
+MIN_SPEEDUP = 1.5  # relative to the float model
+CALIBRATION = 128  # training photos that determine the ranges of the activations
+_ROUNDS = 7  # interleaved timings of both models; the median counts
 _BATCH = 16  # photos
 FILE = "model_int8.onnx"
 
 
 class Quantised(NamedTuple):
-    """The result of quantisation; `kept` is whether the file is there."""
+    """The result of quantisation; `kept` says whether the file was kept."""
 
     photos: int
     accuracy: float
@@ -32,16 +32,17 @@ class Quantised(NamedTuple):
 
     @property
     def kept(self) -> bool:
-        """Whether it is as good, and fast enough."""
-        return self.accuracy_float - self.accuracy < MAY_LOSE and self.speed >= MUST_GAIN
+        """Whether it is accurate and fast enough."""
+        loss = self.accuracy_float - self.accuracy
+        return loss < MAX_ACCURACY_LOSS and self.speed >= MIN_SPEEDUP
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as `check.json` has them."""
+        """Plain values for `check.json`."""
         return self._asdict() | {"kept": self.kept}
 
     @property
     def summary(self) -> str:
-        """The numbers that the decision was made by."""
+        """Accuracies and speed-up, on which the decision is based."""
         return (
             f"{100 * self.accuracy:.1f} % right instead of {100 * self.accuracy_float:.1f} % on "
             f"{self.photos:,} photos, {self.speed:.2f} times the speed in batches of {self.batch}"
@@ -49,78 +50,68 @@ class Quantised(NamedTuple):
 
 
 def quantise(folder: Path, reference: Reference) -> Quantised:
-    """Write `model_int8.onnx` beside `model.onnx`, measure both, and remove it if it is not worth
-    keeping.
+    """Write `model_int8.onnx` beside `model.onnx`, measure both, and keep it only if it pays off.
 
-    Static, weights per channel, calibrated on training photos by their extremes.
+    Static quantisation with per-channel weights and min-max calibration on training photos.
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     whole, small = folder / "model.onnx", folder / FILE
-    with TemporaryDirectory() as scratch, silent():
+    with TemporaryDirectory() as scratch, suppress_logging():
         prepared = Path(scratch, "prepared.onnx")
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared, small, _Calibration(reference), per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
-    _keep_metadata(whole, small)
-    quantised = _measured(whole, small, reference)
+    model = onnx.load(small)  # quantisation drops the metadata
+    known = {entry.key: entry.value for entry in onnx.load(whole).metadata_props}
+    onnx.helper.set_model_props(model, known)
+    onnx.save(model, small)
+    quantised = _measure(whole, small, reference)
     if not quantised.kept:
         small.unlink()
     return quantised
 
 
 class _Calibration:
-    """What onnxruntime asks for the training pictures."""
+    """onnxruntime's CalibrationDataReader for the training photos."""
 
     def __init__(self, reference: Reference) -> None:
         self.batches = reference.pixels(reference.training, "calibration")
 
     def get_next(self) -> dict[str, Any] | None:
-        """One batch, None at the end."""
+        """The next batch, or None at the end."""
         batch = next(self.batches, None)
         return None if batch is None else {INPUT: batch.numpy()}
 
 
-def _measured(whole: Path, small: Path, reference: Reference) -> Quantised:
+def _measure(whole: Path, small: Path, reference: Reference) -> Quantised:
     import onnxruntime
+
+    def logits(session: Any, pictures: Any) -> Any:
+        return session.run(["logits"], {INPUT: pictures})[0]
 
     sessions = [
         onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         for file in (whole, small)
     ]
-    right = np.zeros(2)
-    labels = iter(reference.predictions.labels)
+    predicted: list[list[Any]] = [[], []]
     example: Any = None
     for batch in reference.pixels(label="int8"):
         pictures = batch.numpy()
-        example = pictures if example is None else example
-        actual = np.array([next(labels) for _ in pictures])
-        right += [(_logits(s, pictures).argmax(1) == actual).sum() for s in sessions]
-    example = example[:_BATCH]
-    took: list[list[float]] = [[], []]
+        example = pictures[:_BATCH] if example is None else example
+        for session, classes in zip(sessions, predicted, strict=True):
+            classes.append(logits(session, pictures).argmax(1))
+    labels = np.array(reference.predictions.labels)
+    accuracy_float, accuracy = (float((np.concatenate(c) == labels).mean()) for c in predicted)
+    timings: list[list[float]] = [[], []]
     for _ in range(_ROUNDS):
-        for session, seconds in zip(sessions, took, strict=True):
+        for session, seconds in zip(sessions, timings, strict=True):
             started = time.perf_counter()
-            _logits(session, example)
+            logits(session, example)
             seconds.append(time.perf_counter() - started)
-    float_seconds, int8_seconds = map(median, took)
-    accuracy_float, accuracy = (right / len(reference.rows)).tolist()
-    return Quantised(
-        len(reference.rows), accuracy, accuracy_float, float_seconds / int8_seconds, len(example)
-    )
-
-
-def _logits(session: Any, pictures: Any) -> Any:
-    return session.run(["logits"], {INPUT: pictures})[0]
-
-
-def _keep_metadata(whole: Path, small: Path) -> None:
-    import onnx
-
-    known = {entry.key: entry.value for entry in onnx.load(whole).metadata_props}
-    model = onnx.load(small)
-    onnx.helper.set_model_props(model, known)
-    onnx.save(model, small)
+    speed = median(timings[0]) / median(timings[1])
+    return Quantised(len(labels), accuracy, accuracy_float, speed, len(example))

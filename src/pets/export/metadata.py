@@ -10,44 +10,40 @@ from pets.data.splits import TEST
 from pets.data.transforms import CentreCrop
 from pets.export.reference import Reference
 from pets.interpretation.interpretation import wilson
-from pets.models.catalogue import Origin, origin_of
-from pets.run_dir import RunDir
-from pets.system.environment import code_version
+from pets.models.catalogue import weights_origin
+from pets.system.installation import code_version
 from pets.training.evaluation import Trained
 
 
 @dataclass(frozen=True)
-class Measured:
-    """An accuracy over photos of a split, and its 95 % interval (Wilson)."""
-
-    split: str
-    photos: int
-    accuracy: float
-    interval: tuple[float, float]
-
-
-@dataclass(frozen=True)
 class Metadata:
-    """All that an export says beside the weights.
+    """Everything in an export beside the weights.
 
-    `confused` are (actual, predicted, photos) among the photos that it is checked on.
+    Attributes:
+        trained: The run.
+        ckpt: Which of its checkpoints.
+        metrics: By split: photos, accuracy and its 95 % interval (Wilson); first the split that the
+            export is checked on.
+        confused: (actual, predicted, photos) among the photos that it is checked on.
+        pretrained: The pretrained weights of the run, and their licence, as text.
+        data: Name, licence, fingerprint and number of the photos.
     """
 
     trained: Trained
     ckpt: str
-    measured: list[Measured]
+    metrics: dict[str, dict[str, Any]]
     confused: list[tuple[str, str, int]]
-    origin: Origin
+    pretrained: dict[str, str]
     data: dict[str, Any]
 
     @property
     def temperature(self) -> float:
-        """1 where none was measured."""
+        """The fitted temperature, or 1 if none was fitted."""
         return self.trained.temperature or 1.0
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """From an RGB photo to the network's input. `covers` and `size` are (height, width)."""
+        """How an RGB photo becomes the network's input; `covers`, `size` are (height, width)."""
         model = self.trained.model
         return {
             "size": list(model.size),
@@ -57,7 +53,7 @@ class Metadata:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """What goes into the files of every format."""
+        """The metadata in the files of every format."""
         return {
             "run": self.trained.run.path.resolve().name,
             "checkpoint": self.ckpt,
@@ -65,23 +61,23 @@ class Metadata:
             "trained_by": self.trained.run.read_json("environment.json").get("pets"),
             "exported_by": code_version(),
             "temperature": self.temperature,
-            "metrics": {
-                m.split: {"photos": m.photos, "accuracy": m.accuracy, "interval": m.interval}
-                for m in self.measured
-            },
-            "pretrained": self.origin._asdict(),
+            "metrics": self.metrics,
+            "pretrained": self.pretrained,
             "data": self.data,
         }
 
 
-def metadata_of(reference: Reference, ckpt: str) -> Metadata:
-    """What is known of the run, and what the reference photos say of it."""
-    trained, found = reference.trained, reference.predictions
-    measured = [
-        Measured(reference.split, len(found), found.accuracy, found.accuracy_interval),
-    ]
-    if reference.split != TEST and (test := _of_test(trained.run, ckpt)):
-        measured.append(test)
+def collect_metadata(reference: Reference, ckpt: str) -> Metadata:
+    """Collect the metadata of a run, with metrics measured on the reference photos."""
+    trained, predictions = reference.trained, reference.predictions
+    metrics = {reference.split: _with_interval(len(predictions), predictions.accuracy)}
+    # `status.json` has the metrics of the last weights only; `pets eval` writes those of any
+    # checkpoint.
+    test = trained.run.status.get("results", {}).get(TEST) if ckpt == "last" else None
+    if (trained.run.path / f"eval/{TEST}_{ckpt}.json").exists():
+        test = trained.run.read_json(f"eval/{TEST}_{ckpt}.json")
+    if test:
+        metrics.setdefault(TEST, _with_interval(test["photos"], test["accuracy"]))
     counts = trained.run.read_json("data.json")
     data = {
         "name": trained.config.data.name,
@@ -90,20 +86,10 @@ def metadata_of(reference: Reference, ckpt: str) -> Metadata:
         "fingerprint": counts.get("fingerprint"),
         "photos": {split: counts.get(split, 0) for split in ("train", "valid", "test")},
     }
-    origin = origin_of(trained.config.model)
-    return Metadata(trained, ckpt, measured, found.most_confused(), origin, data)
+    origin = weights_origin(trained.config.model)
+    return Metadata(trained, ckpt, metrics, predictions.most_confused(), origin, data)
 
 
-def _of_test(run: RunDir, ckpt: str) -> Measured | None:
-    """What training measured of its last weights, or `pets eval` of these; None where neither
-    did."""
-    file = f"eval/{TEST}_{ckpt}.json"
-    values: dict[str, Any] | None = None
-    if (run.path / file).exists():
-        values = run.read_json(file)
-    elif ckpt == "last":
-        values = run.status.get("results", {}).get(TEST)
-    if not values:
-        return None
-    photos, accuracy = values["photos"], values["accuracy"]
-    return Measured(TEST, photos, accuracy, wilson(round(accuracy * photos), photos))
+def _with_interval(photos: int, accuracy: float) -> dict[str, Any]:
+    interval = wilson(round(accuracy * photos), photos)
+    return {"photos": photos, "accuracy": accuracy, "interval": interval}

@@ -20,11 +20,17 @@ from pets.models.classifier import Classifier
 INPUT, OUTPUTS = "pictures", ("logits", "probabilities")
 
 
-def write(folder: Path, metadata: Metadata) -> None:
-    """`model.onnx`: from uint8 pictures (batch, 3, h, w) to logits and probabilities (batch,
-    classes). Normalisation and temperature are inside; classes and preprocessing in its metadata.
+def check(model: Classifier) -> None:
+    """Accept any network: what torch cannot export fails in `write`."""
 
-    Raises ExportError where torch cannot express the network.
+
+def write(folder: Path, metadata: Metadata) -> None:
+    """Write `model.onnx`: uint8 pictures (batch, 3, h, w) to logits and probabilities (batch,
+    classes). Normalisation and temperature are part of the graph; classes and preprocessing are in
+    its metadata.
+
+    Raises:
+        ExportError: torch cannot export the network.
     """
     import onnx
 
@@ -46,12 +52,12 @@ def write(folder: Path, metadata: Metadata) -> None:
 
 
 class _Graph(nn.Module):
-    """The network with what stands before and after it."""
+    """The network with normalisation before it and softmax after it."""
 
     def __init__(self, model: Classifier, temperature: float) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
-        # How tensors lie in memory is the runtime's business.
+        # The memory format is up to the runtime.
         self.model.config = model.config.model_copy(update={"channels_last": False})
         self.temperature = temperature
         self.mean, self.std = (
@@ -65,17 +71,17 @@ class _Graph(nn.Module):
 
 
 def _export(graph: nn.Module, model: Classifier, file: Path) -> None:
-    # Two pictures: a batch of one would be taken for a constant.
+    # Two pictures: a batch of one would be exported as a constant.
     example = torch.zeros(2, 3, *model.size, dtype=torch.uint8)
     try:
-        with silent(), torch.no_grad():
+        with suppress_logging(), torch.no_grad():
             program = torch.onnx.export(
                 graph, (example,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
                 dynamo=True, verbose=False, input_names=[INPUT], output_names=list(OUTPUTS),
             )  # fmt: skip
             assert program is not None
             program.save(file, external_data=False)
-    except Exception as error:  # compilers have exceptions of their own
+    except Exception as error:  # the exporter raises many exception types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise ExportError(
             f"to=onnx: {model.config.name} cannot be expressed ({reason}); "
@@ -84,7 +90,7 @@ def _export(graph: nn.Module, model: Classifier, file: Path) -> None:
 
 
 @contextmanager
-def silent() -> Iterator[None]:
+def suppress_logging() -> Iterator[None]:
     """Suppress library logging during export; the output is checked afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -25,9 +25,9 @@ from pets.training.evaluation import Trained, photos_of_run
 
 @dataclass(frozen=True)
 class Reference:
-    """A trained run's network on its own photos, on the CPU and in float32, as exports run.
+    """A trained run's network on its own photos, on the CPU in float32 like the exports.
 
-    `split` is what is checked on: the validation photos, or the test photos where there are none.
+    The export is checked on `split`: the validation photos, or the test photos if there are none.
     """
 
     trained: Trained
@@ -40,49 +40,47 @@ class Reference:
 
     @property
     def files(self) -> list[Path]:
-        """The photos that are checked on."""
+        """The photos that the export is checked on."""
         return [self.root / row.path for row in self.rows]
 
     def pixels(self, rows: list[Photo] | None = None, label: str = "") -> Iterator[Tensor]:
-        """Batches of pictures (B, 3, h, w), uint8, resized and cropped as the network sees them;
-        of the photos that are checked on, or of others of the run.
+        """Yield batches of pictures (B, 3, h, w), uint8, resized and cropped for the network.
 
-        `label` stands before the progress bar.
+        Args:
+            rows: Photos of the run; by default those that the export is checked on.
+            label: Label of the progress bar.
         """
-        model, shown = self.trained.model, self.rows if rows is None else rows
-        files = PhotoFiles([self.root / row.path for row in shown])
-        cropped = PhotoDataset(files, [0] * len(shown), CentreCrop(model.size, model.preprocess))
+        model, rows = self.trained.model, self.rows if rows is None else rows
+        files = PhotoFiles([self.root / row.path for row in rows])
+        cropped = PhotoDataset(files, [0] * len(rows), CentreCrop(model.size, model.preprocess))
         workers = worker_options("auto" if self.num_workers == "auto" else int(self.num_workers))
-        with tqdm(total=len(shown), unit="photo", desc=label, leave=False, disable=None) as bar:
+        with tqdm(total=len(rows), unit="photo", desc=label, leave=False, disable=None) as bar:
             for batch, _ in DataLoader(cropped, self.batch_size, **workers):
                 yield batch
                 bar.update(len(batch))
 
     @cached_property
     def logits(self) -> Tensor:
-        """Of the photos that are checked on, (N, classes)."""
+        """The run's logits (N, classes) for the photos that the export is checked on."""
         model = self.trained.model
-        prepared = normalize(model.preprocess)
+        prepare = normalize(model.preprocess)
         with torch.inference_mode():
-            found = [model(prepared(batch)) for batch in self.pixels(label="the run")]
-        return torch.cat(found)
+            batches = [model(prepare(batch)) for batch in self.pixels(label="the run")]
+        return torch.cat(batches)
 
     @cached_property
     def predictions(self) -> Interpretation:
-        """The same as a table, with labels."""
-        return Interpretation.of_arrays(
-            [row.path for row in self.rows],
-            [row.split for row in self.rows],
-            [row.label for row in self.rows],
-            self.logits.double().log_softmax(1).numpy(),
-            self.trained.model.classes,
-        )
+        """The same as an `Interpretation`, with labels."""
+        logs = self.logits.double().log_softmax(1).numpy()
+        return Interpretation.of_photos(self.rows, logs, self.trained.model.classes)
 
 
-def reference_of(trained: Trained, data: RunDataConfig, calibration: int = 0) -> Reference:
-    """The photos as they lie now, and as many training photos for `calibration`, of all classes.
+def load_reference(trained: Trained, data: RunDataConfig, calibration: int = 0) -> Reference:
+    """Find the run's photos on disk, and `calibration` training photos from all classes.
 
-    Raises DataError where photos are gone or changed, RunError where the run held none out.
+    Raises:
+        DataError: Photos are missing or changed.
+        RunError: The run has no held-out photos.
     """
     run, config = trained.run, trained.config.data
     held_out = run.read_json("data.json")
@@ -96,7 +94,7 @@ def reference_of(trained: Trained, data: RunDataConfig, calibration: int = 0) ->
     photos = photos_of_run(run, data.root or config.root, *needed)
     rows, training = photos.of(split), photos.of(TRAIN)
     if calibration:
-        # The table is in the order of paths: an even stride takes from all of it.
+        # The table is sorted by path: an even stride samples all of it.
         training = training[:: max(len(training) // calibration, 1)]
     training = training[:calibration]
     size = data.batch_size or config.batch_size

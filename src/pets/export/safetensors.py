@@ -1,4 +1,4 @@
-"""A folder that torch and torchvision or timm load: weights, and all else as JSON."""
+"""Export for torch with torchvision or timm: weights, and everything else as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from pets.errors import ExportError
 from pets.export.metadata import Metadata
@@ -14,7 +14,7 @@ from pets.io.serialize import to_json
 from pets.models.classifier import Classifier
 from pets.models.heads import Chain
 
-# The layers that a chain may have, and what each is built with.
+# The supported layers of a chain, and their constructor arguments.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("in_features", "out_features"),
     nn.LayerNorm: ("normalized_shape", "eps"),
@@ -23,33 +23,37 @@ _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
 }
 
 
-def check(model: Classifier) -> None:
-    """Raises ExportError for a head that is not described by torch's own layers."""
-    architecture(model)
-
-
 def write(folder: Path, metadata: Metadata) -> None:
-    """`model.safetensors` and `config.json`."""
+    """Write `model.safetensors` and `config.json`."""
     model = metadata.trained.model
     config = {
-        "architecture": architecture(model),
+        "architecture": check(model),
         "classes": model.classes,
         "preprocessing": metadata.preprocessing,
         **metadata.as_dict(),
     }
     text = to_json(config, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-    save_file(_tensors(model), folder / "model.safetensors")
+    tensors = {
+        f"{part}.{name}": tensor.contiguous()
+        for part, module in (("backbone", model.backbone.network), ("head", chain_of(model).layers))
+        for name, tensor in module.state_dict().items()
+    }
+    save_file(tensors, folder / "model.safetensors")
 
 
-def architecture(model: Classifier) -> dict[str, Any]:
-    """Plain values from which the network is built again without pets. Raises ExportError."""
+def check(model: Classifier) -> dict[str, Any]:
+    """Return plain values from which the network can be rebuilt without pets.
+
+    Raises:
+        ExportError: The head cannot be described by torch's own layers.
+    """
     chain = chain_of(model)
-    strange = [type(layer).__name__ for layer in chain.layers if type(layer) not in _LAYERS]
-    if strange:
+    unknown = [type(layer).__name__ for layer in chain.layers if type(layer) not in _LAYERS]
+    if unknown:
         known = ", ".join(kind.__name__ for kind in _LAYERS)
         raise ExportError(
-            f"to=safetensors: the head {model.config.head.target} has {', '.join(strange)}; "
+            f"to=safetensors: the head {model.config.head.target} has {', '.join(unknown)}; "
             f"expected {known} (to=onnx takes any head)"
         )
     backbone = model.backbone
@@ -70,17 +74,11 @@ def architecture(model: Classifier) -> dict[str, Any]:
 
 
 def chain_of(model: Classifier) -> Chain:
-    """The head as pooling and torch's layers. Raises ExportError where it does not say them."""
+    """Return the head as pooling and torch layers. Raises ExportError if it has no `chain`."""
     head: Any = model.head
     if not hasattr(head, "chain"):
         raise ExportError(
             f"to=safetensors, to=hub: the head {model.config.head.target} has no method chain that "
-            "says its layers; to=onnx takes any head"
+            "lists its layers; to=onnx takes any head"
         )
     return head.chain()
-
-
-def _tensors(model: Classifier) -> dict[str, Tensor]:
-    backbone = {f"backbone.{k}": v for k, v in model.backbone.network.state_dict().items()}
-    head = {f"head.{k}": v for k, v in chain_of(model).layers.state_dict().items()}
-    return {name: tensor.contiguous() for name, tensor in (backbone | head).items()}

@@ -1,4 +1,4 @@
-"""Understand a model: every photo predicted once, and every report read from that."""
+"""Interpretation of a model: predict every photo once; every report is based on that."""
 
 from pets.interpretation.interpretation import Interpretation
 

@@ -18,6 +18,7 @@ from pets.config import InterpretSettings
 from pets.data.photos import OTHER, Photo, Photos
 from pets.data.splits import TRAIN, VALID
 from pets.data.views import NAMES, Views
+from pets.distributed.lightning import single_process
 from pets.errors import DataError
 from pets.interpretation.calibration import (
     Reliability,
@@ -25,44 +26,38 @@ from pets.interpretation.calibration import (
     fit_temperature,
     reliability,
 )
-from pets.interpretation.dataset import ViewsDataset
-from pets.interpretation.extraction import Extracted, Extractor, extract
-from pets.interpretation.interpretation import Interpretation
-from pets.interpretation.layers import Stage, TopPatches, first_kernels
-from pets.interpretation.rows import Floats, nearest
-from pets.interpretation.suspects import find_suspects, held_out_probabilities, suspects_table
+from pets.interpretation.extraction import Extracted, Extractor, ViewsDataset, extract
+from pets.interpretation.interpretation import Floats, Interpretation
+from pets.interpretation.layers import BackboneStage, TopPatches, first_kernels
+from pets.interpretation.suspects import (
+    find_suspects,
+    held_out_probabilities,
+    nearest,
+    suspects_table,
+)
 from pets.metrics import METRICS
 from pets.training.evaluation import Trained
-from pets.training.trainer import trainer
+from pets.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
-_PAIRS = 1_000_000_000  # comparisons of two photos that are done for a warning
+_PAIRS = 1_000_000_000  # skip the duplicate check above this many pairwise comparisons
 _DERIVED = {"loss", "accuracy", "error_rate", "mean_class_accuracy"}
-LINES = 20  # about photos that cannot be read; the report and the summary name them all
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A training photo near another photo in the backbone's feature space."""
-
-    index: int
-    label: str
-    similarity: float
+_LINES = 20  # logged about unreadable photos; the report and the summary list all of them
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A model's predictions on photos of one pass, and all that a report shows of them.
+    """A model's predictions on the photos of one pass, and everything derived from them.
 
     Attributes:
-        trained: the run, its config and its network.
-        split: the split that the report is about.
-        settings: what is computed, and how much of it is shown.
-        data: all photos of the run.
-        root: the folder of the photos of the split.
-        photos: the photos of the pass, by index.
-        extracted: what the pass computed, by the same index.
-        stages: the stages of the backbone with the strongest patches of their channels.
+        trained: The trained run.
+        split: The split that the report is about.
+        settings: Settings of the report.
+        data: All photos of the run.
+        root: Folder of the photos of `split`.
+        photos: The photos of the pass.
+        extracted: What the pass computed, by index in `photos`.
+        stages: Stages of the backbone with the strongest patches of their channels.
     """
 
     trained: Trained
@@ -72,21 +67,15 @@ class Analysis:
     root: Path
     photos: list[Photo]
     extracted: Extracted
-    stages: list[Stage]
+    stages: list[BackboneStage]
 
     @cached_property
     def all_predictions(self) -> Interpretation:
-        """The predictions of every photo that could be read; row i is `extracted.indices[i]`."""
+        """The predictions for every readable photo; row i is `extracted.indices[i]`."""
         indices, classes = self.extracted.indices, self.trained.model.classes
-        passed = [self.photos[index] for index in indices]
-        logs = np.array([self.extracted.log_probabilities[index] for index in indices])
-        return Interpretation.of_arrays(
-            [row.path for row in passed],
-            [row.split for row in passed],
-            [row.label for row in passed],
-            logs.reshape(len(indices), len(classes)),
-            classes,
-        )
+        logs = np.array([self.extracted.log_probabilities[index].numpy() for index in indices])
+        photos = [self.photos[index] for index in indices]
+        return Interpretation.of_photos(photos, logs.reshape(-1, len(classes)), classes)
 
     @cached_property
     def predictions(self) -> Interpretation:
@@ -95,7 +84,7 @@ class Analysis:
 
     @cached_property
     def indices(self) -> list[int]:
-        """Which photo of the pass each row of `predictions` is."""
+        """For each row of `predictions`, its index in the pass."""
         return self._indices_of(self.split)
 
     @property
@@ -110,23 +99,23 @@ class Analysis:
 
     @cached_property
     def temperature(self) -> float:
-        """Fitted on the validation photos; 1 where there are none."""
+        """Temperature fitted on the validation photos; 1 if there are none."""
         valid = self.all_predictions.of(VALID)
         return fit_temperature(valid.log_probabilities, valid.labels)
 
     @cached_property
-    def seen_in_training(self) -> int:
-        """How many photos of the split are, as the network sees them, the same as a training photo
-        (cosine of their features above 0.999): each flatters the accuracy."""
+    def train_duplicates(self) -> int:
+        """Number of photos in the split that are near-duplicates of a training photo (feature
+        cosine similarity above 0.999); they inflate the accuracy."""
         train = self._indices_of(TRAIN)
         if self.split == TRAIN or not train or len(train) * len(self.indices) > _PAIRS:
             return 0
-        near = nearest(self._features(self.indices), self._features(train), 1)
-        return int((near.similarity[:, 0] > 0.999).sum())
+        _, similarity = nearest(self._features(self.indices), self._features(train), 1)
+        return int((similarity[:, 0] > 0.999).sum())
 
     @cached_property
     def calibration(self) -> tuple[Reliability, Reliability]:
-        """Of the split: as predicted, and at the temperature."""
+        """Reliability on the split, before and after temperature scaling."""
         predictions = self.predictions
         cooled = np.exp(at_temperature(predictions.log_probabilities, self.temperature))
         return (
@@ -136,8 +125,9 @@ class Analysis:
 
     @cached_property
     def suspects(self) -> pd.DataFrame:
-        """Suspects among all photos that passed: held-out ones by the network, calibrated; training
-        photos, whose labels it has seen, by a model fitted on the others of them."""
+        """Likely label errors. Held-out photos are scored with the network's calibrated
+        probabilities, training photos with out-of-fold probabilities of a model fitted on their
+        features."""
         predictions, labels = self.all_predictions, self.all_predictions.labels
         probabilities = np.exp(at_temperature(predictions.log_probabilities, self.temperature))
         trained = (predictions.table["split"] == TRAIN).to_numpy()
@@ -148,51 +138,47 @@ class Analysis:
             )
         rows = find_suspects(labels, probabilities)
         if self.split == OTHER:
-            # A table for data.relabel is about one folder.
+            # A table for data.relabel covers a single folder.
             rows = rows[(predictions.table["split"] == OTHER).to_numpy()[rows]]
         return suspects_table(predictions.table, probabilities, predictions.classes, rows)
 
     @cached_property
     def added_metrics(self) -> dict[str, float]:
-        """The registered metrics that are not derived from `predictions` otherwise, by name."""
+        """The registered metrics that are not computed elsewhere, by name."""
         logits = torch.from_numpy(self.predictions.log_probabilities)
         targets = torch.from_numpy(self.predictions.labels)
         values = {}
         for name in [name for name in METRICS if name not in _DERIVED]:
             metric = METRICS[name].make(len(self.predictions.classes))
-            metric.sync_on_compute = False  # this rank has the predictions of all
+            metric.sync_on_compute = False  # only one rank computes it
             metric.update(logits, targets)
             values[name] = float(metric.compute())
         return values
 
     @property
     def view_accuracy(self) -> dict[str, float]:
-        """The accuracy on the split of every view alone."""
-        by_view = np.array([self.extracted.by_view[index] for index in self.indices])
+        """The accuracy on the split of each single view."""
+        by_view = np.array([self.extracted.by_view[index].numpy() for index in self.indices])
         right = (by_view == self.predictions.labels[:, None]).mean(0)
         return dict(zip(NAMES, right.tolist(), strict=False))
 
-    def neighbours(self, rows: list[int]) -> dict[int, list[Neighbour]]:
-        """The nearest training photos of rows of `predictions`, by row."""
+    def neighbours(self, rows: list[int]) -> dict[int, list[tuple[int, float]]]:
+        """Return the nearest training photos of rows of `predictions`: index, similarity by row."""
         k, train = self.settings.neighbours, self._indices_of(TRAIN)
         if not rows or not train or not k:
             return {row: [] for row in rows}
         own = {index: i for i, index in enumerate(train)}
-        asked = [self.indices[row] for row in rows]
-        itself = np.array([own.get(index, -1) for index in asked])
-        near = nearest(self._features(asked), self._features(train), k, itself)
+        queries = [self.indices[row] for row in rows]
+        itself = np.array([own.get(index, -1) for index in queries])
+        near, similarity = nearest(self._features(queries), self._features(train), k, itself)
         return {
-            row: [
-                Neighbour(train[i], self.photos[train[i]].label, float(alike))
-                for i, alike in zip(nearest_rows, similarity, strict=True)
-            ]
-            for row, nearest_rows, similarity in zip(rows, *near, strict=True)
+            row: [(train[i], float(alike)) for i, alike in zip(near_rows, alikes, strict=True)]
+            for row, near_rows, alikes in zip(rows, near, similarity, strict=True)
         }
 
     def summary(self) -> dict[str, Any]:
-        """The numbers of the analysis as plain values, as `summary.json` has them."""
+        """Return the numbers of the analysis as plain values, for `summary.json`."""
         predictions, (before, after) = self.predictions, self.calibration
-        report = predictions.classification_report()
         return {
             "split": self.split,
             "photos": len(predictions),
@@ -200,11 +186,11 @@ class Analysis:
             "accuracy": predictions.accuracy,
             "accuracy_interval": list(predictions.accuracy_interval),
             "error_rate": 1 - predictions.accuracy,
-            "mean_class_accuracy": float(report["recall"].mean()),
+            "mean_class_accuracy": float(predictions.classification_report()["recall"].mean()),
             "loss": float(predictions.table["loss"].mean()),
             **self.added_metrics,
             "views": self.view_accuracy,
-            "same_as_training_photos": self.seen_in_training,
+            "same_as_training_photos": self.train_duplicates,
             "temperature": self.temperature if self.calibrated else None,
             "ece": before.ece,
             "ece_at_temperature": after.ece,
@@ -216,7 +202,7 @@ class Analysis:
         return [index for index in self.extracted.indices if self.photos[index].split == split]
 
     def _features(self, indices: list[int]) -> Floats:
-        return np.array([self.extracted.features[index] for index in indices], dtype=np.float32)
+        return torch.stack([self.extracted.features[index] for index in indices]).float().numpy()
 
 
 def analyse(
@@ -224,40 +210,31 @@ def analyse(
     photos: Photos,
     split: str,
     settings: InterpretSettings,
-    others: Photos | None = None,
+    external: Photos | None = None,
 ) -> Analysis:
-    """Pass photos through the network once and return the analysis.
+    """Analyse `split` of the run, or external photos, in one pass.
 
-    Beside the split these are the validation photos, for calibration, and the training photos, for
-    neighbours and suspects.
-
-    Args:
-        trained: the run.
-        photos: the run's own photos.
-        split: the split to analyse.
-        settings: what is computed.
-        others: photos that are not the run's; they are the split `other`.
+    Validation photos are added for calibration, training photos for neighbours and suspects.
 
     Raises:
-        DataError: no photo of the split can be read.
+        DataError: No photo of the split can be read.
     """
-    config, model = trained.config, trained.model
-    here = others or photos
+    config, model, here = trained.config, trained.model, external or photos
     asked = here.of(split)
-    analysed = asked + (photos.of(VALID) if split != VALID else [])
-    reference = photos.of(TRAIN) if settings.neighbours and split != TRAIN else []
-    rows = analysed + reference
+    valid = photos.of(VALID) if split != VALID else []
+    train = photos.of(TRAIN) if settings.neighbours and split != TRAIN else []
+    rows = asked + valid + train
     paths = [(here if row.split == split else photos).root / row.path for row in rows]
-
-    also = {VALID: len(analysed) - len(asked), TRAIN: len(reference)}
+    also = {VALID: len(valid), TRAIN: len(train)}
     more = ", ".join(f"{count:,} {name}" for name, count in also.items() if count)
     log.info("analysing %s %s photos%s", f"{len(asked):,}", split, more and f", with {more} photos")
-    cut = len(analysed)
-    parts = [(range(cut), NAMES[: settings.tta]), (range(cut, len(rows)), NAMES[:1])]
+
+    analysed = len(asked) + len(valid)
+    parts = [(range(analysed), NAMES[: settings.tta]), (range(analysed, len(rows)), NAMES[:1])]
     datasets = [
-        ViewsDataset([paths[p] for p in part], part, Views(names, model.size, model.preprocess))
+        ViewsDataset([paths[i] for i in part], part, Views(names, model.size, model.preprocess))
         for part, names in parts
-        if len(part)
+        if part
     ]
     targets = [model.classes.index(row.label) for row in rows]
     patches = None
@@ -265,20 +242,22 @@ def analyse(
         patches = TopPatches(model.backbone, model.size, settings.channels, settings.patches)
     extractor = Extractor(model, datasets, targets, config.data, patches)
     bar = [ProgressBar()] if "progress_bar" in config.callbacks else []
-    extracted = extract(
-        extractor, trainer({**config.trainer, "inference_mode": False}, callbacks=bar)
-    )
-    for problem in list(extracted.problems.values())[:LINES]:
+    values = {**single_process(config.trainer), "inference_mode": False}
+    extracted = extract(extractor, build_trainer(values, callbacks=bar))
+
+    problems = list(extracted.problems.values())
+    for problem in problems[:_LINES]:
         log.warning("left out: %s", problem)
-    if len(extracted.problems) > LINES:
-        log.warning("left out: %s more", f"{len(extracted.problems) - LINES:,}")
+    if len(problems) > _LINES:
+        log.warning("left out: %s more", f"{len(problems) - _LINES:,}")
     stages = patches.stages if patches else []
     analysis = Analysis(trained, split, settings, photos, here.root, rows, extracted, stages)
     if not analysis.indices:
         raise DataError(f"{here.root}: none of the {split} photos could be read")
-    if analysis.seen_in_training:
+    if duplicates := analysis.train_duplicates:
         log.warning(
-            "%s of the %s %s photos are the same as training photos: the accuracy is flattered",
-            f"{analysis.seen_in_training:,}", f"{len(analysis.indices):,}", split,
+            "%s of the %s %s photos are near-duplicates of training photos: the accuracy is "
+            "inflated",
+            f"{duplicates:,}", f"{len(analysis.indices):,}", split,
         )  # fmt: skip
     return analysis

@@ -3,27 +3,47 @@ patches and thumbnails."""
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from pets.config import DataConfig
-from pets.data.transforms import normalize
-from pets.data.views import log_mean
+from pets.data.images import UnreadableImage, open_rgb
+from pets.data.transforms import normalize, to_tensor
+from pets.data.views import Views, log_mean
 from pets.data.workers import worker_options
-from pets.distributed.process_group import all_gather
-from pets.distributed.ranks import ranks
-from pets.interpretation.dataset import Thumbnails, ViewsDataset, collate
 from pets.interpretation.gradcam import GradCam
 from pets.interpretation.layers import TopPatches
+from pets.io.pictures import jpeg
 from pets.models.classifier import Classifier
+
+THUMBNAIL = 192  # pixels of the longer side: enough to tell breeds apart, about 8 kB
+
+
+class Thumbnails:
+    """Thumbnails by index, kept on disk until the report selects some of them."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - gone with the object
+        self._where: dict[int, tuple[int, int]] = {}
+
+    def __setitem__(self, index: int, content: bytes) -> None:
+        self._where[index] = (self._file.seek(0, io.SEEK_END), len(content))
+        self._file.write(content)
+
+    def __getitem__(self, index: int) -> bytes:
+        start, length = self._where[index]
+        self._file.seek(start)
+        return self._file.read(length)
 
 
 @dataclass
@@ -31,51 +51,75 @@ class Extracted:
     """What a pass computed, by the photo's index in the pass.
 
     Attributes:
-        log_probabilities: (classes,), of the mean over the views.
-        by_view: (views,), the class index that each view alone would give.
+        log_probabilities: (classes,), averaged over the views.
+        by_view: (views,), the class index predicted from each single view.
         features: (C,), the mean of the feature map.
         cams: (2, h', w') in 0..255, Grad-CAM for the predicted and for the actual class.
-        sizes: width and height of the photo in pixels.
-        problems: why a photo could not be read; it has no other entry.
-        thumbnails: small pictures for the report.
+        sizes: Width and height of the photo in pixels.
+        problems: Why a photo could not be read; it has no other entry.
+        thumbnails: Thumbnails for the report.
     """
 
-    log_probabilities: dict[int, np.ndarray] = field(default_factory=dict)
-    by_view: dict[int, np.ndarray] = field(default_factory=dict)
-    features: dict[int, np.ndarray] = field(default_factory=dict)
-    cams: dict[int, np.ndarray] = field(default_factory=dict)
+    log_probabilities: dict[int, Tensor] = field(default_factory=dict)
+    by_view: dict[int, Tensor] = field(default_factory=dict)
+    features: dict[int, Tensor] = field(default_factory=dict)
+    cams: dict[int, Tensor] = field(default_factory=dict)
     sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
     thumbnails: Thumbnails = field(default_factory=Thumbnails)
 
     @property
     def indices(self) -> list[int]:
-        """The photos that could be read, in order."""
+        """The indices of the readable photos, in order."""
         return sorted(self.log_probabilities)
 
-    def gather(self) -> None:
-        """Add what the other ranks computed; each photo is on exactly one rank."""
-        arrays = ("log_probabilities", "by_view", "features", "cams")
-        own: dict[str, Any] = {name: _tensors(getattr(self, name)) for name in arrays}
-        own |= {"sizes": self.sizes, "problems": self.problems}
-        for other, thumbnails in _from_other_ranks((own, self.thumbnails.items())):
-            for name in arrays:
-                getattr(self, name).update({k: v.numpy() for k, v in other[name].items()})
-            self.sizes |= other["sizes"]
-            self.problems |= other["problems"]
-            for index, content in thumbnails:
-                self.thumbnails.add(index, content)
+
+class ViewsDataset(Dataset[dict[str, Any]]):
+    """The photos of one pass, by their indices in it: read once, as views for the network and as
+    thumbnails for the report. An unreadable photo has a `problem` instead."""
+
+    def __init__(self, paths: Sequence[Path], indices: Sequence[int], views: Views) -> None:
+        self.paths, self.indices, self.views = paths, indices, views
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        try:
+            photo = to_tensor(open_rgb(self.paths[item]))
+        except UnreadableImage as error:
+            return {"index": self.indices[item], "problem": str(error)}
+        views = self.views(photo)
+        return {
+            "index": self.indices[item],
+            "views": views,
+            "thumbnail": jpeg(views[0], THUMBNAIL),
+            "size": (photo.shape[2], photo.shape[1]),
+        }
+
+
+def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return `views` (B, V, 3, h, w) of the readable photos, `indices`, `thumbnails` and `sizes` in
+    their order; `problems` by index. `views` is None if no photo is readable."""
+    good = [row for row in rows if "views" in row]
+    return {
+        "views": torch.stack([row["views"] for row in good]) if good else None,
+        "indices": [row["index"] for row in good],
+        "thumbnails": [row["thumbnail"] for row in good],
+        "sizes": [row["size"] for row in good],
+        "problems": {row["index"]: row["problem"] for row in rows if "problem" in row},
+    }
 
 
 class Extractor(LightningModule):
     """Fill `extracted` from datasets of photos.
 
     Args:
-        model: the classifier.
-        datasets: photos of the first one get Grad-CAMs, and patches are taken from them.
-        targets: the class index of every photo, by its index in the pass.
-        data: batch size and workers.
-        patches: where the strongest patches of each channel are kept, if they are wanted.
+        model: The classifier.
+        datasets: The first one's photos get Grad-CAMs and provide the patches.
+        targets: The class index of every photo, by its index in the pass.
+        data: Batch size and workers.
+        patches: Collects the strongest patches of each channel, if given.
     """
 
     def __init__(
@@ -94,13 +138,10 @@ class Extractor(LightningModule):
         self.extracted = Extracted()
 
     def predict_dataloader(self) -> list[DataLoader[Any]]:
-        """Each rank's share; asked for when the ranks know of each other."""
-        here = ranks()
         return [
             DataLoader(
                 dataset,
                 batch_size=max(self.data.batch_size // len(dataset.views.names), 1),
-                sampler=range(here.rank, len(dataset), here.world),
                 collate_fn=collate,
                 **worker_options(self.data.num_workers),
             )
@@ -109,60 +150,45 @@ class Extractor(LightningModule):
 
     def predict_step(
         self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
-    ) -> Tensor:
-        extracted, views, indices = self.extracted, batch["views"], batch["indices"].tolist()
+    ) -> list[int]:
+        extracted, views, indices = self.extracted, batch["views"], batch["indices"]
         extracted.problems |= batch["problems"]
         if views is None:
-            return batch["indices"]
+            return indices
         count = views.shape[1]
         maps = self.model.feature_map(self.normalize(views.flatten(0, 1)))
         logits = self.model.head(maps)
-        mean = log_mean(logits, count)
-        first = maps[::count].float()
-        keep = {
+        mean, first = log_mean(logits, count), maps[::count].float()
+        computed = {
             "log_probabilities": mean,
             "by_view": logits.argmax(1).unflatten(0, (-1, count)),
             "features": first.mean((2, 3)).half(),
         }
         if dataloader_idx == 0:
-            actual = self.targets[batch["indices"]].to(first.device)
+            actual = self.targets[indices].to(first.device)
             cams = [self.cam(first, classes) for classes in (mean.argmax(1), actual)]
-            keep["cams"] = (torch.stack(cams, 1) * 255).round().to(torch.uint8)
+            computed["cams"] = (torch.stack(cams, 1) * 255).round().to(torch.uint8)
             if self.patches is not None:
                 self.patches.update(views[:, 0], indices, count)
-        for name, values in keep.items():
-            getattr(extracted, name).update(zip(indices, values.cpu().numpy(), strict=True))
+        for name, values in computed.items():
+            getattr(extracted, name).update(zip(indices, values.cpu(), strict=True))
         extracted.sizes.update(zip(indices, batch["sizes"], strict=True))
         for index, thumbnail in zip(indices, batch["thumbnails"], strict=True):
-            extracted.thumbnails.add(index, thumbnail)
-        return batch["indices"]
+            extracted.thumbnails[index] = thumbnail
+        return indices  # Lightning warns about None
 
     def transfer_batch_to_device(
         self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
     ) -> dict[str, Any]:
-        """Only the views: Lightning would look at every byte of the thumbnails for tensors."""
+        """Transfer only the views: Lightning would search the thumbnails for tensors."""
         if batch["views"] is None:
             return batch
         return batch | {"views": batch["views"].to(device, non_blocking=True)}
 
 
 def extract(extractor: Extractor, trainer: Trainer) -> Extracted:
-    """Pass all photos through the network; each rank takes its share, and all get the whole."""
+    """Pass all photos through the network."""
     extractor.model.eval()
     with extractor.patches or nullcontext():
         trainer.predict(extractor, return_predictions=False)
-    if extractor.patches is not None:
-        for others in _from_other_ranks(extractor.patches.exchanged()):
-            extractor.patches.merge(others)
-    extractor.extracted.gather()
     return extractor.extracted
-
-
-def _tensors(arrays: dict[int, np.ndarray]) -> dict[int, Tensor]:
-    return {place: torch.from_numpy(np.ascontiguousarray(a)) for place, a in arrays.items()}
-
-
-def _from_other_ranks(own: Any) -> list[Any]:
-    """What the other ranks have."""
-    rank = ranks().rank
-    return [other for index, other in enumerate(all_gather(own)) if index != rank]

@@ -1,8 +1,6 @@
-"""Grad-CAM on the backbone's feature map: which regions speak for a class."""
+"""Grad-CAM on the backbone's feature map: the regions that support a class."""
 
 from __future__ import annotations
-
-from collections import OrderedDict
 
 import torch
 from captum.attr import LayerGradCam
@@ -10,25 +8,18 @@ from torch import Tensor, nn
 
 
 class GradCam:
-    """Selvaraju et al. 2017, through captum, at the seam between backbone and head.
+    """Grad-CAM (Selvaraju et al. 2017), using captum, between backbone and head.
 
-    Only the head is run again: photos have passed through the backbone once, for the predictions.
+    Only the head is run again: the feature maps are those of the predictions.
     """
 
     def __init__(self, head: nn.Module) -> None:
-        top = nn.Sequential(OrderedDict(map=nn.Identity(), head=head))
-        self._cam = LayerGradCam(top, top.map)
+        top = nn.Sequential(nn.Identity(), head)
+        self._cam = LayerGradCam(top, top[0])
 
     def __call__(self, maps: Tensor, classes: Tensor) -> Tensor:
-        """Compute the maps of a batch.
-
-        Args:
-            maps: feature maps (B, C, h, w).
-            classes: the class index of each photo (B,).
-
-        Returns:
-            (B, h, w) in 0..1, the maximum of each at 1; all zero if nothing speaks for the class.
-        """
+        """Map feature maps (B, C, h, w) and class indices (B,) to maps (B, h, w) in 0..1, each
+        scaled to a maximum of 1; all zero if nothing supports the class."""
         with torch.enable_grad():
             maps = maps.detach().clone().requires_grad_()
             attributions = self._cam.attribute(maps, classes, relu_attributions=True)

@@ -1,7 +1,8 @@
-"""The predictions table as an object with fastai's verbs; every report reads only it."""
+"""The predictions table with fastai's method names; every report reads only this table."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,17 +11,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from scipy.special import entr
 from scipy.stats import binomtest
 
+from pets.data.photos import Photo
 from pets.errors import RunError
-from pets.interpretation import rows
-from pets.interpretation.confusion import confusion_matrix, most_confused
-from pets.interpretation.rows import Floats, Rows
-from pets.interpretation.table import read_predictions, write_predictions
+from pets.io.atomic import replacing
+from pets.io.serialize import to_json
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.floating]
+_TEXT, _NUMBERS = ["path", "split", "label", "prediction"], ["loss", "margin", "entropy"]
+_ABOUT = b"pets"  # the key of the file's metadata
 
 
 class Predicted(NamedTuple):
-    """One photo: what it is, what the model says, and the probabilities of both."""
+    """One photo: label, prediction, loss, and the probabilities of both classes."""
 
     path: str
     label: str
@@ -29,19 +38,15 @@ class Predicted(NamedTuple):
     p_label: float
     p_prediction: float
 
-    @property
-    def right(self) -> bool:
-        """Whether the model says what it is."""
-        return self.label == self.prediction
-
 
 @dataclass(frozen=True)
 class Interpretation:
     """Predictions of one or more splits.
 
-    `table` has a row a photo: path, split, label, prediction, loss (nats), margin (highest minus
-    second highest probability), entropy (nats). `log_probabilities` is (photos, classes), in the
-    order of `classes`. Row numbers are the table's index, which every verb keeps.
+    `table` has one row per photo: path, split, label, prediction, loss (nats), margin (highest
+    minus second highest probability), entropy (nats). `log_probabilities` is (photos, classes), in
+    the order of `classes`. Row numbers are the table's index, which every method keeps. A method
+    returns fewer rows than requested if fewer match.
     """
 
     table: pd.DataFrame
@@ -50,52 +55,71 @@ class Interpretation:
 
     @classmethod
     def load(cls, file: str | Path, split: str | None = None) -> Interpretation:
-        """A `predictions.parquet`, or one split of it. Raises RunError for any other file, or a
-        split that it does not have."""
-        found = cls(*read_predictions(Path(file)))
-        has = found.table["split"].unique().tolist()
+        """Read a `predictions.parquet`, or one split of it. Raises RunError for any other file, or
+        if it does not contain the split."""
+        try:
+            whole = pq.read_table(file)
+            classes = json.loads((whole.schema.metadata or {})[_ABOUT])["classes"]
+            logs = whole["log_probabilities"].combine_chunks().flatten().to_numpy()
+            table = whole.select([*_TEXT, *_NUMBERS]).to_pandas()
+        except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
+            raise RunError(
+                f"{file}: is no predictions table of pets interpret ({error})"
+            ) from error
+        logs = logs.reshape(len(table), len(classes)).astype(np.float64)
+        found = cls(table, logs, classes)
+        has = table["split"].unique().tolist()
         if split is not None and split not in has:
             raise RunError(f"{file}: has no split {split}; expected one of {', '.join(has)}")
         return found if split is None else found.of(split)
 
     def save(self, file: str | Path, **about: Any) -> None:
-        """Write a `predictions.parquet`; `about` are plain values that it says of itself."""
-        write_predictions(Path(file), self.table, self.log_probabilities, self.classes, about)
+        """Write a `predictions.parquet` atomically.
+
+        Columns: those of `table`, then `log_probabilities` and `probabilities`, lists in the order
+        of `classes`. That order and `about`, plain values, are in the schema's metadata as JSON
+        under `pets`.
+        """
+        file = Path(file)
+        logs = self.log_probabilities.astype(np.float32)
+        arrays: dict[str, Any] = {name: pa.array(self.table[name]) for name in _TEXT}
+        arrays |= {name: pa.array(self.table[name].astype("float32")) for name in _NUMBERS}
+        for name, values in (("log_probabilities", logs), ("probabilities", np.exp(logs))):
+            flat = pa.array(values.reshape(-1))
+            arrays[name] = pa.FixedSizeListArray.from_arrays(flat, len(self.classes))
+        meta = {_ABOUT: to_json({"classes": self.classes, **about})}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as part:
+            pq.write_table(pa.table(arrays).replace_schema_metadata(meta), part)
 
     @classmethod
-    def of_arrays(
-        cls,
-        paths: Sequence[str],
-        splits: Sequence[str],
-        labels: Sequence[str],
-        log_probabilities: Floats,
-        classes: list[str],
+    def of_photos(
+        cls, photos: Sequence[Photo], log_probabilities: Floats, classes: list[str]
     ) -> Interpretation:
-        """Derive every column from log-probabilities (N, classes) and the true labels (N,)."""
-        # As exact as the table on disk: what is most probable is so after loading, too.
-        log_probabilities = log_probabilities.astype(np.float32).astype(np.float64)
-        probabilities = np.exp(log_probabilities)
-        index = {name: i for i, name in enumerate(classes)}
-        targets = np.array([index[label] for label in labels], dtype=np.int64)
+        """Derive every column from labelled photos and their log-probabilities (N, classes)."""
+        # Rounded to the precision on disk, so that the prediction is the same after loading.
+        logs = log_probabilities.astype(np.float32).astype(np.float64)
+        probabilities = np.exp(logs)
+        targets = _indices([photo.label for photo in photos], classes)
+        two = np.partition(probabilities, -2, axis=1)[:, -2:]
         table = pd.DataFrame(
             {
-                "path": list(paths),
-                "split": list(splits),
-                "label": list(labels),
+                "path": [photo.path for photo in photos],
+                "split": [photo.split for photo in photos],
+                "label": [photo.label for photo in photos],
                 "prediction": [classes[i] for i in probabilities.argmax(1)],
-                "loss": -log_probabilities[np.arange(len(targets)), targets],
-                "margin": rows.margins(probabilities),
-                "entropy": rows.entropies(probabilities),
+                "loss": -logs[np.arange(len(targets)), targets],
+                "margin": two[:, 1] - two[:, 0],
+                "entropy": entr(probabilities).sum(1),
             }
         )
-        return cls(table, log_probabilities, classes)
+        return cls(table, logs, classes)
 
     def of(self, split: str) -> Interpretation:
-        """The photos of one split alone."""
+        """Return only the photos of one split, renumbered."""
         mask = (self.table["split"] == split).to_numpy()
-        return Interpretation(
-            self.table[mask].reset_index(drop=True), self.log_probabilities[mask], self.classes
-        )
+        table = self.table[mask].reset_index(drop=True)
+        return Interpretation(table, self.log_probabilities[mask], self.classes)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -104,14 +128,14 @@ class Interpretation:
         """One row by its number. Raises IndexError."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row}: expected 0 to {len(self) - 1}")
-        index, sure = self.labels[row], self.probabilities[row]
+        index, p = self.labels[row], self.probabilities[row]
         return Predicted(
             path=str(self.table.at[row, "path"]),
             label=self.classes[index],
             prediction=self.classes[self.predictions[row]],
             loss=-float(self.log_probabilities[row, index]),
-            p_label=float(sure[index]),
-            p_prediction=float(sure.max()),
+            p_label=float(p[index]),
+            p_prediction=float(p.max()),
         )
 
     @cached_property
@@ -122,70 +146,83 @@ class Interpretation:
     @cached_property
     def labels(self) -> Rows:
         """The class index of every photo's label."""
-        return self._places("label")
+        return _indices(self.table["label"], self.classes)
 
     @cached_property
     def predictions(self) -> Rows:
         """The class index of every photo's prediction."""
-        return self._places("prediction")
+        return _indices(self.table["prediction"], self.classes)
 
     @cached_property
-    def correct(self) -> rows.Mask:
-        """Whether each photo was predicted right."""
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each photo was predicted correctly."""
         return self.labels == self.predictions
 
     @property
     def accuracy(self) -> float:
-        """The share of photos predicted right."""
+        """The share of photos predicted correctly."""
         return float(self.correct.mean())
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy: how far chance alone may have moved it."""
+        """Wilson's 95 % interval of the accuracy, for sampling error only."""
         return wilson(int(self.correct.sum()), len(self))
 
     def top_losses(self, k: int = 9) -> pd.DataFrame:
-        """The `k` photos with the highest loss."""
-        return self.table.loc[rows.top_losses(self.table["loss"].to_numpy(), k)]
+        """Return the `k` photos with the highest loss; ties are in the table's order."""
+        return self.table.nlargest(k, "loss")
 
     def random_correct(self, k: int = 4, seed: int = 0) -> pd.DataFrame:
-        """At most `k` photos that were predicted right, at random."""
-        return self.table.loc[rows.random_correct(self.labels, self.predictions, k, seed)]
+        """Return up to `k` correctly predicted photos, the same ones for the same seed."""
+        return self._at_random(self.correct, k, seed)
 
     def random_incorrect(self, k: int = 4, seed: int = 0) -> pd.DataFrame:
-        """At most `k` photos that were predicted wrong, at random."""
-        return self.table.loc[rows.random_incorrect(self.labels, self.predictions, k, seed)]
+        """Return up to `k` wrongly predicted photos, the same ones for the same seed."""
+        return self._at_random(~self.correct, k, seed)
 
     def most_correct(self, label: str, k: int = 4) -> pd.DataFrame:
-        """Photos of `label` that were predicted right, the surest first."""
-        found = rows.most_correct(self.labels, self.probabilities, self._class(label), k)
-        return self.table.loc[found]
+        """Return correctly predicted photos of `label`, the most confident first."""
+        return self.table[self._of_class(label) & self.correct].nsmallest(k, "loss")
 
     def most_incorrect(self, label: str, k: int = 4) -> pd.DataFrame:
-        """Photos of `label` that were predicted wrong, the one furthest from its label first."""
-        found = rows.most_incorrect(self.labels, self.probabilities, self._class(label), k)
-        return self.table.loc[found]
+        """Return wrongly predicted photos of `label`, the least probable label first."""
+        return self.table[self._of_class(label) & ~self.correct].nlargest(k, "loss")
 
     def most_uncertain(self, k: int = 4) -> pd.DataFrame:
-        """The photos whose two most probable classes are closest."""
-        return self.table.loc[rows.most_uncertain(self.probabilities, k)]
+        """Return the photos with the smallest margin between their two most probable classes."""
+        return self.table.nsmallest(k, "margin")
 
     def confusion_matrix(self, normalize: bool = False) -> pd.DataFrame:
-        """Photos by actual class (row) and predicted class (column); shares of a row with
-        `normalize`."""
-        matrix = confusion_matrix(self.labels, self.predictions, len(self.classes), normalize)
-        counts = matrix if normalize else matrix.astype(int)
-        return pd.DataFrame(counts, index=self.classes, columns=self.classes)
+        """Return the number of photos by actual class (row) and predicted class (column).
+
+        With `normalize`, shares of the row; a class without photos has a row of zeros.
+        """
+        counts = np.zeros((len(self.classes), len(self.classes)), dtype=int)
+        np.add.at(counts, (self.labels, self.predictions), 1)
+        matrix = counts / np.maximum(counts.sum(1, keepdims=True), 1) if normalize else counts
+        return pd.DataFrame(matrix, index=self.classes, columns=self.classes)
+
+    def confused(self, actual: str, predicted: str) -> pd.DataFrame:
+        """Return photos of one class that were predicted as another (or itself), the highest loss
+        first."""
+        rows = (self.table["label"] == actual) & (self.table["prediction"] == predicted)
+        return self.table[rows].sort_values("loss", ascending=False, kind="stable")
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
-        """(actual, predicted, photos) of every confusion of at least `min_val` photos."""
-        pairs = most_confused(self.confusion_matrix().to_numpy(), min_val)
-        return [(self.classes[a], self.classes[p], n) for a, p, n in pairs]
+        """Return (actual, predicted, photos) for every confusion of at least `min_val` photos, the
+        most frequent first."""
+        wrong = self.confusion_matrix().to_numpy(copy=True)
+        np.fill_diagonal(wrong, 0)
+        pairs = [
+            (self.classes[a], self.classes[p], int(wrong[a, p]))
+            for a, p in zip(*np.nonzero(wrong >= max(min_val, 1)), strict=True)
+        ]
+        return sorted(pairs, key=lambda pair: -pair[2])
 
     def classification_report(self) -> pd.DataFrame:
-        """Per class: photos, recall (the class's accuracy), precision, f1, mean loss.
+        """Return photos, recall (the class's accuracy), precision, f1 and mean loss per class.
 
-        A value that is undefined, for a class without photos or never predicted, is NaN.
+        Undefined values, of classes without photos or never predicted, are NaN.
         """
         matrix = self.confusion_matrix().to_numpy()
         photos, predicted, right = matrix.sum(1), matrix.sum(0), matrix.diagonal()
@@ -200,17 +237,23 @@ class Interpretation:
         found["loss"] = losses.reindex(self.classes).to_numpy()
         return pd.DataFrame(found, index=self.classes)
 
-    def _places(self, column: str) -> Rows:
-        index = {name: i for i, name in enumerate(self.classes)}
-        return np.array([index[name] for name in self.table[column]], dtype=np.int64)
+    def _at_random(self, mask: NDArray[np.bool_], k: int, seed: int) -> pd.DataFrame:
+        rows = np.flatnonzero(mask)
+        chosen = np.random.default_rng(seed).choice(rows, min(k, len(rows)), replace=False)
+        return self.table.loc[chosen]
 
-    def _class(self, label: str) -> int:
+    def _of_class(self, label: str) -> NDArray[np.bool_]:
         if label not in self.classes:
             raise KeyError(f"{label}: no such class; expected one of {', '.join(self.classes)}")
-        return self.classes.index(label)
+        return self.labels == self.classes.index(label)
 
 
 def wilson(right: int, photos: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of photos."""
-    found = binomtest(right, photos).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
+    """Return Wilson's 95 % interval of a share of photos."""
+    interval = binomtest(right, photos).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _indices(names: Sequence[str] | pd.Series[str], classes: list[str]) -> Rows:
+    index = {name: i for i, name in enumerate(classes)}
+    return np.array([index[name] for name in names], dtype=np.int64)

@@ -1,11 +1,10 @@
-"""What layers see: the first kernels, and the patches that excite chosen channels most.
+"""Visualise layers: the first kernels, and the patches that activate chosen channels most.
 
 After Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +19,8 @@ from pets.models.backbone import Backbone
 
 @dataclass
 class Patch:
-    """The pixels (3, h, w) that a channel's strongest unit on one photo sees, and where in them
-    that unit is: down and across, in 0..1."""
+    """The receptive field (3, h, w) of a channel's strongest unit on one photo, and the unit's
+    position in it: down and across, in 0..1."""
 
     activation: float
     index: int
@@ -30,9 +29,9 @@ class Patch:
 
 
 @dataclass
-class Stage:
-    """One stage of the backbone: `patches` holds the strongest photos of every chosen channel, each
-    photo once, best first."""
+class BackboneStage:
+    """One stage of the backbone: `patches` has the strongest patches of every chosen channel, at
+    most one per photo, the strongest first."""
 
     name: str
     field: ReceptiveField
@@ -45,26 +44,31 @@ class TopPatches:
     Memory does not grow with the number of photos.
 
     Args:
-        backbone: the network whose stages are watched.
-        size: height and width of the photos in pixels.
-        channels: how many of every stage, evenly spread over it; or a list of channels, of the
-            stages that have them.
-        patches: how many are kept of a channel, each of another photo.
+        backbone: The network whose stages are observed.
+        size: Height and width of the photos in pixels.
+        channels: Number of channels per stage, evenly spaced; or a list of channels.
+        patches: Number of patches kept per channel, each from a different photo.
 
     Raises:
-        ConfigError: no stage has a listed channel.
+        ConfigError: No stage has a listed channel.
     """
 
     def __init__(
         self, backbone: Backbone, size: tuple[int, int], channels: int | list[int], patches: int
     ) -> None:
-        self.backbone, self.keep = backbone, patches
+        self.keep = patches
         self.modules, widths = stages_of(backbone, size)
-        _check(channels, widths)
         fields = receptive_fields(backbone, self.modules, size)
+        chosen = {name: _chosen(channels, widths[name]) for name in self.modules}
+        if isinstance(channels, list) and widths:
+            name, width = max(widths.items(), key=lambda item: item[1])
+            if beyond := [channel for channel in channels if channel >= width]:
+                raise ConfigError(
+                    f"channels={channels}: no stage has a channel {beyond[0]}; the widest is "
+                    f"{name}, with 0 to {width - 1}"
+                )
         self.stages = [
-            Stage(name, fields[name], {c: [] for c in _chosen(channels, widths[name])})
-            for name in self.modules
+            BackboneStage(n, fields[n], {c: [] for c in chosen[n]}) for n in self.modules
         ]
         self._outputs: dict[str, Tensor] = {}
         self._hooks: list[Any] = []
@@ -89,8 +93,8 @@ class TopPatches:
 
         Args:
             photos: (B, 3, h, w), uint8, the first view of each photo.
-            indices: their indices in the pass.
-            views: how many views of a photo were passed.
+            indices: Their indices in the pass.
+            views: Number of views per photo in the pass.
         """
         for stage in self.stages:
             chosen = list(stage.patches)
@@ -98,35 +102,18 @@ class TopPatches:
             for column, channel in enumerate(chosen):
                 self._take(stage, channel, maps[:, column], photos, indices)
 
-    def exchanged(self) -> list[dict[int, list[tuple[Any, ...]]]]:
-        """The patches by stage and channel, as plain values for another rank."""
-        return [
-            {
-                channel: [(p.activation, p.index, p.pixels, p.unit) for p in patches]
-                for channel, patches in stage.patches.items()
-            }
-            for stage in self.stages
-        ]
-
-    def merge(self, others: list[dict[int, list[tuple[Any, ...]]]]) -> None:
-        """Put what another rank has `exchanged` among these."""
-        for stage, other in zip(self.stages, others, strict=True):
-            for channel, patches in stage.patches.items():
-                new = [Patch(*values) for values in other[channel]]
-                stage.patches[channel] = self._best(patches + new)
-
     def _take(
-        self, stage: Stage, channel: int, maps: Tensor, photos: Tensor, indices: list[int]
+        self, stage: BackboneStage, channel: int, maps: Tensor, photos: Tensor, indices: list[int]
     ) -> None:
-        """Keep the strongest of a batch, by the `maps` (B, h, w) of one channel."""
+        """Keep the strongest patches of a batch, by the `maps` (B, h, w) of one channel."""
         height, width = maps.shape[1:]
         strengths, units = maps.flatten(1).max(1)
         kept = stage.patches[channel]
         weakest = kept[-1].activation if len(kept) == self.keep else -float("inf")
-        # Of equal ones the first, so that neither batches nor ranks make a difference.
+        # Ties go to the first photo, so that the batch size makes no difference.
         values, rows = strengths.sort(descending=True, stable=True)
-        best = zip(values.tolist(), rows.tolist(), strict=True)
-        for value, row in itertools.islice(best, self.keep):
+        new = []
+        for value, row in zip(values[: self.keep].tolist(), rows.tolist(), strict=False):
             if value < weakest:
                 break
             y, x = divmod(int(units[row]), width)
@@ -134,16 +121,14 @@ class TopPatches:
             pixels = photos[row, :, top:bottom, left:right].to("cpu", copy=True)
             down = ((y + 0.5) / height * photos.shape[2] - top) / (bottom - top)
             across = ((x + 0.5) / width * photos.shape[3] - left) / (right - left)
-            kept.append(Patch(value, indices[row], pixels, (down, across)))
-        stage.patches[channel] = self._best(kept)
-
-    def _best(self, patches: list[Patch]) -> list[Patch]:
-        return sorted(patches, key=lambda p: (-p.activation, p.index))[: self.keep]
+            new.append(Patch(value, indices[row], pixels, (down, across)))
+        best = sorted(kept + new, key=lambda patch: (-patch.activation, patch.index))
+        stage.patches[channel] = best[: self.keep]
 
 
 def first_kernels(backbone: Backbone) -> Tensor | None:
-    """The kernels of the first layer that sees colours, (n, 3, h, w), 0..1 around a grey 0.5; None
-    where that is no convolution over pixels."""
+    """Return the kernels (n, 3, h, w) of the first convolution over RGB pixels, scaled to 0..1 with
+    zero at 0.5; None if there is none."""
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1:
             weights = module.weight.detach().float().cpu()
@@ -156,19 +141,17 @@ def first_kernels(backbone: Backbone) -> Tensor | None:
 def stages_of(
     backbone: Backbone, size: tuple[int, int]
 ) -> tuple[dict[str, nn.Module], dict[str, int]]:
-    """The module that ends each stage, by name, and its number of channels.
+    """Return the last module of each stage, by name, and its number of channels.
 
-    timm says which they are (`feature_info`). Elsewhere a stage is all that has one resolution, and
-    its end the last of the outermost modules of that resolution. Modules whose output is no map of
-    channels first, as in transformers, are left out, and so are maps of one place, as in gates.
+    timm provides them (`feature_info`). Otherwise a stage is everything with the same resolution,
+    and its last module is the last of the outermost modules of that resolution. Modules whose
+    output is not a channels-first map, as in transformers, are skipped, and so are maps with a
+    single position, as in gates.
     """
+    modules = {name: module for name, module in backbone.network.named_modules() if name}
     named = getattr(backbone.network, "feature_info", None) if backbone.is_timm else None
-    modules = dict(backbone.network.named_modules())
-    if named is not None:
-        names = [info["module"] for info in named if info["module"] in modules]
-    else:
-        names = [name for name in modules if name]
-    shapes: dict[str, torch.Size] = {}
+    widths = {info["module"]: info["num_chs"] for info in named or () if info["module"] in modules}
+    shapes: dict[str, torch.Size] = {}  # in the order in which the modules end
 
     def note(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -178,48 +161,31 @@ def stages_of(
 
         return hook
 
+    names = modules if named is None else widths
     hooks = [modules[name].register_forward_hook(note(name)) for name in names]
-    device = next(backbone.parameters()).device
-    backbone.eval()(torch.zeros(1, 3, *size, device=device))
+    backbone.eval()(torch.zeros(1, 3, *size, device=next(backbone.parameters()).device))
     for hook in hooks:
         hook.remove()
-    if named is not None:
-        widths = {info["module"]: info["num_chs"] for info in named}
-        ends = [name for name in names if name in shapes and shapes[name][1] == widths[name]]
+    if named is None:
+        outermost: dict[tuple[int, ...], str] = {}
+        for name, shape in shapes.items():
+            known = outermost.get(tuple(shape[2:]))
+            if known is None or name.count(".") <= known.count("."):
+                outermost[tuple(shape[2:])] = name
+        ends = [name for name in shapes if name in outermost.values()]
     else:
-        ends = _last_of_each_resolution(shapes)
+        ends = [name for name in names if name in shapes and shapes[name][1] == widths[name]]
     return {n: modules[n] for n in ends}, {n: int(shapes[n][1]) for n in ends}
 
 
 def _is_map(shape: torch.Size, size: tuple[int, int]) -> bool:
-    """Whether (B, C, h, w) it is, with more than one place: as wide for its height as the photo is.
+    """Whether it is (B, C, h, w) with more than one position: its aspect ratio is the photo's.
 
-    With channels last, width and channels would stand in the places of height and width.
+    With channels last, dimensions 2 and 3 would be width and channels.
     """
     if len(shape) != 4 or shape[2] * shape[3] == 1:
         return False
     return abs(shape[2] - shape[3] * size[0] / size[1]) <= 2
-
-
-def _last_of_each_resolution(shapes: dict[str, torch.Size]) -> list[str]:
-    """`shapes` in the order in which the modules ended."""
-    ends: dict[tuple[int, ...], str] = {}
-    for name, shape in shapes.items():
-        known = ends.get(tuple(shape[2:]))
-        if known is None or name.count(".") <= known.count("."):
-            ends[tuple(shape[2:])] = name
-    return [name for name in shapes if name in ends.values()]
-
-
-def _check(channels: int | list[int], widths: dict[str, int]) -> None:
-    if isinstance(channels, list) and widths:
-        name, width = max(widths.items(), key=lambda item: item[1])
-        beyond = [channel for channel in channels if channel >= width]
-        if beyond:
-            raise ConfigError(
-                f"channels={channels}: no stage has a channel {beyond[0]}; the widest is {name}, "
-                f"with 0 to {width - 1}"
-            )
 
 
 def _chosen(channels: int | list[int], width: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which pixels a unit of a layer sees: exact boxes, found by propagating a gradient back."""
+"""Receptive fields: the exact boxes of pixels that units depend on, from backpropagation."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ Span = tuple[int, int]  # the first pixel and one past the last
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What the units of a layer see of photos of one size: the span of every row of units down the
-    photo, and of every column across it. A layer with global context sees all of it everywhere."""
+    """The receptive fields of a layer's units, for photos of one size: the vertical span of every
+    row of units, and the horizontal span of every column. With global context, every unit sees the
+    whole photo."""
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
 
     def box(self, y: int, x: int) -> tuple[int, int, int, int]:
-        """top, bottom, left, right of the unit at (y, x)."""
+        """Return top, bottom, left, right of the field of the unit at (y, x)."""
         return *self.rows[y], *self.columns[x]
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """Height and width of the widest view."""
+        """Height and width of the largest field."""
         height, width = (max(end - start for start, end in s) for s in (self.rows, self.columns))
         return height, width
 
@@ -33,39 +34,30 @@ class ReceptiveField:
 def receptive_fields(
     backbone: nn.Module, layers: dict[str, nn.Module], size: tuple[int, int]
 ) -> dict[str, ReceptiveField]:
-    """The receptive field of every named layer of `backbone` for photos of `size`.
+    """Return the receptive field of every named layer of `backbone` for photos of `size`.
 
-    The gradient of a unit, summed over channels, with respect to a picture of noise is zero exactly
-    outside its field. Two units at each end tell the rest, all being shifted alike.
+    The gradient of a unit, summed over channels, with respect to a noise image is exactly zero
+    outside its field. Two units at each end determine the others, which are shifted by a constant
+    step.
     """
     names = {id(module): name for name, module in backbone.named_modules()}
-    # In doubles nothing far away rounds to zero, and on the CPU: not every device has doubles.
+    # In float64, so that small gradients do not underflow; on the CPU, since some devices lack it.
     twin = copy.deepcopy(backbone).to("cpu", torch.float64).eval().requires_grad_(False)
     outputs: dict[str, Tensor] = {}
-    hooks = [
+    for name, module in layers.items():
         twin.get_submodule(names[id(module)]).register_forward_hook(
             lambda _module, _inputs, output, name=name: outputs.__setitem__(name, output)
         )
-        for name, module in layers.items()
-    ]
     noise = torch.rand(1, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.enable_grad():
         pixels = (noise * 4 - 2).requires_grad_()
         twin(pixels)
-        fields = {name: _field(outputs[name], pixels, size) for name in layers}
-    for hook in hooks:
-        hook.remove()
-    return fields
+        return {name: _field(outputs[name], pixels, size) for name in layers}
 
 
 def _field(output: Tensor, pixels: Tensor, size: tuple[int, int]) -> ReceptiveField:
     last = [side - 1 for side in output.shape[-2:]]
-    probed = [
-        [0, 0],
-        [min(1, end) for end in last],
-        [max(end - 1, 0) for end in last],
-        last,
-    ]
+    probed = [[0, 0], [min(1, n) for n in last], [max(n - 1, 0) for n in last], last]
     spans = [_span_of(output, pixels, *unit) for unit in probed]
     rows, columns = (
         _spans([span[axis] for span in spans], last[axis] + 1, size[axis]) for axis in (0, 1)
@@ -74,10 +66,10 @@ def _field(output: Tensor, pixels: Tensor, size: tuple[int, int]) -> ReceptiveFi
 
 
 def _spans(probed: list[Span], units: int, side: int) -> tuple[Span, ...]:
-    """The spans of all units along an axis from those of the first two and the last two.
+    """Compute the spans of all units along an axis from those of the first two and the last two.
 
-    Ends are counted from the first unit and starts from the last, where the photo's edges cut them
-    least; a step that an edge hides is longer than any that could still be seen.
+    Ends are extrapolated from the first unit and starts from the last, where they are least clipped
+    by the photo's edges; a step hidden by an edge is replaced by the photo's side.
     """
     (_, end), (_, next_end), (before, _), (start, _) = probed
     up = next_end - end if next_end < side else side
@@ -88,10 +80,10 @@ def _spans(probed: list[Span], units: int, side: int) -> tuple[Span, ...]:
 
 
 def _span_of(output: Tensor, pixels: Tensor, y: int, x: int) -> tuple[Span, Span]:
-    """The rows and columns of pixels that the unit depends on."""
+    """Return the rows and columns of pixels that the unit depends on."""
     (gradient,) = torch.autograd.grad(output[0, :, y, x].sum(), pixels, retain_graph=True)
     depends = gradient[0].abs().sum(0) > 0
-    if not depends.any():  # a dead unit tells nothing, so nothing is cut away
+    if not depends.any():  # a dead unit has no gradient: assume the whole photo
         return (0, pixels.shape[-2]), (0, pixels.shape[-1])
     rows, columns = depends.any(1).nonzero(), depends.any(0).nonzero()
     return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)

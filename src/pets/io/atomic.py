@@ -5,36 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Replace a file's content; after a crash or on a full disk the old file is still there.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
-        with part.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
+from pets.errors import ConfigError
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file to write to; it replaces `path` after the block, unless that fails."""
+    """Yield a temporary file to write to; it replaces `path` after the block, unless that fails.
+
+    After a crash or on a full disk the old file is still there.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
-        part.unlink(missing_ok=True)  # as above
+        part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
         yield part
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -44,44 +30,55 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Replace a file's content. Raises OSError if it cannot be written."""
+    with replacing(path) as part, part.open("xb") as stream:
+        stream.write(content)
+
+
 def copy_atomically(source: Path, target: Path) -> None:
     """Make `target` a copy of `source`, as a hard link if the disk supports it."""
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copyfile(source, part)
-    part.replace(target)
+    with replacing(target) as part:
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copyfile(source, part)
 
 
 @contextlib.contextmanager
 def folder_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder to fill; it replaces `path` after the block, unless that fails.
+    """Yield a temporary folder to fill; it becomes `path` after the block, unless that fails.
 
     Raises:
         OSError: It cannot be written.
     """
-    part, old = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
-    # Leftovers of a killed process: the previous folder, or an unfinished one.
-    if old.exists() and not path.exists():
-        old.rename(path)
-    for left in (part, old):
-        if left.exists():
-            shutil.rmtree(left)
-    made = [folder for folder in part.parents if not folder.exists()]
+    part = path.with_name(f".{path.name}.part")
+    missing = [folder for folder in path.parents if not folder.exists()]
+    shutil.rmtree(part, ignore_errors=True)  # of a killed process
     part.mkdir(parents=True)
     try:
         yield part
-        if path.exists():
-            path.rename(old)
         part.rename(path)
-    except BaseException:
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        if old.exists() and not path.exists():
-            old.rename(path)
-        with contextlib.suppress(OSError):  # another process may have put something there
-            for folder in made:
+        with contextlib.suppress(OSError):  # one that is not empty stays
+            for folder in missing:
                 folder.rmdir()
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_writable(*folders: Path) -> None:
+    """Check, before long work, that files can be written to folders, which may not exist yet.
+
+    Raises:
+        ConfigError: A folder, or its nearest existing parent, is not writable.
+    """
+    for folder in folders:
+        try:
+            nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+            with tempfile.TemporaryFile(dir=nearest):
+                pass
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(
+                f"{folder}: cannot be written ({reason}); check its permissions"
+            ) from error

@@ -1,4 +1,4 @@
-"""What all charts share: colours, safe text for names, and SVG for pages."""
+"""Shared by all charts: colours, safe text for names, and SVG for pages."""
 
 from __future__ import annotations
 

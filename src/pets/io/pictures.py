@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pets.io.figures import drawn_quietly
 
-TITLE = 32  # characters of a line of a title in `grid`
+TITLE = 32  # characters per title line in `grid`
 
 
 def pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
@@ -80,7 +80,7 @@ def grid(
     title_height = line * (1 + max(title.count("\n") for title in titles))
     across, down = 1.05 * width, height + title_height + 0.05 * width
     figure = Figure(figsize=(2.2 * columns, 2.2 * rows * down / across))
-    # A single pair of axes: a hundred take seconds to lay out.
+    # One Axes for all photos: a hundred would take seconds to lay out.
     axes = figure.add_axes((0, 0, 1, 1))
     for index, (photo, title) in enumerate(zip(pixels, titles, strict=True)):
         left, top = (index % columns) * across, (index // columns) * down + title_height

@@ -1,4 +1,4 @@
-"""Mock training with a growing rate, on a copy: nothing of what it touches is anybody else's."""
+"""LR range test on a copy of the model, with no side effects."""
 
 from __future__ import annotations
 
@@ -25,94 +25,75 @@ from pets.errors import DataError
 from pets.lr_finder.curve import SKIPPED_AT_START, Curve
 from pets.models.classifier import Classifier
 from pets.seeding import derive
-from pets.training.datamodule import PetsDataModule
-from pets.training.module import ClassifierModule
+from pets.training.module import build_stage
 from pets.training.stage import Stage
-from pets.training.trainer import batch_loss, trainer
+from pets.training.trainer import batch_loss, build_trainer
 
-# fastai's weight of the past in the running loss, and how far that may rise above its lowest.
+# Decay of the running loss (fastai's), and the multiple of its minimum at which the test stops.
 MEMORY, EXPLOSION = 0.98, 4.0
-# An exploding loss is no error here, and nothing is validated.
+# An exploding loss is not an error here, and nothing is validated.
 _LIMITS: dict[str, Any] = {"detect_anomaly": False, "limit_val_batches": 0}
 
 
 def record(stage: Stage, model: Classifier, photos: Photos, config: LearnerConfig) -> Curve:
-    """Record the loss of a stage over growing rates, from the network's present weights.
+    """Record the loss of a stage over growing rates, starting from the network's current weights.
 
-    The range test of Smith (2015, arXiv:1506.01186): one optimizer step a rate, from `start_lr` to
-    `end_lr` by a constant factor, over as many epochs as that takes. It trains a copy of the
-    network with an optimizer and data loader of its own; random states are put back. All groups
-    keep the ratios of the stage's `lr`; the rates of the curve are those of the highest group.
-
-    Args:
-        stage: what it trains, on which inputs.
-        model: the network, which stays as it is.
-        photos: all splits.
-        config: with the settings of the finder.
+    The range test of Smith (2015, arXiv:1506.01186): one optimizer step per rate, from `start_lr`
+    to `end_lr` by a constant factor, over as many epochs as needed. It trains a copy of the network
+    with its own optimizer and data loader; random states are restored. All groups keep the ratios
+    of the stage's `lr`; the rates of the curve are those of the group with the highest rate.
 
     Returns:
         The curve, the same on every rank.
 
     Raises:
-        DataError: for less than a batch of photos.
+        DataError: There is less than one batch of photos.
     """
-    settings, mock = config.lr_finder, mock_stage(stage, config.seed)
-    ramp = _Ramp(settings)
-    began = time.perf_counter()
+    settings, name = config.lr_finder, stage.name
+    # Constant rates relative to the highest, and separate random streams.
+    plan = stage.config.model_copy(update={"lr": stage.config.ratios, "schedule": "constant"})
+    mock = Stage.of_plan(f"lr_finder/{name}", plan, stage.inputs, config.seed)
+    mock = replace(mock, noise_seed=derive(config.seed, "lr_finder", name))
+    ramp, started = _Ramp(settings), time.perf_counter()
     with isolate_rng():
-        module = ClassifierModule(copy.deepcopy(model), config, mock)
-        data = PetsDataModule(
-            config.data, config.augment, model.preprocess, photos, mock.inputs, mock
-        )
+        module, data = build_stage(mock, config, copy.deepcopy(model), photos)
         values = {**config.trainer, **_LIMITS, "max_steps": settings.steps}
-        trainer(values, max_epochs=-1, callbacks=[ramp]).fit(module, datamodule=data)
+        build_trainer(values, max_epochs=-1, callbacks=[ramp]).fit(module, datamodule=data)
+    steps, requested = len(ramp.losses), settings.steps
+    early = f"ended by the Trainer, {steps} of {requested} steps"
     return Curve(
-        lrs=np.array(ramp.lrs[: len(ramp.losses)]),
+        lrs=np.array(ramp.lrs[:steps]),
         losses=np.array(ramp.losses),
         settings=settings,
-        ended=ramp.ended or _ended(len(ramp.losses), settings.steps),
+        ended=ramp.ended or ("finished" if steps == requested else early),
         photos=ramp.photos,
-        seconds=time.perf_counter() - began,
+        seconds=time.perf_counter() - started,
     )
 
 
-def mock_stage(stage: Stage, seed: int) -> Stage:
-    """The stage in mock training: constant rates in units of the highest, own random streams."""
-    config = stage.config.model_copy(update={"lr": stage.config.ratios, "schedule": "constant"})
-    mock = Stage.of_plan(f"lr_finder/{stage.name}", config, stage.inputs, seed)
-    return replace(mock, noise_seed=derive(seed, "lr_finder", stage.name))
-
-
-def _ended(steps: int, asked: int) -> str:
-    return "finished" if steps == asked else f"ended by the Trainer, {steps} of {asked} steps"
-
-
 class RunningMean:
-    """A debiased exponential average: nothing pulls it towards zero at the start (as in Adam)."""
+    """An exponential moving average with bias correction, as in Adam."""
 
     def __init__(self, memory: float = MEMORY) -> None:
         self.memory, self.sum, self.weight = memory, 0.0, 0.0
 
     def update(self, value: float) -> float:
-        """The average with the value in it."""
+        """Add a value and return the average."""
         self.sum = self.memory * self.sum + (1 - self.memory) * value
         self.weight = self.memory * self.weight + (1 - self.memory)
         return self.sum / self.weight
 
 
 class _Ramp(Callback):
-    """Sets the rates of all groups before each optimizer step, and keeps what the loss was."""
+    """Raises the rate before each step, records the loss, and stops when it explodes."""
 
     def __init__(self, settings: FinderConfig) -> None:
         self.settings = settings
         self.lrs: list[float] = []
         self.losses: list[float] = []
-        self.ended = ""
-        self.photos = 0
-        self.parts: list[Tensor] = []
+        self.parts: list[Tensor] = []  # losses of the batches of the current step
+        self.ended, self.photos = "", 0
         self.running, self.lowest = RunningMean(), math.inf
-        self.ratios: list[float] = []
-        self.bar: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loader: Any = trainer.train_dataloader
@@ -123,10 +104,9 @@ class _Ramp(Callback):
                 f"rate; expected data.batch_size={len(loader.sampler)} or less, or a given lr"
             )
         self.ratios = [group["lr"] for group in trainer.optimizers[0].param_groups]
-        shown = ranks().writer and sys.stderr.isatty()
-        self.bar = tqdm(
-            total=self.settings.steps, desc="lr finder", unit="step", leave=False, disable=not shown
-        )
+        hidden = not (ranks().writer and sys.stderr.isatty())
+        steps = self.settings.steps
+        self.bar = tqdm(total=steps, desc="lr finder", unit="step", leave=False, disable=hidden)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -138,18 +118,13 @@ class _Ramp(Callback):
         self.lrs.append(lr)
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.parts.append(batch_loss(trainer, outputs))
         self.photos += len(batch[0]) * trainer.world_size
         if len(self.lrs) == len(self.losses):
             return  # gradients are still being accumulated
-        # The mean over the step's batches and all ranks: each rank stops where the others do.
+        # The mean over the step's batches and all ranks, so that all ranks stop at the same step.
         loss = float(reduce(torch.stack(self.parts).mean(), "mean"))
         self.parts.clear()
         self.bar.update()
@@ -159,7 +134,7 @@ class _Ramp(Callback):
             return
         self.losses.append(loss)
         mean = self.running.update(loss)
-        # The mean of very few batches may be low by chance: it is no lowest one yet.
+        # Ignore early minima: the mean of a few batches may be low by chance.
         early = len(self.losses) <= SKIPPED_AT_START * self.settings.steps
         self.lowest = mean if early else min(self.lowest, mean)
         if mean > EXPLOSION * self.lowest:

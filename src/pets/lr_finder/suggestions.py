@@ -1,7 +1,7 @@
-"""Learning rates that a curve of rate against loss suggests.
+"""Learning rate suggestions from a curve of loss over learning rate.
 
-Every method is a function of (lrs, losses): rates that grow by one factor from step to step, and
-the loss before each step, as measured. Each raises `NoSuggestion` where the curve supports none.
+Every method is a function of (lrs, losses): rates growing by a constant factor, and the measured
+loss before each step. Each raises `NoSuggestion` if the curve supports none.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ FEWEST = 10
 # A fall below 1.2 times the noise of a step, or below 1 % of the loss, happens by chance: one in
 # forty curves of pure noise has more.
 NOISE_FACTOR, LEAST_FALL = 1.2, 0.01
-# Still falling: lowest in the last tenth, and there at half of the steepest slope or more.
+# Still falling: minimum in the last tenth, with at least half of the steepest slope there.
 STILL_FALLING = 0.5
-# The loss has risen when it is this many times its lowest.
+# The loss counts as risen at this multiple of its minimum.
 RISEN = 2.0
 
 
@@ -36,16 +36,17 @@ class NoSuggestion(ValueError):
 
 
 def smooth(losses: Array, width: float = LEVEL_WIDTH) -> Array:
-    """The losses under a Gaussian of `width` times their number of steps.
+    """Smooth the losses with a Gaussian of `width` times their number of steps.
 
-    Unlike a running average it does not lag behind, which would move every suggestion to the right.
-    What the loss does after its lowest point counts only up to where it came from.
+    Unlike a running average, it does not lag, which would move every suggestion to the right.
+    Values after the minimum are clipped to the highest loss before it, so that the explosion does
+    not leak into the smoothing.
     """
     return gaussian_filter1d(_without_explosion(losses), max(width * len(losses), 0.5))
 
 
 def valley(lrs: Array, losses: Array) -> float:
-    """The rate at which the loss has come three fifths of its way down.
+    """Return the rate at which the loss has fallen by three fifths of its total fall.
 
     After fastai's `valley` (ESRI), a point well down the longest falling subsequence. Here the fall
     is the closest falling curve in least squares (isotonic regression), which noise moves less.
@@ -59,7 +60,7 @@ def valley(lrs: Array, losses: Array) -> float:
 
 
 def steep(lrs: Array, losses: Array) -> float:
-    """The rate at which the loss falls most for a step in the logarithm of the rate.
+    """Return the rate with the steepest fall of the loss over the logarithm of the rate.
 
     The steepest point of Smith's range test (2015, arXiv:1506.01186) as fastai draws it.
     """
@@ -70,13 +71,13 @@ def steep(lrs: Array, losses: Array) -> float:
 
 
 def minimum(lrs: Array, losses: Array) -> float:
-    """A tenth of the rate with the lowest loss: bold (fastai's and Howard's rule of thumb)."""
+    """Return a tenth of the rate with the lowest loss: aggressive (fastai's rule of thumb)."""
     check(lrs, losses)
     return _a_tenth(float(lrs[_bottom(smooth(losses))]), lrs, "the loss is lowest")
 
 
 def slide(lrs: Array, losses: Array) -> float:
-    """A tenth of the rate at which the loss has risen to twice its lowest.
+    """Return a tenth of the rate at which the loss has risen to twice its minimum.
 
     Needs no fall, so it also serves a network that is trained already: the lesson's rule after
     `unfreeze`, well below where it gets worse. fastai's `slide` (the interval slide rule, ESRI)
@@ -105,9 +106,9 @@ METHODS: dict[str, Callable[[Array, Array], float]] = {
 
 
 def check(lrs: Array, losses: Array) -> None:
-    """What all methods but `slide` need: a curve that is long enough, falls, and ends its fall.
+    """Raise NoSuggestion unless the curve is long enough, falls, and stops falling.
 
-    Raises NoSuggestion.
+    All methods but `slide` need that.
     """
     _check_length(losses)
     smoothed = smooth(losses, SLOPE_WIDTH)
@@ -132,14 +133,14 @@ def _check_length(losses: Array) -> None:
 
 
 def _crossing(lrs: Array, curve: Array, level: float) -> float:
-    """The rate at which a curve that only falls or only rises passes the level."""
-    place = int(np.nonzero((curve > level) != (curve[-1] > level))[0][-1])
-    part = (curve[place] - level) / (curve[place] - curve[place + 1])
-    return float(lrs[place] * (lrs[place + 1] / lrs[place]) ** part)
+    """Return the rate at which a monotonic curve crosses the level."""
+    index = int(np.nonzero((curve > level) != (curve[-1] > level))[0][-1])
+    part = (curve[index] - level) / (curve[index] - curve[index + 1])
+    return float(lrs[index] * (lrs[index + 1] / lrs[index]) ** part)
 
 
 def _a_tenth(rate: float, lrs: Array, what: str) -> float:
-    """Raises NoSuggestion for a rate below those that were tried."""
+    """Return a tenth of the rate. Raises NoSuggestion if it is below the tested range."""
     if rate / 10 < lrs[0]:
         raise NoSuggestion(f"{what} at {rate:.1e}, and a tenth of that was not tried")
     return rate / 10
@@ -150,13 +151,13 @@ def _bottom(smoothed: Array) -> int:
 
 
 def _without_explosion(losses: Array) -> Array:
-    # By the median of neighbours, as one lucky batch is no floor; where the floor is at the very
-    # start, the first third says how much the loss varies before it explodes.
+    # Locate the minimum on a median-filtered curve, so that one lucky batch does not count; if it
+    # lies at the very start, clip at the maximum of the first third instead.
     lowest = int(median_filter(losses, max(len(losses) // 12, 3)).argmin())
     return np.minimum(losses, losses[: max(lowest, len(losses) // 3) + 1].max())
 
 
 def _noise(losses: Array) -> float:
-    """Standard deviation from step to step, by the median: a steep part is no noise."""
+    """Estimate the standard deviation of a step by the median, which is robust to steep parts."""
     steps = np.diff(losses)
     return float(np.median(np.abs(steps - np.median(steps)))) * 1.4826 / 2**0.5

@@ -1,4 +1,4 @@
-"""The pretrained network without its classifier: photo in, feature map out, layers in groups."""
+"""The pretrained network without its classifier: photos to feature maps, with layer groups."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from torchvision.models import DenseNet, GoogLeNet, Inception3
 from pets.config import ModelConfig
 from pets.errors import ConfigError, some
 
-# Where torchvision's networks stop being a backbone.
+# The first children of torchvision's networks that are not part of the backbone.
 _TORCHVISION_TOPS = {"avgpool", "classifier", "fc", "head", "heads"}
 
 
 class Backbone(nn.Module):
-    """Photos (B, 3, h, w) to a feature map (B, `features`, h', w').
+    """Maps photos (B, 3, h, w) to feature maps (B, `features`, h', w').
 
-    `groups` are the layer groups from the photo's side to the head's: a name and the names of its
-    parameters. Every parameter is in exactly one group.
+    `groups` are the layer groups from input to output: a name and the names of its parameters.
+    Every parameter is in exactly one group.
     """
 
     def __init__(self, network: Any, config: ModelConfig) -> None:
         super().__init__()
-        if config.library == "torchvision":
-            network = _cut(network, config)
-            groups = _groups_of_children(network, config.groups)
-        else:
-            network.reset_classifier(0, "")
-            groups = (
-                _groups_of_timm(network)
-                if config.groups is None
-                else _groups_of_children(network, config.groups)
-            )
-        self.network: Any = network
-        self.groups = [(name, [f"network.{p}" for p in names]) for name, names in groups]
         self.is_timm = config.library == "timm"
         self.own_size = network.pretrained_cfg["input_size"][-1] if self.is_timm else 224
+        if self.is_timm:
+            network.reset_classifier(0, "")
+        else:
+            network = _cut(network, config)
+        if self.is_timm and config.groups is None:
+            # timm's own coarse grouping: the stem, then one group per stage.
+            found = group_parameters(network, network.group_matcher(coarse=True))
+            groups = [(f"group{i}", found[key]) for i, key in enumerate(sorted(found))]
+        else:
+            groups = _groups_of_children(network, config.groups)
+        self.network: Any = network
+        self.groups = [(name, [f"network.{p}" for p in names]) for name, names in groups]
         self.features = _probe(self, config)
 
     def takes(self, size: tuple[int, int]) -> bool:
-        """Whether pictures of (height, width) pass: some transformers take only their own size."""
+        """Whether it accepts pictures of (height, width): some transformers have a fixed size."""
         if size == (self.own_size, self.own_size):
             return True
         try:
@@ -54,11 +54,11 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def shape_of_map(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Of one picture's map, found by trying: (C, h', w')."""
+        """Return the shape (C, h', w') of one picture's feature map, by a forward pass."""
         training = self.training
         device = next(self.parameters()).device
         try:
-            # Not called: a compiled backbone would be compiled for a single picture.
+            # `forward`, not a call: a compiled backbone would be compiled for a single picture.
             return tuple(self.eval().forward(torch.zeros(1, 3, *size, device=device)).shape[1:])
         finally:
             self.train(training)
@@ -70,9 +70,9 @@ class Backbone(nn.Module):
 
 
 def _cut(network: nn.Module, config: ModelConfig) -> nn.Sequential:
-    """torchvision's network up to its pooling, under its own names."""
+    """Return torchvision's network up to its pooling, with unchanged names."""
     children: OrderedDict[str, nn.Module] = OrderedDict()
-    # These do something before, between or after their children that no child does.
+    # These have operations outside of their children.
     more = isinstance(network, DenseNet | GoogLeNet | Inception3)
     for name, child in () if more else network.named_children():
         if name in _TORCHVISION_TOPS:
@@ -82,7 +82,7 @@ def _cut(network: nn.Module, config: ModelConfig) -> nn.Sequential:
 
 
 def _as_map(x: Tensor, network: Any) -> Tensor:
-    """Tokens (B, n, C) and channels-last maps (B, h, w, C) as (B, C, h, w)."""
+    """Convert tokens (B, n, C) and channels-last maps (B, h, w, C) to (B, C, h, w)."""
     if x.ndim == 3:
         x = x[:, getattr(network, "num_prefix_tokens", 0) :]
         height, width = network.patch_embed.grid_size
@@ -91,7 +91,7 @@ def _as_map(x: Tensor, network: Any) -> Tensor:
 
 
 def _probe(backbone: Backbone, config: ModelConfig) -> int:
-    """The channels of a feature map, by trying. Raises ConfigError where there is no map."""
+    """Return the channels of the feature map. Raises ConfigError if the output is not a map."""
     try:
         shape = backbone.shape_of_map((backbone.own_size, backbone.own_size))
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
@@ -105,19 +105,13 @@ def _probe(backbone: Backbone, config: ModelConfig) -> int:
     return int(shape[0])
 
 
-def _groups_of_timm(network: Any) -> list[tuple[str, list[str]]]:
-    """timm's own coarse grouping (its `group_matcher`): the stem, then one group a stage."""
-    found = group_parameters(network, network.group_matcher(coarse=True))
-    return [(f"group{place}", found[key]) for place, key in enumerate(sorted(found))]
-
-
 def _groups_of_children(
     network: nn.Module, groups: list[list[str]] | None
 ) -> list[tuple[str, list[str]]]:
-    """Groups given as lists of child names, or the two halves of the network where none are given.
+    """Build the groups from lists of child names; by default, the two halves of the network.
 
-    A name stands for every parameter below it. Raises ConfigError where one is unknown, named
-    twice or left out.
+    A name stands for every parameter below it. Raises ConfigError if one is unknown, listed twice
+    or missing.
     """
     names = [name for name, _ in network.named_parameters()]
     if groups is None:
@@ -126,15 +120,14 @@ def _groups_of_children(
         groups = [blocks[:half], blocks[half:]]
     found = []
     for group in groups:
-        inside = [n for n in names if any(n == c or n.startswith(f"{c}.") for c in group)]
-        unknown = [c for c in group if not any(n == c or n.startswith(f"{c}.") for n in names)]
-        if unknown:
+        below = {c: [n for n in names if f"{n}.".startswith(f"{c}.")] for c in group}
+        if unknown := [c for c in group if not below[c]]:
             raise ConfigError(f"model.groups: {some(unknown)} name no parameters of this network")
+        inside = [n for n in names if any(n in part for part in below.values())]
         found.append((f"{group[0]}-{group[-1]}" if len(group) > 1 else group[0], inside))
     grouped = [name for _, inside in found for name in inside]
     if len(set(grouped)) < len(grouped):
         raise ConfigError("model.groups: a layer stands in two groups")
-    left = sorted(set(names) - set(grouped))
-    if left:
+    if left := sorted(set(names) - set(grouped)):
         raise ConfigError(f"model.groups: {some(left)} are in no group")
     return found

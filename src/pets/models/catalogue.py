@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import timm
 import torch
@@ -34,17 +34,10 @@ class Entry:
     is_here: bool
 
 
-class Origin(NamedTuple):
-    """Where the weights come from that a training began with, and their licence, in words."""
-
-    weights: str
-    licence: str
-
-
 def entry_of(name: str, model: ModelConfig) -> Entry:
     """Return the entry of a config in `conf/model/`. Nothing is downloaded."""
     count, size = _measures(model)
-    licence = origin_of(model).licence.partition(":")[0].partition(",")[0]
+    licence = weights_origin(model)["licence"].partition(":")[0].partition(",")[0]
     return Entry(name, count, size, licence, has_weights(model))
 
 
@@ -89,35 +82,35 @@ def _measures(model: ModelConfig) -> tuple[int, int]:
     return sum(p.numel() for p in network.parameters()), size
 
 
-def origin_of(model: ModelConfig) -> Origin:
-    """What can be known without the net. A licence that is not known is said to be unknown."""
+def weights_origin(model: ModelConfig) -> dict[str, str]:
+    """Return the origin and licence of the pretrained weights, without network access; "unknown"
+    if the licence cannot be determined."""
     if model.weights == "none":
-        return Origin("none: random numbers", "none is needed")
-    if model.weights == "package":
+        weights, licence = "none: random numbers", "none is needed"
+    elif model.weights == "package":
         package = str(model.package).replace("_", "-")
-        return Origin(f"ImageNet, the package {package}", _of_package(package))
-    if model.weights != "default":
-        return Origin("a file of the trainer's own", "unknown")
-    if model.library == "timm":
+        weights, licence = f"ImageNet, the package {package}", _of_package(package)
+    elif model.weights != "default":
+        weights, licence = "a file of the trainer's own", "unknown"
+    elif model.library == "timm":
         config = timm.get_pretrained_cfg(model.name)
         tag = (config and config.tag) or "default"
-        return Origin(
-            f"timm {timm.__version__}, {model.name.partition('.')[0]}.{tag}",
-            (config and config.license) or "unknown",
+        weights = f"timm {timm.__version__}, {model.name.partition('.')[0]}.{tag}"
+        licence = (config and config.license) or "unknown"
+    else:
+        weights = f"torchvision, {model.name}, trained on ImageNet"
+        licence = (
+            "unknown: torchvision's code is BSD-3-Clause, but its weights may be subject to other "
+            "terms, including those of their training data"
         )
-    return Origin(
-        f"torchvision, {model.name}, trained on ImageNet",
-        "unknown: torchvision's code is BSD-3-Clause, of the weights it says that they may have "
-        "terms of their own, as the data set that they were trained on has",
-    )
+    return {"weights": weights, "licence": licence}
 
 
 def _of_package(package: str) -> str:
     try:
-        about = distribution(package)
+        licence = distribution(package).read_text("LICENSE") or ""
     except PackageNotFoundError:
         return f"unknown: {package} is not installed here"
-    text = " ".join((about.read_text("LICENSE") or "").replace(",", "").split())
-    if "Apache License Version 2.0" in text:
+    if "Apache License Version 2.0" in " ".join(licence.replace(",", "").split()):
         return "Apache-2.0, says the package's LICENSE file"
     return "unknown"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pets.config import ModelConfig
 from pets.config.instantiate import build
 from pets.data.transforms import Preprocess
+from pets.errors import ConfigError
 from pets.models.backbone import Backbone
 from pets.models.weights import empty_network, load_pretrained
 from pets.seeding import derive, torch_stream
@@ -19,7 +20,7 @@ HEAD = "head"
 
 
 class Classifier(nn.Module):
-    """Photos (B, 3, h, w), normalised by `preprocess`, to logits (B, len(classes))."""
+    """Maps photos (B, 3, h, w), normalised by `preprocess`, to logits (B, len(classes))."""
 
     def __init__(
         self,
@@ -42,35 +43,42 @@ class Classifier(nn.Module):
         return self.head(self.feature_map(x))
 
     def feature_map(self, x: Tensor) -> Tensor:
-        """What the backbone gives the head for photos (B, 3, h, w): (B, C, h', w')."""
+        """Return the backbone's feature maps (B, C, h', w') for photos (B, 3, h, w)."""
         if self.config.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        # No graph is built through layers that are frozen up to here: none of them needs one.
+        # Autograd records no graph for frozen layers, so no explicit no_grad is needed.
         return self.backbone(x)
 
     @property
     def cut(self) -> str:
-        """What the head needs of the backbone: `pooled` (what `pool` gives) or the `map`."""
+        """The head's input: `pooled` features (the output of `pool`) or the feature `map`."""
         return "pooled" if hasattr(self.head, "classify") else "map"
 
     def from_activations(self, activations: Tensor) -> Tensor:
-        """Logits (B, len(classes)) from what the backbone gave, as far as `cut` says."""
+        """Map activations (feature maps, or pooled features if `cut` is "pooled") to logits
+        (B, len(classes))."""
         top: Any = self.head.classify if self.cut == "pooled" else self.head
         device = activations.device.type
         if torch.is_autocast_enabled(device):
-            # In mixed precision the backbone would have given them in this one.
+            # Under autocast the backbone would have produced this dtype.
             activations = activations.to(torch.get_autocast_dtype(device))
         return top(activations)
 
     @property
     def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
-        """Name and parameters of every layer group, from the photo's side; the head is the last."""
+        """Name and parameters of every layer group, from input to output; the head is the last."""
         own = dict(self.backbone.named_parameters())
         backbone = [(name, [own[p] for p in names]) for name, names in self.backbone.groups]
         return [*backbone, (HEAD, list(self.head.parameters()))]
 
+    def trained_groups(self, freeze_to: int) -> list[str]:
+        """Return the names of the layer groups that `freeze_to` leaves trainable. Raises
+        ConfigError."""
+        names = [name for name, _ in self.layer_groups]
+        return names[frozen_groups(names, freeze_to) :]
+
     def describe(self) -> dict[str, Any]:
-        """Plain values from which `classifier_from` builds the same network again."""
+        """Return plain values from which `classifier_from` rebuilds the network."""
         return {
             "model": self.config.model_dump(by_alias=True, mode="json"),
             "classes": list(self.classes),
@@ -79,9 +87,22 @@ class Classifier(nn.Module):
         }
 
 
+def frozen_groups(names: list[str], n: int) -> int:
+    """Return how many of the named layer groups `freeze_to(n)` freezes. Raises ConfigError."""
+    total = len(names)
+    if not -total <= n < total:
+        raise ConfigError(
+            f"freeze_to={n}: this model has {total} layer groups ({', '.join(names)}); "
+            f"expected -{total} to {total - 1}"
+        )
+    return n % total
+
+
 def new_backbone(config: ModelConfig, seed: int) -> tuple[Backbone, Preprocess, str]:
-    """The pretrained backbone, what it expects of photos, where its weights come from; the seed is
-    for random ones."""
+    """Return the backbone, its preprocessing, and a description of where its weights come from.
+
+    `seed` is used only for random weights.
+    """
     with torch_stream(derive(seed, "body")):
         pretrained = load_pretrained(config)
     return Backbone(pretrained.network, config), pretrained.preprocess, pretrained.source
@@ -95,13 +116,13 @@ def new_classifier(
     size: tuple[int, int],
     seed: int,
 ) -> Classifier:
-    """A classifier with a fresh head, whose first weights depend on the seed alone."""
+    """Return a classifier with a new head, whose initial weights depend only on the seed."""
     with torch_stream(derive(seed, HEAD)):
         return Classifier(backbone, config, classes, preprocess, size)
 
 
 def classifier_from(description: dict[str, Any]) -> Classifier:
-    """The network that `Classifier.describe` described, without its weights."""
+    """Rebuild the network described by `Classifier.describe`, without its weights."""
     config = ModelConfig.model_validate(description["model"])
     classes = TypeAdapter(list[str]).validate_python(description["classes"])
     preprocess = TypeAdapter(Preprocess).validate_python(description["preprocess"])

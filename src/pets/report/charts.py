@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
 from torch import Tensor
 from torchvision.transforms.v2 import functional as VF
 from torchvision.transforms.v2.functional import to_pil_image
@@ -19,24 +22,21 @@ from torchvision.utils import make_grid
 from pets.data import preview
 from pets.data.images import UnreadableImage
 from pets.interpretation.analysis import Analysis
-from pets.interpretation.confusion import Matrix, order_by_confusion
-from pets.interpretation.interpretation import Interpretation
-from pets.interpretation.layers import Stage
+from pets.interpretation.interpretation import Floats, Interpretation
+from pets.interpretation.layers import BackboneStage
 from pets.io.figures import BLUE, GREY, ORANGE, RED, plain
 from pets.io.pictures import TITLE, as_pixels, grid
 from pets.training.inputs import on_activations
 
 
 def learning_curves(rows: list[dict[str, Any]]) -> Figure:
-    """Losses and error rate after every epoch of `metrics.csv`, the stages one after another."""
+    """Plot losses and error rate after every epoch of `metrics.csv`, over all stages."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = np.arange(1, len(rows) + 1)
-    for name, colour, label in (
-        ("train_loss", BLUE, "training"),
-        ("valid_loss", ORANGE, "validation"),
-    ):
-        left.plot(epochs, [row[name] for row in rows], "o-", color=colour, label=label, ms=4)
+    for split, colour, label in (("train", BLUE, "training"), ("valid", ORANGE, "validation")):
+        losses = [row[f"{split}_loss"] for row in rows]
+        left.plot(epochs, losses, "o-", color=colour, label=label, ms=4)
     errors = [100 * row["error_rate"] for row in rows]
     right.plot(epochs, errors, "o-", color=RED, ms=4)
     right.annotate(
@@ -45,18 +45,13 @@ def learning_curves(rows: list[dict[str, Any]]) -> Figure:
     )  # fmt: skip
     left.set(xlabel="epoch", ylabel="loss")
     right.set(xlabel="epoch", ylabel="validation error in %")
+    stages = [(name, len(list(of_stage))) for name, of_stage in groupby(r["stage"] for r in rows)]
     for axes in (left, right):
         axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
-        start = 0.5
-        for name, of_stage in groupby(rows, key=lambda row: row["stage"]):
-            axes.text(
-                start + 0.05,
-                1.01,
-                plain(name, 20),
-                transform=axes.get_xaxis_transform(),
-                color=GREY,
-            )
-            start += len(list(of_stage))
+        start, above = 0.5, axes.get_xaxis_transform()
+        for name, length in stages:
+            axes.text(start + 0.05, 1.01, plain(name, 20), transform=above, color=GREY)
+            start += length
             if start < len(rows):
                 axes.axvline(start, color=GREY, lw=0.8, ls=":")
         axes.set_xlim(0.5, len(rows) + 0.5)
@@ -70,7 +65,7 @@ def data_pictures(analysis: Analysis) -> dict[str, Figure]:
     """Draw the run's photos.
 
     Returns:
-        `sizes` of the photos that were read; `classes`, photos of each, if there are any;
+        `sizes` of the readable photos; `classes`, the number of photos of each, if there are any;
         `augmented`, some training photos as the network sees them, if they can be read.
     """
     config, photos = analysis.trained.config, analysis.data
@@ -86,19 +81,23 @@ def data_pictures(analysis: Analysis) -> dict[str, Figure]:
 
 
 def training_views(analysis: Analysis) -> tuple[int, str]:
-    """Return how many augmented views of a training photo a picture shows, and its caption."""
+    """Return the number of augmented views to draw per training photo, and the caption."""
     config, model = analysis.trained.config, analysis.trained.model
     stages, kept = config.plan.stages, config.precompute.views
     frozen = [name for name, stage in stages.items() if on_activations(config, model, stage)]
-    if not preview.is_augmented(config.augment) or (len(frozen) == len(stages) and not kept):
+    all_frozen = len(frozen) == len(stages)
+    if not preview.is_augmented(config.augment) or (all_frozen and not kept):
         return 0, "It was trained on photos as they are here, without augmentation."
-    views = min(kept, 5) if len(frozen) == len(stages) else 5
+    views = min(kept, 5) if all_frozen else 5
     many = f"{views} augmented views" if views > 1 else "one augmented view"
     caption = f"On the left the photo, beside it {many}."
-    if frozen and kept:
-        caption += f" Stage {' and '.join(frozen)} drew from {kept} such views of each photo."
-    elif frozen:
-        caption += f" Stage {' and '.join(frozen)} saw the photos without augmentation."
+    if frozen:
+        saw = (
+            f"drew from {kept} such views of each photo"
+            if kept
+            else ("saw the photos without augmentation")
+        )
+        caption += f" Stage {' and '.join(frozen)} {saw}."
     return views, caption
 
 
@@ -116,7 +115,7 @@ def reliability_diagram(analysis: Analysis) -> Figure:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as sure as right")
     for bins, colour, label in shown:
-        sizes = 20 + 600 * bins.photos / max(bins.photos.sum(), 1)
+        sizes = 20 + 600 * bins.counts / max(bins.counts.sum(), 1)
         axes.scatter(bins.confidence, bins.accuracy, sizes, color=colour, alpha=0.45, linewidths=0)
         axes.plot(bins.confidence, bins.accuracy, color=colour, lw=1.2, label=label)
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
@@ -125,8 +124,26 @@ def reliability_diagram(analysis: Analysis) -> Figure:
     return figure
 
 
-def confusion_chart(matrix: Matrix, names: list[str]) -> Figure:
-    """Counts, coloured by the share of the row; big enough to read every name."""
+def order_by_confusion(matrix: NDArray[Any]) -> list[int]:
+    """Order class indices so that confused classes are next to each other.
+
+    Average linkage over the share of confusions between two classes, with the best order of
+    leaves (Bar-Joseph et al. 2001). Classes that are never confused keep their order, at the end.
+    """
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    np.fill_diagonal(shares, 0)
+    alike = shares + shares.T
+    confused = np.flatnonzero(alike.any(1))
+    if len(confused) >= 3:
+        near = alike[np.ix_(confused, confused)]
+        distances = squareform(1 - near / near.max() * (1 - np.eye(len(near))), checks=False)
+        tree = optimal_leaf_ordering(linkage(distances, "average"), distances)
+        confused = confused[leaves_list(tree)]
+    return [*confused.tolist(), *np.flatnonzero(~alike.any(1)).tolist()]
+
+
+def confusion_chart(matrix: Floats, names: list[str]) -> Figure:
+    """Draw counts, coloured by their share of the row, large enough to read every name."""
     side = max(5.0, 0.3 * len(names) + 2.5)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
@@ -146,29 +163,28 @@ def confusion_chart(matrix: Matrix, names: list[str]) -> Figure:
 
 
 def confusions(predictions: Interpretation, classes: int) -> Figure:
-    """The confusion matrix of the predictions, look-alikes side by side; beyond `classes` those
-    least confused are left out."""
-    matrix = predictions.confusion_matrix().to_numpy().astype(float)
+    """Draw the confusion matrix with confused classes next to each other; only the `classes` most
+    confused ones are shown."""
+    matrix = predictions.confusion_matrix().to_numpy()
     order = order_by_confusion(matrix)[:classes]
     return confusion_chart(matrix[order][:, order], [predictions.classes[i] for i in order])
 
 
 def kernels_png(kernels: Tensor) -> bytes:
-    """The kernels (n, 3, h, w) side by side, a pixel a weight, with a pixel between them."""
-    count = len(kernels)
-    picture = make_grid(kernels, nrow=int(np.ceil(np.sqrt(2 * count))), padding=1, pad_value=0.5)
+    """Draw the kernels (n, 3, h, w) in a grid, one pixel per weight, one pixel apart."""
+    columns = int(np.ceil(np.sqrt(2 * len(kernels))))
     file = io.BytesIO()
-    to_pil_image(picture).save(file, "PNG")
+    to_pil_image(make_grid(kernels, columns, padding=1, pad_value=0.5)).save(file, "PNG")
     return file.getvalue()
 
 
 def kernel_grid(kernels: Tensor) -> Figure:
-    """The kernels (n, 3, h, w) side by side, large."""
+    """Draw the kernels (n, 3, h, w) in a grid, enlarged."""
     return enlarged(as_pixels(kernels_png(kernels)))
 
 
 def enlarged(picture: Tensor) -> Figure:
-    """A small picture (3, h, w), each of its pixels a square."""
+    """Draw a small picture (3, h, w) with each pixel as a square."""
     height, width = picture.shape[1:]
     figure = Figure(figsize=(9, 9 * height / width))
     axes = figure.add_axes((0.06, 0, 0.94, 1))
@@ -178,29 +194,27 @@ def enlarged(picture: Tensor) -> Figure:
 
 
 def photo_grid(analysis: Analysis, rows: pd.DataFrame, cams: bool = False) -> Figure:
-    """Photos of the analysis by their rows, under fastai's titles: prediction / actual / loss /
-    probability of the actual class; with `cams` Grad-CAM for the prediction is laid over them."""
-    numbers = rows.index.tolist()
-    indices = [analysis.indices[row] for row in numbers]
-    titles = [
-        f"{plain(photo.prediction, TITLE)}\n{plain(f'is {photo.label}', TITLE)}\n"
-        f"{photo.loss:.2f} / {100 * photo.p_label:.0f} %"
-        for photo in map(analysis.predictions.__getitem__, numbers)
-    ]
-    shown = [as_pixels(analysis.extracted.thumbnails[index]) for index in indices]
-    heat = [analysis.extracted.cams[index][0] / 255 for index in indices] if cams else []
+    """Draw photos of the analysis by row with fastai's titles: prediction / actual / loss /
+    probability of the actual class; with `cams`, Grad-CAM for the prediction is overlaid."""
+    extracted, shown, titles, heat = analysis.extracted, [], [], []
+    for row in rows.index.tolist():
+        photo, index = analysis.predictions[row], analysis.indices[row]
+        names = f"{plain(photo.prediction, TITLE)}\n{plain(f'is {photo.label}', TITLE)}"
+        titles.append(f"{names}\n{photo.loss:.2f} / {100 * photo.p_label:.0f} %")
+        shown.append(as_pixels(extracted.thumbnails[index]))
+        if cams:
+            heat.append(extracted.cams[index][0].numpy() / 255)
     return grid(shown, titles, columns=min(4, len(shown)), heat=heat)
 
 
-def patch_rows(stage: Stage) -> Figure:
-    """A row a channel, its strongest patches from left to right."""
-    side = 96
-    columns = max(map(len, stage.patches.values()))
-    tiles = torch.full((len(stage.patches) * columns, 3, side, side), 255, dtype=torch.uint8)
+def patch_rows(stage: BackboneStage) -> Figure:
+    """Draw one row per channel, its strongest patches from left to right."""
+    side, columns = 96, max(map(len, stage.patches.values()))
+    tiles = torch.full((len(stage.patches), columns, 3, side, side), 255, dtype=torch.uint8)
     for row, patches in enumerate(stage.patches.values()):
         for column, patch in enumerate(patches):
-            tiles[row * columns + column] = VF.resize(patch.pixels, [side, side])
-    figure = enlarged(make_grid(tiles, nrow=columns, pad_value=255))
+            tiles[row, column] = VF.resize(patch.pixels, [side, side])
+    figure = enlarged(make_grid(tiles.flatten(0, 1), nrow=columns, pad_value=255))
     for row, channel in enumerate(stage.patches):
         figure.axes[0].text(-6, (row + 0.5) * (side + 2), f"{channel}", ha="right", va="center")
     return figure

@@ -5,92 +5,76 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-import numpy as np
-
-from pets.interpretation.analysis import Analysis, Neighbour
-from pets.interpretation.dataset import Thumbnails
-
-
-class ImageBudget:
-    """Thumbnails as base64, by index, until `megabytes` are full; later ones are `refused`."""
-
-    def __init__(self, thumbnails: Thumbnails, megabytes: float) -> None:
-        self._thumbnails, self._bytes_left = thumbnails, int(megabytes * 1e6)
-        self.photos: dict[int, str] = {}
-        self.refused: set[int] = set()
-
-    def take(self, indices: list[int]) -> list[int]:
-        """Put photos into the page; return those that fit, in the same order."""
-        return [index for index in indices if self._fits(index)]
-
-    def _fits(self, index: int) -> bool:
-        if index in self.photos:
-            return True
-        content = b64encode(self._thumbnails[index]).decode()
-        if len(content) > self._bytes_left:
-            self.refused.add(index)
-            return False
-        self._bytes_left -= len(content)
-        self.photos[index] = content
-        return True
+from pets.interpretation.analysis import Analysis
 
 
 class PagePhotos:
-    """Photos as sections show them, by their index in the pass, within the image budget.
+    """Thumbnails embedded in the report, up to `settings.megabytes`.
 
-    Rows are those of `analysis.predictions`.
+    Rows are those of `analysis.predictions`, indices are those of the pass.
+
+    Attributes:
+        pictures: The thumbnails in the page as base64, by index.
+        captions: Path and text of every photo that a section requested.
+        refused: The indices that did not fit.
     """
 
     def __init__(self, analysis: Analysis) -> None:
         self.analysis = analysis
-        self.budget = ImageBudget(analysis.extracted.thumbnails, analysis.settings.megabytes)
+        self._bytes_left = int(analysis.settings.megabytes * 1e6)
+        self.pictures: dict[int, str] = {}
         self.captions: dict[int, dict[str, str]] = {}
+        self.refused: set[int] = set()
 
-    def details(self, rows: list[int]) -> list[dict[str, Any]]:
-        """Photos with their predictions, as far as they fit."""
-        analysis, shown = self.analysis, set(self.indices(rows))
-        return [
-            {"photo": analysis.indices[row], **analysis.predictions[row]._asdict()}
-            for row in rows
-            if analysis.indices[row] in shown
-        ]
-
-    def indices(self, rows: list[int]) -> list[int]:
-        """Photos with a caption, as far as they fit."""
-        indices = [self.analysis.indices[row] for row in rows]
-        for row, index in zip(rows, indices, strict=True):
-            photo = self.analysis.predictions[row]
-            how = "recognised" if photo.right else f"taken for {photo.prediction}"
-            percent = f"{100 * photo.p_prediction:.0f} %"
-            self.caption(index, photo.path, f"{photo.label}, {how}, {percent}")
-        return self.budget.take(indices)
-
-    def neighbours(self, neighbours: list[Neighbour]) -> list[dict[str, Any]]:
-        """Training photos with their similarity, as far as they fit."""
-        for near in neighbours:
-            path = self.analysis.photos[near.index].path
-            self.caption(near.index, path, f"training photo of {near.label}")
-        shown = set(self.budget.take([near.index for near in neighbours]))
-        return [
-            {"photo": near.index, "label": near.label, "similarity": near.similarity}
-            for near in neighbours
-            if near.index in shown
-        ]
-
-    def caption(self, index: int, path: str, text: str) -> None:
-        """Set the caption of a photo; the first one stays."""
+    def add(self, index: int, path: str, text: str) -> bool:
+        """Add a photo to the page. Returns whether it fits. The first caption of a photo wins."""
         self.captions.setdefault(index, {"path": path, "text": text})
+        if index in self.pictures:
+            return True
+        content = b64encode(self.analysis.extracted.thumbnails[index]).decode()
+        if len(content) > self._bytes_left:
+            self.refused.add(index)
+            return False
+        self._bytes_left -= len(content)
+        self.pictures[index] = content
+        return True
+
+    def add_with_predictions(self, rows: list[int]) -> list[dict[str, Any]]:
+        """Add photos, as far as they fit. Returns them with their predictions."""
+        shown = []
+        for row in rows:
+            photo, index = self.analysis.predictions[row], self.analysis.indices[row]
+            right = photo.label == photo.prediction
+            how = "recognised" if right else f"taken for {photo.prediction}"
+            text = f"{photo.label}, {how}, {100 * photo.p_prediction:.0f} %"
+            if self.add(index, photo.path, text):
+                shown.append({"photo": index, **photo._asdict()})
+        return shown
+
+    def add_captioned(self, rows: list[int]) -> list[int]:
+        """Add photos with captions, as far as they fit. Returns their indices."""
+        return [photo["photo"] for photo in self.add_with_predictions(rows)]
+
+    def add_neighbours(self, near: list[tuple[int, float]]) -> list[dict[str, Any]]:
+        """Add training photos, as far as they fit. Returns index, label and similarity of each."""
+        shown = []
+        for index, similarity in near:
+            photo = self.analysis.photos[index]
+            if self.add(index, photo.path, f"training photo of {photo.label}"):
+                shown.append({"photo": index, "label": photo.label, "similarity": similarity})
+        return shown
 
     def cams(self, row: int) -> list[dict[str, Any]]:
-        """Grad-CAM for the predicted and the actual class, as the page's script draws it."""
-        maps = self.analysis.extracted.cams[self.analysis.indices[row]]
-        names = self.analysis.predictions[row].prediction, self.analysis.predictions[row].label
+        """Return the Grad-CAMs of the predicted and the actual class, for the page's script."""
+        photo, maps = self.analysis.predictions[row], self.analysis.extracted.cams
         return [
             {
                 "for": name,
                 "height": values.shape[0],
                 "width": values.shape[1],
-                "values": b64encode(np.ascontiguousarray(values).tobytes()).decode(),
+                "values": b64encode(values.numpy().tobytes()).decode(),
             }
-            for name, values in zip(names, maps, strict=True)
+            for name, values in zip(
+                (photo.prediction, photo.label), maps[self.analysis.indices[row]], strict=True
+            )
         ]

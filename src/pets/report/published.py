@@ -1,8 +1,8 @@
-"""Published results beside the run's own, each with its split; never compared across splits."""
+"""Published results for comparison, each with its split; never compared across splits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pets.config import DataConfig
 
@@ -11,9 +11,8 @@ LESSON = "random 20 % of 7,390 photos"
 CATS_AND_DOGS = "the lesson's validation, 2,000 photos"
 
 
-@dataclass(frozen=True)
-class Published:
-    """A result from elsewhere: what it is, accuracy in 0..1, the photos it was measured on."""
+class Published(NamedTuple):
+    """A published result: name, accuracy in 0..1, and the photos it was measured on."""
 
     name: str
     accuracy: float
@@ -34,30 +33,18 @@ PUBLISHED = {
     ),
 }
 
-# What lesson 1 found most confused after its first stage.
-LESSON_PAIRS = frozenset(
-    {
-        frozenset({"British_Shorthair", "Russian_Blue"}),
-        frozenset({"Ragdoll", "Birman"}),
-        frozenset({"staffordshire_bull_terrier", "american_pit_bull_terrier"}),
-    }
-)
-
 
 def split_in_words(data: DataConfig, split: str, photos: int) -> str:
-    """What a result was measured on, in the words of the table."""
-    if data.split == "random":
-        share = {"valid": data.valid_pct, "test": data.test_pct}.get(split)
-        if share is not None:
-            return f"random {100 * share:g} % of {round(photos / share, -1):,.0f} photos"
-    if data.split in ("official", "folders") and split in ("valid", "test"):
-        kind = "official" if data.split == "official" else "its folders'"
-        return f"{kind} {split}, {photos:,} photos"
-    return f"{split}, {photos:,} photos"
+    """Describe the photos of a result in the format of `Published.split`."""
+    share = {"valid": data.valid_pct, "test": data.test_pct}.get(split)
+    if data.split == "random" and share is not None:
+        return f"random {100 * share:g} % of {round(photos / share, -1):,.0f} photos"
+    kinds = {"official": "official ", "folders": "its folders' "}
+    return f"{kinds.get(data.split, '') if split != 'train' else ''}{split}, {photos:,} photos"
 
 
 def same_split(published: Published, data: DataConfig, split: str, photos: int) -> bool:
-    """Whether the published number was measured on such photos as these."""
+    """Whether the published result was measured on the same kind of split."""
     if published.split == OFFICIAL:
         return data.split == "official" and split == "test" and photos == 3669
     if published.split == LESSON:

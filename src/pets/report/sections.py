@@ -1,6 +1,7 @@
-"""The sections of the page. `SECTIONS` is the one place where a section is added.
+"""The sections of the page; new ones are added to `SECTIONS`.
 
-A section is a function here, which returns what its template `sections/<name>.html` shows.
+A section is a function here that returns the values for its template `sections/<name>.html`, or
+None if there is nothing to show. The page has them in the order of this file.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from pets.data.photos import OTHER
 from pets.data.splits import TEST
 from pets.interpretation.analysis import Analysis
-from pets.interpretation.confusion import order_by_confusion
-from pets.interpretation.layers import Patch
 from pets.io.figures import as_svg
 from pets.io.pictures import jpeg, jpeg_uri, pixels, png_uri
 from pets.io.serialize import to_yaml
@@ -25,13 +25,15 @@ from pets.metrics import METRICS
 from pets.registry import Registry
 from pets.report import charts
 from pets.report.photos import PagePhotos
-from pets.report.published import LESSON_PAIRS, PUBLISHED, same_split, split_in_words
+from pets.report.published import PUBLISHED, same_split
 from pets.training.metrics_csv import read_metrics
 
-PAIRS = 12  # most confused pairs with photos; the matrix has them all
-CELLS = 60  # classes in the matrix; beyond that those most confused
-SUSPECTS = 36  # label suspects with photos; the CSV has them all
-A_CLASS = 4  # photos of a class in its galleries
+Values = dict[str, Any]
+Fill = Callable[[Analysis, PagePhotos], Values | None]
+PAIRS = 12  # most confused pairs shown with photos; the matrix has all of them
+CELLS = 60  # maximum classes in the matrix, the most confused ones
+SUSPECTS = 36  # label suspects shown with photos; the CSV has all of them
+PHOTOS_PER_CLASS = 4  # in the galleries of a class
 
 
 @dataclass(frozen=True)
@@ -39,55 +41,43 @@ class Section:
     """A section of the page.
 
     Attributes:
-        name: its id in the page, and its template `sections/<name>.html`.
-        title: its link at the top of the page; without one it belongs to the section before it.
-        doc: one line about it.
-        fill: what the template shows, from the analysis and the photos of the page; None where
-            there is nothing to show, and no section.
-        turn: sections take photos in this order, until the image budget is spent.
+        name: Its id and the name of its template.
+        title: Its link at the top of the page; if empty, it belongs to the section before it.
+        doc: One-line description.
+        fill: Returns the values for its template.
+        turn: Sections add photos in this order, until the image budget is used up.
     """
 
     name: str
     title: str
     doc: str
-    fill: Callable[[Analysis, PagePhotos], dict[str, Any] | None]
-    turn: int = 100
+    fill: Fill
+    turn: int
 
 
 SECTIONS: Registry[Section] = Registry()
 
 
-def headline(analysis: Analysis) -> dict[str, Any]:
-    """Accuracy with its interval, mistakes, and what was measured."""
-    predictions, data = analysis.predictions, analysis.trained.config.data
-    photos, report = len(predictions), predictions.classification_report()
-    return {
-        "accuracy": predictions.accuracy,
-        "interval": predictions.accuracy_interval,
-        "mean_class_accuracy": float(report["recall"].mean()),
-        "loss": float(predictions.table["loss"].mean()),
-        "photos": photos,
-        "errors": int((~predictions.correct).sum()),
-        "classes": int((report["photos"] > 0).sum()),
-        "absent": [name for name in predictions.classes if not report.loc[name, "photos"]],
-        "split": f"{analysis.root}, {photos:,} photos"
-        if analysis.split == OTHER
-        else split_in_words(data, analysis.split, photos),
-    }
+def section(name: str, title: str, turn: int = 100) -> Callable[[Fill], Fill]:
+    """Add a function to `SECTIONS`."""
+
+    def add(fill: Fill) -> Fill:
+        doc = (fill.__doc__ or "").partition("\n")[0]
+        SECTIONS.add(Section(name, title, doc, fill, turn))
+        return fill
+
+    return add
 
 
-def numbers(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
-    """Metrics, the published numbers beside them, learning curves and the lr finder's curves."""
-    data, run = analysis.trained.config.data, analysis.trained.run
-    published = PUBLISHED.get(data.name, ()) if analysis.split != OTHER else ()
-    count = len(analysis.predictions)
-    beside = [(entry, same_split(entry, data, analysis.split, count)) for entry in published]
-    epochs = read_metrics(run.path / "metrics.csv")
-    stages = list(analysis.trained.config.plan.stages)
-    finder = sorted(
-        sorted((run.path / LR_FINDER).glob("*.png")),
-        key=lambda file: stages.index(file.stem) if file.stem in stages else len(stages),
-    )
+@section("numbers", "Numbers")
+def numbers(analysis: Analysis, _: PagePhotos) -> Values:
+    """Metrics, published results for comparison, learning curves and lr finder curves."""
+    config, run = analysis.trained.config, analysis.trained.run
+    published = PUBLISHED.get(config.data.name, ()) if analysis.split != OTHER else ()
+    count, epochs = len(analysis.predictions), read_metrics(run.path / "metrics.csv")
+    beside = [(entry, same_split(entry, config.data, analysis.split, count)) for entry in published]
+    pictures = {file.stem: file for file in sorted((run.path / LR_FINDER).glob("*.png"))}
+    stages = [name for name in config.plan.stages if name in pictures]
     return {
         "added": {
             name.replace("_", " "): METRICS[name].show(value)
@@ -96,73 +86,81 @@ def numbers(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
         "published": beside,
         "same": any(same for _, same in beside),
         "curves": as_svg(charts.learning_curves(epochs)) if epochs else None,
-        "finder": {file.stem: png_uri(file.read_bytes()) for file in finder},
+        "finder": {
+            name: png_uri(pictures[name].read_bytes())
+            for name in dict.fromkeys([*stages, *pictures])
+        },
     }
 
 
-def matrix(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
-    """The confusion matrix, confused classes side by side, with the photos of each cell."""
+@section("matrix", "Confusions", turn=5)
+def matrix(analysis: Analysis, photos: PagePhotos) -> Values:
+    """The confusion matrix, with confused classes next to each other and photos for each cell."""
     predictions = analysis.predictions
     counts = predictions.confusion_matrix().to_numpy()
-    order = order_by_confusion(counts.astype(float))
+    order = charts.order_by_confusion(counts)
     left_out = max(len(order) - CELLS, 0)
     if left_out:
         wrong = counts.sum(1) + counts.sum(0) - 2 * counts.diagonal()
         chosen = set(np.argsort(-wrong, kind="stable")[:CELLS].tolist())
         order = [i for i in order if i in chosen]
     cells = {}
-    # The mistakes first: where the budget is short, right ones are the ones to miss.
+    # Mistakes first: if the budget runs out, only correct predictions are missing.
     pairs = [(a, p) for a in order for p in order if counts[a, p]]
     for a, p in sorted(pairs, key=lambda pair: pair[0] == pair[1]):
-        rows = _cell(analysis, predictions.classes[a], predictions.classes[p])
+        confused = predictions.confused(predictions.classes[a], predictions.classes[p])
+        rows = confused.index.tolist()
         cells[f"{order.index(a)}-{order.index(p)}"] = {
             "count": int(counts[a, p]),
             "share": counts[a, p] / counts[a].sum(),
-            "photos": photos.indices(rows if a != p else rows[: analysis.settings.gallery]),
+            "photos": photos.add_captioned(rows if a != p else rows[: analysis.settings.gallery]),
         }
     names = [predictions.classes[i] for i in order]
     return {"matrix": {"names": names, "cells": cells, "left_out": left_out}}
 
 
-def pairs(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
-    """The most confused pairs: mistaken photos, their nearest training photos, and right ones."""
-    predictions, lesson = analysis.predictions, analysis.trained.config.data.name == "oxford_pets"
-    shown = []
+@section("pairs", "", turn=2)
+def pairs(analysis: Analysis, photos: PagePhotos) -> Values:
+    """The most confused pairs: misclassified photos, nearest training photos, correct ones."""
+    predictions, shown = analysis.predictions, []
     for actual, predicted, count in predictions.most_confused()[:PAIRS]:
-        rows = _cell(analysis, actual, predicted)
+        rows = predictions.confused(actual, predicted).index.tolist()
         near = analysis.neighbours(rows[:1])
         shown.append(
             {
                 "actual": actual,
                 "predicted": predicted,
                 "count": count,
-                "back": len(_cell(analysis, predicted, actual)),
+                "back": len(predictions.confused(predicted, actual)),
                 "of": int((predictions.table["label"] == actual).sum()),
-                "lesson": lesson and frozenset({actual, predicted}) in LESSON_PAIRS,
-                "mistaken": photos.details(rows[:A_CLASS]),
+                "mistaken": photos.add_with_predictions(rows[:PHOTOS_PER_CLASS]),
                 "right": {
-                    name: photos.details(predictions.most_correct(name, A_CLASS).index.tolist())
+                    name: photos.add_with_predictions(
+                        predictions.most_correct(name, PHOTOS_PER_CLASS).index.tolist()
+                    )
                     for name in (actual, predicted)
                 },
-                "near": photos.neighbours(near[rows[0]]),
+                "near": photos.add_neighbours(near[rows[0]]),
             }
         )
     return {"pairs": shown}
 
 
-def top_losses(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
+@section("losses", "Top losses", turn=1)
+def top_losses(analysis: Analysis, photos: PagePhotos) -> Values:
     """Photos with the highest loss, their Grad-CAMs and nearest training photos."""
     rows = analysis.predictions.top_losses(analysis.settings.top_losses).index.tolist()
     near = analysis.neighbours(rows)
-    shown = []
-    for row in rows:
-        for photo in photos.details([row]):
-            near_photos = photos.neighbours(near[row])
-            shown.append(photo | {"cams": photos.cams(row), "near": near_photos})
+    shown = [
+        photo | {"cams": photos.cams(row), "near": photos.add_neighbours(near[row])}
+        for row in rows
+        for photo in photos.add_with_predictions([row])
+    ]
     return {"top_losses": shown}
 
 
-def galleries(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
+@section("galleries", "Galleries", turn=3)
+def galleries(analysis: Analysis, photos: PagePhotos) -> Values:
     """Random right and wrong photos, and the most uncertain ones."""
     predictions, k = analysis.predictions, analysis.settings.gallery
     seed = analysis.trained.config.seed
@@ -173,20 +171,24 @@ def galleries(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
     }
     return {
         "galleries": {
-            title: {"shown": photos.details(rows.index.tolist()), "exist": len(rows) > 0}
+            title: {
+                "shown": photos.add_with_predictions(rows.index.tolist()),
+                "exist": len(rows) > 0,
+            }
             for title, rows in chosen.items()
         }
     }
 
 
-def one_class(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
-    """By class: the surest right photos and the furthest wrong ones."""
+@section("one-class", "", turn=6)
+def one_class(analysis: Analysis, photos: PagePhotos) -> Values:
+    """By class: the most confident correct and incorrect predictions."""
     predictions = analysis.predictions
     verbs = {"correct": predictions.most_correct, "incorrect": predictions.most_incorrect}
     return {
         "by_class": {
             name: {
-                key: photos.indices(best(name, A_CLASS).index.tolist())
+                key: photos.add_captioned(best(name, PHOTOS_PER_CLASS).index.tolist())
                 for key, best in verbs.items()
             }
             for name in predictions.classes
@@ -194,33 +196,42 @@ def one_class(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
     }
 
 
-def classes(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
-    """A row a class: its numbers, and the class it is most often taken for."""
-    predictions = analysis.predictions
-    report = predictions.classification_report()
-    wrong = predictions.confusion_matrix().to_numpy().copy()
-    np.fill_diagonal(wrong, 0)
-    values: Any = report.astype(object).where(report.notna(), None).to_dict("index")
-    rows: list[dict[str, Any]] = []
-    for i, name in enumerate(predictions.classes):
-        taken = int(wrong[i].argmax())
-        confused = f"{predictions.classes[taken]} ({wrong[i, taken]})" if wrong[i].any() else ""
-        rows.append({"name": name, "confused": confused, **values[name]})
-    return {"classes": rows}
+@section("classes", "Classes")
+def classes(analysis: Analysis, _: PagePhotos) -> Values:
+    """One row per class: its metrics, and the class it is most often confused with."""
+    report = analysis.predictions.classification_report()
+    rows: Any = report.astype(object).where(report.notna(), None)
+    taken: dict[str, str] = {}
+    for actual, predicted, count in analysis.predictions.most_confused():
+        taken.setdefault(actual, f"{predicted} ({count})")
+    return {
+        "classes": [
+            {"name": name, "confused": taken.get(name, ""), **values}
+            for name, values in rows.to_dict("index").items()
+        ]
+    }
 
 
-def layers(analysis: Analysis, _: PagePhotos) -> dict[str, Any] | None:
-    """The first kernels, and for each stage the strongest patches of its channels."""
+@section("layers", "Layers")
+def layers(analysis: Analysis, _: PagePhotos) -> Values | None:
+    """The first kernels, and the patches that activate each stage's channels most."""
     stages, kernels = [], analysis.kernels
     if kernels is None and not analysis.stages:
         return None
     for stage in analysis.stages:
         height, width = stage.field.pixels
-        channels = {c: [_patch(p) for p in ps] for c, ps in stage.patches.items() if ps}
-        # A ring is drawn where a patch is so large that one would not know where to look.
-        large = max(height, width) > 0.5 * max(analysis.trained.model.size)
-        sees = f"{height} x {width} pixels"
-        stages.append({"name": stage.name, "channels": channels, "large": large, "sees": sees})
+        shown = {
+            "name": stage.name,
+            "sees": f"{height} x {width} pixels",
+            # On large patches a ring marks the unit.
+            "large": max(height, width) > 0.5 * max(analysis.trained.model.size),
+            "channels": {
+                channel: [{"uri": _jpeg_uri(p.pixels), "unit": p.unit} for p in patches]
+                for channel, patches in stage.patches.items()
+                if patches
+            },
+        }
+        stages.append(shown)
     return {
         "stages": stages,
         "kernels": png_uri(charts.kernels_png(kernels)) if kernels is not None else "",
@@ -228,29 +239,32 @@ def layers(analysis: Analysis, _: PagePhotos) -> dict[str, Any] | None:
     }
 
 
-def calibration(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
-    """The reliability diagram."""
+@section("calibration", "Calibration")
+def calibration(analysis: Analysis, _: PagePhotos) -> Values:
+    """Calibration: the reliability diagram."""
     return {"reliability": as_svg(charts.reliability_diagram(analysis))}
 
 
-def suspects(analysis: Analysis, photos: PagePhotos) -> dict[str, Any]:
-    """Labels that are probably wrong, the most suspect first."""
+@section("suspects", "Labels", turn=4)
+def suspects(analysis: Analysis, photos: PagePhotos) -> Values:
+    """Likely label errors, the most suspect first."""
     paths = analysis.all_predictions.table["path"]
     index_of = dict(zip(paths, analysis.extracted.indices, strict=True))
     rows = []
     for row in analysis.suspects.head(SUSPECTS).to_dict("records"):
-        index = index_of[row["path"]]
-        photos.caption(index, row["path"], f"labelled {row['given']}, looks like {row['label']}")
-        rows.append({**row, "photo": index if photos.budget.take([index]) else None})
+        index, path = index_of[row["path"]], row["path"]
+        fits = photos.add(index, path, f"labelled {row['given']}, looks like {row['label']}")
+        rows.append({**row, "photo": index if fits else None})
     splits = analysis.suspects["split"]
     return {"rows": rows, "total": len(splits), "test": int((splits == TEST).sum())}
 
 
-def data(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
+@section("data", "Data")
+def data(analysis: Analysis, _: PagePhotos) -> Values:
     """The run's photos: counts by class, sizes, and augmented views."""
     return {
         "pictures": {
-            # Photos would be large as PNG, lines and bars blurred as JPEG.
+            # Photos would be large as PNG, and charts blurred as JPEG.
             tag: jpeg_uri(pixels(figure)) if tag == "augmented" else as_svg(figure)
             for tag, figure in charts.data_pictures(analysis).items()
         },
@@ -258,40 +272,11 @@ def data(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
     }
 
 
-def config(analysis: Analysis, _: PagePhotos) -> dict[str, Any]:
+@section("config", "Config")
+def config(analysis: Analysis, _: PagePhotos) -> Values:
     """The run's config.yaml."""
     return {"config_yaml": to_yaml(analysis.trained.run.config)}
 
 
-# In the order of the page.
-for section in (
-    Section("numbers", "Numbers", "metrics and learning curves", numbers),
-    Section("matrix", "Confusions", "the confusion matrix", matrix, turn=5),
-    Section("pairs", "", "the most confused pairs", pairs, turn=2),
-    Section("losses", "Top losses", "the highest losses, with Grad-CAM", top_losses, turn=1),
-    Section("galleries", "Galleries", "right, wrong and uncertain photos", galleries, turn=3),
-    Section("one-class", "", "right and wrong photos of one class", one_class, turn=6),
-    Section("classes", "Classes", "a row of numbers a class", classes),
-    Section("layers", "Layers", "kernels, and patches that excite channels", layers),
-    Section("calibration", "Calibration", "whether confidence is accuracy", calibration),
-    Section("suspects", "Labels", "labels that may be wrong", suspects, turn=4),
-    Section("data", "Data", "classes, sizes, augmented photos", data),
-    Section("config", "Config", "the run's config", config),
-):
-    SECTIONS.add(section)
-
-
-def _cell(analysis: Analysis, actual: str, predicted: str) -> list[int]:
-    """Rows of one cell of the matrix, the surest mistakes first."""
-    table = analysis.predictions.table
-    rows = table[(table["label"] == actual) & (table["prediction"] == predicted)]
-    return rows.sort_values("loss", ascending=False, kind="stable").index.tolist()
-
-
-def _patch(patch: Patch) -> dict[str, Any]:
-    content = b64encode(jpeg(patch.pixels, 96)).decode()
-    return {
-        "uri": f"data:image/jpeg;base64,{content}",
-        "activation": patch.activation,
-        "unit": patch.unit,
-    }
+def _jpeg_uri(patch: Tensor) -> str:
+    return f"data:image/jpeg;base64,{b64encode(jpeg(patch, 96)).decode()}"

@@ -1,4 +1,4 @@
-"""Templates of pages: one file with everything in it, texts escaped, style and scripts shared."""
+"""Page templates: self-contained files with escaped texts, shared styles and scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pets.io.serialize import to_json
 
 
 def template(package: str, name: str, **filters: Callable[..., Any]) -> Any:
-    """A page of a package, with `head.html` at hand. A name that it uses and is not given is an
+    """Load the template of a package's page, with access to `head.html`. Undefined names raise an
     error."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(p, ".") for p in (package, "pets.report")]),
@@ -32,6 +32,6 @@ def template(package: str, name: str, **filters: Callable[..., Any]) -> Any:
 
 
 def own(package: str, *names: str) -> Markup:
-    """Style sheets or scripts of a package, one after another, as they go into a page."""
+    """Return style sheets or scripts of a package, concatenated for a page."""
     texts = (files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
     return Markup("\n".join(texts))

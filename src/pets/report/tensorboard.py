@@ -1,4 +1,4 @@
-"""The report's pictures in TensorBoard, large enough to be read there."""
+"""The report's figures in TensorBoard, large enough to be legible there."""
 
 from __future__ import annotations
 
@@ -12,39 +12,36 @@ from pets.interpretation.analysis import Analysis
 from pets.io.pictures import pixels
 from pets.report import charts
 
-PAIRS = 6  # rows of the picture of confused pairs
-CLASSES = 60  # the matrix's names cannot be read beyond
-
 
 def add_pictures(analysis: Analysis, loggers: Sequence[Logger], name: str, step: int) -> None:
-    """Every picture under `interpret/<name>/`, at `step`."""
+    """Add every figure under `interpret/<name>/`, at `step`."""
     writers = [log.experiment for log in loggers if isinstance(log, TensorBoardLogger)]
-    if not writers:
-        return
-    for tag, figure in figures(analysis):
+    for tag, figure in figures(analysis) if writers else ():
         array = pixels(figure, dpi=100)
         for writer in writers:
             writer.add_image(f"interpret/{name}/{tag}", array, step, dataformats="HWC")
     for writer in writers:
-        # The command may end here: what its writer has not written would be lost.
+        # The command may end here; unwritten events would be lost.
         writer.flush()
 
 
 def figures(analysis: Analysis) -> Iterator[tuple[str, Figure]]:
-    """Yield tag and figure of each picture that has photos."""
+    """Yield tag and figure of each figure that has photos."""
     predictions, settings = analysis.predictions, analysis.settings
     seed = analysis.trained.config.seed
-    yield "confusion_matrix", charts.confusions(predictions, CLASSES)
+    yield "confusion_matrix", charts.confusions(predictions, 60)  # more names would be illegible
     for tag, figure in charts.data_pictures(analysis).items():
         yield f"data/{tag}", figure
     yield "calibration", charts.reliability_diagram(analysis)
     worst = predictions.top_losses(min(settings.top_losses, 16))
     yield "top_losses", charts.photo_grid(analysis, worst, cams=True)
+    pairs = predictions.most_confused()[:6]
+    confused = [predictions.confused(actual, predicted).head(4) for actual, predicted, _ in pairs]
     galleries = {
         "random_correct": predictions.random_correct(settings.gallery, seed),
         "random_incorrect": predictions.random_incorrect(settings.gallery, seed),
         "most_uncertain": predictions.most_uncertain(settings.gallery),
-        "most_confused": _confused(analysis),
+        "most_confused": pd.concat([predictions.table.head(0), *confused]),
     }
     for tag, rows in galleries.items():
         if len(rows):
@@ -53,13 +50,3 @@ def figures(analysis: Analysis) -> Iterator[tuple[str, Figure]]:
         yield "first_kernels", charts.kernel_grid(analysis.kernels)
     for stage in analysis.stages:
         yield f"layers/{stage.name}", charts.patch_rows(stage)
-
-
-def _confused(analysis: Analysis) -> pd.DataFrame:
-    """Of each of the most confused pairs up to four photos."""
-    table = analysis.predictions.table
-    parts = [
-        table[(table["label"] == actual) & (table["prediction"] == predicted)].head(4)
-        for actual, predicted, _ in analysis.predictions.most_confused()[:PAIRS]
-    ]
-    return pd.concat(parts) if parts else table.head(0)

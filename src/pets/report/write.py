@@ -5,26 +5,51 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from jinja2 import TemplateNotFound
 from pytorch_lightning.loggers import Logger
 
 from pets.config import InterpretSettings
 from pets.data.external import result_name
 from pets.data.photos import OTHER, Photos
-from pets.distributed.ranks import ranks
 from pets.errors import RunError
 from pets.interpretation.analysis import Analysis, analyse
 from pets.interpretation.suspects import write_suspects
-from pets.io.atomic import write_atomically
+from pets.io.atomic import check_writable, write_atomically
 from pets.io.serialize import to_json
-from pets.io.writable import check_writable
-from pets.report.page import write_page
+from pets.report.photos import PagePhotos
+from pets.report.published import split_in_words
+from pets.report.sections import SECTIONS
+from pets.report.template import own, template
 from pets.report.tensorboard import add_pictures
 from pets.training.evaluation import Trained, split_of
 from pets.training.metrics_csv import read_metrics
 
 log = logging.getLogger(__name__)
+
+
+def write_page(analysis: Analysis, file: Path, suspects: Path) -> None:
+    """Write the page of an analysis; `suspects` is the CSV of label suspects that it mentions."""
+    photos, values = PagePhotos(analysis), dict[str, dict[str, Any]]()
+    for section in sorted(SECTIONS.values(), key=lambda section: section.turn):
+        filled = section.fill(analysis, photos)
+        if filled is not None:
+            values[section.name] = filled
+    page = template("pets.report", "page.html").render(
+        sections=[(s, values[s.name]) for s in SECTIONS.values() if s.name in values],
+        headline=_headline(analysis),
+        analysis=analysis,
+        config=analysis.trained.config,
+        suspects_file=suspects,
+        photos=photos,
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        style=own("pets.report", "page.css"),
+        script=own("pets.report", "page.js", "sort.js"),
+    )
+    write_atomically(file, page.encode())
 
 
 def write_report(
@@ -33,38 +58,41 @@ def write_report(
     settings: InterpretSettings,
     split: str = "auto",
     ckpt: str = "last",
-    others: Photos | None = None,
+    external: Photos | None = None,
     loggers: Sequence[Logger] = (),
 ) -> Analysis:
     """Analyse a split, write the report and its files, and return the analysis.
 
-    The page of the run's own test photos (or validation photos, where it has none) is
-    `report.html` in the run directory; any other lies with its table in `interpret/<name>/`.
-    Raises PetsError.
+    The report on the run's own test photos (or validation photos) is `report.html` in the run
+    directory; all others go to `interpret/<name>/`, next to their tables.
+
+    Raises:
+        PetsError: The photos cannot be read, or the report cannot be written.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     main = split_of(trained.run, "auto")
-    split = OTHER if others is not None else split_of(trained.run, split)
-    name = result_name(others) if others is not None else split
+    split = OTHER if external is not None else split_of(trained.run, split)
+    name = result_name(external) if external is not None else split
     name += "_best" if ckpt == "best" else ""
     name += f"_tta{settings.tta}" if settings.tta > 1 else ""
     run = trained.run.path
     folder = run / "interpret" / name
     page = run / "report.html" if name == main else folder / "report.html"
     check_writable(folder, page.parent)
-    analysis = analyse(trained, photos, split, settings, others)
+    analysis = analyse(trained, photos, split, settings, external)
     try:
-        if ranks().writer:
-            _write(analysis, folder, page, ckpt, loggers, name)
+        _write(analysis, folder, page, ckpt, loggers, name)
+    except TemplateNotFound:  # an OSError, but of a section that lacks its file
+        raise
     except OSError as error:
         raise RunError(
-            f"{folder}: cannot be written ({error.strerror or error}); what was there before and "
-            "is not yet replaced stays. Make room, or see that you may write there"
+            f"{folder}: cannot be written ({error.strerror or error}); existing files that were "
+            "not replaced yet are unchanged. Free some space, or check the permissions"
         ) from error
     log.info(
         "%s of %s %s photos right; %.0f s; report %s",
         f"{int(analysis.predictions.correct.sum()):,}", f"{len(analysis.predictions):,}", split,
-        time.perf_counter() - began, page,
+        time.perf_counter() - started, page,
     )  # fmt: skip
     return analysis
 
@@ -82,3 +110,19 @@ def _write(
     write_page(analysis, page, folder / "suspects.csv")
     epochs = read_metrics(run.path / "metrics.csv")
     add_pictures(analysis, loggers, name, step=epochs[-1]["step"] if epochs else 0)
+
+
+def _headline(analysis: Analysis) -> dict[str, Any]:
+    """Return the summary, what was measured, and the classes without photos."""
+    predictions, data = analysis.predictions, analysis.trained.config.data
+    photos, report = len(predictions), predictions.classification_report()
+    absent = report.index[report["photos"] == 0].tolist()
+    return {
+        **analysis.summary(),
+        "errors": int((~predictions.correct).sum()),
+        "classes": len(predictions.classes) - len(absent),
+        "absent": absent,
+        "measured_on": f"{analysis.root}, {photos:,} photos"
+        if analysis.split == OTHER
+        else split_in_words(data, analysis.split, photos),
+    }

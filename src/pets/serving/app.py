@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import fastapi
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
+from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Lifespan
@@ -19,28 +20,13 @@ from pets import __version__
 from pets.config import ServeLimits
 from pets.report.template import own
 from pets.serving.examples import ExamplePhoto
-from pets.serving.metrics import Metrics
-from pets.serving.responses import (
-    Example,
-    Examples,
-    Health,
-    Info,
-    Predictions,
-    Problem,
-    Query,
-    Refusal,
-)
+from pets.serving.metrics import INSIDE
+from pets.serving.responses import Example, Info, Predictions, Problem, Query, Refusal
 from pets.serving.service import Service
 from pets.serving.upload import Memory, read_uploads
 
 log = logging.getLogger(__name__)
 
-# The page: path, files (the style begins with the one that all pages share), media type.
-_PAGE = (
-    ("/", [("pets.serving", "page.html")], "text/html"),
-    ("/page.css", [("pets.report", "page.css"), ("pets.serving", "page.css")], "text/css"),
-    ("/page.js", [("pets.serving", "page.js")], "text/javascript"),
-)
 _BINARY = {"type": "string", "format": "binary"}
 _BODY = {
     "required": True,
@@ -56,7 +42,7 @@ _BODY = {
         "application/octet-stream": {"schema": _BINARY},
     },
 }
-_PROBLEMS = {
+_PROBLEMS: dict[int | str, str] = {
     400: "no image that can be read",
     408: "the upload took too long",
     413: "too many bytes, pixels or photos, or too long to decode",
@@ -66,25 +52,20 @@ _PROBLEMS = {
 }
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {s: {"model": Problem, "description": _PROBLEMS[s]} for s in statuses}
-
-
 def build_app(
     info: Info,
     service: Service,
     examples: list[ExamplePhoto],
     limits: ServeLimits,
-    metrics: Metrics,
     lifespan: Lifespan[FastAPI],
 ) -> FastAPI:
-    """The page and the API."""
-    memory = Memory(limits.held_megabytes * 1e6, metrics.held)
+    """Build the ASGI application: the page and the API."""
+    memory = Memory(limits.held_megabytes * 1e6)
     app = FastAPI(
         title="pets serve",
         version=__version__,
-        description=f"Names what is on photos: {info.architecture}, {len(info.classes)} classes.",
-        docs_url=None,  # FastAPI's documentation loads scripts from the net
+        description=f"Classifies photos: {info.architecture}, {len(info.classes)} classes.",
+        docs_url=None,  # FastAPI's documentation loads scripts from the internet
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -92,38 +73,37 @@ def build_app(
 
     @app.post(
         "/api/predict",
-        summary="Name what is on photos",
-        responses=_problems(*_PROBLEMS),
+        summary="Classify photos",
+        responses={s: {"model": Problem, "description": why} for s, why in _PROBLEMS.items()},
         openapi_extra={"requestBody": _BODY},
     )
     async def predict(request: Request, query: Annotated[Query, fastapi.Query()]) -> Predictions:
         """A form with one or more files (any field name), or one photo as the body."""
         try:
-            with metrics.inside.track_inprogress(), memory.share() as hold:
-                return await service.predict(await read_uploads(request, limits, hold), hold, query)
-        except asyncio.CancelledError as error:  # by uvicorn, when it has waited long enough
+            with INSIDE.track_inprogress(), memory.share() as hold:
+                return await service.predict(await read_uploads(request, limits, hold), query)
+        except asyncio.CancelledError as error:  # by uvicorn, after its graceful shutdown time
             raise Refusal(503, "the server is stopping", close=True) from error
 
     @app.get("/api/info", summary="The model, and what the server takes")
     async def get_info() -> Info:
         return info
 
-    @app.get("/api/examples", summary="Photos to try")
-    async def get_examples() -> Examples:
-        return Examples(
-            examples=[
-                Example(
-                    label=example.label,
-                    photo=f"api/examples/{number}",
-                    thumbnail=f"api/examples/{number}/thumbnail",
-                )
-                for number, example in enumerate(examples)
+    @app.get("/api/examples", summary="Photos to try, of the run's validation split")
+    async def get_examples() -> dict[str, list[Example]]:
+        paths = [f"api/examples/{number}" for number in range(len(examples))]
+        return {
+            "examples": [
+                Example(label=example.label, photo=path, thumbnail=f"{path}/thumbnail")
+                for path, example in zip(paths, examples, strict=True)
             ]
-        )
+        }
 
-    def example(number: int) -> ExamplePhoto:
+    def find_example(number: int) -> ExamplePhoto:
         if not 0 <= number < len(examples):
             raise Refusal(404, f"example {number}: there are {len(examples)}")
+        if not examples[number].file.is_file():
+            raise Refusal(404, f"example {number}: its file is gone")
         return examples[number]
 
     photo_response: dict[str, Any] = {
@@ -136,22 +116,16 @@ def build_app(
     }
 
     @app.get("/api/examples/{number}", summary="A photo to try", **photo_response)
-    def get_example(number: int) -> Response:
-        try:
-            content, kind = example(number).content()
-        except OSError as error:
-            raise Refusal(404, f"example {number}: its file is gone") from error
-        return Response(content, media_type=kind)
+    async def get_example(number: int) -> Response:
+        return FileResponse(find_example(number).file)
 
     @app.get("/api/examples/{number}/thumbnail", summary="The same, small", **photo_response)
     async def get_thumbnail(number: int) -> Response:
-        return Response(example(number).thumbnail, media_type="image/jpeg")
+        return Response(find_example(number).thumbnail, media_type="image/jpeg")
 
-    @app.get("/health", summary="Whether photos are named", responses=_problems(503))
-    async def health() -> Health:
-        if not service.alive:
-            raise Refusal(503, "photos are no longer classified; start the server again")
-        return Health(status="ready")
+    @app.get("/health", summary="Whether the server answers")
+    async def health() -> dict[str, str]:
+        return {"status": "ready"}
 
     @app.get(
         "/metrics",
@@ -160,10 +134,14 @@ def build_app(
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def get_metrics() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8")
+        return Response(generate_latest(), media_type="text/plain; version=1.0.0; charset=utf-8")
 
-    for path, files, media_type in _PAGE:
-        content = "".join(own(package, name) for package, name in files)
+    style = own("pets.report", "page.css") + own("pets.serving", "page.css")
+    for path, content, media_type in (
+        ("/", own("pets.serving", "page.html"), "text/html"),
+        ("/page.css", style, "text/css"),
+        ("/page.js", own("pets.serving", "page.js"), "text/javascript"),
+    ):
         app.add_api_route(path, _static(content, media_type), include_in_schema=False)
     return app
 
@@ -177,7 +155,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> Response:
-        return JSONResponse({"error": error.line}, error.status, error.headers)
+        return error.as_response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -191,8 +169,8 @@ def _add_error_handlers(app: FastAPI) -> None:
         return JSONResponse({"error": line}, error.status_code, error.headers)
 
     @app.exception_handler(ClientDisconnect)
-    async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # nobody reads it
+    async def disconnected(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # never delivered
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Dynamic batching: photos that arrive while the network is busy pass it together."""
+"""Dynamic batching: photos that arrive during a forward pass share the next one."""
 
 from __future__ import annotations
 
@@ -14,71 +14,49 @@ log = logging.getLogger(__name__)
 
 
 class Batcher(Generic[Item, Result]):
-    """A thread that calls `work` with the items that have gathered, at most `max_batch` of them.
+    """A thread that calls `work` with all waiting items, at most `max_batch` at a time.
 
-    Args:
-        work: from items to their results, in the same order.
-        max_batch: the most items of one call.
-        wait: seconds that an item waits for others; those that came during a call do not.
+    `work` takes items and returns their results, in the same order.
     """
 
-    def __init__(
-        self, work: Callable[[list[Item]], list[Result]], max_batch: int, wait: float = 0.0
-    ) -> None:
-        self._work, self._max_batch, self._wait = work, max_batch, wait
+    def __init__(self, work: Callable[[list[Item]], list[Result]], max_batch: int) -> None:
+        self._work, self._max_batch = work, max_batch
         self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Result]]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, "network")
-        self._task: asyncio.Task[None] | None = None
 
     def warm_up(self, item: Item) -> None:
         """Call `work` once, in its thread."""
         self._thread.submit(self._work, [item]).result()
 
-    def start(self) -> None:
-        """Begin to work, in the running event loop."""
-        self._task = asyncio.create_task(self._run())
-
-    @property
-    def alive(self) -> bool:
-        """Whether items are worked on."""
-        return self._task is not None and not self._task.done()
-
     async def __call__(self, item: Item) -> Result:
-        """The result of the item; raises what `work` raises. A cancelled call is left out."""
+        """Return the item's result, or raise what `work` raises. Cancelled calls are skipped."""
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((item, result))
         return await result
 
     def close(self) -> None:
-        """End the thread after its batch."""
+        """Stop the thread after its current batch."""
         self._thread.shutdown()
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Process batches until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            batch = await self._gather()
-            if not batch:  # all of it was cancelled
+            gathered = [await self._queue.get()]
+            while len(gathered) < self._max_batch and not self._queue.empty():
+                gathered.append(self._queue.get_nowait())
+            batch = [(item, result) for item, result in gathered if not result.cancelled()]
+            if not batch:
                 continue
-            items = [item for item, _ in batch]
             try:
-                results = await loop.run_in_executor(self._thread, self._work, items)
+                items = [item for item, _ in batch]
+                values = await loop.run_in_executor(self._thread, self._work, items)
             except Exception as error:
                 log.exception("a batch of %s photos failed", len(batch))
                 for _, result in batch:
                     if not result.done():
                         result.set_exception(error)
                 continue
-            for (_, result), value in zip(batch, results, strict=True):
-                if not result.done():  # cancelled meanwhile
+            for (_, result), value in zip(batch, values, strict=True):
+                if not result.done():  # not cancelled during the batch
                     result.set_result(value)
-
-    async def _gather(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch = [await self._queue.get()]
-        until = asyncio.get_running_loop().time() + self._wait
-        while len(batch) < self._max_batch:
-            try:
-                async with asyncio.timeout_at(until):
-                    batch.append(await self._queue.get())
-            except TimeoutError:
-                break
-        return [(item, result) for item, result in batch if not result.cancelled()]

@@ -1,7 +1,7 @@
-"""The process that decodes uploaded photos, and may be killed at any moment.
+"""The process that decodes uploaded photos; it may be killed at any time.
 
-It talks to the server through a socket, in lines of JSON and bytes: a photo that takes the process
-over can send nothing but pixels and a line of text.
+JSON lines and raw bytes over a socket, no pickles: a malicious photo that compromises the process
+can send back nothing but pixels and one line of text.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from pets.data.transforms import CentreCrop, to_tensor
 from pets.io.serialize import to_json
 from pets.system.orphans import end_with_maker
 
-# What cameras, phones and browsers write. Pillow reads BMP and PPM in Python, which is slow, and
-# TIFF may contain anything.
+# The formats of cameras, phones and browsers. Pillow reads BMP and PPM in Python, which is slow,
+# and TIFF may contain anything.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
 
-# Memory beyond what the process begins with; photos take 15 bytes a pixel, those of 16 bits 25.
-_BYTES_PER_PIXEL, _ROOM = 25, 128_000_000
-_PER_MEGAPIXEL = 0.2  # of `seconds`, for each
+# Memory allowed beyond the process's initial size; a photo takes 15 bytes per pixel, or 25 with 16
+# bits per channel.
+_BYTES_PER_PIXEL, _SLACK_BYTES = 25, 128_000_000
+_PER_MEGAPIXEL = 0.2  # extra share of `seconds` per megapixel
+_UNKNOWN = "not a known format"  # part of the error for a file that is not an image
 
 
 def run(connection: socket.socket, crop: CentreCrop) -> None:
-    """Decode and crop photos until the server closes its end, or is gone.
+    """Decode and crop photos until the server closes its end of the socket or dies.
 
-    A photo has the `seconds` of CPU time of its request, and a fifth more for each megapixel in its
-    header; then the system ends the process (SIGPROF).
+    A photo gets `seconds` of CPU time, plus 20 % per megapixel; then SIGPROF kills the process.
     """
     end_with_maker()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's, which closes its end
-    torch.set_num_threads(1)  # the network has all cores
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles Ctrl-C and closes its end
+    torch.set_num_threads(1)  # leave the cores to the network
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     initial = _data_size()
     with connection, connection.makefile("rwb") as stream:
@@ -51,21 +52,20 @@ def run(connection: socket.socket, crop: CentreCrop) -> None:
             request = json.loads(line)
             content = stream.read(request["bytes"])
             if initial is not None:
-                limit = initial + _ROOM + request["max_pixels"] * _BYTES_PER_PIXEL
+                limit = initial + _SLACK_BYTES + request["max_pixels"] * _BYTES_PER_PIXEL
                 resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
             signal.setitimer(signal.ITIMER_PROF, request["seconds"])
-            answer, pixels = _decode(
-                content, request["name"], request["max_pixels"], request["seconds"], crop
-            )
+            answer, pixels = _decode(content, crop, **request)
             signal.setitimer(signal.ITIMER_PROF, 0)
             stream.write(to_json(answer).encode() + b"\n" + pixels)
             stream.flush()
 
 
 def _decode(
-    content: bytes, name: str, max_pixels: int, seconds: float, crop: CentreCrop
+    content: bytes, crop: CentreCrop, name: str, max_pixels: int, seconds: float, **_: int
 ) -> tuple[dict[str, Any], bytes]:
-    """The answer about a photo, and the pixels for the network (3, h, w), uint8, as bytes."""
+    """Return the JSON answer, and the pixels for the network (3, h, w), uint8, as bytes."""
+    too_large = {"error": f"{name}: takes too much memory to decode", "status": 413}
     try:
         if not content:
             raise UnreadableImage(f"{name}: is empty")
@@ -73,14 +73,20 @@ def _decode(
         pixels = to_tensor(decode_rgb(content, name, max_pixels, FORMATS))
         height, width = pixels.shape[1:]
         return {"height": height, "width": width}, crop(pixels).contiguous().numpy().tobytes()
-    except (UnreadableImage, MemoryError, RuntimeError) as error:  # torch's is the last one
-        if isinstance(error, UnreadableImage) and not isinstance(error.__cause__, MemoryError):
-            return {"error": str(error), "large": isinstance(error, TooManyPixels)}, b""
-        return {"error": f"{name}: takes too much memory to decode", "large": True}, b""
+    except (MemoryError, RuntimeError):  # torch raises RuntimeError when out of memory
+        return too_large, b""
+    except TooManyPixels as error:
+        hint = " (limits.megapixels)" if str(error).endswith("megapixels") else ""
+        return {"error": f"{error}{hint}", "status": 413}, b""
+    except UnreadableImage as error:
+        if isinstance(error.__cause__, MemoryError):
+            return too_large, b""
+        known = f"; expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        return {"error": f"{error}{known if _UNKNOWN in str(error) else ''}", "status": 400}, b""
 
 
 def _extend_time(content: bytes, max_pixels: int, seconds: float) -> None:
-    # A file that is no image is reported when it is decoded.
+    # Errors are ignored here: a file that is not an image is reported when it is decoded.
     with contextlib.suppress(Exception), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         share = min(math.prod(image.size), max_pixels) / 1e6 * _PER_MEGAPIXEL
         left, _ = signal.getitimer(signal.ITIMER_PROF)
@@ -88,7 +94,8 @@ def _extend_time(content: bytes, max_pixels: int, seconds: float) -> None:
 
 
 def _data_size() -> int | None:
-    """The bytes that this process has allocated; None but on Linux, which limits them, too."""
+    """Bytes in this process's data segment; None except on Linux, the only system where
+    RLIMIT_DATA is enforced."""
     with contextlib.suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     return None

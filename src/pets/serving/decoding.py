@@ -1,4 +1,4 @@
-"""Decode uploaded photos in processes of their own, which end when a photo takes too long."""
+"""Decode uploaded photos in separate processes, which are killed when a photo takes too long."""
 
 from __future__ import annotations
 
@@ -15,23 +15,19 @@ from multiprocessing.process import BaseProcess
 import torch
 from torch import Tensor
 
-from pets.data.images import TooManyPixels, UnreadableImage
 from pets.data.transforms import CentreCrop
 from pets.io.serialize import to_json
 from pets.serving.decoder_process import run
 from pets.serving.responses import Refusal
+from pets.serving.upload import Upload
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def preload() -> None:
-    """Start the process that decoders are forked from; it imports what they need."""
+    """Start the fork server, which imports what the decoders need."""
     _CONTEXT.set_forkserver_preload(["pets.cli.main", "pets.serving.decoder_process"])
     forkserver.ensure_running()
-
-
-class TooSlow(UnreadableImage):
-    """A photo that takes too long to decode."""
 
 
 @dataclass(frozen=True)
@@ -43,56 +39,19 @@ class Decoded:
     width: int
 
 
-class Decoders:
-    """`count` processes, each with one photo at a time; photos wait in order.
+class Decoder:
+    """A process that decodes one photo at a time; restarted after it has died.
 
-    They are forked from one that has imported torch (`preload`), so that a new one starts within
-    milliseconds. They end with the server, however that ends.
+    It is forked from a process that has imported torch (`preload`), so that it starts within
+    milliseconds. It dies with the server, even if the server is killed.
     """
-
-    def __init__(self, count: int, crop: CentreCrop) -> None:
-        self._processes = [_Process(crop) for _ in range(count)]
-        # The last one first: the others have been swapped out, or are not started yet.
-        self._idle: asyncio.LifoQueue[_Process] = asyncio.LifoQueue()
-        for process in self._processes:
-            self._idle.put_nowait(process)
-
-    async def start(self) -> None:
-        """Start all processes, so that the first photos need not wait."""
-        await asyncio.gather(*(process.start() for process in self._processes))
-
-    async def __call__(self, content: bytes, name: str, max_pixels: int, seconds: float) -> Decoded:
-        """Decode and crop a photo; a call that is cancelled ends its process.
-
-        Args:
-            content: the file.
-            name: what errors call it.
-            max_pixels: of the whole photo.
-            seconds: of CPU time, and a fifth more for each megapixel.
-
-        Raises:
-            UnreadableImage: TooSlow and TooManyPixels are two of these.
-        """
-        process = await self._idle.get()
-        try:
-            return await process.decode(content, name, max_pixels, seconds)
-        finally:
-            self._idle.put_nowait(process)
-
-    def close(self) -> None:
-        """End all processes."""
-        for process in self._processes:
-            process.end()
-
-
-class _Process:
-    """A process that decodes; started again after it has ended."""
 
     def __init__(self, crop: CentreCrop) -> None:
         self._crop = crop
         self._process: BaseProcess | None = None
 
     async def start(self) -> None:
+        """Start the process early, so that the first photo does not wait for it."""
         ours, theirs = socket.socketpair()
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
         with theirs:
@@ -106,44 +65,56 @@ class _Process:
         self._process = process
         await self._reader.readuntil(b"\n")
 
-    async def decode(self, content: bytes, name: str, max_pixels: int, seconds: float) -> Decoded:
+    async def __call__(self, upload: Upload, max_pixels: int, seconds: float) -> Decoded:
+        """Decode and crop a photo; cancelling the call kills the process.
+
+        Args:
+            upload: The file, and its name for error messages.
+            max_pixels: Maximum number of pixels of the whole photo.
+            seconds: CPU time limit, plus 20 % per megapixel.
+
+        Raises:
+            Refusal: 400 if the photo cannot be read, 413 if it is too large or takes too long, 503
+                if no process can be started.
+        """
         request = {
-            "bytes": len(content), "name": name, "max_pixels": max_pixels, "seconds": seconds
+            "bytes": len(upload.content), "name": upload.name, "max_pixels": max_pixels,
+            "seconds": seconds,
         }  # fmt: skip
         try:
             if self._process is None:
                 await self.start()
             self._writer.write(to_json(request).encode() + b"\n")
-            self._writer.write(content)
+            self._writer.write(upload.content)
             await self._writer.drain()
             answer = json.loads(await self._reader.readuntil(b"\n"))
-            if "error" not in answer:
-                height, width = self._crop.size
-                pixels = bytearray(await self._reader.readexactly(3 * height * width))
-                shaped = torch.frombuffer(pixels, dtype=torch.uint8).view(3, height, width)
-                return Decoded(shaped, answer["height"], answer["width"])
+            if "error" in answer:
+                raise Refusal(413 if answer["status"] == 413 else 400, str(answer["error"]))
+            height, width = self._crop.size
+            pixels = bytearray(await self._reader.readexactly(3 * height * width))
+            shaped = torch.frombuffer(pixels, dtype=torch.uint8).view(3, height, width)
+            return Decoded(shaped, answer["height"], answer["width"])
+        except Refusal:
+            raise
         except (ConnectionError, asyncio.IncompleteReadError) as error:
-            raise self._ended(name) from error
+            assert self._process is not None
+            self._process.join(5)
+            timed_out = self._process.exitcode == -signal.SIGPROF
+            self.end()
+            if timed_out:
+                line = f"{upload.name}: takes too long to decode (limits.decode_seconds)"
+                raise Refusal(413, line) from error
+            line = f"{upload.name}: cannot be read as an image (its decoder ended)"
+            raise Refusal(400, line) from error
         except BaseException:
             self.end()
             raise
-        raise (TooManyPixels if answer["large"] else UnreadableImage)(answer["error"])
-
-    def _ended(self, name: str) -> UnreadableImage:
-        """Why the process has ended."""
-        process = self._process
-        assert process is not None
-        process.join(5)
-        code = process.exitcode
-        self.end()
-        if code == -signal.SIGPROF:
-            return TooSlow(f"{name}: takes too long to decode (limits.decode_seconds)")
-        return UnreadableImage(f"{name}: cannot be read as an image (its decoder ended)")
 
     def end(self) -> None:
+        """Kill the process."""
         if self._process is not None:
             if self._process.is_alive():
                 self._process.kill()
-            with contextlib.suppress(RuntimeError):  # when the server ends, its loop has ended
+            with contextlib.suppress(RuntimeError):  # on shutdown the event loop is closed
                 self._writer.transport.abort()
             self._process = None

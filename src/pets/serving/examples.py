@@ -1,4 +1,4 @@
-"""Photos to try on the page: some of the run's validation photos."""
+"""Example photos for the page: some of the run's validation photos."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from pets.data.content_hash import content_hashes
-from pets.data.images import FORMATS, UnreadableImage, open_rgb
+from pets.data.images import UnreadableImage, open_rgb
 from pets.data.photos import Photo, Photos
 from pets.data.splits import VALID
 from pets.errors import DataError, RunError
@@ -30,15 +29,9 @@ class ExamplePhoto:
     label: str
     thumbnail: bytes
 
-    def content(self) -> tuple[bytes, str]:
-        """The file's bytes and their media type. Raises OSError when it is gone."""
-        content = self.file.read_bytes()
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return content, Image.MIME[image.format or "JPEG"]
-
 
 def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
-    """Up to `count` validation photos that are still there, of different classes first."""
+    """Return up to `count` validation photos that still exist, spread over the classes."""
     if not count:
         return []
     try:
@@ -46,11 +39,15 @@ def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
     except (DataError, RunError) as error:
         log.info("no examples on the page: %s", error)
         return []
+    # In a fixed random order: one photo of every class before a second one of any class.
+    rows, chosen = photos.of(VALID), Counter[str]()
+    order: list[tuple[int, Photo]] = []
+    for index in np.random.default_rng(0).permutation(len(rows)):
+        order.append((chosen[rows[index].label], rows[index]))
+        chosen[rows[index].label] += 1
     examples: list[ExamplePhoto] = []
-    for photo in _in_turn(photos):
-        if len(examples) == count:
-            break
-        if example := _example(photos.root, photo):
+    for _, photo in sorted(order, key=lambda pair: pair[0]):
+        if len(examples) < count and (example := _example(photos.root, photo)):
             examples.append(example)
     if not examples:
         log.info("no examples on the page: the run has no validation photos at %s", photos.root)
@@ -60,7 +57,7 @@ def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
 def _example(root: Path, photo: Photo) -> ExamplePhoto | None:
     file, thumbnail = root / photo.path, io.BytesIO()
     try:
-        # A stranger's table may name any file of this machine, but cannot know its content.
+        # An untrusted run's table may name any file of this machine, but cannot know its hash.
         if content_hashes([file])[0].hex() != photo.content:
             return None
         image = open_rgb(file)
@@ -69,15 +66,3 @@ def _example(root: Path, photo: Photo) -> ExamplePhoto | None:
     image.thumbnail((_SIDE, _SIDE))
     image.save(thumbnail, "JPEG", quality=82)
     return ExamplePhoto(file, photo.label, thumbnail.getvalue())
-
-
-def _in_turn(photos: Photos) -> list[Photo]:
-    """The validation photos in a fixed random order, one of every class before a second of any."""
-    rows = photos.of(VALID)
-    order = [rows[int(index)] for index in np.random.default_rng(0).permutation(len(rows))]
-    count: Counter[str] = Counter()
-    turns = []
-    for photo in order:
-        turns.append(count[photo.label])
-        count[photo.label] += 1
-    return [photo for _, photo in sorted(zip(turns, order, strict=True), key=lambda pair: pair[0])]

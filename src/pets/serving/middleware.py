@@ -1,4 +1,4 @@
-"""Around the application: other sites are refused, headers are strict, requests are counted."""
+"""Middleware: reject cross-site requests and count all requests."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import time
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pets.serving.metrics import Metrics
+from pets.serving.metrics import REQUESTS, SECONDS
 
-HEADERS = {
+HEADERS = {  # of every response
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -30,15 +30,15 @@ HEADERS = {
 
 
 def own_names(hosts: Collection[str]) -> frozenset[str]:
-    """The names of a server on this machine, and those of the config."""
+    """The host names under which this server is reached: this machine's and the configured ones."""
     return frozenset(n.lower() for n in ("localhost", socket.gethostname(), *hosts))
 
 
 def is_own_host(host: str, names: Collection[str]) -> bool:
     """Whether a Host header is one of the names or an IP address, with any port.
 
-    Starlette's TrustedHostMiddleware knows fixed names alone. Any address will do: only a name can
-    be made to point here by others.
+    Starlette's TrustedHostMiddleware accepts only fixed names. Any IP address is safe: only a name
+    can be pointed at this server by an attacker.
     """
     with contextlib.suppress(ValueError):
         name = urlsplit(f"//{host}").hostname or ""
@@ -47,42 +47,39 @@ def is_own_host(host: str, names: Collection[str]) -> bool:
 
 
 class Guard:
-    """An ASGI application around another one.
+    """ASGI middleware against DNS rebinding and cross-origin requests.
 
-    A page of another site may make a browser send requests here: under its own name, which it lets
-    point here (DNS rebinding), to read the answers; or from its own origin. Both are refused.
+    Another site may make a browser send requests to this server: under its own host name, pointed
+    at this server (DNS rebinding), or from its own origin. Both are rejected.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, names: Collection[str]) -> None:
-        self._app, self._metrics, self._names = app, metrics, names
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+        self._app, self._names = app, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
+        started = time.perf_counter()
 
         async def send_and_count(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-                # Counted by route: there are a few of them, whatever is asked for.
+                # Counted by route, not by path: clients could send any number of paths.
                 path = getattr(scope.get("route"), "path", "other")
-                self._metrics.requests.labels(path, message["status"]).inc()
-                self._metrics.seconds.labels(path).observe(time.perf_counter() - began)
+                REQUESTS.labels(path, message["status"]).inc()
+                SECONDS.labels(path).observe(time.perf_counter() - started)
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope), scope["method"])
+        refusal = self._refusal(Headers(scope=scope))
         await (refusal or self._app)(scope, receive, send_and_count)
 
-    def _refusal(self, headers: Headers, method: str) -> JSONResponse | None:
+    def _refusal(self, headers: Headers) -> JSONResponse | None:
         host = headers.get("host", "")
         if not is_own_host(host, self._names):
             names = ", ".join(sorted(self._names))
             line = f"Host {host[:80]!r}: this server answers to {names} and to IP addresses; "
             return JSONResponse({"error": f"{line}give other names with hosts=[...]"}, 421)
-        if method == "POST" and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            return JSONResponse({"error": "a page of another site may not send photos here"}, 403)
-        # Browsers leave Sec-Fetch-Site out towards plain http; Origin they send all the same.
+        # Browsers send Origin with all cross-origin requests except plain loads such as images.
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
             line = f"Origin {origin[:80]!r}: a page of another site may not ask here"

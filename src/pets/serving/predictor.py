@@ -1,4 +1,4 @@
-"""The network of a server: pixels to probabilities, and Grad-CAM for the most probable class."""
+"""The server's network: pixels to probabilities, and Grad-CAM for the most probable class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pets.models.classifier import Classifier
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo for the network: pixels (3, h, w), uint8, and whether Grad-CAM is asked for."""
+    """A photo for the network: pixels (3, h, w), uint8, and whether Grad-CAM is requested."""
 
     pixels: Tensor
     gradcam: bool
@@ -38,22 +38,17 @@ class Predictor:
         self._cam = GradCam(model.head)
 
     def predict(self, photos: list[Photo]) -> list[Prediction]:
-        """One pass of the network for all photos; Grad-CAM needs only its head again."""
+        """Predict all photos in one forward pass; Grad-CAM reruns only the head."""
         pixels = torch.stack([photo.pixels for photo in photos]).to(self._device)
         with torch.no_grad():
             maps = self.model.feature_map(self._normalize(pixels))
-            # Some devices have no doubles.
+            # Some devices have no float64.
             logits = self.model.head(maps).cpu().double()
         probabilities = (logits / self._temperature).softmax(1)
-        asked = [index for index, photo in enumerate(photos) if photo.gradcam]
+        requested = [index for index, photo in enumerate(photos) if photo.gradcam]
         cams: dict[int, Tensor] = {}
-        if asked:
-            best = probabilities[asked].argmax(1).to(self._device)
-            cams = dict(zip(asked, self._cam(maps[asked].float(), best).cpu(), strict=True))
+        if requested:
+            best = probabilities[requested].argmax(1).to(self._device)
+            found = self._cam(maps[requested].float(), best).cpu()
+            cams = dict(zip(requested, found, strict=True))
         return [Prediction(row, cams.get(i)) for i, row in enumerate(probabilities.tolist())]
-
-    @property
-    def blank(self) -> Photo:
-        """A black photo: a first pass with it allocates and compiles what all others use."""
-        height, width = self.model.size
-        return Photo(torch.zeros(3, height, width, dtype=torch.uint8), True)

@@ -1,10 +1,11 @@
-"""What the API takes and answers: the types in its OpenAPI document, and refusals."""
+"""Requests and responses of the API, as in its OpenAPI document, and refusals."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
 
 
 class Query(BaseModel):
@@ -34,7 +35,7 @@ class Box(BaseModel):
 
 class Cam(BaseModel):
     """Grad-CAM for the most probable class: `values` row by row, from 0 to 1, over the part of the
-    photo that the network sees; all zero where nothing speaks for the class."""
+    photo that the network sees; all zero if nothing in the photo supports the class."""
 
     name: str
     width: int
@@ -43,7 +44,7 @@ class Cam(BaseModel):
 
 
 class PhotoPrediction(BaseModel):
-    """What is on a photo; `sure` where the first class has at least the server's threshold."""
+    """The classes of a photo; `sure` if the first one reaches the server's threshold."""
 
     file: str
     width: int = Field(description="in pixels, upright")
@@ -55,7 +56,7 @@ class PhotoPrediction(BaseModel):
 
 
 class PhotoError(BaseModel):
-    """Why one photo of several has no prediction, and the status it would get alone."""
+    """Why one photo of several has no prediction, and its HTTP status if sent on its own."""
 
     file: str
     error: str
@@ -69,7 +70,7 @@ class Predictions(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request is refused, in one line."""
+    """Why a request was refused, in one line."""
 
     error: str
 
@@ -82,14 +83,8 @@ class Example(BaseModel):
     thumbnail: str
 
 
-class Examples(BaseModel):
-    """Photos of the run's validation split."""
-
-    examples: list[Example]
-
-
 class Info(BaseModel):
-    """The model, and what the server takes."""
+    """The model and the server's limits."""
 
     run: str
     stage: str
@@ -104,27 +99,21 @@ class Info(BaseModel):
     formats: list[str]
 
 
-class Health(BaseModel):
-    """`ready`, while photos can be predicted."""
-
-    status: str
-
-
 class Refusal(Exception):
     """A request that is answered with an error.
 
     Attributes:
-        status: of the HTTP response.
-        line: the error, in one line.
-        close: whether the connection ends with the answer, because the request was not read.
+        status: HTTP status of the response.
+        line: The error in one line.
+        close: Whether to close the connection after the response: the request was not read.
     """
 
     def __init__(self, status: int, line: str, close: bool = False) -> None:
         super().__init__(line)
         self.status, self.line, self.close = status, line, close
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers that go with it."""
+    def as_response(self) -> JSONResponse:
+        """The JSON response."""
         retry = {"Retry-After": "1"} if self.status == 503 else {}
-        return retry | ({"Connection": "close"} if self.close else {})
+        headers = retry | ({"Connection": "close"} if self.close else {})
+        return JSONResponse({"error": self.line}, self.status, headers)

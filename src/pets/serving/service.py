@@ -1,4 +1,4 @@
-"""From uploads to predictions: decoded in a few processes, classified in one thread."""
+"""From uploads to predictions: decoded in several processes, classified in one thread."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import asyncio
 import torch
 
 from pets.config import ServeConfig
-from pets.data.images import TooManyPixels, UnreadableImage
 from pets.data.transforms import CentreCrop
 from pets.serving.batching import Batcher
-from pets.serving.decoder_process import FORMATS
-from pets.serving.decoding import Decoded, Decoders, TooSlow
-from pets.serving.metrics import Metrics
+from pets.serving.decoding import Decoded, Decoder
+from pets.serving.metrics import BATCHES, PHOTOS
 from pets.serving.predictor import Photo, Prediction, Predictor
 from pets.serving.responses import (
     Box,
@@ -24,59 +22,56 @@ from pets.serving.responses import (
     Query,
     Refusal,
 )
-from pets.serving.upload import Hold, Upload
+from pets.serving.upload import Upload
 from pets.system.cpu import available_cores
 
-_PROCESSES = 4  # that decode, at most
-_LARGE = 16_000_000  # pixels; larger photos are decoded one after another
-_FIRST_TRY = 0.2  # of a photo's time; slower photos wait with the large ones
+_MAX_DECODERS = 4  # processes
+_LARGE = 16_000_000  # pixels; larger photos are decoded one at a time
+_FIRST_TRY = 0.2  # share of the time limit; slower photos are queued with the large ones
 
 
 class Service:
-    """Answers requests until it is closed."""
+    """Decodes and classifies uploads until it is closed."""
 
-    def __init__(self, predictor: Predictor, config: ServeConfig, metrics: Metrics) -> None:
-        self._predictor, self._config, self._metrics = predictor, config, metrics
-        self._batcher: Batcher[Photo, Prediction] = Batcher(
-            self._predict, config.max_batch, config.batch_wait_ms / 1000
-        )
-        # Before there are other threads, so that it computes on all cores.
-        self._batcher.warm_up(predictor.blank)
-        self._crop = CentreCrop(predictor.model.size, predictor.model.preprocess)
-        # One more than large photos can take.
-        self._processes = min(_PROCESSES, max(available_cores(), 2))
-        self._decoders = Decoders(self._processes, self._crop)
+    def __init__(self, predictor: Predictor, config: ServeConfig) -> None:
+        self._predictor, self._config = predictor, config
+        self._batcher: Batcher[Photo, Prediction] = Batcher(self._predict, config.max_batch)
+        # Before other threads exist, so that the network uses all cores.
+        size = predictor.model.size
+        self._batcher.warm_up(Photo(torch.zeros(3, *size, dtype=torch.uint8), True))
+        self._crop = CentreCrop(size, predictor.model.preprocess)
+        # At least two: one may be busy with a large photo.
+        self._processes = min(_MAX_DECODERS, max(available_cores(), 2))
+        self._decoders = [Decoder(self._crop) for _ in range(self._processes)]
+        # Last in, first out: idle decoders may be swapped out or not started yet.
+        self._idle: asyncio.LifoQueue[Decoder] = asyncio.LifoQueue()
+        for decoder in self._decoders:
+            self._idle.put_nowait(decoder)
         self._one_large = asyncio.Semaphore(1)
 
-    @property
-    def alive(self) -> bool:
-        """Whether photos are classified."""
-        return self._batcher.alive
-
     async def start(self) -> None:
-        """Start the processes that decode, and the batches."""
-        self._batcher.start()
-        await self._decoders.start()
+        """Start the decoder processes and the batching task."""
+        self._batches = asyncio.create_task(self._batcher.run())
+        await asyncio.gather(*(decoder.start() for decoder in self._decoders))
 
     def close(self) -> None:
-        """End the processes at once, and the thread after its batch."""
-        self._decoders.close()
+        """Kill the decoder processes, and stop the network's thread after its current batch."""
+        for decoder in self._decoders:
+            decoder.end()
         self._batcher.close()
 
-    async def predict(self, uploads: list[Upload], hold: Hold, query: Query) -> Predictions:
-        """A result for each photo.
+    async def predict(self, uploads: list[Upload], query: Query) -> Predictions:
+        """Return a result for each photo.
 
         Raises:
             Refusal: The only photo cannot be read, or all together take too long.
         """
-        height, width = self._crop.size
-        hold(3 * height * width * len(uploads))
-        # A request with many photos does not go before all others with all of them.
-        turns = asyncio.Semaphore(self._processes)
+        # A request with many photos must not fill the decoders' queue ahead of other requests.
+        slots = asyncio.Semaphore(self._processes)
         seconds = self._config.limits.seconds
         try:
             async with asyncio.timeout(seconds):
-                results = await asyncio.gather(*(self._result(u, query, turns) for u in uploads))
+                results = await asyncio.gather(*(self._result(u, query, slots) for u in uploads))
         except TimeoutError as error:
             raise Refusal(503, f"too busy: no answer within {seconds:g} seconds") from error
         if len(results) == 1 and isinstance(only := results[0], PhotoError):
@@ -84,43 +79,50 @@ class Service:
         return Predictions(results=results)
 
     async def _result(
-        self, upload: Upload, query: Query, turns: asyncio.Semaphore
+        self, upload: Upload, query: Query, slots: asyncio.Semaphore
     ) -> PhotoPrediction | PhotoError:
         try:
-            async with turns:
+            async with slots:
                 photo = await self._decode(upload)
-        except UnreadableImage as error:
-            self._metrics.photos.labels("unreadable").inc()
-            return _photo_error(upload, error)
+        except Refusal as refusal:
+            if refusal.status == 503:
+                raise
+            PHOTOS.labels("unreadable").inc()
+            return PhotoError(file=upload.name, error=refusal.line, status=refusal.status)
         prediction = await self._batcher(Photo(photo.pixels, query.gradcam))
-        self._metrics.photos.labels("named").inc()
+        PHOTOS.labels("named").inc()
         return self._response(upload, photo, prediction, query.top_k)
 
     async def _decode(self, upload: Upload) -> Decoded:
-        """Photos that are large or take long are tried again, one after another, so that they
-        neither fill the memory nor hold up the others."""
+        """Decode a photo. Large or slow photos are retried one at a time, so that they neither
+        fill the memory nor block other photos."""
         limits = self._config.limits
-        pixels = int(limits.megapixels * 1e6)
+        pixels, seconds = int(limits.megapixels * 1e6), limits.decode_seconds
         try:
-            seconds = limits.decode_seconds * _FIRST_TRY
-            return await self._decoders(upload.content, upload.name, min(_LARGE, pixels), seconds)
-        except (TooManyPixels, TooSlow):
-            async with self._one_large:
-                return await self._decoders(
-                    upload.content, upload.name, pixels, limits.decode_seconds
-                )
+            return await self._decode_once(upload, min(_LARGE, pixels), seconds * _FIRST_TRY)
+        except Refusal as refusal:
+            if refusal.status != 413:
+                raise
+        async with self._one_large:
+            return await self._decode_once(upload, pixels, seconds)
+
+    async def _decode_once(self, upload: Upload, max_pixels: int, seconds: float) -> Decoded:
+        decoder = await self._idle.get()
+        try:
+            return await decoder(upload, max_pixels, seconds)
+        finally:
+            self._idle.put_nowait(decoder)
 
     def _predict(self, photos: list[Photo]) -> list[Prediction]:
-        self._metrics.batches.observe(len(photos))
+        BATCHES.observe(len(photos))
         return self._predictor.predict(photos)
 
     def _response(
         self, upload: Upload, photo: Decoded, prediction: Prediction, top_k: int
     ) -> PhotoPrediction:
-        classes = self._predictor.model.classes
+        classes, cam = self._predictor.model.classes, prediction.cam
         ranked = sorted(zip(prediction.probabilities, classes, strict=True), reverse=True)
         height, width = self._crop.part_of(photo.height, photo.width)
-        cam = prediction.cam
         return PhotoPrediction(
             file=upload.name,
             width=photo.width,
@@ -136,14 +138,3 @@ def _cam(cam: torch.Tensor, name: str) -> Cam:
     height, width = cam.shape
     values = [round(value, 3) for value in cam.flatten().tolist()]
     return Cam(name=name, width=width, height=height, values=values)
-
-
-def _photo_error(upload: Upload, error: UnreadableImage) -> PhotoError:
-    line, status = str(error), 400
-    if isinstance(error, TooManyPixels | TooSlow):
-        status = 413
-        if line.endswith("megapixels"):
-            line += " (limits.megapixels)"
-    elif "not a known format" in line:
-        line += f"; expected {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-    return PhotoError(file=upload.name, error=line, status=status)

@@ -1,4 +1,4 @@
-"""From a request to the photos in it: limited in bytes and time, in memory alone."""
+"""Read the photos of a request: limited in bytes and time, and only in memory."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ import re
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import Gauge
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from pets.config import ServeLimits
+from pets.serving.metrics import HELD
 from pets.serving.responses import Refusal
 
 _EXPECTED = "expected multipart/form-data with files, or a photo as the body (image/*)"
 _NAME = 80  # characters
-_FIELDS = 16  # of a form that are no file; they are ignored
-_DRAINED = 2.0  # seconds; a client that sends too much reads the answer only after sending it
+_FIELDS = 16  # maximum number of form fields that are not files; they are ignored
+_DRAIN_SECONDS = 2.0  # a client that sends too much reads the response only after sending it
 
 Hold = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One photo as it was sent."""
+    """An uploaded photo."""
 
     name: str
     content: bytes
 
 
 class Memory:
-    """The bytes that all requests hold together."""
+    """The memory budget shared by all requests."""
 
-    def __init__(self, limit: float, gauge: Gauge) -> None:
-        self._limit, self._gauge, self._held = limit, gauge, 0
+    def __init__(self, limit: float) -> None:
+        self._limit, self._held = limit, 0
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Hold]:
-        """What a request calls for the bytes that it holds until the block ends.
+        """Yield a function that reserves bytes for a request until the block ends.
 
-        It raises Refusal where all requests would hold too much; a single one always fits.
+        It raises Refusal if all requests together would exceed the budget; a single request always
+        fits.
         """
         own = 0
 
@@ -52,17 +53,17 @@ class Memory:
                 raise Refusal(503, "too busy: other uploads fill the memory; try again", True)
             own += count
             self._held += count
-            self._gauge.set(self._held)
+            HELD.inc(count)
 
         try:
             yield hold
         finally:
             self._held -= own
-            self._gauge.set(self._held)
+            HELD.dec(own)
 
 
 async def read_uploads(request: Request, limits: ServeLimits, hold: Hold) -> list[Upload]:
-    """The photos of a request: the files of a form, or the body.
+    """Read the photos of a request: the files of a form, or the body.
 
     Raises:
         Refusal: There is no photo, or too many, too large or too slow ones.
@@ -77,19 +78,20 @@ async def read_uploads(request: Request, limits: ServeLimits, hold: Hold) -> lis
                 return await _read_form(request, body, limits)
             if is_photo or kind == "application/octet-stream":
                 return [Upload("photo", b"".join([chunk async for chunk in body]))]
-            raise Refusal(415, f"Content-Type {shortened(kind) or '(none)'}: {_EXPECTED}")
+            raise Refusal(415, f"Content-Type {kind[:_NAME] or '(none)'}: {_EXPECTED}")
     except TimeoutError as error:
         line = f"the upload took longer than {limits.seconds:g} seconds (limits.seconds)"
         raise Refusal(408, line, close=True) from error
     except Refusal as refusal:
         refusal.close = True
-        if "expect" not in request.headers:  # else the client has sent nothing yet
+        if "expect" not in request.headers:  # otherwise the client has not sent the body yet
             await _drain(stream)
         raise
 
 
 def shortened(name: str) -> str:
-    """A name that a client chose, fit for a line of text."""
+    """A client's file name without folders, made safe for one line of text."""
+    name = re.split(r"[/\\]", name)[-1]
     plain = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "", name).strip()
     return plain if len(plain) <= _NAME else f"{plain[: _NAME - 3]}..."
 
@@ -97,7 +99,7 @@ def shortened(name: str) -> str:
 async def _limited(
     request: Request, stream: AsyncGenerator[bytes, None], limits: ServeLimits, hold: Hold
 ) -> AsyncGenerator[bytes, None]:
-    """The chunks of a body, refused at the first byte too many."""
+    """Yield the chunks of a body; raise Refusal at the first byte over the limit."""
     limit = int(limits.megabytes * 1e6)
     refusal = Refusal(413, f"the upload is larger than {limits.megabytes:g} MB (limits.megabytes)")
     if int(request.headers.get("content-length", "0")) > limit:
@@ -115,7 +117,7 @@ async def _read_form(
     request: Request, body: AsyncGenerator[bytes, None], limits: ServeLimits
 ) -> list[Upload]:
     parser = MultiPartParser(request.headers, body, max_files=limits.photos, max_fields=_FIELDS)
-    # Larger files would go to the disk; the body is smaller, so that none does.
+    # Larger files would be spooled to disk; the body is smaller, so that none is.
     parser.spool_max_size = int(limits.megabytes * 1e6) + 1
     try:
         form = await parser.parse()
@@ -127,17 +129,12 @@ async def _read_form(
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise Refusal(422, f"the form has no file; {_EXPECTED}")
-    return [Upload(shortened(_base(f.filename)) or "photo", await f.read()) for f in files]
+    return [Upload(shortened(f.filename or "") or "photo", await f.read()) for f in files]
 
 
 async def _drain(stream: AsyncGenerator[bytes, None]) -> None:
-    """Throw away what still comes: a client that is cut off while it sends loses the answer."""
+    """Discard the rest of the body: a client cut off while sending never reads the response."""
     with contextlib.suppress(TimeoutError, ClientDisconnect):
-        async with asyncio.timeout(_DRAINED):
+        async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in stream:
                 pass
-
-
-def _base(name: str | None) -> str:
-    """Some clients send the whole path of a file."""
-    return (name or "").replace("\\", "/").rpartition("/")[2]

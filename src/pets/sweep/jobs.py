@@ -1,24 +1,22 @@
-"""The jobs of a sweep: each a run directory, prepared before any of them is trained."""
+"""The jobs of a sweep: run directories that are prepared before any of them is trained."""
 
 from __future__ import annotations
 
-import copy
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from pets.commands.train import MAY_CHANGE
 from pets.config import TrainConfig
-from pets.config.validation import typed
 from pets.distributed.ranks import ranks_of
 from pets.errors import ConfigError
 from pets.io.serialize import to_json
 from pets.run_dir import RunDir
+
+log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 80
 
@@ -36,65 +34,57 @@ class Job:
 
     @property
     def valid_error(self) -> float | None:
-        """The validation error of a finished run, a share of 1; None where there is none.
+        """The validation error of a finished run as a fraction, or None.
 
-        The test error is not for choosing.
+        Sweeps select on it, never on the test error.
         """
-        valid: Mapping[str, Any] = self.run.status.get("results", {}).get("valid", {})
+        valid = self.run.status.get("results", {}).get("valid", {})
         return valid.get("error_rate") if self.run.finished else None
 
-    def outcome(self) -> str:
-        """The result in words: `error 7.1 %`, or the state and why."""
-        if self.run.finished:
-            error = self.valid_error
-            return "no validation photos" if error is None else f"error {100 * error:.1f} %"
-        status = self.run.status
-        lines = str(status.get("error") or "").strip().splitlines()  # the last one of a traceback
-        return ": ".join([self.run.state, *lines[-1:]])
 
-
-def job_config(cfg: DictConfig) -> TrainConfig:
-    """The typed config of one job, from what Hydra has composed. Raises ConfigError."""
-    task = copy.copy(cfg)
-    OmegaConf.set_struct(task, False)
-    task.pop("hydra")
-    return typed(TrainConfig, task)
+def log_outcome(job: Job, count: int, jobs: int) -> None:
+    """Log the outcome of the `count`-th job: its validation error, or its state and error."""
+    error = job.valid_error
+    lines = str(job.run.status.get("error") or "").strip().splitlines()
+    outcome = ": ".join([job.run.state, *lines[-1:]])  # the last line of a traceback
+    if job.run.finished:
+        outcome = "no validation photos" if error is None else f"error {100 * error:.1f} %"
+    level = logging.INFO if job.run.finished else logging.WARNING
+    log.log(level, "%s/%s  %s: %s", count, jobs, job.name, outcome)
 
 
 def identity(config: TrainConfig) -> str:
-    """A hash of what a run trains: its config without paths and devices."""
-    values = config.model_dump(by_alias=True, mode="json")
-    values["ranks"] = ranks_of(config.trainer)  # the batches of all make one step
+    """Return a hash of what a run trains: its config without paths and devices."""
+    values = config.model_dump(by_alias=True, mode="json", exclude={"sweep"})
+    values["ranks"] = ranks_of(config.trainer)  # the batches of all ranks make up one step
     for key in MAY_CHANGE:
         *sections, last = key.split(".")
         section = values
         for name in sections:
             section = section[name]
         section.pop(last, None)
-    del values["sweep"]
     return blake2b(to_json(values, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def check_swept(swept: Sequence[Sequence[str]]) -> None:
-    """Raise ConfigError where jobs differ in a key that does not make two runs different."""
+    """Raise ConfigError if jobs differ in a key that is not part of a run's identity."""
     for key in MAY_CHANGE:
         values = dict.fromkeys(o for job in swept for o in job if o.startswith(f"{key}="))
         if len(values) > 1:
             typed = ",".join(override.partition("=")[2] for override in values)
             raise ConfigError(
-                f"{key}={typed}: says where things lie or what they run on, and does not make two "
-                "runs of a sweep different; expected one value, or a sweep for each"
+                f"{key}={typed}: is a path or a device, which does not distinguish two "
+                "runs of a sweep; expected one value, or one sweep per value"
             )
 
 
 def runs_of(folder: Path, trusted: bool = False) -> list[RunDir]:
-    """The runs of a sweep by their number."""
-    if not folder.is_dir():
-        return []
-    numbered = [path for path in folder.iterdir() if _number(path) is not None]
+    """Return the runs of a sweep, ordered by number."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    numbered = {path: number for path in paths if (number := _number(path)) is not None}
     return [
         RunDir(path, trusted=trusted)
-        for path in sorted(numbered, key=lambda path: (_number(path), path.name))
+        for path in sorted(numbered, key=lambda path: (numbered[path], path.name))
         if (path / "status.json").exists()
     ]
 
@@ -105,15 +95,10 @@ def prepare(
     swept: Sequence[Sequence[str]],
     trusted: bool = False,
 ) -> list[Job]:
-    """Find or create the run directory of each job.
+    """Find the run of each job in the sweep's folder, in whatever state, or prepare a new one.
 
-    Args:
-        folder: The sweep's folder.
-        configs: Config and overrides of each job. A job whose run is in the folder already, in
-            whatever state, gets that run.
-        swept: Of each job the overrides in which the jobs differ; they name a new run. New runs are
-            numbered after those in the folder.
-        trusted: Whether the runs in the folder may name code of their own; new ones may.
+    A new run is named by the overrides in which the jobs differ (`swept`), and numbered after the
+    existing ones, whose configs may import arbitrary code if they are `trusted`.
     """
     runs = {run.status.get("identity"): run for run in runs_of(folder, trusted)}
     number = max((_number(run.path) or 0 for run in runs.values()), default=-1) + 1
@@ -130,21 +115,17 @@ def prepare(
     return jobs
 
 
-def unfinished(folder: Path, trusted: bool = False) -> list[Job]:
-    """The jobs of a sweep that are not finished."""
-    runs = [run for run in runs_of(folder, trusted) if not run.finished]
-    return [Job(run, run.train_config) for run in runs]
-
-
 def _directory_name(number: str, overrides: Sequence[str]) -> str:
-    """`07_resnet34_lr0.001_seed0`: the number and the values, each after its key's last part where
-    it needs one; without characters that a shell, Hydra or a file system would interpret."""
+    """Return a name like `07_resnet34_lr0.001_seed0`, without characters that need quoting.
+
+    It is the number and the values, with the last part of the key before values such as numbers.
+    """
     parts = [number]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         last = re.split(r"[./]", key)[-1]
-        speaks = re.match(r"[a-zA-Z]", value) and value not in ("true", "false", "null", "auto")
-        parts.append(re.sub(r"[^\w.+-]+", "-", value if speaks else last + value).strip("-"))
+        is_name = re.match(r"[a-zA-Z]", value) and value not in ("true", "false", "null", "auto")
+        parts.append(re.sub(r"[^\w.+-]+", "-", value if is_name else last + value).strip("-"))
     return "_".join(parts)[:_LONGEST_NAME]
 
 

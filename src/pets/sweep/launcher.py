@@ -1,4 +1,4 @@
-"""What all launchers share: prepare the jobs of a sweep, train them, report the results."""
+"""Base class of the launchers: prepare the jobs of a sweep, train them, report the results."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pets.config import TrainConfig
+from pets.config.validation import typed
 from pets.errors import ConfigError, PetsError, RunError
 from pets.run_dir import from_here
-from pets.sweep.jobs import Job, check_swept, job_config, prepare, runs_of, unfinished
+from pets.sweep.jobs import Job, check_swept, prepare, runs_of
 from pets.sweep.overrides import FILE, save_overrides, saved_overrides
 from pets.sweep.slurm_queue import in_slurm
 from pets.trust import TRUST, check
@@ -41,21 +42,22 @@ class SweepLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        self.hydra_context = hydra_context
-        self.config = config
+        self.hydra_context, self.config = hydra_context, config
 
     @abstractmethod
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
-        """Train all jobs and return when none is left; each has its result in its status."""
+        """Train all jobs and return when all have ended; the results are in their status files."""
 
     def start(self) -> None:
-        """Start what takes time and needs no job."""
+        """Start slow set-up that needs no job."""
 
-    def check(self, config: TrainConfig) -> None:
-        """Raise ConfigError for a job that cannot run there, before any is prepared."""
+    @abstractmethod
+    def check(self, configs: Sequence[TrainConfig]) -> None:
+        """Raise ConfigError if a job cannot run with this launcher, before any is prepared."""
 
-    def check_all(self, configs: Sequence[TrainConfig]) -> None:
-        """Check all jobs at once, where that takes a process with torch. Raises ConfigError."""
+    def runs_elsewhere(self, job: Job) -> bool:
+        """Whether the job is running in another process, or is queued or running in Slurm."""
+        return job.run.held() or in_slurm(job.run)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -66,7 +68,6 @@ class SweepLauncher(Launcher):
         folder = from_here(str(self.config.hydra.sweep.dir))
         try:
             self.start()
-            self._check_hydra()
             jobs = self._prepare(folder, job_overrides)
         except PetsError:
             _remove_empty(folder)
@@ -74,92 +75,81 @@ class SweepLauncher(Launcher):
         unique = list({job.run.path: job for job in jobs}.values())
         unfinished = [job for job in unique if not job.run.finished]
         waiting = [job for job in unfinished if not self.runs_elsewhere(job)]
-        notes = (
-            (len(unique) - len(unfinished), ", %s finished already"),
-            (len(unfinished) - len(waiting), ", %s being trained by another process"),
-            (len(jobs) - len(unique), "; %s given twice, trained once"),
-        )
-        runs = "1 run" if len(waiting) == 1 else f"{len(waiting):,} runs"
-        text = "".join(note % count for count, note in notes if count)
-        log.info("%s: %s to train%s", folder, runs, text)
+        log.info("%s: %s of %s runs to train", folder, len(waiting), len(unique))
+        if len(unfinished) > len(waiting):
+            log.info("%s being trained by another process", len(unfinished) - len(waiting))
         if waiting:
             self.run_jobs(waiting, folder)
-        return [_job_return(job) for job in jobs]
-
-    def runs_elsewhere(self, job: Job) -> bool:
-        """Whether another process trains the job now, or Slurm has it."""
-        return job.run.held() or in_slurm(job.run)
+        returned = []
+        for job in jobs:
+            result = JobReturn(overrides=list(job.run.overrides), status=JobStatus.COMPLETED)
+            result.return_value = math.nan if job.valid_error is None else job.valid_error
+            returned.append(result)
+        return returned
 
     def log_config(self, job: Job) -> dict[str, Any]:
         """Hydra's logging config for a job, with the log file in the run's directory."""
         node = OmegaConf.create({"hydra": self.config.hydra})
         node.hydra.runtime.output_dir = str(job.run.path.resolve())
-        config = OmegaConf.to_container(node.hydra.job_logging, resolve=True)
-        assert isinstance(config, dict)
-        return {str(key): value for key, value in config.items()}
-
-    def _check_hydra(self) -> None:
-        """Raise ConfigError for overrides of Hydra that would have no effect."""
-        subdir = self.config.hydra.sweep.subdir
-        if subdir != "auto":
-            raise ConfigError(
-                f"hydra.sweep.subdir={subdir}: a sweep's run directories have their number and "
-                "what is swept as names; expected auto"
-            )
-        for override in self.config.hydra.overrides.hydra:
-            if override.startswith("hydra.run."):
-                raise ConfigError(f"{override}: is for one run; a sweep has hydra.sweep.dir")
+        config: Any = OmegaConf.to_container(node.hydra.job_logging, resolve=True)
+        return config
 
     def _prepare(self, folder: Path, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
+        for override in self.config.hydra.overrides.hydra:
+            if override.startswith(("hydra.run.", "hydra.sweep.subdir")):
+                raise ConfigError(f"{override}: is not for sweeps; use hydra.sweep.dir=<folder>")
         resumed = OmegaConf.select(self.config, "sweep.resume")
         trusted = OmegaConf.select(self.config, "trust") is True
-        if resumed is not None and not runs_of(folder):
+        runs = runs_of(folder, trusted)
+        if resumed is not None and not runs:
             raise RunError(
                 f"sweep.resume={resumed}: holds no runs; expected a folder of outputs/sweeps"
             )
         if resumed is not None and not any(map(_is_about_run, job_overrides[0])):
-            return unfinished(folder, trusted)
-        fixed = self._fixed_keys(None if resumed is None else saved_overrides(folder))
+            return [Job(run, run.train_config) for run in runs if not run.finished]
+        fixed = self._fixed(None if resumed is None else saved_overrides(folder))
         configs, swept = [], []
         for job in job_overrides:
             config, overrides = self._compose(job)
             if resumed is not None and not trusted:
                 _check_foreign(config, folder / FILE)
             configs.append((config, overrides))
-            swept.append([o for o in overrides if o.partition("=")[0] not in fixed])
+            swept.append([override for override in overrides if override not in fixed])
         check_swept(swept)
-        self.check_all([config for config, _ in configs])
-        if not runs_of(folder):
+        self.check([config for config, _ in configs])
+        if not runs:
             folder.mkdir(parents=True, exist_ok=True)
-            typed = self.config.hydra.overrides
-            save_overrides(folder, [*typed.hydra, *typed.task])
+            given = self.config.hydra.overrides
+            save_overrides(folder, [*given.hydra, *given.task])
         return prepare(folder, configs, swept, trusted)
 
-    def _fixed_keys(self, saved: Sequence[str] | None) -> set[str]:
-        """The keys that have one value in all jobs; in a resumed sweep only if it is the saved
-        one: another value tells its new runs from the old ones."""
+    def _fixed(self, saved: Sequence[str] | None) -> set[str]:
+        """Return the overrides shared by all jobs, which are left out of the runs' names.
+
+        In a resumed sweep only the saved ones: new values distinguish new runs from old ones.
+        """
         parser = OverridesParser.create(self.hydra_context.config_loader)
-        typed = parser.parse_overrides(list(self.config.hydra.overrides.task))
-        last = {override.get_key_element(): override for override in typed}  # the last one counts
         return {
-            key
-            for key, override in last.items()
+            f"{override.get_key_element()}={override.get_value_element_as_str()}"
+            for override in parser.parse_overrides(list(self.config.hydra.overrides.task))
             if not override.is_sweep_override() and (saved is None or override.input_line in saved)
         }
 
     def _compose(self, job: Sequence[str]) -> tuple[TrainConfig, list[str]]:
         cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
         with open_dict(cfg):
-            cfg.hydra.job.id = cfg.hydra.job.num = 0  # a config may ask for them
-        HydraConfig.instance().set_config(cfg)
-        config = job_config(cfg)
+            cfg.hydra.job.id = cfg.hydra.job.num = 0  # a config may refer to them
+            HydraConfig.instance().set_config(cfg)
+            overrides = [o for o in cfg.hydra.overrides.task if _is_about_run(o)]
+            task = cfg.copy()
+            task.pop("hydra")
+        config = typed(TrainConfig, task)
         if config.resume is not None:
             raise ConfigError(
-                f"resume={config.resume}: is for one run; a sweep goes on with "
+                f"resume={config.resume}: is for a single run; resume a sweep with "
                 "sweep.resume=<its folder>"
             )
-        self.check(config)
-        return config, [o for o in cfg.hydra.overrides.task if _is_about_run(o)]
+        return config, overrides
 
 
 class SweepEnd(Callback):
@@ -167,38 +157,38 @@ class SweepEnd(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Exit with 1 unless every run in the sweep's folder is finished."""
-        from pets.sweep.summary import show_summary
+        from pets.summary import show_summary
 
         folder = from_here(str(config.hydra.sweep.dir))
         try:
             show_summary(folder)
-        except PetsError as error:  # the runs matter more
+        except PetsError as error:  # the exit code is about the runs
             log.error("%s", error)
         if not all(run.finished for run in runs_of(folder)):
-            log.error("the rest again: %s", resume_command(config, folder))
+            log.error("to run the rest: %s", resume_command(config, folder))
             raise SystemExit(1)
 
 
 def resume_command(config: DictConfig, folder: Path) -> str:
-    """The command that goes on with a sweep, with the launcher that it had."""
+    """Return the command that resumes a sweep with the same launcher."""
     overrides = [o for o in config.hydra.overrides.hydra if re.match(r"hydra[./]launcher", o)]
     return shlex.join(["pets", "train", "-m", f"sweep.resume={folder}", *overrides])
 
 
 def _check_foreign(config: TrainConfig, file: Path) -> None:
-    """Refuse a config that names code: some of it is from a folder that may be a stranger's."""
+    """Refuse a config that references code: part of it is from a folder that is not trusted."""
     values = config.model_dump(by_alias=True, mode="json", exclude={"data": {"prepare"}})
     check(values, file)
     root = config.data.root
     if config.data.prepare is not None and not Path(root).exists():
         raise RunError(
-            f"data.root={root}: is not there, and is not made for a resumed sweep; expected the "
-            f"photos; give data.root=<their folder>, or {TRUST}"
+            f"data.root={root}: does not exist, and a resumed sweep does not create it; "
+            f"give data.root=<their folder>, or {TRUST}"
         )
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove what Hydra has written for a sweep that never began."""
+    """Remove what Hydra has written for a sweep that never started."""
     if not runs_of(folder):
         for name in ("multirun.yaml", FILE):
             (folder / name).unlink(missing_ok=True)
@@ -209,9 +199,3 @@ def _remove_empty(folder: Path) -> None:
 def _is_about_run(override: str) -> bool:
     """Whether an override is about single runs, not about the sweep as a whole."""
     return not override.lstrip("+").startswith(("sweep.", "trust="))
-
-
-def _job_return(job: Job) -> JobReturn:
-    result = JobReturn(overrides=list(job.run.overrides), status=JobStatus.COMPLETED)
-    result.return_value = math.nan if job.valid_error is None else job.valid_error
-    return result

@@ -1,17 +1,15 @@
-"""The launcher for this machine: several jobs at once, each in a process of its own."""
+"""The launcher for this machine: several jobs in parallel, each in its own process."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import multiprocessing
 import os
 import queue
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from dataclasses import replace
 from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,9 +19,9 @@ from pets.config import TrainConfig
 from pets.distributed.ranks import as_rank, ranks_of
 from pets.errors import ConfigError
 from pets.io.serialize import to_json
-from pets.sweep.jobs import Job
+from pets.sweep.jobs import Job, log_outcome
 from pets.sweep.launcher import SweepLauncher, resume_command
-from pets.sweep.worker import PRELOAD, Slot, check_config, device_count, run_job
+from pets.sweep.worker import PRELOAD, check_config, device_count, run_job
 from pets.system.cpu import available_cores
 from pets.system.orphans import end_with_maker
 
@@ -31,10 +29,10 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# Seconds for a rank to end in order after another one has failed, and after it was asked to.
+# Seconds for a rank to end by itself after another one has failed, and then after SIGTERM.
 _PATIENCE = 30.0
 
-# Sections of a config that name no function whose arguments could be checked.
+# Sections of a config without `_target_`, so without arguments to check.
 _WITHOUT_TARGETS = ("plan", "seed", "lr_finder", "interpret")
 
 
@@ -42,8 +40,8 @@ class LocalLauncher(SweepLauncher):
     """Hydra launcher that forks a process for each job from one that has imported torch.
 
     Args:
-        jobs: How many run at once. `auto`: as many as there are GPUs for; without GPUs one for
-            every two cores, at least two. They share the cores.
+        jobs: How many run in parallel. `auto`: one per GPU (per `trainer.devices` GPUs), or without
+            GPUs one per two cores, at least two. They share the cores.
     """
 
     def __init__(self, jobs: int | Literal["auto"]) -> None:
@@ -60,72 +58,70 @@ class LocalLauncher(SweepLauncher):
         self.context.set_forkserver_preload(PRELOAD)
         forkserver.ensure_running()
 
-    def check(self, config: TrainConfig) -> None:
-        nodes, devices = config.trainer.get("num_nodes"), config.trainer.get("devices")
-        if nodes not in (None, 1):
-            raise ConfigError(
-                f"trainer.num_nodes={nodes}: these jobs run on this machine; hydra/launcher=slurm "
-                "has others"
-            )
-        if isinstance(devices, list | tuple):
-            raise ConfigError(
-                f"trainer.devices={list(devices)}: a sweep hands out the devices; expected how "
-                "many. CUDA_VISIBLE_DEVICES says which"
-            )
-
-    def check_all(self, configs: Sequence[TrainConfig]) -> None:
-        """Check the arguments of all `_target_` and of the trainer, once for equal sections."""
+    def check(self, configs: Sequence[TrainConfig]) -> None:
+        """Also check the arguments of trainer and every `_target_`, once per distinct config."""
         kinds = {}
         for config in configs:
-            values = config.model_dump(by_alias=True, mode="json")
-            if ranks_of(config.trainer) == 1:  # several need their ranks
-                kinds[to_json({k: v for k, v in values.items() if k not in _WITHOUT_TARGETS})] = (
-                    values
+            nodes, devices = config.trainer.get("num_nodes"), config.trainer.get("devices")
+            if nodes not in (None, 1):
+                raise ConfigError(
+                    f"trainer.num_nodes={nodes}: these jobs run on this machine; "
+                    "use hydra/launcher=slurm for several machines"
                 )
-        if kinds:
-            self._with_torch(check_config, [(values,) for values in kinds.values()])
+            if isinstance(devices, list | tuple):
+                raise ConfigError(
+                    f"trainer.devices={list(devices)}: the sweep assigns devices to jobs; give a "
+                    "number of devices, and restrict them with CUDA_VISIBLE_DEVICES"
+                )
+            if ranks_of(config.trainer) == 1:  # more than one needs its ranks
+                values = config.model_dump(by_alias=True, mode="json")
+                named = {key: values[key] for key in values if key not in _WITHOUT_TARGETS}
+                kinds[to_json(named)] = (values,)
+        self._with_torch(check_config, list(kinds.values()))
 
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
         """Train each job as soon as a slot is free, and log its outcome."""
-        slots = self._slots(jobs)
-        log.info("%s at once; what a run says is in its train.log", len(slots))
-        free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        devices = max(ranks_of(job.config.trainer) for job in jobs)
+        slots = divide(len(jobs), devices, self.jobs, available_cores(), self._gpus(jobs))
+        log.info("%s in parallel; each run logs to its train.log", len(slots))
+        free: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
         for slot in slots:
             free.put(slot)
-        with ThreadPoolExecutor(len(slots)) as pool, self._stopping_jobs(pool, folder):
-            done = as_completed([pool.submit(self._run, job, free) for job in jobs])
-            for count, future in enumerate(done, 1):
-                job = future.result()
-                level = logging.INFO if job.run.finished else logging.WARNING
-                log.log(level, "%s/%s  %s: %s", count, len(jobs), job.name, job.outcome())
+        with ThreadPoolExecutor(len(slots)) as pool:
+            try:
+                done = as_completed(pool.submit(self._run, job, free, len(slots)) for job in jobs)
+                for count, future in enumerate(done, 1):
+                    log_outcome(future.result(), count, len(jobs))
+            except BaseException:
+                # Running jobs save a checkpoint; the others remain waiting.
+                self.stopping = True
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list(self.running):
+                    process.terminate()
+                log.warning("stopped; resume with %s", resume_command(self.config, folder))
+                raise
 
-    def _run(self, job: Job, free: queue.SimpleQueue[Slot]) -> Job:
+    def _run(self, job: Job, free: queue.SimpleQueue[Mapping[str, str]], slots: int) -> Job:
         slot = free.get()
         try:
-            processes = [self._process(job, rank) for rank in _slots_of_ranks(job, slot)]
-            for process in processes:
+            processes = []
+            for rank in _environments(job, slot):
+                run = (str(job.run.path), job.run.trusted, slots, rank, self.log_config(job))
+                process = self.context.Process(target=run_job, args=run, name=job.name)
                 process.start()
+                processes.append(process)
                 self.running.add(process)
                 if self.stopping:
                     process.terminate()
-            _wait_for(processes)
+            exitcode = wait_for_ranks(processes)
             self.running -= set(processes)
-            # Of a killed rank the code is negative, of the others it is not.
-            _note_end(job, min(process.exitcode or 0 for process in processes))
+            _note_end(job, exitcode)
         finally:
             free.put(slot)
         return job
 
-    def _process(self, job: Job, slot: Slot) -> BaseProcess:
-        arguments = (str(job.run.path), job.run.trusted, slot, self.log_config(job))
-        return self.context.Process(target=run_job, args=arguments, name=job.name)
-
-    def _slots(self, jobs: Sequence[Job]) -> list[Slot]:
-        devices = max(ranks_of(job.config.trainer) for job in jobs)
-        return divide(len(jobs), devices, self.jobs, available_cores(), self._gpus(jobs))
-
     def _gpus(self, jobs: Sequence[Job]) -> list[str]:
-        """The GPUs for the jobs, by their names in CUDA_VISIBLE_DEVICES."""
+        """The GPUs for the jobs, as named in CUDA_VISIBLE_DEVICES."""
         if all(job.config.trainer.get("accelerator") == "cpu" for job in jobs):
             return []
         (count,) = self._with_torch(device_count, [()])
@@ -135,41 +131,19 @@ class LocalLauncher(SweepLauncher):
     def _with_torch(
         self, function: Callable[..., Result], calls: Sequence[tuple[Any, ...]]
     ) -> list[Result]:
-        """Call a function in a process that imports torch; this one never does."""
+        """Call a function in a separate process, so that this one never imports torch."""
         with ProcessPoolExecutor(1, self.context, end_with_maker) as pool:
-            return [
-                future.result()
-                for future in [pool.submit(function, *arguments) for arguments in calls]
-            ]
-
-    @contextlib.contextmanager
-    def _stopping_jobs(self, pool: ThreadPoolExecutor, folder: Path) -> Iterator[None]:
-        """On an exception, have running jobs write their checkpoints; the others stay waiting."""
-        try:
-            yield
-        except BaseException:
-            self.stopping = True
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(self.running):
-                process.terminate()
-            log.warning("stopped; go on with %s", resume_command(self.config, folder))
-            raise
+            futures = [pool.submit(function, *arguments) for arguments in calls]
+            return [future.result() for future in futures]
 
 
 def divide(
     jobs: int, devices: int, wanted: int | Literal["auto"], cores: int, gpus: Sequence[str]
-) -> list[Slot]:
-    """Divide a machine into slots.
+) -> list[dict[str, str]]:
+    """Divide a machine into slots; each runs one job on `devices` devices at a time.
 
-    Args:
-        jobs: How many jobs there are; more slots are not made.
-        devices: Devices of one job.
-        wanted: The number of slots, or `auto`.
-        cores: CPU cores of the machine.
-        gpus: Its GPUs; each slot gets its own, as long as they suffice.
-
-    Raises:
-        ConfigError: a job needs more GPUs than there are.
+    Returns the environment variables of each slot, which with GPUs include its own GPUs; surplus
+    slots share them. Raises ConfigError if a job needs more GPUs than there are.
     """
     if gpus and len(gpus) < devices:
         raise ConfigError(f"trainer.devices={devices}: this machine has {len(gpus)} GPUs")
@@ -177,32 +151,30 @@ def divide(
     own_cores = max(1, cores // devices)
     count = len(shares) if gpus else min(own_cores, max(2, own_cores // 2))
     count = min(jobs, count if wanted == "auto" else wanted)
-    return [
-        Slot(count, {"CUDA_VISIBLE_DEVICES": shares[i % len(shares)]} if gpus else {})
-        for i in range(count)
-    ]
+    return [{"CUDA_VISIBLE_DEVICES": shares[i % len(shares)]} if gpus else {} for i in range(count)]
 
 
-def _slots_of_ranks(job: Job, slot: Slot) -> list[Slot]:
-    """The slot with the environment of each of a job's processes, one a device."""
+def _environments(job: Job, slot: Mapping[str, str]) -> list[Mapping[str, str]]:
+    """The environment variables of each of a job's processes, one per device."""
     world = ranks_of(job.config.trainer)
     if world == 1:
         return [slot]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    return [
-        replace(slot, environment={**slot.environment, **as_rank(rank, world, port)})
-        for rank in range(world)
-    ]
+    return [{**slot, **as_rank(rank, world, port)} for rank in range(world)]
 
 
-def _wait_for(ranks: Sequence[BaseProcess]) -> None:
-    """Wait until all ranks of a job have ended; stop those that do not notice a failed one."""
+def wait_for_ranks(ranks: Sequence[BaseProcess]) -> int:
+    """Wait until all ranks of a job have ended; stop those that do not notice a failed one.
+
+    Returns the exit code of a rank that ended first with one, a killed rank's if there is one
+    (negative); 0 if all succeeded. What the ranks stopped here exit with does not count.
+    """
     running = list(ranks)
     while running and not any(process.exitcode for process in ranks):
         connection.wait([process.sentinel for process in running])
         running = [process for process in running if process.is_alive()]
+    exitcode = min((process.exitcode for process in ranks if process.exitcode), default=0)
     for end in (BaseProcess.terminate, BaseProcess.kill):
         for process in running:
             process.join(_PATIENCE)
@@ -210,10 +182,11 @@ def _wait_for(ranks: Sequence[BaseProcess]) -> None:
                 end(process)
     for process in ranks:
         process.join()
+    return exitcode
 
 
 def _note_end(job: Job, exitcode: int) -> None:
-    """Write the status of a run whose process could not: it was killed."""
+    """Write the status of a run whose process could not write it, because it was killed."""
     if job.run.status.get("state") not in ("waiting", "running"):
         return
     if exitcode in (-signal.SIGTERM, -signal.SIGINT):

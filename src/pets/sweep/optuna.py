@@ -1,10 +1,10 @@
-"""Optuna as Hydra sweeper: it chooses the next runs by the results of those before."""
+"""Optuna as a Hydra sweeper: it chooses the next runs by the results of earlier ones."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import (
     Override,
     RangeSweep,
     Transformer,
-)
+)  # fmt: skip
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -24,14 +24,11 @@ from omegaconf import DictConfig
 from pets.config import Target
 from pets.config.instantiate import build
 from pets.errors import ConfigError
-from pets.io.serialize import to_yaml
 from pets.system.installation import install
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
-
-log = logging.getLogger(__name__)
 
 
 class OptunaSweeper(Sweeper):
@@ -41,16 +38,18 @@ class OptunaSweeper(Sweeper):
     it. (hydra-optuna-sweeper needs Optuna 2, and stops at a failed trial.)
 
     Args:
-        n_trials: Runs in all, those before a resume included.
-        n_jobs: Runs chosen at a time.
+        n_trials: Total number of runs, including those before a resume.
+        n_jobs: Number of runs proposed per batch.
         sampler: `_target_` and arguments of one of Optuna's samplers.
-        params: The search space, as a command line adds to it: `key: interval(1e-4,1e-2)`, also
+        params: The search space, extended by the command line: `key: interval(1e-4,1e-2)`, also
             `tag(log,interval(a,b))`, `choice(a,b)`, `a,b` and `range(1,8)`.
     """
 
     def __init__(
         self, n_trials: int, n_jobs: int, sampler: Any, params: Mapping[str, Any] | None
     ) -> None:
+        if find_spec("optuna") is None:
+            raise ConfigError(f"hydra/sweeper=optuna: it is not installed; {install('optuna')}")
         for name, value in (("n_trials", n_trials), ("n_jobs", n_jobs)):
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(
@@ -70,35 +69,40 @@ class OptunaSweeper(Sweeper):
         self.folder = Path(str(config.hydra.sweep.dir))
 
     def sweep(self, arguments: list[str]) -> None:
-        """Ask for trials, run them, and tell their results, until there are enough."""
+        """Ask for trials, run them, and report their results, until there are `n_trials`."""
         params = [f"{key}={value}" for key, value in self.params.items()]
         parsed = self.parser.parse_overrides([*params, *arguments])
-        last = {o.get_key_element(): o for o in parsed}  # what is typed later wins
+        last = {o.get_key_element(): o for o in parsed}  # the last one wins
         searched = {key: distribution(o) for key, o in last.items() if o.is_sweep_override()}
         if not searched:
             raise ConfigError(
                 "hydra/sweeper=optuna: nothing to search; give a key as "
                 "key='interval(1e-4,1e-2)' or key=a,b,c"
             )
-        fixed = [str(o.input_line) for o in last.values() if not o.is_sweep_override()]
-        study = self._study()
-        self._check_space(study, searched)
+        fixed = [
+            f"{key}={override.get_value_element_as_str()}"
+            for key, override in last.items()
+            if not override.is_sweep_override()
+        ]
+        from optuna.trial import TrialState
+
+        study = self._study(sorted(searched))
         while trials := self._next(study, searched):
             jobs = [
                 [*fixed, *(f"{key}={trial.params[key]}" for key in searched)] for trial in trials
             ]
             returned = self.launch(jobs, initial_job_idx=trials[0].number)
             for trial, job in zip(trials, returned, strict=True):
-                tell(study, trial.number, float(job.return_value))
-        self._report(study)
+                error = float(job.return_value)
+                if math.isnan(error):
+                    study.tell(trial.number, state=TrialState.FAIL)
+                else:
+                    study.tell(trial.number, error)
 
-    def _study(self) -> optuna.Study:
-        try:
-            import optuna
-        except ImportError as error:
-            raise ConfigError(
-                f"hydra/sweeper=optuna: optuna is not installed; {install('optuna')}"
-            ) from error
+    def _study(self, keys: list[str]) -> optuna.Study:
+        """Open or create the study in the sweep's folder. Raises ConfigError if its keys differ."""
+        import optuna
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
@@ -107,16 +111,6 @@ class OptunaSweeper(Sweeper):
             direction="minimize",
             load_if_exists=True,
         )
-        # With the same seed a resumed study would repeat its first trials.
-        seed = self.sampler.get("seed")
-        shifted = {} if seed is None else {"seed": seed + len(study.trials)}
-        sampler = {str(key): value for key, value in self.sampler.items()}
-        study.sampler = build("hydra.sweeper.sampler", Target.model_validate(sampler | shifted))
-        return study
-
-    def _check_space(self, study: optuna.Study, searched: Mapping[str, BaseDistribution]) -> None:
-        """Raise ConfigError where a study is resumed with other keys than it was started with."""
-        keys = sorted(searched)
         before = study.user_attrs.get("searched", keys)
         if before != keys:
             raise ConfigError(
@@ -124,73 +118,45 @@ class OptunaSweeper(Sweeper):
                 f"{', '.join(keys)}; expected the same keys, or a new sweep"
             )
         study.set_user_attr("searched", keys)
+        sampler = {str(key): value for key, value in self.sampler.items()}
+        if sampler.get("seed") is not None:  # the same seed would repeat the study's first trials
+            sampler["seed"] += len(study.trials)
+        study.sampler = build("hydra.sweeper.sampler", Target.model_validate(sampler))
+        return study
 
     def _next(
-        self, study: optuna.Study, searched: Mapping[str, BaseDistribution]
-    ) -> Sequence[optuna.trial.FrozenTrial]:
-        """Trials that were stopped before their result, else new ones."""
-        from optuna.trial import TrialState
+        self, study: optuna.Study, searched: dict[str, BaseDistribution]
+    ) -> list[optuna.trial.FrozenTrial]:
+        """Return trials that were stopped before their result, or else new ones."""
 
-        states = [trial.state for trial in study.trials]
-        left = self.n_trials - sum(state.is_finished() for state in states)
-        open_trials = study.get_trials(states=(TrialState.RUNNING,))
-        if not open_trials:
-            for _ in range(min(left, self.n_jobs)):
-                study.ask(dict(searched))
-            open_trials = study.get_trials(states=(TrialState.RUNNING,))
-        return open_trials[: self.n_jobs]
+        def waiting() -> list[optuna.trial.FrozenTrial]:
+            return [trial for trial in study.trials if not trial.state.is_finished()]
 
-    def _report(self, study: optuna.Study) -> None:
-        from optuna.trial import TrialState
-
-        if not study.get_trials(states=(TrialState.COMPLETE,)):
-            log.warning("no trial came to a validation error, by which to choose")
-            return
-        best = study.best_trial
-        log.info("best of %s: error %.1f %%", len(study.trials), 100 * study.best_value)
-        log.info("hydra.sweeper.n_trials=<more> with sweep.resume=%s searches on", self.folder)
-        for key, value in best.params.items():
-            log.info("  %s=%s", key, value)
-        best_found = {"best_value": best.value, "best_params": dict(best.params)}
-        (self.folder / "optimization_results.yaml").write_text(
-            to_yaml(best_found), encoding="utf-8"
-        )
-
-
-def tell(study: optuna.Study, number: int, error: float) -> None:
-    """Tell the study a trial's validation error; NaN marks the trial as failed."""
-    from optuna.trial import TrialState
-
-    if math.isnan(error):
-        study.tell(number, state=TrialState.FAIL)
-    else:
-        study.tell(number, error)
+        if not waiting():
+            for _ in range(min(self.n_jobs, self.n_trials - len(study.trials))):
+                study.ask(searched)
+        return waiting()[: self.n_jobs]
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """The distribution of an override in Hydra's sweep syntax. Raises ConfigError for others."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    """Return the distribution of a Hydra sweep override. Raises ConfigError if unsupported."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
     if isinstance(value, ChoiceSweep):
         choices: Any = override.sweep_iterator(transformer=Transformer.encode)
         return CategoricalDistribution(list(choices))
-    by_whole: dict[bool, Any] = {True: IntDistribution, False: FloatDistribution}
+    options: dict[str, Any]
     if isinstance(value, IntervalSweep):
-        ends = value.start, value.end
-        kind = by_whole[all(isinstance(end, int) for end in ends)]
-        return kind(*ends, log="log" in value.tags)
-    if isinstance(value, RangeSweep) and not value.shuffle:
-        assert value.start is not None
-        assert value.stop is not None
-        numbers: list[Any] = list(override.sweep_iterator())
-        kind = by_whole[all(isinstance(number, int) for number in (value.start, value.step))]
-        return kind(value.start, numbers[-1], step=value.step)
-    raise ConfigError(
-        f"{override.input_line}: cannot be searched; expected interval(a,b), choice(a,b) or "
-        "range(a,b)"
-    )
+        low, high, options = value.start, value.end, {"log": "log" in value.tags}
+    elif isinstance(value, RangeSweep) and not value.shuffle:
+        low, options = value.start, {"step": value.step}
+        high = list(override.sweep_iterator())[-1]  # type: ignore[assignment]
+    else:
+        raise ConfigError(
+            f"{override.input_line}: cannot be searched; expected interval(a,b), choice(a,b) or "
+            "range(a,b)"
+        )
+    whole = all(isinstance(number, int) for number in (low, high, options.get("step", 1)))
+    kind: Any = IntDistribution if whole else FloatDistribution
+    return kind(low, high, **options)

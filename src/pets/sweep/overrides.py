@@ -1,4 +1,4 @@
-"""The overrides of a sweep, saved in its folder, so that a resumed sweep means the same runs."""
+"""The overrides of a sweep, saved in its folder, so that a resumed sweep has the same runs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from pets.io.serialize import to_yaml
 from pets.trust import PlainLoader, check_links, check_words
 
 FILE = "sweep.yaml"
-_RESUME = r"\+*sweep\.resume=(.*)"
-_TRUSTED = "trust=true"
-# The keys of a training; the others are about where and how it runs.
+_RESUME = re.compile(r"\+*sweep\.resume=(.*)", re.DOTALL)
+# Overrides that decide where and how the runs are trained, not which.
+_ABOUT_RUNNING = re.compile(r"\+*(sweep\.|trust=|hydra/(?!sweeper)|hydra\.(?!sweeper))")
+# The keys that define a training run; the others are about where and how it runs.
 _KEYS = [k for k in TrainConfig.model_fields if k not in ("cache_dir", "resume", "sweep", "trust")]
 
 
 def save_overrides(folder: Path, overrides: Sequence[str]) -> None:
     """Save the overrides of a new sweep that decide what is trained."""
-    kept = [override for override in overrides if not _is_about_running(override)]
+    kept = [override for override in overrides if not _ABOUT_RUNNING.match(override)]
     text = to_yaml({"overrides": kept}, width=1000)
     (folder / FILE).write_text(text, encoding="utf-8")
 
 
 def saved_overrides(folder: Path) -> list[str]:
-    """The overrides that the sweep in a folder was started with; none where no sweep is there.
+    """Return the overrides that the sweep in a folder was started with; [] if there is none.
 
     Raises:
-        RunError: the file cannot be read.
+        RunError: The file cannot be read.
     """
     import yaml
 
@@ -48,37 +49,32 @@ def saved_overrides(folder: Path) -> list[str]:
 def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
     """Add the saved overrides to a command line that changes a sweep by `sweep.resume=<folder>`.
 
-    A key that is typed again replaces the saved one. A command line that changes nothing stays as
-    it is: it means the unfinished runs, whatever was added since.
+    A key that is typed again replaces the saved one. A command line without changes is returned as
+    it is: it refers to all unfinished runs, including runs added later.
 
     Raises:
-        RunError: the saved overrides cannot be read, or do more than set values for a training.
+        RunError: The saved overrides cannot be read, or do more than set values of a run.
     """
-    resume = [match[1] for a in arguments if (match := re.fullmatch(_RESUME, a, re.DOTALL))]
+    resume = {i: match[1] for i, a in enumerate(arguments) if (match := _RESUME.fullmatch(a))}
     if not resume:
         return list(arguments)
-    trusted = _TRUSTED in arguments
-    folder = expanduser(resume[-1].strip("'\""))  # noqa: PTH111 - raises nothing without a home
-    if folder and not trusted:
-        check_links(Path(folder))  # before Hydra writes there
-    saved = saved_overrides(Path(folder))
+    trusted = "trust=true" in arguments
+    given = list(resume.values())[-1].strip("'\"")
+    folder = Path(expanduser(given))  # noqa: PTH111 - raises nothing without a home
+    if given and not trusted:
+        check_links(folder)  # before Hydra writes there
+    saved = saved_overrides(folder)
     overrides = [a for a in arguments if re.match(r"~|[^-][^=]*=", a)]
-    changed = any(not _is_about_running(override) for override in overrides)
+    changed = not all(map(_ABOUT_RUNNING.match, overrides))
     if not saved or (not changed and "hydra/sweeper=optuna" not in saved):
         return list(arguments)
     if not trusted:
         saved = [override for override in saved if _key(override) != "cache_dir"]
-        check_words(saved, Path(folder) / FILE, _KEYS)
+        check_words(saved, folder / FILE, _KEYS)
     typed = {_key(argument) for argument in arguments}
-    # Beside the others: Hydra takes no flag between two groups of overrides.
-    at = next(i for i, a in enumerate(arguments) if re.match(_RESUME, a, re.DOTALL))
+    # Next to the others: Hydra allows no flag between two groups of overrides.
+    at = min(resume)
     return [*arguments[:at], *(o for o in saved if _key(o) not in typed), *arguments[at:]]
-
-
-def _is_about_running(override: str) -> bool:
-    """Whether it decides where and how the runs are trained, not which."""
-    pattern = r"\+*(sweep\.|trust=|hydra/(?!sweeper)|hydra\.(?!sweeper))"
-    return re.match(pattern, override) is not None
 
 
 def _key(override: str) -> str:

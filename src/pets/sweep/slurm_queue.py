@@ -2,85 +2,55 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from pets.errors import RunError
 from pets.run_dir import RunDir
-from pets.sweep.jobs import Job
-from pets.system.signals import Stopped
+from pets.sweep.jobs import Job, log_outcome
 
 log = logging.getLogger(__name__)
 
-# In a run directory: the id of its Slurm job and the path of its log. The launcher writes this
-# file, the training writes status.json.
+# In a run directory: the id of its Slurm job and the path of its log. Written by the launcher,
+# whereas status.json is written by the job.
 _FILE = "slurm.json"
-
 _ENDED = (
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
     "PREEMPTED", "TIMEOUT",
 )  # fmt: skip
-# Seconds. Slurm is asked often at first, then as seldom as its administrators like it.
+_UNKNOWN = "no longer known"  # or not yet
+# Seconds between queries of Slurm: short at first, then long, to keep its load low.
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0
-# What a node writes may appear here that much later, on a network file system.
+# Seconds until files written on a node appear here, on a network file system.
 _FILES_ARRIVE = 30.0
-# Reasons for waiting that are no news.
-_USUAL_REASONS = ("", "None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit", "Prolog")
 
 
-@dataclass(frozen=True)
-class Phase:
-    """A job in Slurm: its state (`RUNNING`), why it waits, and on which nodes it runs."""
+def squeue() -> dict[str, str] | None:
+    """Return the states of this user's jobs by id (`12`, in an array `12_3`).
 
-    state: str
-    reason: str = ""
-    nodes: str = ""
-
-    @property
-    def ended(self) -> bool:
-        return self.state in _ENDED
-
-    @property
-    def description(self) -> str:
-        """For the screen."""
-        if self.state == "PENDING":
-            reason = "" if self.reason in _USUAL_REASONS else f" ({self.reason})"
-            return f"waits in Slurm{reason}"
-        if self.state == "RUNNING":
-            return f"runs on {self.nodes}"
-        return self.state.lower()
-
-
-def squeue() -> dict[str, Phase] | None:
-    """This user's jobs by their ids (`12`, in an array `12_3`), recently ended ones included.
-
-    Returns:
-        None where Slurm does not answer.
+    Recently ended jobs are included. None if Slurm does not respond.
     """
     command = [
         "squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}",
-        "--format=%i|%T|%r|%N",
+        "--format=%i|%T",
     ]  # fmt: skip
-    output = _output(command)
-    if output is None:
+    try:
+        ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
         return None
-    rows = (line.split("|") for line in output.splitlines())
-    return {job.strip(): Phase(state, reason, nodes) for job, state, reason, nodes in rows}
+    rows = (line.strip().partition("|") for line in ended.stdout.splitlines())
+    return {job: state for job, _, state in rows}
 
 
-def sacct(job: str) -> str | None:
-    """How a job ended that squeue no longer knows; None without Slurm's accounting."""
-    command = ["sacct", "--noheader", "--allocations", "--parsable2", "--format=State"]
-    output = _output([*command, f"--jobs={job}"]) or ""
-    # CANCELLED by 1000
-    return next((line.split()[0] for line in output.splitlines() if line.strip()), None)
+def alive_jobs() -> set[str] | None:
+    """Return the ids of this user's queued and running jobs; None if Slurm does not respond."""
+    states = squeue()
+    return None if states is None else {job for job in states if states[job] not in _ENDED}
 
 
 def save_job(run: RunDir, job: str, log_file: Path) -> None:
@@ -89,119 +59,65 @@ def save_job(run: RunDir, job: str, log_file: Path) -> None:
 
 
 def job_id(run: RunDir) -> str | None:
-    """The id of the Slurm job that the run was last submitted as."""
+    """Return the id of the Slurm job that the run was last submitted as."""
     return run.read_json(_FILE)["job"] if (run.path / _FILE).exists() else None
 
 
 def in_slurm(run: RunDir) -> bool:
-    """Whether a Slurm job trains the run or waits to. Raises RunError where Slurm is silent."""
+    """Whether the run is queued or running in Slurm. Raises RunError if Slurm does not respond."""
     job = job_id(run)
     if job is None or shutil.which("squeue") is None:
         return False
-    queue = squeue()
-    if queue is None:
+    alive = alive_jobs()
+    if alive is None:
         raise RunError(
-            f"{run.path}: was given to Slurm as job {job}, and squeue gives no answer now; it "
+            f"{run.path}: was submitted to Slurm as job {job}, and squeue does not respond; it "
             "may be running there"
         )
-    phase = queue.get(job)
-    return phase is not None and not phase.ended
-
-
-@contextlib.contextmanager
-def jobs_left_in_slurm(jobs: Sequence[Job], folder: Path, resume: str) -> Iterator[None]:
-    """When a signal ends the launcher, log how to find its jobs, which go on.
-
-    Args:
-        jobs: The submitted jobs.
-        folder: The sweep's folder.
-        resume: The command that waits for them again.
-    """
-    try:
-        yield
-    except (KeyboardInterrupt, Stopped):
-        numbers = {(job_id(job.run) or "").partition("_")[0] for job in jobs} - {""}
-        log.warning("the jobs go on in Slurm")
-        log.warning("  what they have reached: pets summarize %s", folder)
-        log.warning("  wait for them again:    %s", resume)
-        log.warning("  cancel them:            scancel %s", " ".join(sorted(numbers)))
-        raise
+    return job in alive
 
 
 def watch(jobs: Sequence[Job]) -> None:
     """Wait for all jobs to leave Slurm, and log every change of state.
 
-    A run that Slurm has ended becomes `failed`, with Slurm's reason.
+    A run whose job Slurm ended becomes `failed`, with Slurm's reason.
     """
-
-    waiting = [_Watch(job) for job in jobs]
-    started, answered = time.monotonic(), True
+    waiting = {job_id(job.run) or "": job for job in jobs}
+    shown: dict[str, str] = {}
+    ended: dict[str, float] = {}  # when squeue first reported it
+    started = time.monotonic()
     while waiting:
-        queue = squeue()
-        if queue is not None:
-            for watched in [w for w in waiting if w.has_ended(queue.get(w.id))]:
-                waiting.remove(watched)
-                level = logging.INFO if watched.job.run.finished else logging.WARNING
-                count = f"{len(jobs) - len(waiting)}/{len(jobs)}"
-                log.log(level, "%s  %s: %s", count, watched.job.name, watched.job.outcome())
-        elif answered:
-            log.warning("squeue gives no answer; asking again")
-        answered = queue is not None
+        states = squeue()
+        if states is None:
+            log.warning("squeue does not respond; trying again")
+        for number, job in list(waiting.items() if states is not None else ()):
+            state = (states or {}).get(number, _UNKNOWN)
+            if state not in (*_ENDED, _UNKNOWN):
+                ended.pop(number, None)
+                stopped = state == "PENDING" and job.run.status.get("state") == "interrupted"
+                text = f"stopped ({job.run.position()}), " if stopped else ""
+                text += f"{state.lower()} in Slurm"
+                if shown.get(number, "pending in Slurm") != text:
+                    log.info("%s: %s", job.name, text)
+                shown[number] = text
+            elif _is_over(job.run, number, state, ended.setdefault(number, time.monotonic())):
+                del waiting[number]
+                log_outcome(job, len(jobs) - len(waiting), len(jobs))
         if waiting:
             elapsed = time.monotonic() - started
             time.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE + elapsed / 20))
 
 
-class _Watch:
-    """A job that is waited for."""
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.run = job, job.run
-        self.id = job_id(job.run) or ""
-        self._logged = Phase("PENDING").description  # no news at first
-        self._ended: float | None = None  # when squeue first said so
-
-    def has_ended(self, phase: Phase | None) -> bool:
-        """Whether the job is over; logs a new phase.
-
-        Args:
-            phase: None where squeue does not know the job, no longer or not yet.
-        """
-        state = self.run.status.get("state")
-        finishing = phase is not None and state == "finished" and phase.state == "COMPLETING"
-        if phase is not None and not phase.ended and not finishing:
-            self._ended = None
-            if phase.state != "COMPLETING":
-                requeued = state == "interrupted" and phase.state == "PENDING"
-                stopped = f"stopped ({self.run.position()}), " if requeued else ""
-                self._log(stopped + phase.description)
-            return False
-        if self._ended is None:
-            self._ended = time.monotonic()
-        return state in ("finished", "failed") or self._ended_by_slurm(phase, state, self._ended)
-
-    def _ended_by_slurm(self, phase: Phase | None, state: str | None, since: float) -> bool:
-        """Write Slurm's reason into the status; False while the run's own may still arrive."""
-        how = phase.state if phase is not None else sacct(self.id) or "no longer known"
-        by_itself = how in ("COMPLETED", "FAILED", "no longer known")
-        stopped = state == "interrupted"
-        if by_itself and not stopped and time.monotonic() < since + _FILES_ARRIVE:
-            return False
-        if not (by_itself and stopped):
-            error = f"Slurm job {self.id}: {how}; see {self.run.read_json(_FILE)['log']}"
-            self.run.update_status(state="failed", error=error)
+def _is_over(run: RunDir, number: str, slurm: str, since: float) -> bool:
+    """Write Slurm's reason to the status; False while the run's own status may still arrive."""
+    state = run.status.get("state")
+    if state in ("finished", "failed"):
         return True
-
-    def _log(self, description: str) -> None:
-        if description != self._logged:
-            log.info("%s: %s", self.job.name, description)
-        self._logged = description
-
-
-def _output(command: list[str]) -> str | None:
-    try:
-        return subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=60
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
+    if slurm in ("COMPLETED", "FAILED", _UNKNOWN):  # the job ended by itself
+        if state == "interrupted":
+            return True
+        if time.monotonic() < since + _FILES_ARRIVE:
+            return False
+    error = f"Slurm job {number}: {slurm}; see {run.read_json(_FILE)['log']}"
+    run.update_status(state="failed", error=error)
+    return True

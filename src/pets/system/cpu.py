@@ -1,11 +1,12 @@
-"""The CPU: usable cores, waiting threads, and memory that is not given back."""
+"""The CPU: usable cores, idle threads, and freed memory."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
-# Turns of an empty loop, some microseconds; libgomp's own 300,000 are milliseconds.
+# Iterations of an empty loop: some microseconds; libgomp's default of 300,000 takes milliseconds.
 _SPINS = 10_000
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt
 _NEVER_TRIM, _ONE_GIB = 2**31 - 1, 2**30
@@ -13,38 +14,32 @@ _NEVER_TRIM, _ONE_GIB = 2**31 - 1, 2**30
 
 def available_cores() -> int:
     """Return how many cores this process may use, at least one."""
-    if hasattr(os, "sched_getaffinity"):  # where a process can be bound to some of them
+    if hasattr(os, "sched_getaffinity"):  # systems on which a process can be bound to some cores
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def spin_briefly() -> None:
-    """Let OpenMP's idle threads sleep soon, unless the user has chosen how they wait.
+    """Let OpenMP's idle threads sleep soon, unless the user has set OMP_WAIT_POLICY.
 
-    Threads that spin while they wait for each other take a core from those that compute: beside
-    two busy processes on two cores, training took twice as long. Spinning for a moment costs
-    nothing on a quiet machine. Measured in bench/RESULTS.md.
+    Threads that spin while they wait take a core from those that compute: next to two busy
+    processes on two cores, training took twice as long. A short spin costs nothing on an idle
+    machine. Measured in bench/RESULTS.md.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(_SPINS))
 
 
-def keep_freed_memory() -> bool:
-    """Let glibc keep freed blocks for the next batch instead of returning them to the system.
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks for the next batch; no-op for other C libraries.
 
     A network's activations are larger than glibc's threshold, so every layer of every batch would
-    ask the system for fresh pages and fill them with zeros: half of the time of a small network's
-    forward pass.
-
-    Returns:
-        Whether it was set. Other C libraries are left as they are.
+    get new zeroed pages from the kernel: half of the time of a small network's forward pass.
     """
     import ctypes
 
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:  # musl
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _ONE_GIB) and mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM))
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(AttributeError):  # musl
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(_M_MMAP_THRESHOLD, _ONE_GIB)
+            mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM)

@@ -23,7 +23,7 @@ def share_threads(jobs: int) -> None:
 
 @contextlib.contextmanager
 def all_threads() -> Iterator[None]:
-    """Use all threads inside the block, for work that the other jobs wait for."""
+    """Use all threads inside the block, for work that other jobs wait for."""
     share = torch.get_num_threads()
     torch.set_num_threads(_whole or share)
     try:
@@ -41,14 +41,10 @@ def device_type(accelerator: Any) -> str:
 
 
 def usable_device(name: str, gpu: int | None = None) -> torch.device:
-    """Return the device of this name, or with `auto` the machine's best.
+    """Return the device of this name (cuda:1), or with `auto` the machine's best.
 
-    Args:
-        name: auto, cpu, cuda, cuda:1 or mps.
-        gpu: the number of this process's GPU where several processes share the machine.
-
-    Raises:
-        ConfigError: The device cannot be used here.
+    If several processes share the machine, `gpu` is the index of this process's GPU. Raises
+    ConfigError if the device cannot be used here.
     """
     chosen = device_type("auto") if name == "auto" else name
     if chosen == "cuda" and gpu is not None:
@@ -76,7 +72,7 @@ def fast_precision(device: str) -> str:
 
 
 def check_compiler() -> None:
-    """Raise ConfigError without the C++ compiler that torch.compile needs."""
+    """Raise ConfigError if there is no C++ compiler, which torch.compile needs."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -89,9 +85,9 @@ def check_compiler() -> None:
         ) from error
 
 
-def settled(values: Mapping[str, Any]) -> dict[str, Any]:
+def resolve_precision(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the Trainer's arguments with `precision: auto` resolved for its accelerator."""
-    chosen = dict(values)
-    if chosen.get("precision") == "auto":
-        chosen["precision"] = fast_precision(device_type(chosen.get("accelerator", "auto")))
-    return chosen
+    if values.get("precision") != "auto":
+        return dict(values)
+    device = device_type(values.get("accelerator", "auto"))
+    return {**values, "precision": fast_precision(device)}

@@ -1,12 +1,13 @@
-"""Where pets is installed, and the command that installs missing packages."""
+"""Where pets is installed, its version, and its environment."""
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
+import socket
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 DISTRIBUTION = "pets-lightning"  # `pets` on the package index is another project
@@ -25,16 +26,53 @@ def conf_dir() -> Path:
 def install(extra: str) -> str:
     """Return the command that installs an extra into the environment of pets."""
     top = checkout()
-    if top is None:
-        return f'{_pip()} install "{DISTRIBUTION}[{extra}]"'
-    return f'{_pip()} install -e "{"." if top == Path.cwd() else top}[{extra}]"'
+    what = f'"{DISTRIBUTION}[{extra}]"' if top is None else f'-e "{top}[{extra}]"'
+    return f"{shlex.quote(sys.executable)} -m pip install {what}"
 
 
-def _pip() -> str:
-    """`pip` if the shell finds the one of this environment, else `<python> -m pip`."""
-    python, pip = Path(sys.executable), shutil.which("pip")
-    if pip is not None and Path(pip).parent == python.parent:
-        return "pip"
-    if python.is_relative_to(Path.cwd()):
-        python = python.relative_to(Path.cwd())
-    return f"{shlex.quote(os.fspath(python))} -m pip"
+def environment(ranks: int) -> dict[str, Any]:
+    """Describe code, packages, machine, folder and the number of `ranks` of a run."""
+    import platform
+
+    import torch
+
+    return {
+        **origin(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "threads": torch.get_num_threads(),
+        "ranks": ranks,
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "packages": _packages(),
+    }
+
+
+def origin() -> dict[str, str]:
+    """Return the code version, and the folder that the config's paths are relative to."""
+    return {"pets": code_version(), "folder": str(Path.cwd())}
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Installed packages, only from folder names: reading their metadata takes a second."""
+    stems = (folder.stem for path in sys.path for folder in Path(path).glob("*.dist-info"))
+    return dict(sorted(stem.split("-", 1) for stem in stems if "-" in stem))
+
+
+@cache  # the code that was loaded, even if files change later
+def code_version() -> str:
+    """Return the package's version, with the commit if it runs from a git checkout."""
+    import subprocess
+
+    from pets import __version__
+
+    top = checkout()
+    if top is None or not (top / ".git").exists():
+        return __version__
+    git = ["git", "-C", str(top), "describe", "--always", "--dirty", "--abbrev=12", "--match="]
+    try:
+        commit = subprocess.run(git, check=True, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__}+{commit.stdout.strip()}"

@@ -12,20 +12,20 @@ from multiprocessing import connection, parent_process
 
 
 def end_with_maker(first: signal.Signals | None = None, patience: float = 0.0) -> None:
-    """In a process of multiprocessing: end this process when its parent is gone.
+    """End this process of multiprocessing when its parent is gone.
 
-    The parent's end of a pipe closes with it. Of several forked processes each holds the pipes of
-    those before it open: they end one after another, the last one first.
+    The parent's end of a pipe closes with it. Forked processes hold the pipes of earlier ones
+    open, so they end one after another, the last one first.
 
     Args:
-        first: a signal to send to this process first, so that it can end in order.
+        first: a signal to send to this process first, so that it can shut down cleanly.
         patience: seconds to wait after that signal.
     """
-    maker = parent_process()
-    assert maker is not None
 
     def watch() -> None:
-        connection.wait([maker.sentinel])
+        parent = parent_process()
+        assert parent is not None
+        connection.wait([parent.sentinel])
         if first is not None:
             os.kill(os.getpid(), first)
             time.sleep(patience)
@@ -34,7 +34,7 @@ def end_with_maker(first: signal.Signals | None = None, patience: float = 0.0) -
     threading.Thread(target=watch, daemon=True, name="watch of the maker").start()
 
 
-# The same for the code of another interpreter, whose standard input is a `lifeline`.
+# The same as source code for another interpreter, whose standard input is a `lifeline`.
 END_WITH_MAKER = """
 import os, threading
 threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
@@ -43,7 +43,7 @@ threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start
 
 @contextlib.contextmanager
 def lifeline() -> Iterator[int]:
-    """A standard input in which nothing comes, and which closes at the latest with this process."""
+    """Yield an empty standard input for a child, which closes when this process ends."""
     reader, writer = os.pipe()
     try:
         yield reader

@@ -19,7 +19,7 @@ _OTHER_FOLDER = "expected a file or folder that this user may use, on a disk tha
 _FIXES = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
-    errno.EFBIG: "expected a disk that takes files of that size (ulimit -f)",
+    errno.EFBIG: "expected a disk that allows files of that size (ulimit -f)",
     errno.EACCES: _OTHER_FOLDER,
     errno.EPERM: _OTHER_FOLDER,
     errno.EROFS: _OTHER_FOLDER,
@@ -31,7 +31,7 @@ _FIXES = {
     errno.EIO: "the disk or its connection failed",
     errno.ESTALE: "the disk or its connection failed",
 }
-# Such errors as libraries report them: a pattern of their message, and our line.
+# The same errors as libraries report them: a pattern of the message, and our line.
 _PATTERNS = (
     (r"bus error|shared memory|/torch_\d+|torch_shm|shm_open", _SHARED),
     (r"DataLoader worker .*(exited unexpectedly|killed by signal)",
@@ -47,32 +47,29 @@ _PATTERNS = (
 
 def system_error(error: BaseException) -> str | None:
     """Return one line for an error of the operating system, also from libraries; else None."""
-    message = _last_line(str(error))
-    if isinstance(error, OSError):
-        if error.errno is None:  # of a loader's process comes the text alone, others have no number
-            return _by_message(error) or message
-        return _numbered(error)
     if isinstance(error, UnicodeEncodeError):
         return _not_text(error)
     if isinstance(error, MemoryError):
         return f"not enough memory; {_FIXES[errno.ENOMEM]}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return _numbered(error, error.errno)
+    if isinstance(error, OSError):  # errors of a loader process have only the text
+        return _by_message(error) or _last_line(error)
     if isinstance(error, sqlite3.Error | RuntimeError) or type(error).__name__ == "SafetensorError":
         return _by_message(error)
     return None
 
 
-def _numbered(error: OSError) -> str:
-    reason = error.strerror or _last_line(str(error))
+def _numbered(error: OSError, number: int) -> str:
+    reason = error.strerror or _last_line(error)
     file = error.filename
-    where = f"{os.fsdecode(file)}: " if isinstance(file, str | bytes | os.PathLike) else ""
-    if not where and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = "".join(f"{folder}: " for folder in _full()[:1])
-    if ". Detail:" in reason:  # Arrow's own words
-        reason = os.strerror(error.errno or 0)
+    where = _full_disk() if number in (errno.ENOSPC, errno.EDQUOT) else ""
+    if isinstance(file, str | bytes | os.PathLike):
+        where = f"{os.fsdecode(file)}: "
+    if ". Detail:" in reason:  # Arrow appends its own description
+        reason = os.strerror(number)
     reason = re.sub(r"\[Errno \d+\] ", "", reason)
-    if where.startswith("/dev/shm"):
-        return f"{where}{reason}; {_SHARED}"
-    fix = _FIXES.get(error.errno or 0)
+    fix = _SHARED if where.startswith("/dev/shm") else _FIXES.get(number)
     return f"{where}{reason}{f'; {fix}' if fix else ''}"
 
 
@@ -88,17 +85,18 @@ def _by_message(error: BaseException) -> str | None:
     text = " ".join(str(error).split())
     for pattern, line in _PATTERNS:
         if re.search(pattern, text, re.IGNORECASE):
-            where = "".join(f"{folder}: " for folder in _full()[:1]) if "disk full" in line else ""
-            return f"{where}{line}"
+            return f"{_full_disk() if 'disk full' in line else ''}{line}"
     return None
 
 
-def _full() -> list[str]:
-    """Folders that this process writes to whose disk is full."""
-    folders = [str(Path.cwd()), tempfile.gettempdir(), os.environ.get("PETS_CACHE", "")]
-    return [p for p in folders if Path(p).is_dir() and shutil.disk_usage(p).free < 1 << 20]
+def _full_disk() -> str:
+    """The first folder of this process whose disk is full."""
+    for folder in (str(Path.cwd()), tempfile.gettempdir(), os.environ.get("PETS_CACHE", "")):
+        if Path(folder).is_dir() and shutil.disk_usage(folder).free < 1 << 20:
+            return f"{folder}: "
+    return ""
 
 
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
     return re.sub(r"^\w+: ", "", lines[-1].strip()) if lines else "the system refused"

@@ -1,7 +1,6 @@
-"""Signals that ask the process to stop: at once, or as soon as what must not be cut off is done.
+"""Signals that ask the process to stop: at once, or deferred until a critical section is done.
 
-SIGINT is Ctrl-C; SIGTERM, SIGUSR1 and SIGUSR2 are what batch systems send before they take the
-machine away.
+SIGINT is Ctrl-C; SIGTERM, SIGUSR1 and SIGUSR2 are sent by batch systems before they end a job.
 """
 
 from __future__ import annotations
@@ -14,23 +13,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
-# Windows has only two of them.
-SIGNALS = tuple(signal.Signals[name] for name in _NAMES if hasattr(signal, name))
-# Seconds after which a deferred signal, sent again, is deferred no more: the next step may never
-# end, for example where a data loader hangs. Shells and batch systems send some twice at once.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+# Seconds after which a second signal is no longer deferred: the next step may never end, for
+# example if a data loader hangs. Shells and batch systems send some signals twice at once.
 PATIENCE = 10.0
 
 
 class Stopped(SystemExit):
-    """A signal asked the process to stop; its exit code is the shell's, 128 + the signal's number.
+    """A signal asked the process to stop; as in a shell, the exit code is 128 + its number."""
 
-    Attributes:
-        signal: the signal.
-        said: whether the user has been told.
-    """
-
-    said = False
+    reported = False  # whether it has been logged
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
@@ -39,7 +31,7 @@ class Stopped(SystemExit):
 
 @dataclass
 class _State:
-    process: int = 0  # whose signals are taken; 0 outside of `stoppable`
+    process: int = 0  # the process that handles signals; 0 outside of `stoppable`
     deferring: bool = False
     received: signal.Signals | None = None
     received_at: float = 0.0
@@ -53,32 +45,30 @@ _state = _State()
 def stoppable() -> Iterator[None]:
     """Inside the block the first signal raises `Stopped`, and further ones change nothing.
 
-    A nested block is part of the outer one. Only the main thread takes signals, and a signal that
-    the process was started to ignore stays ignored, as Ctrl-C is in the background of a shell.
+    A nested block is part of the outer one. Only the main thread handles signals, and a signal that
+    the process was started to ignore stays ignored, such as Ctrl-C in a background job.
     """
-    nested = _state.process == os.getpid()
-    if nested or threading.current_thread() is not threading.main_thread():
+    global _state
+    if _state.process == os.getpid() or not _in_main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    _reset(os.getpid())
+    _state = _State(os.getpid())
     take_signals()
     try:
         yield
     finally:
         for number in SIGNALS:
             signal.signal(number, before[number])
-        _reset(0)
+        _state = _State()
 
 
 def take_signals() -> None:
-    """Install the handlers of `stoppable` again, where a library has installed its own since."""
-    main_thread = threading.current_thread() is threading.main_thread()
-    if not main_thread or _state.process != os.getpid():
-        return
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _on_signal)
+    """Reinstall the handlers of `stoppable` after a library has installed its own."""
+    if _state.process == os.getpid() and _in_main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _on_signal)
 
 
 @contextlib.contextmanager
@@ -99,7 +89,7 @@ def defer() -> None:
 
 
 def end_deferral() -> None:
-    """From now on a signal raises `Stopped` at once; one that was received already does not."""
+    """From now on a new signal raises `Stopped` at once; one already received does not."""
     _state.deferring = False
 
 
@@ -109,11 +99,7 @@ def received() -> signal.Signals | None:
 
 
 def stop(number: int) -> None:
-    """Raise `Stopped`, unless that has happened before.
-
-    Args:
-        number: the signal's; it may be one that another process has received.
-    """
+    """Raise `Stopped` for a signal of this or another process, unless it was raised before."""
     if not _state.stopped:
         _state.stopped = True
         raise Stopped(number)
@@ -121,7 +107,7 @@ def stop(number: int) -> None:
 
 def _on_signal(number: int, frame: object) -> None:
     if os.getpid() != _state.process:
-        return  # a forked process; its parent decides when it ends
+        return  # a forked process; its parent ends it
     now = time.monotonic()
     if _state.received is None:
         _state.received, _state.received_at = signal.Signals(number), now
@@ -132,5 +118,5 @@ def _on_signal(number: int, frame: object) -> None:
     stop(_state.received)
 
 
-def _reset(process: int) -> None:
-    vars(_state).update(vars(_State(process)))
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,8 +1,7 @@
-"""Checkpoint files: written whole or not at all, read without running code, checked for damage."""
+"""Checkpoint files: written atomically, read without running code, checked for damage."""
 
 from __future__ import annotations
 
-import copy
 import io
 import pickle
 import zipfile
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import nn
 
 from pets import trust
 from pets.errors import RunError
@@ -22,26 +22,21 @@ FORMAT = 1
 
 
 class HeldCheckpoint:
-    """A checkpoint in memory, to be written later or never: pass it to `Trainer.save_checkpoint` as
-    `storage_options`."""
+    """A checkpoint kept in memory, to be written later or never: pass it to
+    `Trainer.save_checkpoint` as `storage_options`."""
 
-    def __init__(self) -> None:
-        self.content: dict[str, Any] = {}
+    content = b""
 
     def write(self, path: Path) -> None:
-        """Put it where it belongs. Raises RunError where it cannot be written."""
-        AtomicCheckpointIO().save_checkpoint(self.content, path)
-
-
-def _copied(value: Any) -> Any:
-    """Tensors on the CPU, whatever becomes of the value's own."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {name: _copied(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copied(inner) for inner in value)
-    return copy.deepcopy(value)
+        """Write it to `path`. Raises RunError if that fails."""
+        try:
+            write_atomically(path, self.content)
+        except OSError as error:
+            kept = "the one before is untouched" if path.exists() else "there was none before"
+            raise RunError(
+                f"{path}: cannot be written ({error.strerror or error}); {kept}. "
+                f"Make room, then resume with pets train resume={path.parent.parent}"
+            ) from error
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -50,19 +45,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        if isinstance(storage_options, HeldCheckpoint):
-            storage_options.content = _copied(checkpoint)
-            return
         buffer = io.BytesIO()
         torch.save(plain(checkpoint, keep=torch.Tensor), buffer)
-        try:
-            write_atomically(Path(path), buffer.getbuffer())
-        except OSError as error:
-            kept = "the one before is untouched" if Path(path).exists() else "there was none before"
-            raise RunError(
-                f"{path}: cannot be written ({error.strerror or error}); {kept}. "
-                f"Make room, then go on with pets train resume={Path(path).parent.parent}"
-            ) from error
+        later = isinstance(storage_options, HeldCheckpoint)
+        held = storage_options if later else HeldCheckpoint()
+        held.content = buffer.getvalue()
+        if not later:
+            held.write(Path(path))
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
@@ -70,11 +59,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(Path(path), trusted=True)  # nothing is built from it
 
 
-def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
-    """A checkpoint of `pets train` on the CPU: tensors and plain values, no code is run.
+def load_weights(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Load a checkpoint's weights into the network. Raises RuntimeError if they do not fit."""
+    state = checkpoint["state_dict"]
+    prefix = "model."
+    model.load_state_dict(
+        {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+    )
 
-    Raises RunError for a file that is missing, damaged, holds anything else, or is of another
-    format; and where it is not `trusted`, for a network of other parts than pets comes with.
+
+def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
+    """Read a checkpoint of `pets train` on the CPU: tensors and plain values, without running code.
+
+    Raises:
+        RunError: The file is missing, damaged, in another format, or contains anything but tensors
+            and plain values; or, unless `trusted`, its model uses components that are not part of
+            pets.
     """
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
@@ -85,7 +85,7 @@ def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
             damaged = archive.testzip()
         if damaged is not None:
             raise RunError(f"{path}: damaged, the check sum of {damaged} is wrong")
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except RunError:
         raise
     except pickle.UnpicklingError as error:
@@ -93,11 +93,11 @@ def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
             f"{path}: refused, it holds more than tensors and plain values: it was not written by "
             "pets train"
         ) from error
-    except Exception as error:  # of a damaged pickle torch raises whatever comes about
+    except Exception as error:  # torch raises all kinds of exceptions for damaged files
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise RunError(f"{path}: damaged, cannot be read ({reason})") from error
-    about = found.get("pets") if isinstance(found, Mapping) else None
-    if not isinstance(about, Mapping) or "state_dict" not in found:
+    about = content.get("pets") if isinstance(content, Mapping) else None
+    if not isinstance(about, Mapping) or "state_dict" not in content:
         raise RunError(f"{path}: is no checkpoint of pets train")
     if about.get("format") != FORMAT:
         raise RunError(
@@ -105,4 +105,4 @@ def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
         )
     if not trusted:
         trust.check(about, path)
-    return dict(found)
+    return dict(content)

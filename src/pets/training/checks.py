@@ -1,4 +1,4 @@
-"""What can be wrong with a config beyond types is found before any photo is read."""
+"""Checks of a config beyond its types, before any photo is read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pets.config import LearnerConfig, StageConfig, TrainConfig
 from pets.config.instantiate import build, check_signature
 from pets.data.transforms import Preprocess, check_augment
 from pets.errors import ConfigError
-from pets.features.backends import check_engine
+from pets.features.engine import check_engine
 from pets.models.backbone import Backbone
-from pets.models.classifier import HEAD
-from pets.models.freezing import frozen_groups
+from pets.models.classifier import HEAD, frozen_groups
 from pets.system.devices import check_compiler, device_type
 from pets.training.inputs import check_inputs, on_activations
+from pets.training.losses import check_loss
 from pets.training.module import new_model
 from pets.training.trainer import build_callbacks, check_trainer
 
@@ -23,6 +23,7 @@ def check_signatures(config: LearnerConfig) -> None:
     check_augment(config.augment)
     check_signature("model.head", config.model.head, ("features", "classes"))
     check_signature("optimizer", config.optimizer, ("params",))
+    check_loss(config.loss)
     if config.data.prepare is not None:
         check_signature("data.prepare", config.data.prepare, ("root",))
     for name, node in config.callbacks.items() if isinstance(config, TrainConfig) else ():
@@ -36,10 +37,10 @@ def check_signatures(config: LearnerConfig) -> None:
 
 
 def check_plan(config: TrainConfig, backbone: Backbone, preprocess: Preprocess) -> None:
-    """Check that all stages suit the backbone, and build what else a fit needs for trial.
+    """Check that all stages suit the backbone, and that network and callbacks can be built.
 
     Raises:
-        ConfigError: naming the key.
+        ConfigError: A value is wrong; the message names its key.
     """
     for stage in config.plan.stages.values():
         frozen_groups([*(name for name, _ in backbone.groups), HEAD], stage.freeze_to)

@@ -1,4 +1,4 @@
-"""What a training logs on the screen: its stages, their speed, the results."""
+"""What a training run logs to the console: its stages, their speed, the results."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pets.run_dir import RunDir
 from pets.training.speed import Speed
 
 log = logging.getLogger(__name__)
-# What to type next on a command line; a notebook leaves it out.
+# Suggested next commands; not shown in notebooks.
 hints = logging.getLogger(f"{__name__}.hints")
 
 
 def log_stage(name: str, stage: StageConfig) -> None:
     """Log the heading of a stage."""
-    lr = stage.rates
-    rates = f"{lr:g}" if isinstance(lr, float | int) else f"{lr[0]:g} to {lr[1]:g}"
+    ends = stage.rates if isinstance(stage.rates, tuple) else (stage.rates,)
+    rates = " to ".join(f"{rate:g}" for rate in ends)
     log.info("\nstage %s: %s epochs, lr %s", name, stage.epochs, rates)
 
 
 def log_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
-    """Log how fast a stage was, and what would make it faster where it waited for photos."""
+    """Log the speed of a stage, and what would help if it was limited by data loading."""
     if not speed.images:
         return
     what = "activations" if on_activations else "images"
@@ -40,7 +40,7 @@ def log_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
 
 
 def log_results(run: RunDir, results: dict[str, Any], seconds: float) -> None:
-    """Log the last lines of a run: metrics, its folder, what to type next."""
+    """Log the last lines of a run: metrics, folder, suggested next commands."""
     log.info("")
     for split, found in results.items():
         shares = [
@@ -51,12 +51,13 @@ def log_results(run: RunDir, results: dict[str, Any], seconds: float) -> None:
         log.info("%-5s  %s  (%s photos)", split, "  ".join(shares), f"{found['photos']:,}")
     log.info("took   %d:%02d", *divmod(round(seconds), 60))
     log.info("run    %s", run.path)
-    if (run.path / "report.html").exists():
-        log.info("report %s", run.path / "report.html")
+    report = run.path / "report.html"
+    if report.exists():
+        log.info("report %s", report)
     hints.info("\nnext:")
-    hints.info("  pets predict run=%s source=<photo or folder>", run.path)
-    if not (run.path / "report.html").exists():
-        hints.info("  pets interpret run=%s", run.path)
-    hints.info("  pets serve run=%s", run.path)
-    hints.info("  pets export run=%s to=safetensors", run.path)
+    hints.info("  pets predict run=%s source=<photo or folder>", run.as_typed)
+    if not report.exists():
+        hints.info("  pets interpret run=%s", run.as_typed)
+    hints.info("  pets serve run=%s", run.as_typed)
+    hints.info("  pets export run=%s to=safetensors", run.as_typed)
     hints.info("  tensorboard --logdir %s", run.path.parent)

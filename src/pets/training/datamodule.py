@@ -24,8 +24,9 @@ from pets.training.stage import Inputs, Stage
 class PetsDataModule(LightningDataModule):
     """Batches of (photos (B, 3, height, width), class indices (B,)) for every split.
 
-    Worker processes hand over uint8 pixels, a quarter of the bytes of floats; they become floats on
-    the training device. Where the inputs are activations, batches hold those in place of photos.
+    Workers return uint8 pixels, a quarter of the size of floats; they are converted on the training
+    device. If the inputs are activations, batches contain those instead of photos. Nothing is read
+    before a loader is requested. Without a stage there are only evaluation batches.
     """
 
     def __init__(
@@ -37,64 +38,46 @@ class PetsDataModule(LightningDataModule):
         inputs: Inputs,
         stage: Stage | None = None,
     ) -> None:
-        """Keep what the loaders will be made of; nothing is read yet.
-
-        Args:
-            config: batch size, workers.
-            augment: for training photos.
-            preprocess: what the network expects of photos.
-            photos: all splits.
-            inputs: what the batches are made of.
-            stage: the one that is trained; without one there are only batches to measure.
-        """
         super().__init__()
         self.config, self.augment, self.preprocess = config, augment, preprocess
         self.photos, self.inputs, self.stage = photos, inputs, stage
         self.normalize = normalize(preprocess)
         self.measured = VALID
-        decoded = inputs.decoded
-        self.on_device = (
-            None
-            if decoded is None
-            else device_augment(augment, inputs.size, preprocess, decoded.side)
-        )
+        self.on_device = None
+        if inputs.decoded is not None:
+            side = inputs.decoded.side
+            self.on_device = device_augment(augment, inputs.size, preprocess, side)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """In an order of its own every epoch; photos are augmented."""
+        """Return augmented photos, in a different order every epoch."""
         stage = self.stage
         assert stage is not None, "only a stage has training batches"
-        dataset = self._dataset(TRAIN)
-        here, length = ranks(), len(dataset)  # type: ignore[arg-type]
-        batch = self.config.batch_size
+        here, batch, dataset = ranks(), self.config.batch_size, self._dataset(TRAIN)
+        length = len(dataset)  # type: ignore[arg-type]
         drawn = stage.batches_done * batch
         sampler = EpochSampler(
             length, stage.order_seed, here.rank, here.world, stage.epochs_done, drawn
         )
-        return DataLoader(
-            dataset,
-            batch,
-            sampler=sampler,
-            # A last batch of one photo would break batch norm, and a small one is noisy.
-            drop_last=len(sampler) >= batch,
-            **self._options(),
-        )
+        # Batch norm fails on a last batch of one photo, and small batches are noisy.
+        drop_last = len(sampler) >= batch
+        return DataLoader(dataset, batch, sampler=sampler, drop_last=drop_last, **self._options())
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.eval_dataloader(VALID)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The split that is to be `measured`."""
+        """Return the photos of the split in `measured`."""
         return self.eval_dataloader(self.measured)
 
     def eval_dataloader(self, split: str) -> DataLoader[Any]:
-        """Every photo of a split once, in the table's order, not augmented; of several ranks each
-        has every `ranks`-th, so that no photo counts twice."""
+        """Return every photo of a split once, in the table's order, unaugmented; each rank gets
+        every `world`-th photo, so that none counts twice."""
         here, dataset = ranks(), self._dataset(split)
         share = range(here.rank, len(dataset), here.world)  # type: ignore[arg-type]
         return DataLoader(dataset, self.config.batch_size, sampler=share, **self._options())
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Pixels to what the network expects, on its device."""
+        """Convert pixels to the network's input on the device."""
         inputs, targets = batch
         if self.inputs.activations is not None:
             return inputs, targets
@@ -124,7 +107,7 @@ class PetsDataModule(LightningDataModule):
 
     def _options(self) -> dict[str, Any]:
         if self.inputs.activations is not None:
-            # A batch is read from memory whole: there is nothing for other processes to do.
+            # Batches are read from memory at once: workers would not help.
             return {"collate_fn": _unchanged}
         trainer = self.trainer
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"

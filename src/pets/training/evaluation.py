@@ -1,22 +1,23 @@
-"""Measure a classifier on a split; use a trained run again from its directory alone."""
+"""Evaluate a classifier on a split; load a trained run from its directory."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
 
-from pets.config import ExternalDataConfig, TrainConfig
+from pets.config import ExternalDataConfig, RunDataConfig, TrainConfig
 from pets.data.external import external_photos, result_name
 from pets.data.photos import OTHER, SPLITS, LocatedPhotos, Photos, locate_photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.errors import ConfigError, DataError, RunError, some
 from pets.models.classifier import Classifier, classifier_from
 from pets.run_dir import RunDir
-from pets.training.checkpoints import read_checkpoint
+from pets.training.checkpoints import load_weights, read_checkpoint
 from pets.training.datamodule import PetsDataModule
 from pets.training.module import ClassifierModule
 
@@ -26,16 +27,16 @@ log = logging.getLogger(__name__)
 def measure(
     module: ClassifierModule, data: PetsDataModule, split: str, trainer: Trainer
 ) -> dict[str, Any]:
-    """The metrics of `SplitMetrics.compute` over the photos of a split."""
+    """Return the metrics of `SplitMetrics.compute` for the photos of a split."""
     data.measured = split
     trainer.test(module, datamodule=data, verbose=False)
     return module.measured
 
 
 def find_photos(run: RunDir, root: str) -> LocatedPhotos:
-    """The run's own photos as they are below `root` now. Raises DataError, RunError."""
+    """Find the run's own photos below `root`. Raises DataError, RunError."""
     table = Photos.load(run.path / "photos.csv", run.root(root))
-    found = locate_photos(table, run.read_json("data.json").get("fingerprint"))
+    found = locate_photos(table)
     if found.renamed:
         log.info(
             "%s: %s of the run's photos have other names here; they keep the run's labels",
@@ -45,41 +46,46 @@ def find_photos(run: RunDir, root: str) -> LocatedPhotos:
 
 
 def photos_of_run(run: RunDir, root: str, *needed: str) -> Photos:
-    """The run's own photos, where they lie now, all of those in the splits `needed`; what others
-    are not there as they were is said, and left out.
+    """Find the run's own photos below `root`, with all photos of the splits `needed`.
 
-    Raises DataError where one that is needed is missing or has changed, or none is there.
+    Other photos that are missing or changed are reported and skipped.
+
+    Raises:
+        DataError: A needed photo is missing or has changed, or there are none at all.
     """
     return _all_of(find_photos(run, root), *needed)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The photos to measure: a `split` of the run's `own`, or `others` in the split `other`."""
+class PhotoSelection:
+    """The photos to evaluate: a `split` of the run's `own`, or `external` ones (split `other`)."""
 
     split: str
     own: Photos
-    others: Photos | None = None
+    external: Photos | None = None
 
     @property
-    def place(self) -> str:
-        """What the results are called."""
-        return self.split if self.others is None else result_name(self.others)
+    def name(self) -> str:
+        """The name of the results."""
+        return self.split if self.external is None else result_name(self.external)
 
     @property
-    def seen_in_training(self) -> int:
-        """How many of the others are training photos of the run, to the byte."""
-        if self.others is None:
+    def training_copies(self) -> int:
+        """Number of external photos that are byte-identical to training photos of the run."""
+        if self.external is None:
             return 0
-        seen = {photo.content for photo in self.own.of(TRAIN)}
-        return sum(c.hex() in seen for c in self.others.contents(self.others.rows))
+        training = {photo.content for photo in self.own.of(TRAIN)}
+        return sum(c.hex() in training for c in self.external.contents(self.external.rows))
 
 
-def photos_asked(trained: Trained, data: ExternalDataConfig, split: str) -> Asked:
-    """The run's own photos, or others where `data.root` is a folder that holds none of them, or
-    where it is typed how they are labelled.
+def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> PhotoSelection:
+    """Select the run's own photos, or external ones: if `data.root` contains none of the run's
+    photos, or if the labelling of the photos is given.
 
-    Raises ConfigError, DataError, RunError.
+    Raises:
+        ConfigError: The options contradict each other.
+        DataError: Photos are missing or changed.
+        RunError: The run's files do not fit.
     """
     run, typed = trained.run, [f"data.{key}={value}" for key, value in data.labelling.items()]
     if data.root is None and typed:
@@ -97,9 +103,18 @@ def photos_asked(trained: Trained, data: ExternalDataConfig, split: str) -> Aske
             raise ConfigError(
                 f"split={split}: {data.root} {what}{why}; leave split away to look at all of them"
             )
-        others = external_photos(data, trained.config.data, trained.model.classes)
-        _say_others(others, found)
-        return Asked(OTHER, find_photos(run, trained.config.data.root).photos, others)
+        external = external_photos(data, trained.config.data, trained.model.classes)
+        count = f"{len(external.rows):,}"
+        if found is not None and found.changed:
+            log.warning(
+                "%s: none of the run's photos, though %s files have their names: their contents "
+                "are not the same. All %s are taken as other photos; if they are the run's, saved "
+                "again, those that it was trained on inflate the accuracy",
+                external.root, f"{len(found.changed):,}", count,
+            )  # fmt: skip
+        else:
+            log.info("%s: %s photos, external to the run", external.root, count)
+        return PhotoSelection(OTHER, find_photos(run, trained.config.data.root).photos, external)
     split = split_of(run, split)
     own = _all_of(found, split)
     if own.classes != trained.model.classes:
@@ -107,22 +122,7 @@ def photos_asked(trained: Trained, data: ExternalDataConfig, split: str) -> Aske
             f"{run.path / 'photos.csv'}: its classes ({some(own.classes)}) are not the model's "
             f"({some(trained.model.classes)}); it is damaged, or of another run"
         )
-    return Asked(split, own)
-
-
-def _say_others(others: Photos, found: LocatedPhotos | None) -> None:
-    count = f"{len(others.rows):,}"
-    if found is None:
-        log.info("%s: %s photos, taken as others than the run's", others.root, count)
-    elif found.changed:
-        log.warning(
-            "%s: none of the run's photos, though %s files have their names: their contents are "
-            "not the same. All %s are taken as other photos; if they are the run's, saved again, "
-            "those that it was trained on flatter the accuracy",
-            others.root, f"{len(found.changed):,}", count,
-        )  # fmt: skip
-    else:
-        log.info("%s: none of the run's photos, but %s others", others.root, count)
+    return PhotoSelection(split, own)
 
 
 def _all_of(found: LocatedPhotos, *needed: str) -> Photos:
@@ -140,8 +140,8 @@ def _all_of(found: LocatedPhotos, *needed: str) -> Photos:
 
 
 def split_of(run: RunDir, split: str) -> str:
-    """The split that `auto` means (test, or valid where the run had no test photos), or the given
-    one. Raises RunError where the run had no photos in it."""
+    """Resolve `auto` to test, or to valid if the run has no test photos. Raises RunError if the
+    split is empty."""
     counts = {name: run.read_json("data.json").get(name) or 0 for name in SPLITS}
     if split == "auto":
         split = TEST if counts[TEST] else VALID
@@ -153,9 +153,8 @@ def split_of(run: RunDir, split: str) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained run: its network with weights, the config it was trained with, the stage that the
-    weights are from, and the temperature that fits their validation photos; None where that was
-    not measured."""
+    """A trained run: its network with weights, its config, the stage that the weights are from, and
+    the temperature fitted on the validation photos, or None if it was not fitted."""
 
     run: RunDir
     config: TrainConfig
@@ -163,28 +162,28 @@ class Trained:
     stage: str
     temperature: float | None = None
 
+    def fed_by(self, data: RunDataConfig, trainer: Mapping[str, Any]) -> Trained:
+        """Return a copy with this machine's workers, batch size and trainer."""
+        changes: dict[str, Any] = {"num_workers": data.num_workers}
+        if data.batch_size is not None:
+            changes["batch_size"] = data.batch_size
+        fed = {"data": self.config.data.model_copy(update=changes), "trainer": dict(trainer)}
+        return replace(self, config=self.config.model_copy(update=fed))
+
 
 def load_run(run: RunDir, ckpt: str = "last") -> Trained:
-    """Exactly the network that was trained, from the run directory alone.
+    """Load exactly the network that was trained, using only the run directory.
 
-    Raises RunError when a file of the run is missing, damaged or does not fit.
+    Raises:
+        RunError: A file of the run is missing, damaged or does not fit.
     """
-    checkpoint = read_checkpoint(run.checkpoint(ckpt), run.trusted)
-    config = run.train_config
-    prefix = "model."
-    weights = {
-        name.removeprefix(prefix): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith(prefix)
-    }
+    file = run.checkpoint(ckpt)
+    checkpoint, config = read_checkpoint(file, run.trusted), run.train_config
+    about = checkpoint["pets"]
     try:
-        about = checkpoint["pets"]
-        stage, temperature = about["stage"], about.get("temperature")
         model = classifier_from(about)
-        model.load_state_dict(weights)
+        load_weights(model, checkpoint)
+        return Trained(run, config, model.eval(), about["stage"], about.get("temperature"))
     except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise RunError(
-            f"{run.checkpoint(ckpt)}: does not fit its own description ({reason})"
-        ) from (error)
-    return Trained(run, config, model.eval(), stage, temperature)
+        raise RunError(f"{file}: does not fit its own description ({reason})") from error

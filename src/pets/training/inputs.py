@@ -1,4 +1,4 @@
-"""What a stage is trained on: photos, or what a frozen backbone made of them."""
+"""The inputs of a stage: photos, or cached activations of the frozen backbone."""
 
 from __future__ import annotations
 
@@ -7,29 +7,23 @@ import time
 from collections.abc import Mapping
 
 from pets.config import LearnerConfig, StageConfig, TrainConfig
-from pets.data.decoded import DecodedPhotos, Decoder
+from pets.data.decoded import Decoder
 from pets.data.device_augment import device_augment
 from pets.data.photos import Photos
 from pets.distributed.process_group import leader_first, on_rank_0
 from pets.errors import ConfigError
 from pets.features.activations import activations
-from pets.models.classifier import Classifier
-from pets.models.freezing import frozen_groups
+from pets.models.classifier import HEAD, Classifier
 from pets.run_dir import RunDir
 from pets.training.stage import Inputs, Stage
+from pets.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
 
-def trains_head_alone(model: Classifier, stage: StageConfig) -> bool:
-    """Whether the backbone is frozen in a stage, so that it gives the same in every epoch."""
-    names = [name for name, _ in model.layer_groups]
-    return frozen_groups(names, stage.freeze_to) == len(names) - 1
-
-
 def on_activations(config: LearnerConfig, model: Classifier, stage: StageConfig) -> bool:
-    """Whether a stage is trained on activations of the backbone, in the place of photos."""
-    return config.precompute.enabled and trains_head_alone(model, stage)
+    """Whether a stage trains on activations: they are enabled, and it trains only the head."""
+    return config.precompute.enabled and model.trained_groups(stage.freeze_to) == [HEAD]
 
 
 def check_inputs(
@@ -38,8 +32,8 @@ def check_inputs(
     """Check that the network and the settings suit the inputs of all stages.
 
     Raises:
-        ConfigError: for photos of a size that the network does not take or that decoded photos are
-            too small for, and for settings of inputs that no stage has.
+        ConfigError: The network does not accept the photos' size, decoded photos are too small for
+            it, or a setting has no effect on any stage.
     """
     for name, stage in stages.items():
         size = config.size_of(stage)
@@ -65,73 +59,47 @@ def check_inputs(
 def prepare_stage(
     config: TrainConfig, name: str, model: Classifier, photos: Photos, run: RunDir, steps: int
 ) -> Stage:
-    """Prepare the inputs of a stage of the plan; the time for activations is noted in the run.
+    """Return a stage of the plan with its inputs, for the network after the earlier stages.
 
-    Args:
-        config: the plan, and what inputs depend on.
-        name: of the stage.
-        model: the network as the earlier stages left it.
-        photos: all splits.
-        run: where the time is noted.
-        steps: optimizer steps of the earlier stages.
+    `steps` is the number of optimizer steps before it. The time spent on activations is recorded in
+    the run.
     """
-    plan = config.plan.stages
-    began = time.perf_counter()
-    epochs = epochs_on_photos(config, model, plan, plan[name])
-    inputs = prepare_inputs(config, plan[name], model, photos, epochs)
-    stage = Stage.of_plan(name, plan[name], inputs, config.seed, steps)
-    if stage.on_activations:
-        run.add_seconds(f"{name}/precompute", time.perf_counter() - began)
-    return stage
+    stage, size = config.plan.stages[name], config.size_of(config.plan.stages[name])
+    started = time.perf_counter()
+    epochs = sum(
+        other.epochs
+        for other in config.plan.stages.values()
+        if config.size_of(other) == size and not on_activations(config, model, other)
+    )
+    inputs = prepare_inputs(config, stage, model, photos, epochs)
+    if inputs.activations is not None:
+        run.add_seconds(f"{name}/precompute", time.perf_counter() - started)
+    return Stage.of_plan(name, stage, inputs, config.seed, steps)
 
 
 def prepare_inputs(
     config: LearnerConfig, stage: StageConfig, model: Classifier, photos: Photos, epochs: int
 ) -> Inputs:
-    """Compute, decode or find in the cache what a stage is trained on, and log which it is.
+    """Compute a stage's inputs or load them from the cache, and log which.
 
-    Args:
-        config: cache, augmentation, precomputing.
-        stage: its photos' size and freeze level.
-        model: the network, whose backbone makes the activations.
-        photos: all splits.
-        epochs: how often photos of this size will be read.
+    `epochs` is how often photos of its size will be read.
     """
-    size = config.size_of(stage)
-    if not on_activations(config, model, stage):
-        return Inputs(size, decoded=_decoded(config, model, photos, size, epochs))
-    computed = leader_first(lambda: activations(config, model, photos, size))
-    if not config.precompute.views:
-        log.info("  not augmented: precompute.views=4 keeps four augmented views of every photo")
-    elif config.augment.batch:
-        log.info("  off on activations: %s", ", ".join(config.augment.batch))
-    return Inputs(size, computed)
-
-
-def epochs_on_photos(
-    config: LearnerConfig, model: Classifier, stages: Mapping[str, StageConfig], stage: StageConfig
-) -> int:
-    """How many epochs of a plan read photos of the size that a stage reads."""
-    size = config.size_of(stage)
-    return sum(
-        other.epochs
-        for other in stages.values()
-        if config.size_of(other) == size and not on_activations(config, model, other)
-    )
-
-
-def _decoded(
-    config: LearnerConfig, model: Classifier, photos: Photos, size: tuple[int, int], epochs: int
-) -> DecodedPhotos | None:
+    size, augment = config.size_of(stage), config.augment
+    if on_activations(config, model, stage):
+        computed = leader_first(lambda: activations(config, model, photos, size, build_trainer))
+        if not config.precompute.views:
+            log.info("  not augmented: precompute.views=4 keeps four augmented views of each photo")
+        elif augment.batch:
+            log.info("  off on activations: %s", ", ".join(augment.batch))
+        return Inputs(size, computed)
     decoder = Decoder(config.data, model.preprocess, size, config.cache_dir)
-    if config.data.cache == "none":
-        return None
-    if config.data.cache == "auto" and not on_rank_0(lambda: decoder.pays(photos, epochs)):
-        return None
+    cache = config.data.cache
+    if cache == "none" or (cache == "auto" and not on_rank_0(lambda: decoder.pays(photos, epochs))):
+        return Inputs(size)
     decoded = leader_first(lambda: decoder.decoded(photos))
-    if device_augment(config.augment, size, model.preprocess, decoded.side) is None:
+    if device_augment(augment, size, model.preprocess, decoded.side) is None:
         log.info(
             "  augmented photo by photo by the loaders: data.cache_side is large for the size, or "
             "augment has more than a crop, a flip and lighting"
         )
-    return decoded
+    return Inputs(size, decoded=decoded)

@@ -1,4 +1,4 @@
-"""`metrics.csv` of a run: a row an epoch."""
+"""`metrics.csv` of a run: one row per epoch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from pets.errors import RunError
 from pets.io.csv_cells import read_cell, write_cell
 
-# Every row has these; between `step` and `seconds` are the metrics, as they were registered when
-# the row was written.
+# Columns of every row; between `step` and `seconds` are the metrics that were registered when the
+# row was written.
 FIXED = ("stage", "epoch", "step", "seconds")
-# The losses are drawn, the error chooses the best checkpoint: no file is without them.
+# The losses are plotted, and the error rate selects the best checkpoint.
 _REQUIRED = (*FIXED, "train_loss", "valid_loss", "error_rate")
 
 
 def write_metrics(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write all rows in one step; a metric that a row does not have is an empty cell."""
+    """Write all rows atomically; metrics missing from a row are empty cells."""
     names = dict.fromkeys(name for row in reversed(rows) for name in row if name not in FIXED)
     text = io.StringIO()
     writer = csv.DictWriter(text, [*FIXED[:3], *names, FIXED[3]], lineterminator="\n")
@@ -34,19 +34,16 @@ def write_metrics(file: Path, rows: Sequence[dict[str, Any]]) -> None:
 def read_metrics(file: Path) -> list[dict[str, Any]]:
     """Return the rows of a `metrics.csv`, numbers as numbers, empty cells as NaN.
 
-    No rows if there is no file yet. The metrics may be others than those registered now.
+    No rows if the file does not exist yet. Its metrics may differ from the registered ones.
 
     Raises:
-        RunError: the file is damaged, or is no `metrics.csv`.
+        RunError: The file is damaged, or is not a `metrics.csv`.
     """
     if not file.exists():
         return []
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            rows = [
-                {name: _read(name, cell) for name, cell in row.items()}
-                for row in csv.DictReader(stream)
-            ]
+            rows = [{k: _read(k, v) for k, v in row.items()} for row in csv.DictReader(stream)]
     except (ValueError, TypeError, csv.Error) as error:
         raise RunError(f"{file}: damaged, cannot be read ({error})") from error
     missing = [name for name in _REQUIRED if rows and name not in rows[0]]
@@ -64,6 +61,4 @@ def _read(name: str, cell: str) -> Any:
         return read_cell(cell)
     if name in ("epoch", "step"):
         return int(cell)
-    if cell == "" and name not in FIXED:
-        return math.nan
-    return float(cell)
+    return math.nan if cell == "" and name not in FIXED else float(cell)

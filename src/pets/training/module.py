@@ -1,18 +1,20 @@
-"""The LightningModule: a classifier with the losses and metrics of one stage."""
+"""The LightningModule: a classifier with the loss and the metrics of one stage."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MeanMetric
 
 from pets.config import LearnerConfig
 from pets.config.instantiate import build
+from pets.data.photos import Photos
+from pets.data.splits import TRAIN
 from pets.data.transforms import Preprocess, batch_transforms
 from pets.distributed.lightning import share_statistics
 from pets.distributed.process_group import reduce
@@ -23,6 +25,8 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_classifier
 from pets.models.freezing import freeze_to, train_mode
 from pets.seeding import derive_for_rank
+from pets.training.datamodule import PetsDataModule
+from pets.training.losses import new_loss
 from pets.training.rates import param_groups, schedule, spread
 from pets.training.stage import Stage
 
@@ -33,55 +37,52 @@ _NO_NORM = (
 
 
 class ClassifierModule(LightningModule):
-    """Cross-entropy training of a `Classifier` in one stage, or its measurement without one.
+    """Trains a `Classifier` for one stage, or evaluates it if there is no stage.
 
-    Made anew for every stage around the same network, of which it freezes what the stage says. The
-    optimizer holds what trains in the stage.
+    A new one is created for every stage around the same network, whose layers it freezes before
+    Lightning wraps it. The optimizer has only the trainable parameters. `class_counts` are the
+    numbers of training photos per class, for losses with class weights.
     """
 
     def __init__(
-        self, model: Classifier, config: LearnerConfig, stage: Stage | None = None
+        self,
+        model: Classifier,
+        config: LearnerConfig,
+        stage: Stage | None = None,
+        class_counts: Tensor | None = None,
     ) -> None:
-        """Freeze the network for the stage, before Lightning wraps it.
-
-        Args:
-            model: the network.
-            config: optimizer, transforms of batches, label smoothing.
-            stage: what is frozen, at which rates, with which random streams.
-        """
         super().__init__()
-        self.model = model
-        self.optimizer, self.label_smoothing = config.optimizer, config.label_smoothing
+        self.model, self.optimizer, self.stage = model, config.optimizer, stage
         self.batch_transforms = batch_transforms(config.augment, len(model.classes))
-        # Looking for NaN after every step would wait for the GPU; the recorder looks at an epoch's.
+        # Checking for NaN after every step would synchronise with the GPU; the recorder checks
+        # once per epoch.
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.metrics = SplitMetrics(model.classes)
-        self.stage = stage
-        self.progress: dict[str, Any] = {}
         self.measured: dict[str, Any] = {}
-        self.temperature: float | None = None  # that fits the validation photos
-        self.loss_before: Tensor | None = None
+        self.temperature: float | None = None  # fitted on the validation photos
+        self.loss_before: Tensor | None = None  # of an epoch that was interrupted
+        # Progress of the run, for checkpoints, files and loggers.
+        self.progress: dict[str, Any] = {}
         if stage is not None:
-            # How far the training is, for checkpoints, files and loggers.
             self.progress = {
                 "stage": stage.name, "epochs": 0, "batches": 0, "steps_before": stage.steps_before,
             }  # fmt: skip
+            self.loss = new_loss(config.loss, class_counts)
             model.size = stage.inputs.size
             freeze_to(model, stage.config.freeze_to)
 
     @property
     def on_activations(self) -> bool:
-        """Whether the batches hold activations of the backbone in the place of photos."""
+        """Whether batches contain activations of the backbone instead of photos."""
         return self.stage is not None and self.stage.on_activations
 
     def configure_optimizers(self) -> Any:
         assert self.stage is not None
         stage = self.stage.config
-        assert not stage.auto, "the lr finder settles the rate before the fit"
+        assert not stage.auto, "the lr finder sets the rate before the fit"
         rates = spread(stage.rates, len(self.model.layer_groups))
         optimizer = build("optimizer", self.optimizer, params=param_groups(self.model, rates))
-        steps = int(self.trainer.estimated_stepping_batches)
-        plan = schedule(optimizer, stage, steps)
+        plan = schedule(optimizer, stage, int(self.trainer.estimated_stepping_batches))
         if plan is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plan, "interval": "step"}}
@@ -90,21 +91,31 @@ class ClassifierModule(LightningModule):
         return self.model.from_activations(inputs) if self.on_activations else self.model(inputs)
 
     def on_train_start(self) -> None:
-        # An epoch that was stopped in its middle goes on without `on_train_epoch_start`.
-        assert self.stage is not None
-        train_mode(self.model, self.stage.config.freeze_to)
-        if self.loss_before is not None:
-            self._resume_loss(self.loss_before)
-            self.loss_before = None
+        # An epoch resumed in the middle has no `on_train_epoch_start`.
+        self._train_mode()
+        if self.loss_before is None:
+            return
+        world = self.trainer.world_size
+        if len(self.loss_before) != world:
+            raise RunError(
+                f"the run was stopped in the middle of an epoch on {len(self.loss_before)} "
+                f"devices, and their photos cannot be distributed over {world}; resume with "
+                "as many as before"
+            )
+        total, count = self.loss_before[self.global_rank].tolist()
+        self.loss_before = None
+        self.train_loss.reset()
+        # Bit-exact: add the sum as a single loss, then correct the number of losses.
+        self.train_loss.update(torch.tensor(total, device=self.device))
+        self.train_loss.weight += count - 1
 
     def on_train_epoch_start(self) -> None:
-        assert self.stage is not None
-        train_mode(self.model, self.stage.config.freeze_to)
+        self._train_mode()
         self.train_loss.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # Dropout and mixed batches depend on the step alone, not on what was drawn before it: so
-        # a run goes on in the middle of an epoch, on any device, without generators' states.
+        # Dropout and mixed batches depend only on the step, not on earlier draws, so that a run can
+        # resume in the middle of an epoch, on any device, without saved RNG states.
         assert self.stage is not None
         seed = derive_for_rank(self.stage.noise_seed, "noise", self.current_epoch, batch_idx)
         torch.default_generator.manual_seed(seed)
@@ -124,7 +135,7 @@ class ClassifierModule(LightningModule):
             raise DataError(
                 f"a training batch of {len(inputs)} photo: batch norms need two; {_NO_NORM}"
             ) from error
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        loss = self.loss(logits, targets).mean()
         self.train_loss.update(loss.detach())
         return loss
 
@@ -146,7 +157,7 @@ class ClassifierModule(LightningModule):
         shown = {METRICS[name].column: found[name] for name in self.metrics.registered}
         if self.train_loss.update_called:
             shown = {"train_loss": float(self.train_loss.compute()), **shown}
-        # For callbacks; the recorder passes it to the loggers, with steps that count over stages.
+        # For callbacks; the recorder forwards it to the loggers, with steps counted over stages.
         self.log_dict(shown, logger=False)
 
     def on_test_epoch_start(self) -> None:
@@ -156,23 +167,14 @@ class ClassifierModule(LightningModule):
         self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
-        # Here, where the network is still on the device over which the ranks share numbers.
+        # Here, because the network is still on the device on which the ranks communicate.
         self.measured = self.metrics.compute()
 
-    def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Probabilities (B, classes)."""
-        return self(batch).softmax(dim=1)
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["pets"] = {
-            "format": 1,
-            **self.model.describe(),
-            **self.progress,
-            "steps": self.global_step,
-            "temperature": self.temperature,
-        }
+        about = {**self.model.describe(), **self.progress, "steps": self.global_step}
+        checkpoint["pets"] = {"format": 1, **about, "temperature": self.temperature}
         if self.progress["batches"]:
-            # In the middle of an epoch the loss of its batches goes on, too.
+            # In the middle of an epoch, save the running loss, too.
             rows = torch.zeros(self.trainer.world_size, 2, device=self.device)
             rows[self.global_rank, 0] = self.train_loss.mean_value
             rows[self.global_rank, 1] = self.train_loss.weight
@@ -181,39 +183,36 @@ class ClassifierModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.loss_before = checkpoint["pets"].get("train_loss")
 
-    def _resume_loss(self, loss: Tensor) -> None:
-        """Go on with the sum and the number of losses (ranks, 2) of a checkpoint in mid-epoch.
+    def _train_mode(self) -> None:
+        assert self.stage is not None
+        train_mode(self.model, self.stage.config.freeze_to)
 
-        Raises:
-            RunError: where the number of ranks is another one.
-        """
-        ranks = self.trainer.world_size
-        if len(loss) != ranks:
-            raise RunError(
-                f"the run was stopped in the middle of an epoch on {len(loss)} devices, and their "
-                f"photos cannot be dealt out to {ranks}; go on with as many as before"
-            )
-        total, count = loss[self.global_rank].tolist()
-        self.train_loss.reset()
-        # Bit for bit: the sum comes in as one loss, then the number of losses is put right.
-        self.train_loss.update(torch.tensor(total, device=self.device))
-        self.train_loss.weight += count - 1
+
+def build_stage(
+    stage: Stage, config: LearnerConfig, model: Classifier, photos: Photos
+) -> tuple[ClassifierModule, PetsDataModule]:
+    """Build the LightningModule and the data module of a stage."""
+    counts = Counter(photo.label for photo in photos.of(TRAIN))
+    class_counts = torch.tensor([counts[label] for label in photos.classes])
+    data = PetsDataModule(
+        config.data, config.augment, model.preprocess, photos, stage.inputs, stage
+    )
+    return ClassifierModule(model, config, stage, class_counts), data
 
 
 def new_model(
     config: LearnerConfig, backbone: Backbone, preprocess: Preprocess, classes: list[str]
 ) -> Classifier:
-    """Put a fresh head on the backbone.
-
-    Raises:
-        ConfigError: for batches of one photo under a head with batch norms.
-    """
+    """Put a new head on the backbone. Raises ConfigError for batches of one photo if the head has
+    batch norms."""
     size = config.data.height_width
     model = new_classifier(backbone, config.model, classes, preprocess, size, config.seed)
-    together = config.data.batch_size * (
+    normalised_together = config.data.batch_size * (
         ranks().world if config.trainer.get("sync_batchnorm") else 1
     )
-    if together == 1 and any(isinstance(layer, _BatchNorm) for layer in model.head.modules()):
+    if normalised_together == 1 and any(
+        isinstance(layer, _BatchNorm) for layer in model.head.modules()
+    ):
         raise ConfigError(
             f"data.batch_size=1: {type(model.head).__name__} has batch norms, which need two "
             f"photos in a training batch; {_NO_NORM}"

@@ -1,4 +1,4 @@
-"""Learning rates and momentum: spread over layer groups, cycled over steps."""
+"""Learning rates and momentum: discriminative over layer groups, scheduled over steps."""
 
 from __future__ import annotations
 
@@ -11,41 +11,39 @@ from pets.config import StageConfig
 from pets.errors import ConfigError
 from pets.models.classifier import Classifier
 
-# fastai's, which are also those of Smith's one-cycle paper: momentum falls while the rate rises.
+# fastai's values, also used in Smith's one-cycle paper: momentum falls while the rate rises.
 MOMENTUM_LOW, MOMENTUM_HIGH = 0.85, 0.95
 # The last rate is lr / (div * FINAL_DIV): with div=25 fastai's lr / 250,000.
 FINAL_DIV = 1e4
 
 
 def spread(lr: float | tuple[float, float], n: int) -> list[float]:
-    """One rate for each of n layer groups: the same number, or [low, high] spaced geometrically."""
+    """Return a rate for each of n layer groups: constant, or [low, high] spaced geometrically."""
     if isinstance(lr, float | int):
         return [float(lr)] * n
     low, high = lr
     if n == 1:
         return [high]
-    return [low * (high / low) ** (place / (n - 1)) for place in range(n)]
+    return [low * (high / low) ** (i / (n - 1)) for i in range(n)]
 
 
 def param_groups(model: Classifier, rates: list[float]) -> list[dict[str, Any]]:
-    """Every parameter that trains, by layer group; norms and biases apart, without weight decay.
+    """Return the trainable parameters by layer group; norms and biases without weight decay.
 
     Each group carries its layer group's `name` and its `lr`.
     """
-    groups = []
+    groups: list[dict[str, Any]] = []
     for (name, parameters), rate in zip(model.layer_groups, rates, strict=True):
         training = [p for p in parameters if p.requires_grad]
-        decayed = [p for p in training if p.ndim > 1]
+        group = {"lr": rate, "name": name}
+        groups.append({"params": [p for p in training if p.ndim > 1], **group})
         others = [p for p in training if p.ndim <= 1]
-        if decayed:
-            groups.append({"params": decayed, "lr": rate, "name": name})
-        if others:
-            groups.append({"params": others, "lr": rate, "name": name, "weight_decay": 0.0})
-    return groups
+        groups.append({"params": others, **group, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
 
 
 def schedule(optimizer: Optimizer, stage: StageConfig, steps: int) -> LRScheduler | None:
-    """The stage's schedule over `steps` optimizer steps; None for constant rates.
+    """Build the stage's schedule over `steps` optimizer steps; None for constant rates.
 
     One-cycle (Smith 2018, in fastai's shape): cosine from lr/div up to lr in the first
     `pct_start` of the steps, at least two, then down to lr/(div * 10,000); the first moment goes
@@ -72,7 +70,7 @@ def schedule(optimizer: Optimizer, stage: StageConfig, steps: int) -> LRSchedule
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:
-    """The first moment's decay: Adam's beta1 or SGD's momentum; None where there is none."""
+    """Return the momentum of a group: Adam's beta1 or SGD's momentum; None if there is none."""
     if "betas" in group:
         return float(group["betas"][0])
     return float(group["momentum"]) if group.get("momentum") else None

@@ -1,4 +1,8 @@
-"""What every run writes down: metrics, status, checkpoints, and scalars for the loggers."""
+"""The records of a run: metrics, status, checkpoints, and scalars for the loggers.
+
+Lightning's ModelCheckpoint, CSVLogger and LearningRateMonitor start over with every fit; here one
+metrics table and one best checkpoint span all stages of a run, including resumed runs.
+"""
 
 from __future__ import annotations
 
@@ -26,29 +30,28 @@ from pets.training.speed import Speed
 from pets.training.trainer import batch_loss
 
 _SECONDS_BETWEEN = 2.0  # checkpoints on activations
-_LOSSES_AT_ONCE = 50  # a curve in TensorBoard grows in steps of so many
+_LOSSES_AT_ONCE = 50  # losses are logged in groups of this size
 
 
 class Recorder(Checkpoint):
-    """One for a whole run, given to the trainer of every stage.
+    """Records a whole run; one instance is passed to the trainer of every stage.
 
-    After each epoch, in this order, so that a run killed at any point resumes to the same files:
-    the row, the best checkpoint where the error fell, the last checkpoint, the status.
+    Writes after each epoch, in this order, so that a run killed at any point resumes to the same
+    files: the row, the best checkpoint if the error fell, the last checkpoint, the status.
     """
 
     def __init__(self, run: RunDir) -> None:
         super().__init__()
         self.run = run
         self.rows = read_metrics(run.path / "metrics.csv")
-        self.started = 0.0
-        self.speed, self.before = Speed(), Speed()
-        self.losses: list[tuple[int, Tensor]] = []
-        self.held: HeldCheckpoint | None = None
-        self.written, self.saved = 0.0, True
-        self.seconds_before = 0.0
+        self.losses: list[tuple[int, Tensor]] = []  # by step, not logged yet
+        self.speed, self.speed_before = Speed(), Speed()  # of the stage; before the epoch
+        self.started, self.seconds_before = 0.0, 0.0  # of the epoch; before it was interrupted
+        self.held: HeldCheckpoint | None = None  # best checkpoint not written yet
+        self.written, self.saved = 0.0, True  # time of the last one; whether it is up to date
 
     def keep_only(self, epochs_done: int) -> None:
-        """Forget the epochs after the one that a run resumes from."""
+        """Drop the epochs after the one that a run resumes from."""
         self.rows = self.rows[:epochs_done]
         self._write_rows()
 
@@ -58,95 +61,77 @@ class Recorder(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds_before = state_dict["seconds"]
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.speed, self.written, self.saved = Speed(), time.perf_counter(), True
+        # An epoch resumed in the middle has no `on_train_epoch_start`.
+        self._start_epoch(self.seconds_before)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start_epoch()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.speed.got_batch()
+
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         scalars: dict[str, float] = {}
         for group in optimizer.param_groups:
             scalars[f"lr/{group['name']}"] = group["lr"]
-            momentum = momentum_of(group)
-            if momentum is not None:
+            if (momentum := momentum_of(group)) is not None:
                 scalars[f"momentum/{group['name']}"] = momentum
-        self._log(trainer, scalars, self._step(trainer, pl_module))
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        self.speed.got_batch()
+        _log(trainer, scalars, _step(trainer, pl_module))
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # The optimizer has stepped since: its step is the one before the trainer's counter.
-        step = max(self._step(trainer, pl_module) - 1, 0)
+        # global_step has already been incremented, so this batch belongs to step - 1.
+        step = max(_step(trainer, pl_module) - 1, 0)
         self.losses.append((step, batch_loss(trainer, outputs)))
         if len(self.losses) >= _LOSSES_AT_ONCE:
             self._log_losses(trainer)
         self.speed.done_batch(len(batch[1]) * trainer.world_size)
         self.saved = False
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.speed, self.written, self.saved = Speed(), time.perf_counter(), True
-        # Only an epoch that was stopped in its middle begins without `on_train_epoch_start`.
-        self._start_watches(self.seconds_before)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start_watches()
-
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log_losses(trainer)
-        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        step = self._step(trainer, pl_module)
-        progress: dict[str, Any] = pl_module.progress  # type: ignore[assignment]
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        stage, epoch = _stage(pl_module), trainer.current_epoch + 1
         for name in ("train_loss", "valid_loss"):
-            if not math.isfinite(found[name]):
+            if not math.isfinite(logged[name]):
                 raise RunError(
-                    f"{name} is {found[name]} after epoch {trainer.current_epoch + 1} of stage "
-                    f"{progress['stage']}: training diverged; a lower "
-                    f"plan.stages.{progress['stage']}.lr, or another trainer.precision, may help"
+                    f"{name} is {logged[name]} after epoch {epoch} of stage {stage}: training "
+                    f"diverged; a lower plan.stages.{stage}.lr, or another trainer.precision, may "
+                    "help"
                 )
-        row = {
-            "stage": progress["stage"],
-            "epoch": trainer.current_epoch + 1,
-            "step": step,
-            **{name: found[name] for name in epoch_columns() if name in found},
-            "seconds": round(time.perf_counter() - self.started, 3),
-        }
-        best = min((r["error_rate"] for r in self.rows), default=float("inf"))
-        self.rows.append(row)
+        step = _step(trainer, pl_module)
+        metrics = {name: logged[name] for name in epoch_columns() if name in logged}
+        seconds = round(time.perf_counter() - self.started, 3)
+        best = min((row["error_rate"] for row in self.rows), default=math.inf)
+        about = {"stage": stage, "epoch": epoch, "step": step}
+        self.rows.append({**about, **metrics, "seconds": seconds})
         self._write_rows()
-        scalars = {f"valid/{name.removeprefix('valid_')}": value for name, value in found.items()}
+        speed = self.speed - self.speed_before
+        scalars = {f"valid/{name.removeprefix('valid_')}": value for name, value in logged.items()}
         scalars["train/epoch_loss"] = scalars.pop("valid/train_loss")
-        epoch = self.speed - self.before
-        scalars["speed/images_per_second"] = epoch.images_per_second
-        scalars["speed/waited"] = epoch.waited
-        self._log(trainer, scalars | {"epoch": float(len(self.rows))}, step - 1)
-        waits = bool(pl_module.on_activations)
-        self._save(trainer, improved=row["error_rate"] < best, may_wait=waits)
-        self.run.update_status(
-            stage=progress["stage"],
-            epoch=trainer.current_epoch + 1,
-            epochs=trainer.max_epochs,
-            metrics={name: row[name] for name in epoch_columns() if name in row},
-        )
+        scalars["speed/images_per_second"] = speed.images_per_second
+        scalars["speed/waited"] = speed.waited
+        _log(trainer, scalars | {"epoch": float(len(self.rows))}, step - 1)
+        may_wait = bool(pl_module.on_activations)
+        self._save(trainer, improved=metrics["error_rate"] < best, may_wait=may_wait)
+        self.run.update_status(stage=stage, epoch=epoch, epochs=trainer.max_epochs, metrics=metrics)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        progress: dict[str, Any] = pl_module.progress  # type: ignore[assignment]
         if self.speed.images:
             speed = {
                 "images_per_second": round(self.speed.images_per_second, 1),
                 "waited": round(self.speed.waited, 3),
             }
             speeds = self.run.status.get("speed", {})
-            self.run.update_status(speed={**speeds, progress["stage"]: speed})
+            self.run.update_status(speed={**speeds, _stage(pl_module): speed})
 
     def write(self, trainer: Trainer) -> None:
-        """The last checkpoint, after everything that belongs to the steps before it."""
+        """Write the last checkpoint, after flushing everything from earlier steps."""
         self._log_losses(trainer)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -154,14 +139,36 @@ class Recorder(Checkpoint):
         if self.held is not None and self.run.writes:
             self.held.write(self.run.checkpoint("best"))
         trainer.save_checkpoint(self.run.checkpoint("last"))
-        self._is_written()
-
-    def _is_written(self) -> None:
         self.held, self.written, self.saved = None, time.perf_counter(), True
 
-    def _start_watches(self, seconds_before: float = 0.0) -> None:
+    def _save(self, trainer: Trainer, improved: bool, may_wait: bool) -> None:
+        """Save the last checkpoint, and the best.
+
+        On activations, an epoch takes less time than a checkpoint. There a checkpoint is written
+        every two seconds and at the end of the stage; in between, the best one is kept in memory. A
+        killed run resumes from the last one written, with the same results.
+        """
+        last, best = self.run.checkpoint("last"), self.run.checkpoint("best")
+        steps_done = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
+        epochs_done = trainer.current_epoch + 1 == trainer.max_epochs
+        ends = epochs_done or steps_done or trainer.should_stop
+        soon = time.perf_counter() - self.written < _SECONDS_BETWEEN
+        # All ranks take part in a checkpoint, so they must agree on its time.
+        if may_wait and not ends and on_rank_0(lambda: soon):
+            if improved:
+                self.held = HeldCheckpoint()
+                trainer.save_checkpoint(best, storage_options=self.held)
+        elif improved:
+            trainer.save_checkpoint(best)
+            if self.run.writes:
+                copy_atomically(best, last)
+            self.held, self.written, self.saved = None, time.perf_counter(), True
+        else:
+            self.write(trainer)
+
+    def _start_epoch(self, seconds_before: float = 0.0) -> None:
         self.started = time.perf_counter() - seconds_before
-        self.before = replace(self.speed)
+        self.speed_before = replace(self.speed)
         self.speed.start()
 
     def _write_rows(self) -> None:
@@ -169,49 +176,27 @@ class Recorder(Checkpoint):
             write_metrics(self.run.path / "metrics.csv", self.rows)
 
     def _log_losses(self, trainer: Trainer) -> None:
-        """The mean over all ranks. Many at once: to ask a GPU for one waits until it has computed
-        it."""
-        if not self.losses:
-            return
-        steps, losses = zip(*self.losses, strict=True)
-        means = reduce(torch.stack(losses), "mean").tolist()
-        for step, loss in zip(steps, means, strict=True):
-            self._log(trainer, {"train/loss": loss}, step)
-        self.losses.clear()
+        """Log the mean over all ranks. Done for many losses at once, because reading one
+        synchronises with the GPU."""
+        if self.losses:
+            steps, losses = zip(*self.losses, strict=True)
+            means = reduce(torch.stack(losses), "mean").tolist()
+            for step, loss in zip(steps, means, strict=True):
+                _log(trainer, {"train/loss": loss}, step)
+            self.losses.clear()
 
-    def _save(self, trainer: Trainer, improved: bool, may_wait: bool) -> None:
-        """The last checkpoint, and the best.
 
-        On activations an epoch takes less time than a checkpoint. There one is written every two
-        seconds and at the stage's end; in between the best one is held in memory. A run that is
-        killed goes on from the last one written, to the same results.
-        """
-        last, best = self.run.checkpoint("last"), self.run.checkpoint("best")
-        steps_done = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
-        epochs_done = trainer.current_epoch + 1 == trainer.max_epochs
-        ends = epochs_done or steps_done or trainer.should_stop
-        soon = time.perf_counter() - self.written < _SECONDS_BETWEEN
-        # All ranks take part in a checkpoint, so they must agree on when.
-        if may_wait and not ends and on_rank_0(lambda: soon):
-            if improved:
-                self.held = HeldCheckpoint()
-                trainer.save_checkpoint(best, storage_options=self.held)
-            return
-        if improved:
-            trainer.save_checkpoint(best)
-            if self.run.writes:
-                copy_atomically(best, last)
-            self._is_written()
-        else:
-            self.write(trainer)
+def _stage(pl_module: LightningModule) -> str:
+    progress: Any = pl_module.progress
+    return str(progress["stage"])
 
-    @staticmethod
-    def _step(trainer: Trainer, pl_module: LightningModule) -> int:
-        """Optimizer steps of the whole run so far."""
-        progress: dict[str, Any] = pl_module.progress  # type: ignore[assignment]
-        return int(progress["steps_before"]) + trainer.global_step
 
-    @staticmethod
-    def _log(trainer: Trainer, scalars: dict[str, float], step: int) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(scalars, step=step)
+def _step(trainer: Trainer, pl_module: LightningModule) -> int:
+    """Optimizer steps of the whole run so far."""
+    progress: Any = pl_module.progress
+    return int(progress["steps_before"]) + trainer.global_step
+
+
+def _log(trainer: Trainer, scalars: dict[str, float], step: int) -> None:
+    for logger in trainer.loggers:
+        logger.log_metrics(scalars, step=step)

@@ -1,4 +1,4 @@
-"""How many images a second, and how much of the time went into waiting for them."""
+"""Training throughput, and the share of time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass
 class Speed:
-    """A stopwatch for the training part of epochs; the waiting is for the next batch: reading,
-    decoding, augmentation, the way to the device."""
+    """A stopwatch for the training part of epochs. Waiting means waiting for the next batch:
+    reading, decoding, augmentation, transfer to the device."""
 
     images: int = 0
     waiting: float = 0.0
@@ -17,28 +17,21 @@ class Speed:
     since: float = 0.0
 
     def start(self) -> None:
-        """An epoch begins: the first batch is waited for."""
+        """Start timing: the wait for the first batch begins."""
         self.since = time.perf_counter()
 
     def got_batch(self) -> None:
-        """The wait is over."""
-        now = time.perf_counter()
-        self.waiting += now - self.since
-        self.since = now
+        """Record that the wait for a batch has ended."""
+        self.waiting += self._lap()
 
     def done_batch(self, images: int) -> None:
-        """So many images have been trained on; the next wait begins."""
-        now = time.perf_counter()
-        self.working += now - self.since
+        """Record a finished batch; the wait for the next one begins."""
+        self.working += self._lap()
         self.images += images
-        self.since = now
 
     def __sub__(self, earlier: Speed) -> Speed:
-        return Speed(
-            self.images - earlier.images,
-            self.waiting - earlier.waiting,
-            self.working - earlier.working,
-        )
+        waiting, working = self.waiting - earlier.waiting, self.working - earlier.working
+        return Speed(self.images - earlier.images, waiting, working)
 
     @property
     def images_per_second(self) -> float:
@@ -46,5 +39,9 @@ class Speed:
 
     @property
     def waited(self) -> float:
-        """Share of the time, 0 to 1."""
+        """Share of the time spent waiting for data, 0 to 1."""
         return self.waiting / max(self.waiting + self.working, 1e-9)
+
+    def _lap(self) -> float:
+        before, self.since = self.since, time.perf_counter()
+        return self.since - before

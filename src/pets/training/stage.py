@@ -1,4 +1,4 @@
-"""A stage of a training, as a value."""
+"""A stage of a run, as a value."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pets.seeding import derive
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the batches of a stage are made of: photos, or what a frozen backbone made of them.
+    """The inputs of a stage: photos, or activations of the frozen backbone.
 
     Attributes:
-        size: height and width of the photos in pixels.
-        activations: by split, in the place of photos.
-        decoded: photos that need no decoding; without them the files are read.
+        size: Height and width of the photos in pixels.
+        activations: By split, used instead of photos.
+        decoded: Decoded photos; if None, the files are read.
     """
 
     size: tuple[int, int]
@@ -28,17 +28,17 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the plan: what it trains on, what it trains, how, and from which step on.
+    """One stage of the plan, with its inputs, seeds and progress.
 
     Attributes:
-        name: its key in the plan.
-        config: freeze level, epochs, rates and schedule.
-        inputs: what its batches are made of.
-        order_seed: of the order of the photos and of their augmentation.
-        noise_seed: of dropout and of transforms of whole batches.
-        steps_before: optimizer steps of the earlier stages, from which the logged steps count on.
-        epochs_done: whole epochs that a resumed stage has behind it.
-        batches_done: batches that it has behind it in the epoch after those.
+        name: Its key in the plan.
+        config: Freeze level, epochs, rates and schedule.
+        inputs: Its photos or activations.
+        order_seed: Seed of the order of the photos and of their augmentation.
+        noise_seed: Seed of dropout and of batch transforms.
+        steps_before: Optimizer steps of the earlier stages, the offset of the logged steps.
+        epochs_done: Finished epochs of a resumed stage.
+        batches_done: Finished batches of a resumed stage in its current epoch.
     """
 
     name: str
@@ -54,24 +54,17 @@ class Stage:
     def of_plan(
         cls, name: str, config: StageConfig, inputs: Inputs, seed: int, steps_before: int = 0
     ) -> Stage:
-        """A stage from its beginning.
-
-        Args:
-            name: its key in the plan; its random streams derive from it.
-            config: what the plan says.
-            inputs: what its batches are made of.
-            seed: of the run.
-            steps_before: optimizer steps of the earlier stages.
-        """
+        """Create a stage at its start, with random streams derived from the run's seed and its
+        name."""
         own = derive(seed, "stage", name)
         return cls(name, config, inputs, own, own, steps_before)
 
     @property
-    def begun(self) -> bool:
-        """Whether it is resumed: a part of it is trained already."""
+    def resumed(self) -> bool:
+        """Whether a part of it is already trained."""
         return self.epochs_done + self.batches_done > 0
 
     @property
     def on_activations(self) -> bool:
-        """Whether its batches hold activations in the place of photos."""
+        """Whether its batches contain activations instead of photos."""
         return self.inputs.activations is not None

@@ -1,4 +1,4 @@
-"""Where a run starts: its weights, its photos, and how far it was when it was stopped."""
+"""The start of a run: its weights, its photos, and the point from which it resumes."""
 
 from __future__ import annotations
 
@@ -21,45 +21,43 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_backbone
 from pets.models.weights import empty_network
 from pets.run_dir import RunDir
-from pets.training.checkpoints import read_checkpoint
-from pets.training.module import ClassifierModule
+from pets.training.checkpoints import load_weights, read_checkpoint
 from pets.training.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
 
-def backbone_of(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess, str]:
-    """Load the pretrained backbone; also what it expects of photos, and its weights' source.
+def load_backbone(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess, str]:
+    """Load the pretrained backbone, its preprocessing, and the source of its weights.
 
-    A resumed run's weights are in its checkpoint: the file, package or net they once came from is
-    not needed again, on another machine either.
+    A resumed run takes them from its checkpoint, without their original file, package or download.
     """
     last = run.checkpoint()
     check_same(f"whether there is {last}", last.exists())
     if not last.exists():
-        # Weights that must be fetched are fetched once a machine.
+        # Weights are downloaded once per machine.
         return leader_first(lambda: new_backbone(config.model, config.seed))
     about = read_checkpoint(last, run.trusted)["pets"]
     backbone = Backbone(empty_network(config.model), config.model)
     return backbone, Preprocess(**about["preprocess"]), str(last)
 
 
-def photos_of(config: TrainConfig, run: RunDir) -> Photos:
+def load_photos(config: TrainConfig, run: RunDir) -> Photos:
     """Collect the photos of the config and write their table into the run.
 
-    A resumed run keeps the photos that it began with, so that none moves to another split. Of
-    several ranks the writer collects them; on another machine they must be the same ones.
+    A resumed run keeps its original photos, so that none moves to another split. Only the writing
+    rank collects them; ranks on other machines must have the same photos.
 
     Raises:
-        RunError: where the photos of a resumed run have changed.
-        DataError: where photos are missing, or too few for the ranks.
+        RunError: The photos of a resumed run have changed.
+        DataError: Photos are missing, or too few for the ranks.
     """
     table = run.path / "photos.csv"
     resumed = on_rank_0(lambda: table.exists() and (run.path / "data.json").exists())
     if not resumed:
         leader_first(lambda: make_data(config.data))
-    own = _collected(config, run, resumed) if ranks().writer else None
-    host, rows = on_rank_0(lambda: (socket.gethostname(), _plain(own)))
+    own = _collect(config, run, resumed) if ranks().writer else None
+    host, rows = on_rank_0(lambda: (socket.gethostname(), [*map(astuple, own.rows if own else ())]))
     photos = own or Photos(Path(config.data.root), tuple(Photo(*row) for row in rows))
     if host != socket.gethostname() and photos.missing:
         raise DataError(f"{photos.root}: {some(photos.missing)} is not there, but on {host}")
@@ -73,66 +71,50 @@ def photos_of(config: TrainConfig, run: RunDir) -> Photos:
     return photos
 
 
-def _plain(photos: Photos | None) -> list[tuple[str, ...]]:
-    """The table's rows as values that ranks can exchange."""
-    return [astuple(photo) for photo in photos.rows] if photos else []
-
-
-def _collected(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
-    table = run.path / "photos.csv"
-    photos = _of_the_run(table, config) if resumed else collect_photos(config.data)
+def _collect(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
+    table, root = run.path / "photos.csv", Path(config.data.root)
+    photos = Photos.load(table, root) if resumed else collect_photos(config.data)
+    if resumed and (gone := photos.missing):
+        raise DataError(
+            f"{root}: {len(gone):,} of the run's {len(photos.rows):,} photos are not there "
+            f"({some(gone)}); say where they lie now with data.root=..."
+        )
     counts = {split: len(photos.of(split)) for split in SPLITS}
-    log.info(
-        "%s: %s classes; %s",
-        photos.root,
-        len(photos.classes),
-        ", ".join(f"{count:,} {split}" for split, count in counts.items()),
-    )
-    about = {**counts, "classes": photos.classes, "fingerprint": photos.fingerprint}
+    shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    log.info("%s: %s classes; %s", photos.root, len(photos.classes), shown)
     if not resumed:
         photos.save(table)
-        run.write_json("data.json", about)
+        about = {"classes": photos.classes, "fingerprint": photos.fingerprint}
+        run.write_json("data.json", {**counts, **about})
     elif run.read_json("data.json").get("fingerprint") != photos.fingerprint:
         raise RunError(
-            f"{photos.root}: the photos are not the ones that {run.path} began with; put them "
-            "back, or start a new run"
-        )
-    return photos
-
-
-def _of_the_run(table: Path, config: TrainConfig) -> Photos:
-    photos = Photos.load(table, Path(config.data.root))
-    if gone := photos.missing:
-        raise DataError(
-            f"{photos.root}: {len(gone):,} of the run's {len(photos.rows):,} photos are not there "
-            f"({some(gone)}); say where they lie now with data.root=..."
+            f"{root}: the photos are not the ones that {run.path} began with; put them back, or "
+            "start a new run"
         )
     return photos
 
 
 @dataclass(frozen=True)
 class StartPoint:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        stages: those of the plan that are not trained, by name; at least the last one.
-        begun: the one of them that is trained in part; of a run that lacks only its results, the
-            last one, with all its epochs.
-        steps_before: optimizer steps of the stages before these.
-        steps: optimizer steps that are done in the begun stage.
-        epochs: whole epochs that are done in it.
-        batches: batches that are done in the epoch after those.
+        stages: Names of the stages still to be trained; if only the results are missing, the last
+            one.
+        steps_before: Optimizer steps of the stages before these.
+        steps: Finished optimizer steps in the first of them.
+        epochs: Finished epochs in it.
+        batches: Finished batches in its current epoch.
     """
 
     stages: list[str]
-    begun: str | None = None
     steps_before: int = 0
     steps: int = 0
     epochs: int = 0
     batches: int = 0
 
 
-class _Reached(BaseModel):
+class _Progress(BaseModel):
     """The progress in a checkpoint."""
 
     stage: str
@@ -143,32 +125,28 @@ class _Reached(BaseModel):
 
 
 def resume_point(config: TrainConfig, model: Classifier, recorder: Recorder) -> StartPoint:
-    """Start at the beginning, or after the last checkpoint, whose weights are loaded.
+    """Return the beginning, or the progress of the last checkpoint after loading its weights.
 
     Raises:
-        RunError: for a checkpoint that does not fit the config.
+        RunError: The checkpoint does not fit the config.
     """
-    last = recorder.run.checkpoint()
+    last, names = recorder.run.checkpoint(), list(config.plan.stages)
     if not last.exists():
         recorder.keep_only(0)
-        return StartPoint(list(config.plan.stages))
+        return StartPoint(names)
     checkpoint = read_checkpoint(last, recorder.run.trusted)
-    names = list(config.plan.stages)
     try:
-        about = _Reached.model_validate(checkpoint["pets"]).model_dump()
-        index = names.index(about["stage"])
-        ClassifierModule(model, config).load_state_dict(checkpoint["state_dict"])
+        done = _Progress.model_validate(checkpoint["pets"])
+        index = names.index(done.stage)
+        load_weights(model, checkpoint)
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"{last}: does not fit the run's config.yaml ({reason})") from error
     epochs_before = sum(config.plan.stages[name].epochs for name in names[:index])
-    recorder.keep_only(epochs_before + about["epochs"])
-    batches = about["batches"]
-    check_same(str(last), {key: about[key] for key in ("stage", "epochs", "steps")})
-    within = f" and {batches} batches" if batches else ""
-    log.info("going on after %s epochs%s of stage %s", about["epochs"], within, about["stage"])
-    before, steps, epochs = about["steps_before"], about["steps"], about["epochs"]
-    trained = epochs >= config.plan.stages[about["stage"]].epochs
-    if trained and names[index + 1 :]:
-        return StartPoint(names[index + 1 :], steps_before=before + steps)
-    return StartPoint(names[index:], about["stage"], before, steps, epochs, batches)
+    recorder.keep_only(epochs_before + done.epochs)
+    check_same(str(last), [done.stage, done.epochs, done.steps])
+    within = f" and {done.batches} batches" if done.batches else ""
+    log.info("resuming after %s epochs%s of stage %s", done.epochs, within, done.stage)
+    if done.epochs >= config.plan.stages[done.stage].epochs and names[index + 1 :]:
+        return StartPoint(names[index + 1 :], steps_before=done.steps_before + done.steps)
+    return StartPoint(names[index:], done.steps_before, done.steps, done.epochs, done.batches)

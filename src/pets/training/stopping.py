@@ -1,4 +1,4 @@
-"""How a signal ends a training: a checkpoint after the next optimizer step, then `Stopped`."""
+"""Stop training on a signal: a checkpoint after the next optimizer step, then `Stopped`."""
 
 from __future__ import annotations
 
@@ -17,32 +17,24 @@ log = logging.getLogger(__name__)
 
 
 class StopOnSignal(Checkpoint):
-    """Ends the training of a stage after a signal, with a checkpoint of the last optimizer step.
+    """Stops a stage after a signal, with a checkpoint of the last optimizer step.
 
-    After an epoch's last step its validation is finished first, since Lightning does not make up
-    for that when it resumes. All ranks end together, whichever received the signal.
+    After an epoch's last step, validation is finished first, since Lightning does not run it on
+    resume. All ranks stop together, whichever of them received the signal.
 
-    It belongs after the recorder in the trainer's callbacks, whose checkpoints these are.
+    It must follow the recorder in the trainer's callbacks, which writes the checkpoint.
     """
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
-        self.recorder = recorder
-        self.steps = 0
+        self.recorder, self.steps = recorder, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.steps = trainer.global_step
         signals.defer()
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        # Gradients that are being accumulated are in no checkpoint.
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        # Partially accumulated gradients are not part of a checkpoint.
         stepped, self.steps = trainer.global_step > self.steps, trainer.global_step
         if stepped and not trainer.is_last_batch:
             self._stop_if_asked(trainer, pl_module)
@@ -54,9 +46,7 @@ class StopOnSignal(Checkpoint):
         signals.end_deferral()
         self._stop_if_asked(trainer, pl_module)
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *_: Any) -> None:
         signals.end_deferral()
 
     def _stop_if_asked(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,9 +56,8 @@ class StopOnSignal(Checkpoint):
         if not self.recorder.saved:
             progress: Any = pl_module.progress
             self.recorder.write(trainer)
-            if self.recorder.run.writes:
-                self.recorder.run.update_status(
-                    stage=progress["stage"], epoch=progress["epochs"], epochs=trainer.max_epochs
-                )
+            self.recorder.run.update_status(
+                stage=progress["stage"], epoch=progress["epochs"], epochs=trainer.max_epochs
+            )
             log.info("  a checkpoint after %s steps of stage %s", self.steps, progress["stage"])
         signals.stop(number)

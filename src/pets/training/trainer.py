@@ -1,4 +1,4 @@
-"""Lightning's objects from the config: trainer, callbacks, loggers."""
+"""Build Lightning's objects from the config: trainer, callbacks, loggers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from hydra.utils import get_object
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor
@@ -24,63 +24,52 @@ from pets.distributed.ranks import check_ranks, ranks
 from pets.errors import ConfigError
 from pets.metrics import METRICS
 from pets.system import signals
-from pets.system.devices import settled
+from pets.system.devices import resolve_precision
 from pets.training.checkpoints import AtomicCheckpointIO
 
-# The Trainer's arguments that do here what Lightning says of them.
+# The Trainer's arguments that work here as documented by Lightning.
 HONOURED = (
     "accelerator", "devices", "num_nodes", "strategy", "precision", "sync_batchnorm",
     "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic",
     "benchmark", "detect_anomaly", "inference_mode",
 )  # fmt: skip
-_EPOCHS = "plan.stages.<stage>.epochs says how long a stage is"
-_ALL_PHOTOS = (
-    "every photo of a split is used; a smaller data set: data.exclude, or another data.root"
-)
-_VALIDATED = "every epoch ends with one validation, by which best.ckpt is chosen"
-_SHORT = "a short run: plan=frozen4 plan.stages.head.epochs=1"
-# Those that would break what a run promises, or do nothing, and what to do instead.
-REFUSED = {
-    "max_epochs": _EPOCHS,
-    "min_epochs": _EPOCHS,
-    "max_steps": _EPOCHS,
-    "min_steps": _EPOCHS,
-    "max_time": f"{_EPOCHS}; SIGTERM stops a run so that it can go on: timeout 1h pets train ...",
-    "fast_dev_run": _SHORT,
-    "barebones": _SHORT,
-    "overfit_batches": _ALL_PHOTOS,
-    "limit_train_batches": _ALL_PHOTOS,
-    "limit_val_batches": _ALL_PHOTOS,
-    "limit_test_batches": _ALL_PHOTOS,
-    "limit_predict_batches": _ALL_PHOTOS,
-    "val_check_interval": _VALIDATED,
-    "check_val_every_n_epoch": _VALIDATED,
-    "num_sanity_val_steps": _VALIDATED,
-    "log_every_n_steps": "the loggers get every step",
-    "reload_dataloaders_every_n_epochs": "a stage keeps its loaders",
-    "use_distributed_sampler": "the order of photos derives from seed",
-    "callbacks": "callbacks=<name> chooses them, callbacks.<name>._target_=... adds one",
-    "logger": "logger=<name> chooses them, logger.<name>._target_=... adds one",
-    "enable_progress_bar": "it is one of callbacks: ~callbacks.progress_bar leaves it out",
-    "enable_model_summary": "a summary is one of callbacks",
-    "enable_checkpointing": "every run writes last.ckpt and best.ckpt, to go on and to be used",
-    "enable_autolog_hparams": "hyper-parameters are logged with the results",
-    "default_root_dir": "hydra.run.dir=<folder> is the run directory",
-    "plugins": "checkpoints and processes are pets' own",
-    "profiler": "profile the whole command: python -m cProfile -m pets train ...",
-    "model_registry": "pets export writes what a registry takes",
-}
+# The arguments that would break a run or have no effect, by what to use instead.
+_INSTEAD = {
+    "plan.stages.<stage>.epochs says how long a stage is; for a limit of time, since SIGTERM stops "
+    "a run so that it can be resumed: timeout 1h pets train ...":
+        "max_epochs min_epochs max_steps min_steps max_time",
+    "a short run: plan=frozen4 plan.stages.head.epochs=1": "fast_dev_run barebones",
+    "every photo of a split is used; a smaller data set: data.exclude, or another data.root":
+        "overfit_batches limit_train_batches limit_val_batches limit_test_batches "
+        "limit_predict_batches",
+    "every epoch ends with one validation, by which best.ckpt is chosen":
+        "val_check_interval check_val_every_n_epoch num_sanity_val_steps",
+    "the loggers get every step": "log_every_n_steps",
+    "a stage keeps its loaders": "reload_dataloaders_every_n_epochs",
+    "the order of photos derives from seed": "use_distributed_sampler",
+    "callbacks=<name> chooses them, callbacks.<name>._target_=... adds one":
+        "callbacks enable_model_summary",
+    "logger=<name> chooses them, logger.<name>._target_=... adds one": "logger",
+    "it is one of callbacks: ~callbacks.progress_bar leaves it out": "enable_progress_bar",
+    "every run writes last.ckpt and best.ckpt, for resuming and for use": "enable_checkpointing",
+    "hyper-parameters are logged with the results": "enable_autolog_hparams",
+    "hydra.run.dir=<folder> is the run directory": "default_root_dir",
+    "checkpoints and processes are pets' own": "plugins",
+    "profile the whole command: python -m cProfile -m pets train ...": "profiler",
+    "pets export writes what a registry takes": "model_registry",
+}  # fmt: skip
+REFUSED = {name: fix for fix, names in _INSTEAD.items() for name in names.split()}
 
 
 def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
-    """The `trainer` group is what Lightning's Trainer takes and pets can honour; only what trains
-    a run may have several devices. Raises ConfigError."""
+    """Check the `trainer` group: arguments of Lightning's Trainer that pets supports. Only training
+    (`trains`) may use several devices. Raises ConfigError."""
     check_arguments("trainer", Trainer.__init__, values, given=("self",))
     defaults = inspect.signature(Trainer).parameters
     for name, value in values.items():
         if name not in HONOURED and value != defaults[name].default:
             fix = REFUSED.get(name, "pets knows no such argument of this version of Lightning")
-            raise ConfigError(f"trainer.{name}={value}: cannot be had here, remove it; {fix}")
+            raise ConfigError(f"trainer.{name}={value}: not supported, remove it; {fix}")
     devices = values.get("devices", 1)
     if not trains and devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
         raise ConfigError(
@@ -90,7 +79,7 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
     check_ranks(values)
     check_sync_batchnorm(values)
     try:
-        trainer(values)
+        build_trainer(values)
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
@@ -98,19 +87,19 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
         ) from error
 
 
-def trainer(
+def build_trainer(
     values: Mapping[str, Any],
     max_epochs: int = 1,
     callbacks: Sequence[Callback] = (),
     logger: list[Logger] | None = None,
 ) -> Trainer:
-    """A Trainer for one stage, for a measurement, or for the lr finder."""
-    # Deterministic mode would fill every new tensor with NaN; nothing here reads one unwritten.
+    """Build a Trainer for one stage, for an evaluation, or for the lr finder."""
+    # Deterministic mode would fill new tensors with NaN; nothing here reads uninitialised ones.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     defaults = inspect.signature(Trainer).parameters
-    chosen = ddp_kwargs(settled(values))
+    chosen = ddp_kwargs(resolve_precision(values))
     return Trainer(
-        # What is given as Lightning has it anyway may be what pets gives itself.
+        # Skip arguments at Lightning's defaults: pets passes some of them itself.
         **{name: value for name, value in chosen.items() if value != defaults[name].default},
         max_epochs=max_epochs,
         callbacks=[OwnSignals(), *callbacks],
@@ -120,47 +109,46 @@ def trainer(
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
         enable_model_summary=False,
-        # The sampler's order is pets' own: it derives from seed, stage and epoch.
+        # pets' own sampler derives the order from seed, stage and epoch.
         use_distributed_sampler=False,
     )
 
 
 class OwnSignals(Callback):
-    """Installs the process's own signal handlers again, in the place of Lightning's.
+    """Restores the process's own signal handlers, replacing Lightning's.
 
-    Lightning's would end an accumulation of gradients half-way, and talk to the other ranks at any
-    moment.
+    Lightning's would interrupt gradient accumulation, and communicate with other ranks at any time.
     """
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, *_: Any) -> None:
         signals.take_signals()
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_start(self, *_: Any) -> None:
         signals.take_signals()
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_predict_start(self, *_: Any) -> None:
         signals.take_signals()
 
 
 def batch_loss(trainer: Trainer, outputs: Any) -> Tensor:
-    """The loss that `training_step` gave for a batch, from what `on_train_batch_end` gets.
+    """Return the loss of `training_step`, from the `outputs` of `on_train_batch_end`.
 
-    Lightning has divided that, so that accumulated gradients are a mean.
+    Lightning divides it by the number of accumulated batches.
     """
     return outputs["loss"].detach() * trainer.accumulate_grad_batches
 
 
 def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:
-    """Fresh callbacks, in the config's order."""
+    """Build new callbacks, in the config's order."""
     return [build(f"callbacks.{name}", node) for name, node in nodes.items()]
 
 
 def build_loggers(
     nodes: Mapping[str, Target], folder: Path, steps_done: int | None = None
 ) -> list[Logger]:
-    """The loggers, each writing below the folder of the run.
+    """Build the loggers, each writing below the folder of the run.
 
-    For a training TensorBoard is told to forget what a stopped run wrote after `steps_done`.
+    If `steps_done` is given, TensorBoard purges what an interrupted run wrote after that step.
     """
     loggers = []
     for name, node in nodes.items():
@@ -179,30 +167,25 @@ def build_loggers(
 
 
 def log_hparams(loggers: list[Logger], config: TrainConfig, results: Mapping[str, Any]) -> None:
-    """Hyper-parameters together with the final metrics: TensorBoard's HPARAMS tab needs both."""
+    """Log hyperparameters as flat names and plain values, with the final metrics: TensorBoard's
+    HPARAMS tab needs both."""
     metrics = {
         f"hparams/{split}_{name}": found[name]
         for split, found in results.items()
         for name in METRICS
         if name in found
     }
-    values = hparams(config)
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(values, metrics)
-        else:
-            logger.log_hyperparams(values)
-            logger.log_metrics(metrics)
-        logger.finalize("success")
-
-
-def hparams(config: TrainConfig) -> dict[str, Any]:
-    """What one compares runs by, as flat names and plain values."""
     values = config.model_dump(by_alias=True, mode="json")
-    chosen = {key: values[key] for key in ("model", "plan", "optimizer", "seed")}
+    chosen = {key: values[key] for key in ("model", "plan", "optimizer", "loss", "seed")}
     chosen["data"] = {k: values["data"][k] for k in ("name", "split", "size", "batch_size")}
     chosen["augment"] = "+".join([*values["augment"]["photo"], *values["augment"]["batch"]])
-    return _flat(chosen)
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(_flat(chosen), metrics)
+        else:
+            logger.log_hyperparams(_flat(chosen))
+            logger.log_metrics(metrics)
+        logger.finalize("success")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -215,24 +198,23 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def quiet() -> None:
-    """Lightning's remarks about choices that are meant, off; its warnings stay."""
+def silence_lightning() -> None:
+    """Silence Lightning's info messages, and its warnings about intentional choices."""
     for name in ("pytorch_lightning", "lightning_fabric", "timm"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if not ranks().writer:
-        warnings.simplefilter("ignore")  # rank 0 says the same
-    for meant in (
-        ".*does not have many workers.*",  # on few cores none is the fastest
+        warnings.simplefilter("ignore")  # rank 0 shows the same warnings
+    for message in (
+        ".*does not have many workers.*",  # on few cores, none is fastest
         ".*checkpoint that ended before the epoch ended.*",  # the sampler knows what was drawn
         ".*number of training batches.*smaller than the logging interval.*",
         ".*exists and is not empty.*",
         ".*GPU available but not used.*",
-        ".*The `srun` command is available.*",  # on one device, or with ranks made by hand
         ".*Encountered `nan` values.*",  # the recorder stops a diverged run
         ".*module\\(s\\) in eval mode at the start of training.*",  # that is what freezing does
-        ".*The `srun` command is available.*",  # `distributed.ranks` knows who made them
-        ".*`broadcast_buffers` is deprecated.*",  # its new name is not in every torch that suits
+        ".*The `srun` command is available.*",  # `distributed.ranks` detects the launcher
+        ".*`broadcast_buffers` is deprecated.*",  # older torch versions lack the new name
         ".*recommended to use `self.log.*sync_dist=True.*",  # all ranks log the same number
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own, with new torch
     ):
-        warnings.filterwarnings("ignore", meant)
+        warnings.filterwarnings("ignore", message)

@@ -1,1 +1,1 @@
-"""What is wrong with photos, before a training finds out. torch is not imported."""
+"""Find problems in the photos before training does. torch is not imported."""

@@ -6,90 +6,75 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from pets.config import VerifyConfig
+from pets.data.diagnostics import Severity
 from pets.data.photos import Photo
 from pets.data.splits import TEST, TRAIN, VALID
-from pets.verify.duplicates import as_words, bits_apart, look_alike, same
+from pets.verify.duplicates import as_words, bits_apart, groups_of, look_alike
 from pets.verify.inspection import HASH_BITS, Inspection
 from pets.verify.kinds import Finding
 
-_HELD_OUT = (TEST, VALID, TRAIN)  # who keeps a photo that several splits have
+_KEEP_PRIORITY = (TEST, VALID, TRAIN)  # which split keeps a photo that occurs in several
 
 
 def duplicates(
     rows: Sequence[Photo], inspections: Mapping[str, Inspection], near: int | None
 ) -> Iterator[Finding]:
-    """Find copies of the same file, then pictures that look the same.
+    """Find copies of the same file, then images that look the same.
 
     Args:
         rows: the photos.
         inspections: by path.
-        near: in how many of HASH_BITS bits pictures that look the same may differ; None: such
-            pictures are not searched for.
+        near: the maximum number of differing bits, of HASH_BITS, for near-duplicates; None: do
+            not search for them.
     """
     left = [photo for photo in rows if inspections[photo.path].problem is None]
-    gone: set[str] = set()
-    for group in same([inspections[photo.path].digest for photo in left]):
-        found = _group([left[index] for index in group], "", "the same file")
-        gone |= found.exclude
-        yield found
+    copies: set[str] = set()
+    for group in groups_of([inspections[photo.path].digest for photo in left]):
+        finding = _group([left[index] for index in group], "", "the same file")
+        copies |= finding.exclude
+        yield finding
     if near is None:
         return
-    left = [p for p in left if p.path not in gone and inspections[p.path].hash]
-    hashes = [inspections[photo.path].hash for photo in left]
-    mirrored = [inspections[photo.path].mirrored for photo in left]
+    left = [p for p in left if p.path not in copies and inspections[p.path].hash]
+    hashes = as_words([inspections[photo.path].hash for photo in left])
+    mirrored = as_words([inspections[photo.path].mirrored for photo in left])
     for group in look_alike(hashes, mirrored, near):
-        alike = _alike([hashes[index] for index in group], [mirrored[index] for index in group])
-        # The best one first: it has the most pixels.
-        members = sorted(
-            (left[index] for index in group), key=lambda p: -_pixels(inspections[p.path])
-        )
-        yield _group(members, "near ", alike)
-
-
-def _pixels(inspection: Inspection) -> int:
-    return inspection.width * inspection.height
-
-
-def _alike(hashes: list[str], mirrored: list[str]) -> str:
-    own, turned = as_words(hashes), as_words(mirrored)
-    upright, mirror = bits_apart(own, own[:1]), bits_apart(turned, own[:1])
-    most = int(upright.clip(max=mirror).max())
-    said = f"look the same ({most} of {HASH_BITS} bits differ)"
-    return f"{said}, mirrored" if (mirror[1:] < upright[1:]).any() else said
+        first = hashes[group[:1]]
+        upright, mirror = bits_apart(hashes[group], first), bits_apart(mirrored[group], first)
+        most = int(upright.clip(max=mirror).max())
+        what = f"look the same ({most} of {HASH_BITS} bits differ)"
+        if (mirror[1:] < upright[1:]).any():
+            what += ", mirrored"
+        # The one with the most pixels first: it is the one to keep.
+        members = sorted((left[i] for i in group), key=lambda p: -inspections[p.path].pixels)
+        yield _group(members, "near ", what)
 
 
 def _group(group: list[Photo], near: str, what: str) -> Finding:
     labels = sorted({photo.label for photo in group})
     splits = [split for split in (TRAIN, VALID, TEST) if any(p.split == split for p in group)]
-    parts = [what]
     kind = "duplicates"
     if len(splits) > 1:
-        kind = "leak"
-        parts.append(f"in {' and '.join(splits)}")
+        kind, what = "leak", f"{what}, in {' and '.join(splits)}"
     if len(labels) > 1:
-        kind = "conflict"
-        parts.append(f"labelled {' and '.join(labels)}")
-    return Finding(
-        near + kind,
-        "warning" if kind == "duplicates" else "error",
-        ", ".join(parts),
-        tuple(photo.path for photo in group),
-        _superfluous(group),
-        grouped=True,
-    )
+        kind, what = "conflict", f"{what}, labelled {' and '.join(labels)}"
+    severity: Severity = "warning" if kind == "duplicates" else "error"
+    paths = tuple(photo.path for photo in group)
+    return Finding(near + kind, severity, what, paths, _superfluous(group), grouped=True)
 
 
 def _superfluous(group: list[Photo]) -> frozenset[str]:
-    """All copies but one. A test photo is kept before one of validation and training, so that
-    the test set does not change; if labels differ within that split, none is kept."""
-    held = min((p.split for p in group), key=lambda s: _HELD_OUT.index(s) if s else len(_HELD_OUT))
-    stay = [photo for photo in group if photo.split == held]
+    """Return all copies but one. Test photos are kept first, then validation photos, so that the
+    test set does not change; if labels differ within that split, none is kept."""
+    order = {split: rank for rank, split in enumerate(_KEEP_PRIORITY)}
+    keeper = min((p.split for p in group), key=lambda split: order.get(split, len(order)))
+    stay = [photo for photo in group if photo.split == keeper]
     kept = stay[0].path if len({photo.label for photo in stay}) == 1 else None
     return frozenset(photo.path for photo in group if photo.path != kept)
 
 
 def tiny_classes(rows: Sequence[Photo], config: VerifyConfig) -> Iterator[Finding]:
-    """Classes with fewer training photos than `config.few`."""
+    """Find classes with fewer training photos than `config.few`."""
     training = Counter(photo.label for photo in rows if photo.split == TRAIN)
     paths = defaultdict(list)
     for photo in rows:

@@ -1,4 +1,4 @@
-"""Inspection of one file: decoded to its last byte, without looking at others."""
+"""Inspection of a single file, which is decoded to its last byte."""
 
 from __future__ import annotations
 
@@ -21,39 +21,43 @@ from pets.io.serialize import to_json
 from pets.system.installation import install
 
 HASH_BITS = 256
-_SIDE = 16  # of the perceptual hash: its square is HASH_BITS
-_SEEN = 128  # pixels: the small square that colours and the hash are taken from
-_FLAT = 8  # of 255: what JPEG makes of one colour, or of grey, stays within
-# What libjpeg says of data that is not as it was written; its other complaints are about what it
-# does not support, or about headers.
+_SIDE = 16  # side of the perceptual hash: its square is HASH_BITS
+_SMALL = 128  # pixels: side of the thumbnail for colours and the hash
+_FLAT = 8  # of 255: JPEG artefacts on a uniform colour, or on grey, stay within this
+# libjpeg's messages about damaged data; its other messages are about headers or unsupported
+# features.
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG")
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file is. One that cannot be read has a `problem`, and nothing else counts."""
+    """Properties of a file. One that cannot be read has a `problem`, and no other property."""
 
     problem: str | None = None  # why it cannot be read
-    damage: str | None = None  # what its decoder put up with
-    metadata: str | None = None  # what of its metadata cannot be read
-    format: str = ""  # of the content, in Pillow's words: JPEG, PNG, ...
+    damage: str | None = None  # damage that its decoder tolerates
+    metadata: str | None = None  # which metadata cannot be read
+    format: str = ""  # of the content, as Pillow names it: JPEG, PNG, ...
     width: int = 0  # pixels, upright
     height: int = 0
     grey: bool = False  # no pixel has a colour
     cmyk: bool = False
     alpha: bool = False  # some pixel is transparent
-    frames: bool = False  # there is more than the first picture
-    blank: bool = False  # all pixels are alike
+    frames: bool = False  # there is more than one frame
+    blank: bool = False  # all pixels have one colour
     digest: str = ""  # of the bytes, hexadecimal
-    hash: str = ""  # perceptual, HASH_BITS in hexadecimal; of a blank picture none
-    mirrored: str = ""  # the same of the mirrored picture
+    hash: str = ""  # perceptual, HASH_BITS in hexadecimal; empty for a blank image
+    mirrored: str = ""  # the hash of the mirrored image
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
 
 
 def inspect_photos(files: Sequence[Path]) -> list[Inspection]:
     """Inspect files in several threads, with progress. Unchanged files are not read again.
 
     Raises:
-        PetsError: a library is not installed.
+        PetsError: A library is not installed.
     """
     try:
         import imagehash
@@ -67,7 +71,7 @@ def inspect_photos(files: Sequence[Path]) -> list[Inspection]:
         f"verify 3 {versions}", _inspected, is_final=lambda answer: '"problem"' not in answer
     )
     return [
-        Inspection(**json.loads(answer)) for answer in inspected.of_all(files, "looking at photos")
+        Inspection(**json.loads(answer)) for answer in inspected.of_all(files, "inspecting photos")
     ]
 
 
@@ -78,6 +82,8 @@ def _inspected(file: Path) -> str:
 
 def inspect_photo(file: Path) -> Inspection:
     """Decode a file to its last byte and describe it."""
+    from imagehash import phash
+
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -93,11 +99,13 @@ def inspect_photo(file: Path) -> Inspection:
     with Image.open(io.BytesIO(readable), formats=FORMATS) as image:
         kind = str(image.format)
         metadata = metadata or exif_problem(image)
-        # A camera's JPEG may hold previews beside the photo (MPO): no animation.
+        # A camera's JPEG may contain previews besides the photo (MPO): not an animation.
         frames = kind != "MPO" and bool(getattr(image, "is_animated", False))
         cmyk = image.mode == "CMYK"
-        alpha = image.has_transparency_data and _transparent(image)
-    small = photo.resize((_SEEN, _SEEN), Image.Resampling.BOX)
+        alpha = image.has_transparency_data and (
+            image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+        )
+    small = photo.resize((_SMALL, _SMALL), Image.Resampling.BOX)
     pixels = np.asarray(small, dtype=np.int16)
     blank = int(np.ptp(pixels.reshape(-1, 3), axis=0).max()) <= _FLAT
     return Inspection(
@@ -112,13 +120,13 @@ def inspect_photo(file: Path) -> Inspection:
         frames=frames,
         blank=blank,
         digest=blake2b(content, digest_size=16).hexdigest(),
-        hash="" if blank else _hash(small),
-        mirrored="" if blank else _hash(ImageOps.mirror(small)),
+        hash="" if blank else str(phash(small, _SIDE)),
+        mirrored="" if blank else str(phash(ImageOps.mirror(small), _SIDE)),
     )
 
 
 def _metadata(content: bytes) -> str | None:
-    """What Pillow makes of texts and profiles, after the pixels, too."""
+    """Return a problem with texts and profiles, also with those after the pixels, or None."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.format == "PNG":
@@ -130,21 +138,10 @@ def _metadata(content: bytes) -> str | None:
     return None
 
 
-def _transparent(image: Image.Image) -> bool:
-    lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
-    return bool(lowest < 255)  # type: ignore[operator]
-
-
-def _hash(image: Image.Image) -> str:
-    import imagehash
-
-    return str(imagehash.phash(image, hash_size=_SIDE))
-
-
 def _damage(content: bytes) -> str | None:
-    """What libjpeg complains of in a JPEG that Pillow reads without a word: lost or added bytes.
+    """Return libjpeg's warning about lost or added bytes, which Pillow does not report, or None.
 
-    All data is decoded, the pixels only at an eighth of their size.
+    All data is decoded, but the pixels only at an eighth of their size.
     """
     import simplejpeg
 

@@ -1,4 +1,4 @@
-"""Findings, and the kinds of them. `KINDS` is the one place where a kind is added."""
+"""Findings and their kinds. New kinds are added to `KINDS`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong with some photos, or with the whole (no photos).
+    """A problem of some photos, or of the data set as a whole (no photos).
 
     Attributes:
         kind: a name in `KINDS`.
-        severity: an error stops a training.
+        severity: an error stops training.
         what: one sentence.
         photos: paths below `data.root`.
-        exclude: those that are proposed for exclusion.
+        exclude: the photos proposed for exclusion.
         grouped: the photos belong together, as copies do.
     """
 
@@ -36,16 +36,14 @@ class Kind:
     """A kind of finding.
 
     Attributes:
-        name: what it is called in `verify.csv` and on the page.
-        doc: what it means, for those who read of it for the first time.
-        one_photo: each finding is about one photo.
+        name: its name in `verify.csv` and on the page.
+        doc: a one-line explanation for users.
         has_pictures: its photos can be shown.
         names_photos: on the screen photos are named; else the sentence of the first finding stands.
     """
 
     name: str
     doc: str
-    one_photo: bool = False
     has_pictures: bool = True
     names_photos: bool = True
 
@@ -53,69 +51,39 @@ class Kind:
 # In the order of the reports.
 KINDS: Registry[Kind] = Registry()
 for kind in (
-    Kind(
-        "unreadable",
-        "No image, empty, cut short, too large, or closed to you: a training stops.",
-        one_photo=True,
-    ),
+    Kind("unreadable", "Not an image, empty, truncated, too large or unreadable: training stops."),
     Kind("bad name", "Names that no table can hold, in another encoding than UTF-8."),
-    Kind("missing", "Named by a table, a list or a link, and not there.", has_pictures=False),
-    Kind("ambiguous", "Names in a list or a table that fit several photos.", names_photos=False),
-    Kind(
-        "bad row", "Rows of the table that cannot be used.", has_pictures=False, names_photos=False
-    ),
-    Kind("unlabelled", "Photos that the labelling rule does not fit."),
+    Kind("missing", "Named by a table, a list or a link, but missing.", has_pictures=False),
+    Kind("ambiguous", "Names in a list or a table that match several photos.", names_photos=False),
+    Kind("bad row", "Rows of the table that cannot be used.", False, names_photos=False),
+    Kind("unlabelled", "Photos that the labelling rule does not match."),
     Kind("no split", "Photos that belong to no split.", names_photos=False),
     Kind("two splits", "Photos that the lists put into training and test."),
     Kind("one class", "A classifier needs two."),
     Kind("absent class", "Classes without a photo in a split."),
-    Kind(
-        "same class", "Classes whose names look the same: one class, probably, spelled in two ways."
-    ),
+    Kind("same class", "Class names that look the same: one class, probably, spelled in two ways."),
     Kind("tiny class", "Few photos to learn a class from.", names_photos=False),
     Kind("conflict", "The same file under different labels: one of them is wrong."),
-    Kind("leak", "The same file in two splits: what is measured was seen in training."),
-    Kind("duplicates", "The same file more than once: it counts as often."),
+    Kind("leak", "The same file in two splits: training photos would be measured."),
+    Kind("duplicates", "The same file more than once: it has more weight."),
     Kind("near conflict", "Pictures that look the same, under different labels."),
     Kind("near leak", "Pictures that look the same, in two splits."),
     Kind("near duplicates", "Pictures that look the same: recompressed, resized, mirrored."),
-    Kind(
-        "damaged",
-        "JPEGs with bytes lost or added: decoders read on, some pixels may be wrong.",
-        one_photo=True,
-    ),
-    Kind(
-        "wrong suffix",
-        "Content and name disagree. pets goes by the content; others may not.",
-        one_photo=True,
-    ),
-    Kind(
-        "left out", "Images behind a suffix that no image has: they are not used.", one_photo=True
-    ),
-    Kind("blank", "All pixels alike: there is nothing to see.", one_photo=True),
-    Kind("tiny", "Far too few pixels to recognise anything.", one_photo=True),
-    Kind(
-        "elongated",
-        "Most of so long a picture is cut off before the network sees it.",
-        one_photo=True,
-    ),
-    Kind("small", "Smaller than the network's input: enlarged, and so blurred.", one_photo=True),
-    Kind("huge", "More pixels than a training needs: slow to read.", one_photo=True),
-    Kind(
-        "metadata",
-        "EXIF, profiles or texts that cannot be read; the pixels are good.",
-        one_photo=True,
-    ),
-    Kind("CMYK", "For printing; colours are converted without their profile.", one_photo=True),
-    Kind("alpha", "Transparent pixels become white.", one_photo=True),
-    Kind("animation", "Only the first picture is used.", one_photo=True),
-    Kind("grey", "Without colour.", one_photo=True),
+    Kind("damaged", "JPEGs with bytes lost or added: they decode, but pixels may be wrong."),
+    Kind("wrong suffix", "Content and name disagree. pets goes by the content; others may not."),
+    Kind("left out", "Images whose suffix is not an image's: they are not used."),
+    Kind("blank", "All pixels have the same colour."),
+    Kind("tiny", "Far too few pixels to recognise anything."),
+    Kind("elongated", "Most of such a long image is cropped away before the network sees it."),
+    Kind("small", "Smaller than the network's input: enlarged, and so blurred."),
+    Kind("huge", "More pixels than training needs: slow to read."),
+    Kind("metadata", "EXIF, profiles or texts that cannot be read; the pixels are good."),
+    Kind("CMYK", "Meant for print; colours are converted without their profile."),
+    Kind("alpha", "Transparent pixels become white."),
+    Kind("animation", "Only the first frame is used."),
+    Kind("grey", "Without colour."),
     Kind("nested", "Photos in folders inside a class's folder: they count as the class's."),
     Kind("unused", "Photos that no list, table or split names: they are not used."),
-    Kind(
-        "not a photo",
-        "Other files among the photos, what is hidden, the system's or pets' own.",
-        has_pictures=False,
-    ),
-):
+    Kind("not a photo", "Other files: hidden, those of systems and pets, other suffixes.", False),
+):  # fmt: skip
     KINDS.add(kind)

@@ -1,4 +1,4 @@
-"""Verification of a data config: every photo by itself, and all of them together."""
+"""Verify a data config: every photo by itself, and all of them together."""
 
 from __future__ import annotations
 
@@ -9,43 +9,33 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from pets.config import DataConfig, VerifyConfig
-from pets.data.collect import label_photos, labelled, split_and_check, without_unreadable
-from pets.data.diagnostics import Diagnostics, Message, Severity
-from pets.data.discovery import find_photos
-from pets.data.exclude import read_excluded
+from pets.config import VerifyConfig
+from pets.data.collect import label_photos, split_and_check
+from pets.data.diagnostics import Diagnostics, Severity
 from pets.data.images import FORMATS, SUFFIXES
-from pets.data.labels import LABEL_RULES, Labels
+from pets.data.labels import Labels
 from pets.data.photos import Photo, Photos
-from pets.errors import some
+from pets.data.tables import read_excluded
 from pets.verify.cross_checks import duplicates, tiny_classes
 from pets.verify.inspection import inspect_photos
 from pets.verify.kinds import KINDS, SEVERITIES, Finding
-from pets.verify.photo_checks import faults_of
+from pets.verify.photo_checks import check_photo
 
-# What a row of the table can leave out; the others are put right in a table, a list or by photos.
+# Kinds that `data.exclude` can fix; the others need changes to tables, lists or photos.
 _EXCLUDABLE = ("unlabelled", "tiny class")
 
 
 class CollectedFindings(Diagnostics):
-    """Diagnostics that stop nothing; all are kept as findings."""
+    """Diagnostics that collect findings and never raise."""
 
     def __init__(self, excluded: frozenset[str] = frozenset()) -> None:
         super().__init__(excluded)
         self.findings: list[Finding] = []
 
-    def debug(self, kind: str, paths: Sequence[str] | None, message: Message) -> None:
-        self.note(kind, paths, message)
-
     def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
-        finding = Finding(
-            kind,
-            severity,
-            message,
-            tuple(paths),
-            # What is left out anyway needs no row.
-            frozenset(paths if kind in _EXCLUDABLE and severity == "error" else ()),
-        )
+        # What is left out anyway needs no exclusion.
+        exclude = frozenset(paths if kind in _EXCLUDABLE and severity == "error" else ())
+        finding = Finding(kind, severity, message, tuple(paths), exclude)
         if finding not in self.findings:
             self.findings.append(finding)
 
@@ -55,7 +45,7 @@ class Verification:
     """The findings of a data config.
 
     Attributes:
-        photos: those that a training would use.
+        photos: the photos that training would use.
         named: the label of every photo, None if it has none.
         inspected: how many photos were inspected.
         findings: errors first, then in the order of `KINDS`.
@@ -72,7 +62,7 @@ class Verification:
 
     @cached_property
     def excluded(self) -> list[str]:
-        """The photos that are proposed for exclusion."""
+        """The paths proposed for exclusion."""
         return sorted(set().union(*(finding.exclude for finding in self.findings)))
 
     def of(self, severity: Severity) -> list[Finding]:
@@ -95,24 +85,18 @@ def verify(config: VerifyConfig) -> Verification:
     """Inspect the photos of a config; no file is changed.
 
     Raises:
-        DataError: the config names a file or folder that is not there.
+        DataError: The config names a missing file or folder.
     """
     root, data = Path(config.data.root), config.data
-    diagnostics = CollectedFindings(read_excluded(data.exclude, root))
+    diagnostics = CollectedFindings(read_excluded(data.exclude))
     named = label_photos(data, diagnostics)
-    if LABEL_RULES[data.label_from].finds_photos:
-        _note_unnamed(root, data, named, diagnostics)
     paths = [path for path in named if path not in diagnostics.excluded]
     inspections = dict(zip(paths, inspect_photos([root / path for path in paths]), strict=True))
-    found = [fault for path in paths for fault in faults_of(path, inspections[path], config)]
-    labels = labelled(named)
-    if data.on_bad_image == "skip":
-        bad = {
-            path for path in labels if path in inspections and inspections[path].problem is not None
-        }
-        labels = without_unreadable(labels, bad, diagnostics)
-    photos = split_and_check(named, labels, data, diagnostics)
-    # Where no photo has a label or a split, they can still be compared.
+    found = [f for path in paths for f in check_photo(path, inspections[path], config)]
+    skip = data.on_bad_image == "skip"
+    bad = {path for path in paths if skip and named[path] and inspections[path].problem}
+    photos = split_and_check(named, bad, data, diagnostics)
+    # Without labels or splits, photos can still be compared.
     rows = photos.rows or tuple(Photo(path, "", "") for path in paths)
     found += duplicates(rows, inspections, config.near)
     single = {path for f in diagnostics.findings if f.kind == "tiny class" for path in f.photos}
@@ -124,23 +108,10 @@ def verify(config: VerifyConfig) -> Verification:
     return Verification(photos, named, len(paths), tuple(found))
 
 
-def _note_unnamed(
-    root: Path, data: DataConfig, named: Labels, diagnostics: CollectedFindings
-) -> None:
-    """Note photos that the table does not name: a training does not use them."""
-    diagnostics.debug(
-        "unused",
-        [path for path in find_photos(root, data.images, diagnostics) if path not in named],
-        lambda paths: (
-            f"data.table={data.table}: does not name {len(paths):,} photos: {some(paths)}"
-        ),
-    )
-
-
 def _images_among_others(root: Path, findings: list[Finding]) -> Iterator[Finding]:
     for path in [path for f in findings if f.kind == "not a photo" for path in f.photos]:
         if Path(path).suffix.lower() in SUFFIXES:
-            continue  # hidden
+            continue  # hidden, a link, or not a regular file
         try:
             with Image.open(root / path, formats=FORMATS) as image:
                 what = f"a {image.format}, but its suffix is no image's"

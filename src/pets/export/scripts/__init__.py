@@ -1,4 +1,4 @@
-"""The `predict.py` of each format: a file on its own; once it is `whole`, nothing of pets in it.
+"""The `predict.py` of each format; `standalone_script` makes it independent of pets.
 
 Each has a class `Classifier(folder)` with `classes`, `logits_of(pictures)` for uint8 pictures
 (B, 3, h, w), `logits(photos)` for opened photos of any size, and `probabilities(logits)`.
@@ -9,8 +9,8 @@ from importlib.resources import files
 _IMPORT = "from pets.export.scripts.shared import main, rgb\n"
 
 
-def whole(name: str) -> str:
-    """The script of a format with what all share in the place of its import."""
+def standalone_script(name: str) -> str:
+    """Return the script of a format with the shared code inlined in place of its import."""
     folder = files(__package__)
     before, _, after = folder.joinpath(f"{name}.py").read_text("utf-8").partition(_IMPORT)
     shared = folder.joinpath("shared.py").read_text("utf-8").partition("\n\n")[2]

@@ -1,4 +1,4 @@
-"""Names what is on photos: python predict.py photo.jpg ...
+"""Classify photos: python predict.py photo.jpg ...
 
 The model is beside this file, in the layout of the Hugging Face hub: config.json and
 model.safetensors, which timm loads. It needs timm (1.0.16 or newer) and pillow.
@@ -20,7 +20,7 @@ from pets.export.scripts.shared import main, rgb
 
 
 class Classifier:
-    """The trained network of a folder, ready to name photos."""
+    """The trained network of a folder, ready for inference."""
 
     def __init__(self, folder: str | Path) -> None:
         self.network: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
@@ -34,17 +34,17 @@ class Classifier:
 
     @torch.inference_mode()
     def logits_of(self, pictures: Tensor) -> Tensor:
-        """Of uint8 pictures (B, 3, h, w) to (B, classes)."""
+        """Return the logits (B, classes) of uint8 pictures (B, 3, h, w)."""
         values = VF.to_dtype(pictures, torch.float32, scale=True)
         return self.network(VF.normalize(values, self.config["mean"], self.config["std"]))
 
     @torch.inference_mode()
     def logits(self, photos: list[Image.Image]) -> Tensor:
-        """Of photos of any size, (B, classes), through timm's own transform."""
+        """Return the logits (B, classes) of photos of any size, using timm's own transform."""
         return self.network(torch.stack([self.transform(rgb(photo)) for photo in photos]))
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """(B, classes), at the temperature that fitted the validation photos."""
+        """Return probabilities (B, classes), with the temperature fitted on validation photos."""
         return (logits / self.temperature).softmax(dim=1)
 
 

@@ -1,7 +1,7 @@
-"""Names what is on photos: python predict.py photo.jpg ...
+"""Classify photos: python predict.py photo.jpg ...
 
-The model is beside this file: model.onnx, which says itself what it knows and how photos become its
-pictures. It needs onnxruntime, numpy and pillow.
+The model is beside this file: model.onnx, with its classes and preprocessing in its metadata. It
+needs onnxruntime, numpy and pillow.
 """
 
 import json
@@ -17,7 +17,7 @@ from pets.export.scripts.shared import main, rgb
 
 
 class Classifier:
-    """The trained network of a folder, ready to name photos."""
+    """The trained network of a folder, ready for inference."""
 
     def __init__(self, folder: str | Path, file: str = "model.onnx") -> None:
         model = str(Path(folder, file))
@@ -28,7 +28,7 @@ class Classifier:
         self.temperature = float(about["temperature"])
 
     def picture(self, photo: Image.Image) -> np.ndarray:
-        """Upright and RGB, shrunk to cover `covers`, the middle cut out: uint8 (3, h, w)."""
+        """Preprocess: upright RGB, resized to cover `covers`, centre-cropped; uint8 (3, h, w)."""
         wanted, photo = self.preprocessing, rgb(photo)
         (least_height, least_width), (height, width) = wanted["covers"], wanted["size"]
         scale = max(least_height / photo.height, least_width / photo.width)
@@ -42,15 +42,15 @@ class Classifier:
         return np.ascontiguousarray(cut.transpose(2, 0, 1))
 
     def logits_of(self, pictures: Any) -> np.ndarray:
-        """Of uint8 pictures (B, 3, h, w) to (B, classes)."""
+        """Return the logits (B, classes) of uint8 pictures (B, 3, h, w)."""
         return self.session.run(["logits"], {"pictures": np.asarray(pictures)})[0]
 
     def logits(self, photos: list[Image.Image]) -> np.ndarray:
-        """Of photos of any size, (B, classes)."""
+        """Return the logits (B, classes) of photos of any size."""
         return self.logits_of(np.stack([self.picture(photo) for photo in photos]))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(B, classes), as the model's second output has them."""
+        """Return probabilities (B, classes), equal to the model's second output."""
         scaled = np.exp((logits - logits.max(1, keepdims=True)) / self.temperature)
         return scaled / scaled.sum(1, keepdims=True)
 

@@ -1,7 +1,7 @@
-"""Names what is on photos: python predict.py photo.jpg ...
+"""Classify photos: python predict.py photo.jpg ...
 
-The model is beside this file: weights in model.safetensors, all else in config.json. It needs
-torch, torchvision, safetensors and pillow; and timm, where config.json says so (`library`).
+The model is beside this file: weights in model.safetensors, everything else in config.json. It
+needs torch, torchvision, safetensors and pillow, and timm if `library` in config.json is timm.
 """
 
 import json
@@ -22,7 +22,7 @@ from pets.export.scripts.shared import main, rgb
 
 
 class Network(nn.Module):
-    """Photos (B, 3, h, w), normalised, to logits (B, classes)."""
+    """Maps normalised photos (B, 3, h, w) to logits (B, classes)."""
 
     def __init__(self, architecture: dict[str, Any]) -> None:
         super().__init__()
@@ -44,20 +44,20 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.backbone.forward_features(x) if self.is_timm else self.backbone(x)
-        if x.ndim == 3:  # tokens: those before the picture's own are left out
+        if x.ndim == 3:  # tokens: skip the prefix tokens, such as the class token
             x = x[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
-            places: tuple[int, ...] = (1,)
+            dims: tuple[int, ...] = (1,)
         else:
             last = self.is_timm and x.shape[1] != self.backbone.num_features
-            places = (1, 2) if last else (2, 3)
-        pooled = x.mean(places)
+            dims = (1, 2) if last else (2, 3)
+        pooled = x.mean(dims)
         if self.pooling == "maximum_average":
-            pooled = torch.cat([x.amax(places), pooled], dim=1)
+            pooled = torch.cat([x.amax(dims), pooled], dim=1)
         return self.head(pooled)
 
 
 class Classifier:
-    """The trained network of a folder, ready to name photos."""
+    """The trained network of a folder, ready for inference."""
 
     def __init__(self, folder: str | Path) -> None:
         config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ class Classifier:
         self.network.eval()
 
     def picture(self, photo: Image.Image) -> Tensor:
-        """Upright and RGB, shrunk to cover `covers`, the middle cut out: uint8 (3, h, w)."""
+        """Preprocess: upright RGB, resized to cover `covers`, centre-cropped; uint8 (3, h, w)."""
         wanted = self.preprocessing
         pixels = torch.from_numpy(np.array(rgb(photo))).permute(2, 0, 1)
         height, width = pixels.shape[1:]
@@ -81,17 +81,17 @@ class Classifier:
 
     @torch.inference_mode()
     def logits_of(self, pictures: Tensor) -> Tensor:
-        """Of uint8 pictures (B, 3, h, w) to (B, classes)."""
+        """Return the logits (B, classes) of uint8 pictures (B, 3, h, w)."""
         values = VF.to_dtype(pictures, torch.float32, scale=True)
         wanted = self.preprocessing
         return self.network(VF.normalize(values, wanted["mean"], wanted["std"]))
 
     def logits(self, photos: list[Image.Image]) -> Tensor:
-        """Of photos of any size, (B, classes)."""
+        """Return the logits (B, classes) of photos of any size."""
         return self.logits_of(torch.stack([self.picture(photo) for photo in photos]))
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """(B, classes), at the temperature that fitted the validation photos."""
+        """Return probabilities (B, classes), with the temperature fitted on validation photos."""
         return (logits / self.temperature).softmax(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""What the scripts of all formats share: put into each in the place of its import."""
+"""Code shared by the export scripts; `standalone_script` inlines it in place of the import."""
 
 import sys
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from PIL import Image, ImageOps
 
 
 def rgb(photo: Image.Image) -> Image.Image:
-    """Upright; transparent pixels become white, greys of more than 8 bits are scaled to 8: as
-    `open_rgb` of pets does."""
+    """Convert to upright RGB; transparent pixels become white, grey values of more than 8 bits are
+    scaled to 8, as in `open_rgb` of pets."""
     photo = ImageOps.exif_transpose(photo)
     if photo.mode == "RGB":
         return photo
@@ -23,7 +23,7 @@ def rgb(photo: Image.Image) -> Image.Image:
 
 
 def _in_8_bits(grey: Image.Image) -> Image.Image:
-    """16-bit greys by their full scale, all others by their own range."""
+    """Scale 16-bit grey values by their full range, all others by minimum and maximum."""
     values = np.asarray(grey, dtype=np.float64)
     low, high = float(values.min()), float(values.max())
     if grey.mode.startswith("I;16") or (grey.mode == "I" and 255 < high <= 65535):
@@ -33,9 +33,9 @@ def _in_8_bits(grey: Image.Image) -> Image.Image:
 
 
 def main(load: Callable[[], Any], names: list[str]) -> int:
-    """Say what is on each photo, with the classifier that `load` gives.
+    """Print the top three classes of each photo, with the classifier that `load` returns.
 
-    Returns 1 where one cannot be read, 2 where none is named, else 0.
+    Returns the exit code: 1 if a photo cannot be read, 2 if none is given, else 0.
     """
     if not names:
         print("usage: python predict.py photo.jpg ...", file=sys.stderr)
@@ -45,13 +45,13 @@ def main(load: Callable[[], Any], names: list[str]) -> int:
         try:
             with Image.open(name) as opened:
                 photo = rgb(opened)
-        except Exception as error:  # of damaged files Pillow's readers raise every kind
+        except Exception as error:  # Pillow raises all kinds of exceptions for damaged files
             reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
             reason = reason.replace(f" {name!r}", "") or type(error).__name__
             print(f"{name}: cannot be read as a photo ({reason})", file=sys.stderr)
             code = 1
             continue
-        found = classifier.probabilities(classifier.logits([photo]))[0].tolist()
-        best = sorted(zip(found, classifier.classes, strict=True), reverse=True)[:3]
+        shares = classifier.probabilities(classifier.logits([photo]))[0].tolist()
+        best = sorted(zip(shares, classifier.classes, strict=True), reverse=True)[:3]
         print(name, *(f"{label} {100 * share:.1f} %" for share, label in best), sep="  ")
     return code

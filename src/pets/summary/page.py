@@ -1,0 +1,36 @@
+"""A summary as one HTML file that loads nothing from the network."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pets.io.figures import as_svg
+from pets.report.template import own, template
+from pets.summary.figure import draw
+from pets.summary.settings import Summary
+from pets.summary.tables import runs_table, settings_table
+from pets.summary.verdict import verdict
+
+# Columns without a sort button. Settings are selected on validation error, never on test error.
+_NOT_SORTED = ("range", "vs. best", "test error")
+
+
+def as_page(summary: Summary) -> str:
+    """Render the page; links to the runs are relative to the summary's folder."""
+    sweep_file = summary.folder / "sweep.yaml"
+    figure = draw(summary)
+    page = template("pets.summary", "page.html").render(
+        summary=summary,
+        sentences=verdict(summary),
+        figure=as_svg(figure) if figure else None,
+        settings=settings_table(summary),
+        near=[setting in summary.near_best for setting in summary.settings],
+        troubled=summary.troubled.to_dict("records"),
+        runs=runs_table(summary),
+        not_sorted=_NOT_SORTED,
+        sweep_yaml=sweep_file.read_text(errors="replace") if sweep_file.is_file() else "",
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        style=own("pets.report", "page.css") + own("pets.summary", "page.css"),
+        script=own("pets.report", "sort.js"),
+    )
+    return str(page)

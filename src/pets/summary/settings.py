@@ -1,0 +1,201 @@
+"""Settings (runs that differ only in their seed), and which differ by more than noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pets.summary.runs import read_runs
+
+SEED = "seed"
+_CONFIDENCE = 0.95
+_TINY = 1e-9  # a spread below it is rounding
+_MANY_PHOTOS = 1000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much higher the mean validation error is than that of the best setting, as a fraction.
+
+    `low` and `high` are the ends of a 95 % confidence interval, `basis` is its method and sample.
+    """
+
+    mean: float
+    low: float
+    high: float
+    basis: str
+
+    @property
+    def within_noise(self) -> bool:
+        return self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Runs that differ only in their seed.
+
+    Attributes:
+        values: the values of the swept keys, as text.
+        label: the same for a sentence: `lr=0.003 epochs=4`.
+        runs: the finished runs with a validation error.
+        started: total number of runs.
+        difference: to the best setting; None for the best one, and if the noise is unknown.
+    """
+
+    values: tuple[str, ...]
+    label: str
+    runs: pd.DataFrame
+    started: int
+    difference: Difference | None = None
+
+    @property
+    def errors(self) -> pd.Series[float]:
+        """Validation errors after the last epoch."""
+        return self.runs.valid_error
+
+    @property
+    def photos(self) -> int:
+        """The number of validation photos; 0 if it is unknown or differs between runs."""
+        counts = self.runs.valid_photos.unique()
+        return 0 if len(counts) != 1 or np.isnan(counts[0]) else int(counts[0])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The runs of a folder at one moment, grouped into settings.
+
+    Attributes:
+        folder: the sweep's folder.
+        runs: one row per run, ordered by number.
+        values: one row per run: the text of each key that differs between runs, seed last.
+        names: the shortest unambiguous suffix of each key: `lr` for `plan.stages.head.lr`.
+        settings: the lowest mean validation error first, those without a result last.
+    """
+
+    folder: Path
+    runs: pd.DataFrame
+    values: pd.DataFrame
+    names: dict[str, str]
+    settings: list[Setting]
+
+    @property
+    def ranked(self) -> list[Setting]:
+        """The settings that have a result."""
+        return [setting for setting in self.settings if len(setting.errors)]
+
+    @cached_property
+    def near_best(self) -> list[Setting]:
+        """The best setting, and those within noise of it."""
+        others = [s for s in self.ranked[1:] if s.difference and s.difference.within_noise]
+        return [*self.ranked[:1], *others]
+
+    @property
+    def troubled(self) -> pd.DataFrame:
+        """Runs that failed, were stopped, or cannot be read."""
+        calm = self.runs.state.isin(("finished", "running", "waiting"))
+        return self.runs[~calm | (self.runs.error != "")]
+
+    @property
+    def states(self) -> str:
+        """`12 of 18 runs finished, 2 running, 4 waiting`."""
+        counts = self.runs.state.value_counts()
+        finished = f"{counts.pop('finished') if 'finished' in counts else 0} of {len(self.runs)}"
+        others = "".join(f", {count} {state}" for state, count in counts.items())
+        return f"{finished} {'run' if len(self.runs) == 1 else 'runs'} finished{others}"
+
+    @cached_property
+    def digits(self) -> int:
+        """Number of meaningful decimals of a percentage, given the number of photos."""
+        return 2 if self.runs.valid_photos.min() >= _MANY_PHOTOS else 1
+
+    def percent(self, share: float, unit: str = " %") -> str:
+        """`7.1 %`, or empty for NaN."""
+        return "" if math.isnan(share) else f"{100 * share:.{self.digits}f}{unit}"
+
+
+def summarize(folder: Path) -> Summary:
+    """Read the runs of a sweep's folder as they are now; nothing is written.
+
+    Raises:
+        RunError: The folder contains no runs. Unreadable runs are no error.
+    """
+    runs, values = read_runs(folder)
+    readable = runs.state != "unreadable"
+    swept = [str(key) for key, column in values.items() if column[readable].nunique() > 1]
+    swept.sort(key=lambda key: key == SEED)
+    names = {key: _short_name(key, swept) for key in swept}
+    keys = [key for key in swept if key != SEED]
+    settings = []
+    groups: Any = [((), values[readable])]
+    if keys:
+        groups = values[readable].groupby(keys, sort=False)
+    for texts, same in groups:
+        pairs = zip(keys, texts, strict=True)
+        label = " ".join(f"{names[key]}={shorten(text)}" for key, text in pairs)
+        finished = runs.loc[same.index].dropna(subset="valid_error")
+        settings.append(Setting(texts, label, finished, len(same)))
+    settings.sort(key=lambda setting: (not len(setting.errors), setting.errors.mean()))
+    settings[1:] = [replace(s, difference=difference(settings[0], s)) for s in settings[1:]]
+    return Summary(folder, runs, values[swept], names, settings)
+
+
+def difference(best: Setting, other: Setting) -> Difference | None:
+    """Return the error of `other` minus that of `best`; None if the noise is unknown.
+
+    If both have the same seeds and photos, a paired t-test over seeds, which cancels what a seed
+    does to both; else Welch's t-test. Without a spread over seeds, a binomial interval for the
+    number of photos (Agresti and Caffo 2000).
+    """
+    a, b = best.errors, other.errors
+    if not len(a) or not len(b):
+        return None
+    pairs = (_by_seed(other) - _by_seed(best)).dropna()
+    if pairs.std() > _TINY:
+        low, high = stats.t.interval(_CONFIDENCE, len(pairs) - 1, pairs.mean(), pairs.sem())
+        basis = f"paired by seed, {len(pairs)} seeds on the same photos"
+        return Difference(pairs.mean(), low, high, basis)
+    if len(pairs) < 2 and min(a.std(), b.std()) > _TINY:
+        low, high = stats.ttest_ind(b, a, equal_var=False).confidence_interval(_CONFIDENCE)
+        basis = f"Welch's t-test, {len(a)} and {len(b)} runs"
+        return Difference(b.mean() - a.mean(), low, high, basis)
+    if not best.photos or not other.photos:
+        return None
+    (p, p_error), (q, q_error) = (shrunk(s.errors.mean(), s.photos) for s in (best, other))
+    half = float(stats.norm.ppf((1 + _CONFIDENCE) / 2)) * math.hypot(p_error, q_error)
+    photos = f"{best.photos:,}" + (f" and {other.photos:,}" if other.photos != best.photos else "")
+    basis = f"binomial, from {photos} validation photos"
+    return Difference(b.mean() - a.mean(), q - p - half, q - p + half, basis)
+
+
+def shrunk(error: float, photos: int) -> tuple[float, float]:
+    """Return an error rate with one right and one wrong photo added, and its standard error."""
+    share = (error * photos + 1) / (photos + 2)
+    return share, math.sqrt(share * (1 - share) / (photos + 2))
+
+
+def shorten(text: str, width: int = 40) -> str:
+    """Shorten a value for a sentence or a label: round long numbers, cut long texts."""
+    number = pd.to_numeric(text, errors="coerce")
+    if len(text) > 8 and np.isfinite(number):
+        return f"{number:.3g}"
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def _by_seed(setting: Setting) -> pd.Series[float]:
+    """Return the mean validation error per seed and data fingerprint (photos and splits)."""
+    return setting.runs[setting.runs.data != ""].groupby(["seed", "data"]).valid_error.mean()
+
+
+def _short_name(key: str, keys: list[str]) -> str:
+    """Return a key's shortest unambiguous suffix; keys of two parts are not shortened."""
+    parts = key.split(".")
+    ends = [".".join(parts[-n:]) for n in range(1 if len(parts) != 2 else 2, len(parts))]
+    return next((e for e in ends if sum(f".{k}".endswith(f".{e}") for k in keys) == 1), key)

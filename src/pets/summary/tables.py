@@ -1,0 +1,145 @@
+"""The tables of a summary: for its page, as CSV and for the log."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from pets.io.csv_cells import write_cell
+from pets.summary.settings import SEED, Setting, Summary, shorten
+from pets.summary.verdict import describe_interval, verdict
+
+_MOST_ON_SCREEN = 10
+_SHOWN = ("error", "accuracy", "loss", "photos", "mean_class_accuracy")  # not as further metrics
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The text of a cell, its sort key if that is not the text, and a link relative to the
+    summary's folder."""
+
+    text: str
+    sort_by: str | float | None = None
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    columns: list[str]
+    rows: list[list[Cell]]
+
+
+def settings_table(summary: Summary) -> Table:
+    """Return one row per setting, the best first."""
+    names = [name for name in summary.names.values() if name != SEED]
+    columns = [*names, "validation error", "sd", "range", "runs", "vs. best"]
+    rows = []
+    for setting in summary.settings:
+        errors, count = setting.errors, len(setting.errors)
+        several = count > 1
+        low, high = summary.percent(errors.min(), ""), summary.percent(errors.max(), "")
+        row = [*map(_value, setting.values), _share(summary, errors.mean())]
+        row.append(_share(summary, errors.std(), ""))
+        row.append(Cell(f"{low} to {high}" if several else ""))
+        row += [Cell(f"{count} of {setting.started}", count), Cell(_vs_best(summary, setting))]
+        rows.append(row)
+    return Table(columns, rows)
+
+
+def runs_table(summary: Summary) -> Table:
+    """Return one row per run, ordered by number."""
+    runs = summary.runs
+    known = [f"valid_{name}" for name in _SHOWN]
+    others = [name for name in map(str, runs) if name.startswith("valid_") and name not in known]
+    best_epoch = ["best epoch"] if (runs.best_epoch_error < runs.valid_error - 1e-6).any() else []
+    columns = ["run", "state", *summary.names.values(), "validation error"]
+    columns += [name.removeprefix("valid_").replace("_", " ") for name in others]
+    columns += [*best_epoch, "test error", "seconds", "report"]
+    rows = []
+    for run, values in zip(_rows(runs), summary.values.to_numpy(), strict=True):
+        row = [
+            _run(run),
+            Cell(f"running, {run.position}" if run.state == "running" else run.state),
+        ]
+        row += map(_value, values)
+        if math.isnan(run.valid_error) and not math.isnan(run.last_epoch_error):
+            row.append(Cell(f"so far {summary.percent(run.last_epoch_error)}", ""))
+        else:
+            row.append(_share(summary, run.valid_error))
+        row += [_number(f"{vars(run)[name]:.4f}", vars(run)[name]) for name in others]
+        if best_epoch:
+            best = f"{summary.percent(run.best_epoch_error)} ({run.best_epoch})"
+            row.append(_number(best, run.best_epoch_error))
+        row.append(_share(summary, run.test_error))
+        row.append(_number(f"{run.seconds:,.1f}", run.seconds))
+        row.append(Cell("report", link=quote(run.report)) if run.report else Cell(""))
+        rows.append(row)
+    return Table(columns, rows)
+
+
+def as_csv(summary: Summary) -> str:
+    """Return one row per run; errors and accuracies are fractions, empty if unknown."""
+    runs = summary.runs.astype({"valid_photos": "Int64", "test_photos": "Int64"})
+    first = ["number", "run", "state"]
+    results = runs.drop(columns=[*first, "seed", "data"])
+    rows = pd.concat([runs[first], summary.values, results], axis=1)
+    return rows.map(write_cell).rename(columns=write_cell).to_csv(index=False, lineterminator="\n")
+
+
+def on_screen(summary: Summary) -> list[str]:
+    """Return a short table and the sentences, for the log."""
+    lines = [f"{summary.folder}: {summary.states}", ""]
+    if summary.ranked:
+        settings = settings_table(summary)
+        cells = [[shorten(cell.text) for cell in row] for row in settings.rows[:_MOST_ON_SCREEN]]
+        shown = pd.DataFrame(cells, columns=settings.columns).to_string(index=False)
+        lines += [*shown.splitlines(), *_more(len(settings.rows)), ""]
+    lines += verdict(summary)
+    for run in _rows(summary.troubled)[:_MOST_ON_SCREEN]:
+        lines.append(shorten(f"{run.run}: {run.state}, {run.error or run.position}", 160))
+    return [*lines, *_more(len(summary.troubled))]
+
+
+def _rows(runs: pd.DataFrame) -> list[Any]:
+    """The rows of a table, with their values as attributes."""
+    records: list[Any] = runs.to_dict("records")
+    return [SimpleNamespace(**run) for run in records]
+
+
+def _more(count: int) -> list[str]:
+    return [f"  and {count - _MOST_ON_SCREEN} more"] if count > _MOST_ON_SCREEN else []
+
+
+def _vs_best(summary: Summary, setting: Setting) -> str:
+    """Return `best`, or the interval of the difference and whether it is within noise."""
+    if not len(setting.errors) or setting is summary.ranked[0]:
+        return "best" if len(setting.errors) else ""
+    if setting.difference is None:
+        return "not known"
+    noise = ", within noise" if setting.difference.within_noise else ""
+    return f"{describe_interval(summary, setting.difference)}{noise}"
+
+
+def _share(summary: Summary, share: float, unit: str = " %") -> Cell:
+    return _number(summary.percent(share, unit), share)
+
+
+def _number(shown: str, number: float) -> Cell:
+    """Return an empty cell for NaN."""
+    return Cell("", "") if math.isnan(number) else Cell(shown, number)
+
+
+def _value(value: str) -> Cell:
+    """Return the cell of a key's value, sorted numerically if it is a number."""
+    number = float(pd.to_numeric(value, errors="coerce"))
+    return Cell(value, value if math.isnan(number) else number)
+
+
+def _run(run: Any) -> Cell:
+    number = run.run if pd.isna(run.number) else int(run.number)
+    return Cell(run.run, number, f"{quote(run.run)}/")

@@ -1,0 +1,114 @@
+"""The result of a sweep in plain sentences: the best setting, and whether it is more than noise."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pets.summary.settings import Difference, Setting, Summary, shrunk
+
+_MOST_NAMED = 4  # settings in a sentence
+
+
+def verdict(summary: Summary) -> list[str]:
+    """The sentences, the main one first.
+
+    Settings are selected only on validation error; the test error is that of the selected setting.
+    """
+    if not summary.ranked:
+        some = (summary.runs.state == "finished").any()
+        return [f"{'No finished run has a validation error' if some else 'No run has finished'}."]
+    best = summary.ranked[0]
+    error = f"{summary.percent(best.errors.mean())} validation error"
+    return [
+        f"{': '.join(filter(None, (best.label, error)))}.",
+        *_comparison(summary, best),
+        _test(summary, best),
+        *_caveats(summary, best),
+    ]
+
+
+def describe_sample(summary: Summary, errors: pd.Series[float]) -> str:
+    """`mean of 3 runs, 7.1 to 8.5 %, standard deviation 0.7 points`."""
+    if len(errors) == 1:
+        return "one run"
+    return (
+        f"mean of {len(errors)} runs, {summary.percent(errors.min(), '')} to "
+        f"{summary.percent(errors.max())}, standard deviation "
+        f"{summary.percent(errors.std(), ' points')}"
+    )
+
+
+def describe_interval(summary: Summary, difference: Difference) -> str:
+    """`-0.4 to 4.6 points`."""
+    return f"{summary.percent(difference.low, '')} to {summary.percent(difference.high, ' points')}"
+
+
+def _comparison(summary: Summary, best: Setting) -> list[str]:
+    if len(summary.settings) == 1:
+        sample = describe_sample(summary, best.errors)
+        return [f"It is the only setting ({sample}): there is nothing to compare it with."]
+    sentences = []
+    if summary.ranked[1:]:
+        second = summary.ranked[1]
+        sentences.append(_against_runner_up(summary, best, second, second.difference))
+    if summary.ranked[2:]:
+        near = [setting.label for setting in summary.near_best[1:]]
+        more = [f"{len(near) - _MOST_NAMED} more"] if len(near) > _MOST_NAMED else []
+        names = "; ".join([*near[:_MOST_NAMED], *more]) or "no other setting"
+        sentences.append(f"Within noise of the best: {names}.")
+    if waiting := len(summary.settings) - len(summary.ranked):
+        settings = "1 setting has" if waiting == 1 else f"{waiting:,} settings have"
+        sentences.append(f"{settings} no result yet.")
+    return sentences
+
+
+def _against_runner_up(
+    summary: Summary, best: Setting, second: Setting, difference: Difference | None
+) -> str:
+    if difference is None:
+        return (
+            f"Whether {best.label} is better than the runner-up, {second.label}, is unknown: "
+            "there is no spread over seeds, and the number of validation photos is not known."
+        )
+    points = summary.percent(difference.mean, " points")
+    why = f"(95 % interval {describe_interval(summary, difference)}, {difference.basis})."
+    if difference.within_noise:
+        return (
+            f"{best.label} is within noise of the runner-up, {second.label}: {points} apart {why}"
+        )
+    return f"{best.label} is better than the runner-up, {second.label}, by {points} {why}"
+
+
+def _test(summary: Summary, best: Setting) -> str:
+    errors = best.runs.test_error.dropna()
+    if errors.empty:
+        return "The chosen setting was not measured on test photos."
+    mean = summary.percent(errors.mean())
+    return f"Test error of the chosen setting: {mean} ({describe_sample(summary, errors)})."
+
+
+def _caveats(summary: Summary, best: Setting) -> list[str]:
+    sentences = []
+    measured = pd.concat([setting.runs for setting in summary.ranked])
+    if measured.groupby("seed").data.nunique().max() > 1:
+        sentences.append(
+            "The runs were not all measured on the same photos in the same splits: part of the "
+            "differences may be due to the photos."
+        )
+    if best.photos and len(best.errors) > 1:
+        _, error = shrunk(best.errors.mean(), best.photos)
+        source = "training" if measured.data.nunique() == 1 else "training and of the split"
+        sentences.append(
+            f"The spread over seeds covers only the randomness of {source}; on a different sample "
+            f"of {best.photos:,} photos the error would vary by a further "
+            f"{summary.percent(error, ' points')} (binomial standard error)."
+        )
+    if summary.ranked[2:]:
+        remedy = "the test error is the unbiased estimate"
+        if best.runs.test_error.isna().all():
+            remedy = "measure it on photos that were not used for selection"
+        sentences.append(
+            f"With {len(summary.ranked) - 1} comparisons, some differences will look significant "
+            f"by chance, and the lowest of many errors is optimistically biased: {remedy}."
+        )
+    return sentences

@@ -1,0 +1,83 @@
+"""Checkpoints are written atomically, and read without running code."""
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pets.errors import RunError
+from pets.training.checkpoints import AtomicCheckpointIO, read_checkpoint
+
+
+def checkpoint(value: float = 1.0, size: int = 1000) -> dict[str, Any]:
+    return {"pets": {"format": 1}, "state_dict": {"w": torch.full((size,), value)}}
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoints" / "last.ckpt"
+    file.parent.mkdir()
+    AtomicCheckpointIO().save_checkpoint(checkpoint(1.0), file)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(RunError, match=r"last\.ckpt: cannot be written .*before is untouched"):
+            AtomicCheckpointIO().save_checkpoint(checkpoint(2.0, size=100_000), file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_checkpoint(file)["state_dict"]["w"][0] == 1.0
+    assert [p.name for p in file.parent.iterdir()] == ["last.ckpt"]
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return print, ("code was run",)
+
+
+def test_code_in_a_checkpoint_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(checkpoint() | {"extra": Evil()}, tmp_path / "last.ckpt")
+    with pytest.raises(RunError, match="refused, it holds more than tensors and plain values"):
+        read_checkpoint(tmp_path / "last.ckpt")
+    assert "code was run" not in capsys.readouterr().out
+
+
+def test_a_changed_byte_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "last.ckpt"
+    torch.save(checkpoint(), file)
+    content = bytearray(file.read_bytes())
+    place = content.find(torch.full((4,), 1.0).numpy().tobytes())
+    content[place + 100] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(RunError, match=r"damaged, the check sum of .* is wrong"):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "no such checkpoint"),
+        (b"", "damaged, cannot be read"),
+        (b"PK\x03\x04 cut short", "damaged, cannot be read"),
+    ],
+)
+def test_other_files_are_not_read_as_checkpoints(
+    tmp_path: Path, content: bytes | None, line: str
+) -> None:
+    file = tmp_path / "last.ckpt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(RunError, match=line):
+        read_checkpoint(file)
+
+
+def test_foreign_and_future_checkpoints_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {}}, file)
+    with pytest.raises(RunError, match="is no checkpoint of pets train"):
+        read_checkpoint(file)
+    torch.save(checkpoint() | {"pets": {"format": 2}}, file)
+    with pytest.raises(RunError, match="has format 2, this version of pets reads 1"):
+        read_checkpoint(file)

@@ -1,0 +1,67 @@
+"""Every argument of Lightning's Trainer is honoured, or refused by its name before data is read."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from pytorch_lightning import Trainer
+
+from pets.errors import ConfigError
+from pets.training.trainer import HONOURED, REFUSED, check_trainer
+
+HERE: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
+
+
+def test_each_is_either_honoured_or_refused() -> None:
+    """One that a newer Lightning adds fails here: try it, then put it into one of the two."""
+    known = inspect.signature(Trainer).parameters
+    assert set(HONOURED) | set(REFUSED) == set(known)
+    assert not set(HONOURED) & set(REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        ("limit_val_batches", 0, "every photo of a split is used"),
+        ("limit_train_batches", 0.5, "every photo of a split is used"),
+        ("overfit_batches", 1, "every photo of a split is used"),
+        ("max_time", "00:01:00:00", "timeout 1h pets train"),
+        ("max_epochs", 3, "plan.stages.<stage>.epochs"),
+        ("max_steps", 2, "plan.stages.<stage>.epochs"),
+        ("check_val_every_n_epoch", 2, "every epoch ends with one validation"),
+        ("fast_dev_run", True, "plan=frozen4"),
+        ("barebones", True, "plan=frozen4"),
+        ("enable_checkpointing", False, "last.ckpt and best.ckpt"),
+        ("default_root_dir", "x", "hydra.run.dir=<folder>"),
+        ("logger", False, "logger=<name>"),
+    ],
+)
+def test_what_cannot_be_had_is_named_with_what_to_do(name: str, value: object, fix: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_trainer({**HERE, name: value})
+    line = str(raised.value)
+    assert line.startswith(f"trainer.{name}={value}: not supported, remove it; ")
+    assert fix in line
+
+
+def test_what_says_nothing_new_may_stay() -> None:
+    defaults = inspect.signature(Trainer).parameters
+    check_trainer({**HERE, **{name: defaults[name].default for name in REFUSED}})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("accumulate_grad_batches", 3),
+        ("gradient_clip_val", 0.5),
+        ("gradient_clip_algorithm", "value"),
+        ("deterministic", "warn"),
+        ("benchmark", True),
+        ("detect_anomaly", True),
+        ("inference_mode", False),
+    ],
+)
+def test_what_can_be_had_is_taken(name: str, value: object) -> None:
+    check_trainer({**HERE, name: value})
