@@ -16,6 +16,7 @@ from PIL import Image
 from pets.config import DataConfig, VerifyConfig
 from pets.config.validation import typed
 from pets.data.collect import collect_photos
+from pets.data.name_matching import PhotoNames
 from pets.data.photos import Photos
 from pets.errors import ConfigError, DataError
 from pets.verify.verification import verify
@@ -229,6 +230,39 @@ def test_lists_match_photos_in_any_spelling(
     assert {p.path for p in photos.of("test")} == {
         f"images/{breed}_{n}.jpg" for breed in breeds for n in (1, 3, 5, 7)
     }
+
+
+@pytest.mark.parametrize(
+    ("photos", "lines", "expected"),
+    [
+        # A missing photo, never the one whose name begins the same.
+        ("pug_0.jpg pug_1.jpg", "pug_0 (2).jpg\npug_1.jpg", "pug_1 !pug_0 (2).jpg"),
+        ("pug_0.jpg pug_1.jpg", "pug_0 (2).jpg\npug_1 (2).jpg",
+         "!pug_0 (2).jpg !pug_1 (2).jpg"),
+        ("pug_0.jpg pug_1.jpg", "pug_0 (2)\npug_1 (2)", "!pug_0 (2) !pug_1 (2)"),
+        ("pug_0.jpg pug_1.jpg", "pug_0 copy\npug_1", "pug_1 !pug_0 copy"),
+        ("pug_0.jpg pug_1.jpg", "pug_0,2.jpg\npug_1.jpg", "pug_1 !pug_0,2.jpg"),
+        ("pug_0.jpg pug_1.jpg", "pug_0 1 1\npug_2 1 1", "pug_0 !pug_2"),
+        ("dog.jpg dog_1.jpg", "dog 2 1\ndog_1 1 1", "dog dog_1"),
+        # Columns.
+        ("pug_0.jpg pug_1.jpg", "pug_0, 1\npug_1, 2", "pug_0 pug_1"),
+        ("pug_0.jpg pug_1.jpg", "pug_0.jpg;a b;c\npug_1.jpg;d;e", "pug_0 pug_1"),
+        ("pug_0.jpg pug_1.jpg", "pug_0 a\npug_1 b c", "pug_0 pug_1"),
+        ("pug_0.jpg pug_1.jpg", "pug_0.jpg m/0.png\npug_1.jpg m/1.png", "pug_0 pug_1"),
+        ("pug_0.jpg pug_1.jpg", "#pug_0 1\npug_1 1", "pug_1"),
+        ("a b_0.jpg a.jpg", "a b_0 1 1 1\na 1 1 1", "a b_0 a"),
+        ("#1.jpg b.jpg", "#1.jpg\nb.jpg", "#1 b"),
+    ],
+)  # fmt: skip
+def test_a_line_names_its_photo_or_none(
+    tmp_path: Path, photos: str, lines: str, expected: str
+) -> None:
+    paths = [f"{name}.jpg" for name in photos.split(".jpg")[:-1]]
+    paths = [path.strip() for path in paths]
+    (tmp_path / "list.txt").write_text(lines)
+    matches = PhotoNames(paths).match_lines(tmp_path / "list.txt")
+    stems = [path.removesuffix(".jpg") for path in matches.photos.values()]
+    assert " ".join([*stems, *(f"!{name}" for name in matches.missing)]) == expected
 
 
 def test_an_ambiguous_name_is_an_error(made: Made, tmp_path: Path) -> None:
