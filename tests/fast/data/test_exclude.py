@@ -62,6 +62,7 @@ def test_the_fingerprint_is_that_of_the_remaining_photos(root: Path) -> None:
     ("rows", "line"),
     [
         ("file\ncats/1.jpg\n", "has no column path; its first line names file"),
+        ("path,proposed,proposed\ncats/1.jpg,exclude,keep\n", "has several columns proposed; give"),
         ("path,proposed\ncats/1.jpg,no\n", "column proposed has no; expected keep or exclude"),
         ("path,proposed\ncats/1.jpg,\n", "column proposed has an empty cell; expected keep or"),
         ("path\nimages/1.jpg\n", "none of its 1 rows names a photo (images/1.jpg); expected"),

@@ -334,9 +334,10 @@ def test_ids_without_suffix(made: Made, images: str) -> None:
         (f"path;label\n{ROWS.replace(',', ';')}", "utf-8"),
         (f"path\tlabel\n{ROWS.replace(',', chr(9))}", "utf-8"),
         (f"path, label\n{ROWS.replace(',', ', ')}", "utf-8"),
+        (f"path ,label ,,\n{ROWS}", "utf-8"),
         (f"path,label\r\n{ROWS}", "utf-8-sig"),
     ],
-    ids=["semicolons", "tabs", "blanks", "bom"],
+    ids=["semicolons", "tabs", "blanks", "blanks in front of commas", "bom"],
 )
 def test_tables_of_spreadsheets(made: Made, text: str, encoding: str) -> None:
     root = made({"img": 8})
@@ -359,6 +360,11 @@ def test_tables_of_spreadsheets(made: Made, text: str, encoding: str) -> None:
         (f"path,label\n{ROWS.replace('dog', '  ')}", "utf-8", "no label for 4 of 8 photos"),
         (f"path,label\n{ROWS.replace('dog', 'cat')}", "utf-8", "one label only (cat)"),
         ("path,label\n", "utf-8", "has no rows"),
+        (
+            f"path,label,label \n{ROWS.replace('dog', 'dog,cat')}",
+            "utf-8",
+            "labels.csv: has several columns label; give each column its own name",
+        ),
     ],
 )
 def test_tables_that_cannot_be_used(made: Made, text: str, encoding: str, line: str) -> None:
