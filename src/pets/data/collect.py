@@ -138,7 +138,7 @@ def _problem(file: Path) -> str | None:
 
 
 # Failures are not stored: a disk error today says nothing about the photo tomorrow.
-_problems = FileMemo(f"read by pillow {PIL.__version__}", _problem, is_final=lambda p: p is None)
+_problems = FileMemo(f"read 2 by pillow {PIL.__version__}", _problem, is_final=lambda p: p is None)
 
 
 def _check(photos: Photos, diagnostics: Diagnostics) -> None:
