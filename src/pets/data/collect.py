@@ -47,7 +47,11 @@ def label_photos(config: DataConfig, diagnostics: Diagnostics) -> Labels:
     root = Path(config.root)
     if not root.is_dir():
         raise DataError(f"data.root={config.root}: no such folder")
-    paths = _listed(find_photos(root, config.images, diagnostics), root, config, diagnostics)
+    paths = find_photos(root, config.images, diagnostics)
+    if diagnostics.excluded:
+        names = PhotoNames(paths, config.images, root)
+        diagnostics.excluded = frozenset(map(names.path, diagnostics.excluded))
+    paths = _listed(paths, root, config, diagnostics)
     named = LABEL_RULES[config.label_from].label(paths, config, diagnostics)
     _report_unlabelled(named, config, diagnostics)
     return named

@@ -66,10 +66,20 @@ class PhotoNames:
 
     def find(self, name: str) -> list[str]:
         """Return the photos that match a name; several if it is ambiguous."""
-        name = _spelled(posixpath.normpath(name.strip().replace("\\", "/")))
-        name = name.removeprefix(self._root)
+        name = self._normal(name)
         levels = self._levels[:2] if "/" in name else self._levels
         return next((level[name] for level in levels if name in level), [])
+
+    def path(self, name: str) -> str:
+        """Return the photo whose path this is in any spelling, or else `name` itself."""
+        if name in self._levels[0].get(_spelled(name), []):
+            return name
+        photos = self._levels[0].get(self._normal(name), [])
+        return photos[0] if len(photos) == 1 else name
+
+    def _normal(self, name: str) -> str:
+        name = _spelled(posixpath.normpath(name.strip().replace("\\", "/")))
+        return name.removeprefix(self._root)
 
     def match(self, names: Iterable[str]) -> Matches:
         """Match each of the names."""

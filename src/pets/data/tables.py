@@ -138,7 +138,10 @@ def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
     label that no photo has (probably a typo).
     """
     name = f"data.relabel={file}"
-    rows = read_rows(name, file, "path", "label")
+    names = PhotoNames(labels)
+    rows = [
+        row | {"path": names.path(row["path"])} for row in read_rows(name, file, "path", "label")
+    ]
     twice = [path for path, count in Counter(row["path"] for row in rows).items() if count > 1]
     if twice:
         raise DataError(f"{name}: names photos twice: {some(twice)}; expected one row per photo")
