@@ -86,6 +86,11 @@ def _report_unlabelled(named: Labels, config: DataConfig, diagnostics: Diagnosti
     what = LABEL_RULES[config.label_from].unlabelled.format(config=config)
     line = f"{what} <n> of {len(named):,} photos: <photos>"
     if len(bare) == len(named):
+        if config.label_from == "folder":
+            line += (
+                "; expected a folder per class; for names like pug_1.jpg: data.label_from=filename "
+                r""""data.label_regex='^(.+)_\d+'"; for a table: data=table data.table=<file>"""
+            )
         diagnostics.error("unlabelled", bare, line)
     elif config.on_unlabelled == "error":
         hint = "data.on_unlabelled=skip leaves them out"

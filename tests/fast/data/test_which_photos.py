@@ -145,6 +145,13 @@ def test_photos_without_a_class_folder(made: Made, caplog: pytest.LogCaptureFixt
     assert proposed == {"train/0.jpg", "train/1.jpg"}
 
 
+def test_a_flat_folder_without_labels_is_told_what_to_do(made: Made) -> None:
+    line = mistake(made({".": 3}))
+    assert "no label folder around 3 of 3 photos: 0.jpg, 1.jpg, 2.jpg; expected a folder" in line
+    assert "data.label_from=filename " in line
+    assert "\"data.label_regex='^(.+)_\\d+'\"; for a table: data=table data.table=<file>" in line
+
+
 def test_the_class_is_the_first_folder(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     root = made({"cat": 4, "dog": 4, "cat/crops": 3})
     assert labels(collected(root)) == {"cat": 7, "dog": 4}
