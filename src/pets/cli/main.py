@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pets.cli.arguments import completion, to_overrides
-from pets.cli.startup import redirect_unwritable_caches, safe_stdio
+from pets.cli.startup import redirect_unwritable_caches, restart_in_utf8, safe_stdio
 from pets.commands import list_commands, load_command
 from pets.distributed.ranks import check_single_process, ranks
 from pets.errors import ConfigError, PetsError, printable
@@ -46,6 +46,7 @@ first steps
 
 def main() -> None:
     """Run `pets COMMAND ...` with the arguments of the command line."""
+    restart_in_utf8()
     with safe_stdio():
         _main(sys.argv[1:])
 

@@ -1,4 +1,4 @@
-"""Prepare the process before libraries load: standard output, temporary files, caches."""
+"""Prepare the process before libraries load: UTF-8, standard output, temporary files, caches."""
 
 from __future__ import annotations
 
@@ -50,6 +50,14 @@ class Screen(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
+
+
+def restart_in_utf8() -> None:
+    """Restart in Python's UTF-8 mode if the locale would decode file names differently."""
+    if sys.getfilesystemencoding().lower() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 @contextlib.contextmanager

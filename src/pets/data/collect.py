@@ -47,7 +47,11 @@ def label_photos(config: DataConfig, diagnostics: Diagnostics) -> Labels:
     root = Path(config.root)
     if not root.is_dir():
         raise DataError(f"data.root={config.root}: no such folder")
-    paths = _listed(find_photos(root, config.images, diagnostics), root, config, diagnostics)
+    paths = find_photos(root, config.images, diagnostics)
+    if diagnostics.excluded:
+        names = PhotoNames(paths, config.images, root)
+        diagnostics.excluded = frozenset(map(names.path, diagnostics.excluded))
+    paths = _listed(paths, root, config, diagnostics)
     named = LABEL_RULES[config.label_from].label(paths, config, diagnostics)
     _report_unlabelled(named, config, diagnostics)
     return named
@@ -82,6 +86,11 @@ def _report_unlabelled(named: Labels, config: DataConfig, diagnostics: Diagnosti
     what = LABEL_RULES[config.label_from].unlabelled.format(config=config)
     line = f"{what} <n> of {len(named):,} photos: <photos>"
     if len(bare) == len(named):
+        if config.label_from == "folder":
+            line += (
+                "; expected a folder per class; for names like pug_1.jpg: data.label_from=filename "
+                r""""data.label_regex='^(.+)_\d+'"; for a table: data=table data.table=<file>"""
+            )
         diagnostics.error("unlabelled", bare, line)
     elif config.on_unlabelled == "error":
         hint = "data.on_unlabelled=skip leaves them out"
@@ -138,7 +147,7 @@ def _problem(file: Path) -> str | None:
 
 
 # Failures are not stored: a disk error today says nothing about the photo tomorrow.
-_problems = FileMemo(f"read by pillow {PIL.__version__}", _problem, is_final=lambda p: p is None)
+_problems = FileMemo(f"read 2 by pillow {PIL.__version__}", _problem, is_final=lambda p: p is None)
 
 
 def _check(photos: Photos, diagnostics: Diagnostics) -> None:

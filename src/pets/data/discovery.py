@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path, PurePosixPath
 
 from pets.data.diagnostics import Diagnostics
@@ -26,28 +26,32 @@ _PETS = (
     {"summary.html", "summary.csv"},
 )  # fmt: skip
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # how Python represents undecodable bytes
+BROKEN, SYSTEM, WRITTEN = "broken links", "folders of the system", "folders that pets wrote"
 _HIDDEN, _SPECIAL = "hidden files or folders", "files named like photos that are no regular files"
-_BROKEN, _AGAIN = "broken links", "links to folders that are read already, or to a parent"
-_KINDS = {_BROKEN: "missing", _AGAIN: "unused"}  # all others: not a photo
+_AGAIN = "links to folders that are read already, or to a parent"
+_KINDS = {BROKEN: "missing", _AGAIN: "unused"}  # all others: not a photo
 
 
 def left_out_folder(name: str, inside: Container[str] = ()) -> str | None:
     """Return why a folder is skipped, judging by its name or contents; else None."""
     if name.casefold() in _SYSTEM:
-        return "folders of the system"
+        return SYSTEM
     if any(all(file in inside for file in files) for files in _PETS):
-        return "folders that pets wrote"
+        return WRITTEN
     return None
 
 
-class _Walk:
-    """The files below `folder`, and the skipped ones by reason.
+class Walk:
+    """The files below `folder`, and the skipped ones by reason, as paths relative to `root`.
 
-    Links to folders are followed last, and each folder is read once.
+    Links to folders are followed last, and each folder is read once. Hidden folders are skipped
+    unless `hidden`. `unreadable` is called with the error of a folder that cannot be read.
     """
 
-    def __init__(self, root: Path, folder: Path, diagnostics: Diagnostics) -> None:
-        self.root, self.folder, self.diagnostics = root, folder, diagnostics
+    def __init__(
+        self, root: Path, folder: Path, unreadable: Callable[[OSError], None], hidden: bool = False
+    ) -> None:
+        self.root, self.folder, self.unreadable, self.hidden = root, folder, unreadable, hidden
         whole = folder.resolve()
         self.seen = {_identity(parent) for parent in (whole, *whole.parents)}
         self.left_out: dict[str, list[str]] = defaultdict(list)
@@ -58,7 +62,7 @@ class _Walk:
 
     def files(self, start: Path) -> Iterator[Path]:
         links = []
-        for where, folders, files in os.walk(start, onerror=self._unreadable):
+        for where, folders, files in os.walk(start, onerror=self.unreadable):
             here = Path(where)
             if here != self.folder and (why := left_out_folder("", files)):
                 self.leave_out(here, why)
@@ -69,8 +73,8 @@ class _Walk:
             for path in inside:
                 if path.suffix.lower() in SUFFIXES:
                     self.leave_out(path, _SPECIAL)
-                why = _HIDDEN if path.name.startswith(".") else left_out_folder(path.name)
-                if why:
+                hidden = path.name.startswith(".") and not self.hidden
+                if why := _HIDDEN if hidden else left_out_folder(path.name):
                     self.leave_out(path, why)
                 elif os.path.islink(path):  # noqa: PTH114 - never raises
                     links.append(path)
@@ -92,10 +96,6 @@ class _Walk:
         self.seen.add(known)
         return True
 
-    def _unreadable(self, error: OSError) -> None:
-        line = f"{error.filename}: the folder cannot be read ({error.strerror})"
-        self.diagnostics.error("unreadable", None, line)
-
 
 def _identity(folder: Path) -> tuple[int, int]:
     stat = folder.stat()
@@ -112,7 +112,12 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
     folder = root / images
     if not folder.is_dir():
         raise DataError(f"data.root={root}: no folder {folder}; give data.root=<your photos>")
-    walk = _Walk(root, folder, diagnostics)
+
+    def unreadable(error: OSError) -> None:
+        line = f"{error.filename}: the folder cannot be read ({error.strerror})"
+        diagnostics.error("unreadable", None, line)
+
+    walk = Walk(root, folder, unreadable)
     photos: list[str] = []
     others: list[str] = []
     misnamed: list[str] = []
@@ -120,7 +125,7 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
         path = file.relative_to(root).as_posix()
         is_photo = file.suffix.lower() in SUFFIXES
         if file.is_symlink() and not file.exists():
-            walk.leave_out(file, _BROKEN)
+            walk.leave_out(file, BROKEN)
         elif is_photo and file.name.startswith("."):
             walk.leave_out(file, _HIDDEN)
         elif is_photo and not file.is_file():  # a pipe or a device of that name

@@ -201,6 +201,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _wide_grey(image: Image.Image) -> Image.Image:
     """Scale 16-bit greys by their full range, 32-bit and float ones by their own range."""
     values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise UnreadableImage("pixels that are no numbers: NaN or infinity")
     if image.mode.startswith("I;16") or (image.mode == "I" and 255 < values.max() <= 65535):
         low, high = 0.0, 65535.0
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,7 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pets.data.diagnostics import Diagnostics
+from pets.data.images import SUFFIXES
 from pets.errors import DataError
+
+# How the columns of a list are separated (None: by blanks), and their number after the name. Names
+# may contain the separator, so columns are counted from the end; None: the first one ends the name.
+_COLUMNS = [(separator, n) for separator in ("\t", None, ",", ";") for n in (None, 1, 2, 3)]
 
 
 @dataclass
@@ -62,10 +66,20 @@ class PhotoNames:
 
     def find(self, name: str) -> list[str]:
         """Return the photos that match a name; several if it is ambiguous."""
-        name = _spelled(posixpath.normpath(name.strip().replace("\\", "/")))
-        name = name.removeprefix(self._root)
+        name = self._normal(name)
         levels = self._levels[:2] if "/" in name else self._levels
         return next((level[name] for level in levels if name in level), [])
+
+    def path(self, name: str) -> str:
+        """Return the photo whose path this is in any spelling, or else `name` itself."""
+        if name in self._levels[0].get(_spelled(name), []):
+            return name
+        photos = self._levels[0].get(self._normal(name), [])
+        return photos[0] if len(photos) == 1 else name
+
+    def _normal(self, name: str) -> str:
+        name = _spelled(posixpath.normpath(name.strip().replace("\\", "/")))
+        return name.removeprefix(self._root)
 
     def match(self, names: Iterable[str]) -> Matches:
         """Match each of the names."""
@@ -75,9 +89,10 @@ class PhotoNames:
         return matches
 
     def match_lines(self, file: Path) -> Matches:
-        """Match a list: one name per line, optionally followed by columns; `#` starts a comment.
+        """Match a list: one name per line, or one followed by columns; `#` starts a comment.
 
-        Names may contain blanks: the longest prefix of a line that is a photo's name is used.
+        If any whole line is a photo's name, all lines are. Otherwise every line has columns, which
+        are separated and counted in the same way on all lines: the way that finds most photos.
         Raises DataError if the file is empty or not UTF-8 text.
         """
         try:
@@ -86,15 +101,30 @@ class PhotoNames:
             raise DataError(f"{file}: is not UTF-8 text; save it as UTF-8") from error
         except OSError as error:
             raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-        matches = Matches()
-        for line in dict.fromkeys(lines):
-            ends = [len(line), *reversed([gap.start() for gap in re.finditer(r"[\s,;]+", line)])]
-            name = next((line[:end] for end in ends if self.find(line[:end])), "")
-            if name or (line and not line.startswith("#")):
-                matches.add(name or line.split()[0], self.find(name))
+        lines = [line for line in dict.fromkeys(lines) if line]
+        names = lines
+        if not any(map(self.find, lines)):
+            ways = [[_without_columns(line, *way) for line in lines] for way in _COLUMNS]
+            names = max([lines, *ways], key=lambda way: len(set(map(tuple, map(self.find, way)))))
+        matches = self.match(name for name in names if not name.startswith("#") or self.find(name))
         if not (matches.photos or matches.missing or matches.ambiguous):
             raise DataError(f"{file}: names no photo; expected one photo per line")
         return matches
+
+
+def _without_columns(line: str, separator: str | None, count: int | None) -> str:
+    """Return the name in front of `count` columns, or of any number if None.
+
+    It is the whole line if there are fewer columns, or if the cut would be within a name, as in
+    `pug (2)` or `pug 2.jpg`.
+    """
+    parts = line.split(separator, 1) if count is None else line.rsplit(separator, count)
+    name, columns = parts[0].strip(), [column.strip() for column in parts[1:]]
+    words = " ".join(columns).replace(",", " ").replace(";", " ").lower().split()
+    within = words[:1] and words[0].startswith(("(", "["))
+    if not name.lower().endswith(tuple(SUFFIXES)):
+        within = within or any(word.endswith(tuple(SUFFIXES)) for word in words)
+    return line if within or len(columns) < (count or 1) else name
 
 
 def _spelled(name: str) -> str:

@@ -32,6 +32,8 @@ def read_rows(name: str, file: Path, *columns: str) -> list[Row]:
     except Exception as error:  # pyarrow raises many kinds
         reason = " ".join(str(error).split())
         raise DataError(f"{name}: cannot be read as a table ({reason})") from error
+    if twice := [column for column, n in Counter(header).items() if column and n > 1]:
+        raise DataError(f"{name}: has several columns {twice[0]}; give each column its own name")
     for column in columns:
         if column not in header:
             raise DataError(
@@ -60,8 +62,12 @@ def _read_csv(file: Path, columns: tuple[str, ...]) -> tuple[list[str], list[Row
                     f"line {reader.line_num} has more cells than the first line; put cells with "
                     'commas in "quotes"'
                 )
-            rows.append({read_cell(column): read_cell(cell) for column, cell in row.items()})
-        return [read_cell(column) for column in reader.fieldnames or ()], rows
+            rows.append({_column(column): read_cell(cell) for column, cell in row.items()})
+        return [_column(column) for column in reader.fieldnames or ()], rows
+
+
+def _column(name: str) -> str:
+    return str(read_cell(name)).strip()
 
 
 def _read_parquet(file: Path, columns: tuple[str, ...]) -> tuple[list[str], list[Row]]:
@@ -132,7 +138,10 @@ def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
     label that no photo has (probably a typo).
     """
     name = f"data.relabel={file}"
-    rows = read_rows(name, file, "path", "label")
+    names = PhotoNames(labels)
+    rows = [
+        row | {"path": names.path(row["path"])} for row in read_rows(name, file, "path", "label")
+    ]
     twice = [path for path, count in Counter(row["path"] for row in rows).items() if count > 1]
     if twice:
         raise DataError(f"{name}: names photos twice: {some(twice)}; expected one row per photo")

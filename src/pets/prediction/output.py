@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from pets.errors import ConfigError, some
 from pets.io.serialize import to_json
 from pets.prediction.shards import Block, Shards
-from pets.prediction.sources import Source
+from pets.prediction.sources import Source, is_special
 from pets.prediction.table import FORMATS
 
 
@@ -31,9 +31,14 @@ class Output:
         """Parse `out`: a folder if it ends in a slash or has no suffix, else a file.
 
         Raises:
-            ConfigError: The format is unknown, or the file is an existing folder.
+            ConfigError: The format is unknown, or it is an existing folder, a pipe or a device.
         """
         path = Path(out)
+        if is_special(out):
+            raise ConfigError(
+                f"out={out}: is no regular file but a pipe, socket or device; expected a file "
+                f"({', '.join(FORMATS)}) or a folder"
+            )
         suffix = path.suffix.lower()
         if out.endswith("/") or not suffix or (path.is_dir() and suffix not in FORMATS):
             return cls(path, folder=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pets.data.discovery import counted, left_out_folder
+from pets.data.discovery import BROKEN, SYSTEM, WRITTEN, Walk, counted, left_out_folder
 from pets.data.images import SUFFIXES
 from pets.distributed.ranks import ranks
 from pets.errors import DataError
@@ -124,34 +124,24 @@ def _regular(files: Iterable[str], left_out: Counter[str]) -> list[str]:
 
 
 def _folder(folder: str) -> Source:
-    """Find the photos below a local folder; links to other folders are followed once.
+    """Find the photos below a local folder, hidden ones too, by the rules for training photos.
 
-    System folders and folders written by pets are skipped. An unreadable sub-folder is listed
-    instead of its photos, so that it gets a row with an error.
+    An unreadable sub-folder is listed instead of its photos, so that it gets a row with an error.
     """
-    names: list[str] = []
     unreadable: list[OSError] = []
-    walked = [os.path.realpath(folder)]
-    for here, folders, files in os.walk(folder, onerror=unreadable.append, followlinks=True):
-        below = os.path.relpath(here, folder)
-        if below != "." and left_out_folder(os.path.basename(here), files):  # noqa: PTH119
-            folders.clear()
-            continue
-        names += files if below == "." else [f"{below}/{name}" for name in files]
-        folders.sort()  # makes it reproducible which link is followed
-        for name in list(folders):
-            path = os.path.join(here, name)  # noqa: PTH118 - a name need not be text
-            if os.path.islink(path):  # noqa: PTH114
-                target = os.path.realpath(path)
-                if any(os.path.commonpath((target, w)) in (target, w) for w in walked):
-                    folders.remove(name)
-                else:
-                    walked.append(target)
+    start = Path(folder)
+    walk = Walk(start, start, unreadable.append, hidden=True)
+    names: list[str] = []
     left_out: Counter[str] = Counter()
-    photos = [str(Path(folder, name)) for name in _photos_among(names, left_out)]
+    for file in walk.files(start):
+        if file.suffix.lower() not in SUFFIXES and file.is_symlink() and not os.path.exists(file):  # noqa: PTH110
+            left_out[BROKEN] += 1
+        else:
+            names.append(file.relative_to(start).as_posix())
+    photos = [str(start / name) for name in _photos_among(names, left_out)]
     photos = _sorted([*photos, *(str(error.filename) for error in unreadable)])
-    name = Path(folder).resolve().name or "predictions"
-    return Source(name, _regular(photos, left_out), left_out)
+    left_out.update({why: len(walk.left_out[why]) for why in (SYSTEM, WRITTEN)})
+    return Source(start.resolve().name or "predictions", _regular(photos, left_out), +left_out)
 
 
 def _glob(glob: str) -> Source:

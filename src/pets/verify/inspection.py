@@ -68,7 +68,7 @@ def inspect_photos(files: Sequence[Path]) -> list[Inspection]:
         ) from error
     versions = f"pillow {PIL.__version__} imagehash {imagehash.__version__}"
     inspected = FileMemo(
-        f"verify 3 {versions}", _inspected, is_final=lambda answer: '"problem"' not in answer
+        f"verify 4 {versions}", _inspected, is_final=lambda answer: '"problem"' not in answer
     )
     return [
         Inspection(**json.loads(answer)) for answer in inspected.of_all(files, "inspecting photos")

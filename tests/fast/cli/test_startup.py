@@ -1,8 +1,10 @@
-"""Folders for temporary files and caches, for any environment variables."""
+"""File names in UTF-8, folders for temporary files and caches, for any environment variables."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -72,3 +74,17 @@ def test_a_home_that_can_be_written_is_used(
     redirect_unwritable_caches()
     assert not set(startup._CACHES) & set(os.environ)
     assert capsys.readouterr().err == ""
+
+
+def test_file_names_are_utf8_in_any_locale(tmp_path: Path) -> None:
+    (tmp_path / "猫.txt").touch()
+    code = (
+        "import os, sys; from pets.cli.startup import restart_in_utf8; restart_in_utf8(); "
+        "print(ascii(os.listdir(sys.argv[1])), ascii(sys.argv[2]))"
+    )
+    c_locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    result = subprocess.run(
+        [sys.executable, "-c", code, tmp_path, "Épagneul"], env=os.environ | c_locale, text=True,
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert result.stdout == "['\\u732b.txt'] '\\xc9pagneul'\n"

@@ -52,6 +52,18 @@ def test_without_a_column_proposed_every_row_counts(root: Path) -> None:
     assert "cats/1.jpg" not in splits(config(root, "path\ncats/1.jpg\n"))
 
 
+def test_paths_match_in_any_spelling(root: Path) -> None:
+    (root / "cats").rename(root / "épagneul")  # one character for the accent
+    Image.new("RGB", (8, 6)).save(root / "dogs/a\\b.jpg")
+    rows = ["./e\u0301pagneul/1.jpg", "\u00e9pagneul\\2.jpg", f"{root}/dogs/3.jpg", "dogs/a\\b.jpg"]
+    kept = splits(config(root, "path\n" + "\n".join(rows)))
+    assert len(kept) == 17
+    gone = {"épagneul/1.jpg", "épagneul/2.jpg", "dogs/3.jpg", "dogs/a\\b.jpg"}
+    assert not gone & set(kept)
+    # But no other photo of that name.
+    assert "dogs/1.jpg" in splits(config(root, "path\n1.jpg\ndogs/2.jpg\n"))
+
+
 def test_the_fingerprint_is_that_of_the_remaining_photos(root: Path) -> None:
     whole = collect_photos(config(root, None)).fingerprint
     assert collect_photos(config(root, "path\ncats/1.jpg\n")).fingerprint != whole
@@ -62,6 +74,7 @@ def test_the_fingerprint_is_that_of_the_remaining_photos(root: Path) -> None:
     ("rows", "line"),
     [
         ("file\ncats/1.jpg\n", "has no column path; its first line names file"),
+        ("path,proposed,proposed\ncats/1.jpg,exclude,keep\n", "has several columns proposed; give"),
         ("path,proposed\ncats/1.jpg,no\n", "column proposed has no; expected keep or exclude"),
         ("path,proposed\ncats/1.jpg,\n", "column proposed has an empty cell; expected keep or"),
         ("path\nimages/1.jpg\n", "none of its 1 rows names a photo (images/1.jpg); expected"),

@@ -1,6 +1,7 @@
 """Every kind of file becomes upright RGB, or is refused by name."""
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -55,6 +56,20 @@ def test_modes(
     file = tmp_path / f"x.{suffix}"
     Image.new(mode, (4, 3), colour).save(file)  # type: ignore[arg-type]
     assert np.allclose(pixel(file), expected, atol=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    file, values = tmp_path / "x.tif", np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    Image.fromarray(values).save(file)
+    assert pixel(file) == (0, 0, 0)
+    assert open_rgb(file).getpixel((7, 7)) == (255, 255, 255)
+    values[3, 3] = value
+    Image.fromarray(values).save(file)
+    line = "x.tif: cannot be read as an image (pixels that are no numbers: NaN or infinity)"
+    with pytest.raises(UnreadableImage, match=re.escape(line)):
+        open_rgb(file)
+    assert "pixels that are no numbers" in str(inspect_photo(file).problem)
 
 
 def test_palette_with_transparency_becomes_white(tmp_path: Path) -> None:

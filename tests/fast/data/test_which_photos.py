@@ -16,6 +16,7 @@ from PIL import Image
 from pets.config import DataConfig, VerifyConfig
 from pets.config.validation import typed
 from pets.data.collect import collect_photos
+from pets.data.name_matching import PhotoNames
 from pets.data.photos import Photos
 from pets.errors import ConfigError, DataError
 from pets.verify.verification import verify
@@ -144,6 +145,13 @@ def test_photos_without_a_class_folder(made: Made, caplog: pytest.LogCaptureFixt
     assert proposed == {"train/0.jpg", "train/1.jpg"}
 
 
+def test_a_flat_folder_without_labels_is_told_what_to_do(made: Made) -> None:
+    line = mistake(made({".": 3}))
+    assert "no label folder around 3 of 3 photos: 0.jpg, 1.jpg, 2.jpg; expected a folder" in line
+    assert "data.label_from=filename " in line
+    assert "\"data.label_regex='^(.+)_\\d+'\"; for a table: data=table data.table=<file>" in line
+
+
 def test_the_class_is_the_first_folder(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     root = made({"cat": 4, "dog": 4, "cat/crops": 3})
     assert labels(collected(root)) == {"cat": 7, "dog": 4}
@@ -231,6 +239,39 @@ def test_lists_match_photos_in_any_spelling(
     }
 
 
+@pytest.mark.parametrize(
+    ("photos", "lines", "expected"),
+    [
+        # A missing photo, never the one whose name begins the same.
+        ("pug_0.jpg pug_1.jpg", "pug_0 (2).jpg\npug_1.jpg", "pug_1 !pug_0 (2).jpg"),
+        ("pug_0.jpg pug_1.jpg", "pug_0 (2).jpg\npug_1 (2).jpg",
+         "!pug_0 (2).jpg !pug_1 (2).jpg"),
+        ("pug_0.jpg pug_1.jpg", "pug_0 (2)\npug_1 (2)", "!pug_0 (2) !pug_1 (2)"),
+        ("pug_0.jpg pug_1.jpg", "pug_0 copy\npug_1", "pug_1 !pug_0 copy"),
+        ("pug_0.jpg pug_1.jpg", "pug_0,2.jpg\npug_1.jpg", "pug_1 !pug_0,2.jpg"),
+        ("pug_0.jpg pug_1.jpg", "pug_0 1 1\npug_2 1 1", "pug_0 !pug_2"),
+        ("dog.jpg dog_1.jpg", "dog 2 1\ndog_1 1 1", "dog dog_1"),
+        # Columns.
+        ("pug_0.jpg pug_1.jpg", "pug_0, 1\npug_1, 2", "pug_0 pug_1"),
+        ("pug_0.jpg pug_1.jpg", "pug_0.jpg;a b;c\npug_1.jpg;d;e", "pug_0 pug_1"),
+        ("pug_0.jpg pug_1.jpg", "pug_0 a\npug_1 b c", "pug_0 pug_1"),
+        ("pug_0.jpg pug_1.jpg", "pug_0.jpg m/0.png\npug_1.jpg m/1.png", "pug_0 pug_1"),
+        ("pug_0.jpg pug_1.jpg", "#pug_0 1\npug_1 1", "pug_1"),
+        ("a b_0.jpg a.jpg", "a b_0 1 1 1\na 1 1 1", "a b_0 a"),
+        ("#1.jpg b.jpg", "#1.jpg\nb.jpg", "#1 b"),
+    ],
+)  # fmt: skip
+def test_a_line_names_its_photo_or_none(
+    tmp_path: Path, photos: str, lines: str, expected: str
+) -> None:
+    paths = [f"{name}.jpg" for name in photos.split(".jpg")[:-1]]
+    paths = [path.strip() for path in paths]
+    (tmp_path / "list.txt").write_text(lines)
+    matches = PhotoNames(paths).match_lines(tmp_path / "list.txt")
+    stems = [path.removesuffix(".jpg") for path in matches.photos.values()]
+    assert " ".join([*stems, *(f"!{name}" for name in matches.missing)]) == expected
+
+
 def test_an_ambiguous_name_is_an_error(made: Made, tmp_path: Path) -> None:
     root = made({"images/cat": 4, "images/dog": 4})
     (root / "list.txt").write_text("cat/1.jpg\ncat/2\nimages/dog/1.jpg\ndog/2\ndog/2.jpg\n")
@@ -300,9 +341,10 @@ def test_ids_without_suffix(made: Made, images: str) -> None:
         (f"path;label\n{ROWS.replace(',', ';')}", "utf-8"),
         (f"path\tlabel\n{ROWS.replace(',', chr(9))}", "utf-8"),
         (f"path, label\n{ROWS.replace(',', ', ')}", "utf-8"),
+        (f"path ,label ,,\n{ROWS}", "utf-8"),
         (f"path,label\r\n{ROWS}", "utf-8-sig"),
     ],
-    ids=["semicolons", "tabs", "blanks", "bom"],
+    ids=["semicolons", "tabs", "blanks", "blanks in front of commas", "bom"],
 )
 def test_tables_of_spreadsheets(made: Made, text: str, encoding: str) -> None:
     root = made({"img": 8})
@@ -325,6 +367,11 @@ def test_tables_of_spreadsheets(made: Made, text: str, encoding: str) -> None:
         (f"path,label\n{ROWS.replace('dog', '  ')}", "utf-8", "no label for 4 of 8 photos"),
         (f"path,label\n{ROWS.replace('dog', 'cat')}", "utf-8", "one label only (cat)"),
         ("path,label\n", "utf-8", "has no rows"),
+        (
+            f"path,label,label \n{ROWS.replace('dog', 'dog,cat')}",
+            "utf-8",
+            "labels.csv: has several columns label; give each column its own name",
+        ),
     ],
 )
 def test_tables_that_cannot_be_used(made: Made, text: str, encoding: str, line: str) -> None:

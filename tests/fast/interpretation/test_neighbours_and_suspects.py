@@ -169,6 +169,15 @@ def test_labels_are_put_in_the_place_of_those_found(tmp_path: Path) -> None:
     assert before == LABELS
 
 
+def test_paths_are_found_in_any_spelling(tmp_path: Path) -> None:
+    labels = {"x/é.jpg": "cat", "x/b.jpg": "dog"}
+    file = corrections(tmp_path, "path,label", "./x/e\u0301.jpg,dog", "x\\b.jpg,cat")
+    assert relabel(labels, file) == {"x/é.jpg": "dog", "x/b.jpg": "cat"}
+    file = corrections(tmp_path, "path,label", "x/b.jpg,dog", "./x/b.jpg,cat")
+    with pytest.raises(DataError, match=r"names photos twice: x/b\.jpg"):
+        relabel(labels, file)
+
+
 def test_what_was_given_is_compared_and_other_columns_are_ignored(tmp_path: Path) -> None:
     file = corrections(
         tmp_path, "path,split,given,label", "a.jpg,train,cat,dog", "d.jpg,,cow,cat", "e.jpg,,NA,NA"

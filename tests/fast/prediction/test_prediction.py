@@ -233,6 +233,7 @@ def test_a_full_disk(photos: Path, room: int, kept: bool) -> None:
 
 def test_invalid_outputs_and_formats_are_refused(photos: Path) -> None:
     for out, line in (
+        ("/dev/null", r"out=/dev/null: is no regular file but a pipe, socket or device; expected"),
         ("p.xlsx", r"out=p\.xlsx: unknown format; expected \.csv, .* or a folder: p\.xlsx/"),
         ("photos/0.png/p.csv", r"out=photos/0\.png/p\.csv: cannot be written \(Not a directory\)"),
         ("taken", r"out=taken: cannot be written \(File exists\)"),

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from pets.cli.arguments import to_overrides
+from pets.data.diagnostics import Diagnostics
+from pets.data.discovery import find_photos
 from pets.data.images import UnreadableImage, open_rgb
 from pets.errors import DataError
 from pets.prediction.remote import is_remote, open_remote
@@ -260,9 +262,26 @@ def test_links_to_folders_are_followed_once_and_system_folders_are_not(tree: Pat
     (tree / "away/back").symlink_to(tree / "photos")
     (tree / "away/again").symlink_to(tree / "away/deep")
     (tree / "photos/a_link_up").symlink_to(tree)
+    (tree / "photos/no_suffix").symlink_to("nowhere")
     now = found("photos")
     assert [name for name in now if name not in before] == ["linked/deep/y.jpg", "linked/x.jpg"]
     assert len(now) == len(set(now)) == len(before) + 2
+    left_out = "1 .md, 1 broken links, 1 folders of the system, 1 folders that pets wrote"
+    assert find_source("photos").left_out_summary == f"{left_out}, 1 no regular file"
+
+
+def test_a_link_to_the_parent_of_a_linked_folder_is_followed(tmp_path: Path) -> None:
+    """As for training data: only the linked folder itself was read already."""
+    for name in ("bird", "cat", "dog"):
+        (tmp_path / "store" / name).mkdir(parents=True)
+        (tmp_path / "store" / name / "1.jpg").write_bytes(png())
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/bird").symlink_to(tmp_path / "store/bird")
+    (tmp_path / "photos/zall").symlink_to(tmp_path / "store")
+    names = ["bird/1.jpg", "zall/cat/1.jpg", "zall/dog/1.jpg"]
+    diagnostics = Diagnostics()
+    assert find_photos(tmp_path / "photos", ".", diagnostics) == names
+    assert find_source(str(tmp_path / "photos")).files == [f"{tmp_path}/photos/{n}" for n in names]
 
 
 def test_local_names_with_the_signs_of_addresses(tree: Path) -> None:

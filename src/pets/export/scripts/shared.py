@@ -25,6 +25,8 @@ def rgb(photo: Image.Image) -> Image.Image:
 def _in_8_bits(grey: Image.Image) -> Image.Image:
     """Scale 16-bit grey values by their full range, all others by minimum and maximum."""
     values = np.asarray(grey, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("pixels that are no numbers: NaN or infinity")
     low, high = float(values.min()), float(values.max())
     if grey.mode.startswith("I;16") or (grey.mode == "I" and 255 < high <= 65535):
         low, high = 0.0, 65535.0
