@@ -73,9 +73,37 @@ def test_other_files_are_not_read_as_checkpoints(
         read_checkpoint(file)
 
 
+@pytest.mark.parametrize("value", ["x", True, 0, 0.0, -1.5, float("nan"), float("inf")])
+def test_a_temperature_that_is_no_number_above_0_is_refused(tmp_path: Path, value: Any) -> None:
+    file = tmp_path / "last.ckpt"
+    torch.save(checkpoint() | {"pets": {"format": 1, "temperature": value}}, file)
+    with pytest.raises(RunError) as raised:
+        read_checkpoint(file)
+    assert str(raised.value).startswith(f"{file}: its temperature is {value!r}; expected a number")
+
+
+@pytest.mark.parametrize("value", [None, 1, 0.8])
+def test_temperatures_above_0_and_none_are_read(tmp_path: Path, value: float | None) -> None:
+    file = tmp_path / "last.ckpt"
+    torch.save(checkpoint() | {"pets": {"format": 1, "temperature": value}}, file)
+    assert read_checkpoint(file)["pets"]["temperature"] == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    file, weights = tmp_path / "last.ckpt", torch.ones(8)
+    weights[3] = value
+    torch.save(checkpoint() | {"state_dict": {"model.head.w": weights}}, file)
+    with pytest.raises(RunError, match=r"last\.ckpt: head\.w holds numbers that are not finite"):
+        read_checkpoint(file)
+
+
 def test_foreign_and_future_checkpoints_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "last.ckpt"
     torch.save({"state_dict": {}}, file)
+    with pytest.raises(RunError, match="is no checkpoint of pets train"):
+        read_checkpoint(file)
+    torch.save(checkpoint() | {"state_dict": []}, file)
     with pytest.raises(RunError, match="is no checkpoint of pets train"):
         read_checkpoint(file)
     torch.save(checkpoint() | {"pets": {"format": 2}}, file)
