@@ -21,7 +21,7 @@ from pets.config import TrainConfig
 from pets.config.validation import typed_values
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, RunError
-from pets.io.atomic import write_atomically
+from pets.io.atomic import regular, write_atomically
 from pets.io.serialize import to_json, to_yaml
 from pets.system.installation import environment, origin
 
@@ -234,7 +234,7 @@ class RunDir:
         """Read the plain values of a file: a `dict` or a `list`."""
         file = self.path / name
         try:
-            text = file.read_text(encoding="utf-8")
+            text = regular(file).read_text(encoding="utf-8")
             json_file = name.endswith(".json")
             values = json.loads(text) if json_file else yaml.load(text, trust.PlainLoader)
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -121,6 +121,6 @@ def _check_numbers(path: Path, weights: Mapping[str, Any], temperature: Any) -> 
         if isinstance(values, torch.Tensor) and not values.isfinite().all():
             raise RunError(
                 f"{path}: {name.removeprefix('model.')} holds numbers that are not finite; "
-                "training diverged or the file was changed; expected finite weights: train again, with a "
-                "lower plan.stages.<stage>.lr"
+                "training diverged or the file was changed; expected finite weights: train "
+                "again, with a lower plan.stages.<stage>.lr"
             )
