@@ -31,12 +31,13 @@ class HeldCheckpoint:
     def write(self, path: Path) -> None:
         """Write it to `path`. Raises RunError if that fails."""
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)  # of a callback, as Lightning's does
             write_atomically(path, self.content)
         except OSError as error:
             kept = "the one before is untouched" if path.exists() else "there was none before"
             raise RunError(
                 f"{path}: cannot be written ({error.strerror or error}); {kept}. "
-                f"Make room, then resume with pets train resume={path.parent.parent}"
+                "Make room, then resume with pets train resume=<the run's folder>"
             ) from error
 
 

@@ -30,6 +30,21 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     assert [p.name for p in file.parent.iterdir()] == ["last.ckpt"]
 
 
+def test_the_folder_of_a_callbacks_checkpoint_is_created(tmp_path: Path) -> None:
+    file = tmp_path / "tensorboard" / "checkpoints" / "epoch=0-step=2.ckpt"
+    AtomicCheckpointIO().save_checkpoint(checkpoint(3.0), file)
+    assert read_checkpoint(file)["state_dict"]["w"][0] == 3.0
+
+
+def test_a_folder_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError) as raised:
+        AtomicCheckpointIO().save_checkpoint(checkpoint(), tmp_path / "file" / "a.ckpt")
+    line = f"{tmp_path}/file/a.ckpt: cannot be written (File exists); there was none before. "
+    fix = "Make room, then resume with pets train resume=<the run's folder>"
+    assert str(raised.value) == line + fix
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return print, ("code was run",)
