@@ -15,15 +15,65 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict
 
 from pets import trust
 from pets.config import TrainConfig
 from pets.config.validation import typed_values
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, RunError
-from pets.io.atomic import write_atomically
+from pets.io.atomic import regular, write_atomically
 from pets.io.serialize import to_json, to_yaml
 from pets.system.installation import environment, origin
+
+
+class _Values(BaseModel):
+    """The values of a JSON file that the code uses; there may be others."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Results(_Values):
+    photos: int = 0
+    accuracy: float | None = None
+    error_rate: float | None = None
+    per_class: dict[str, float | None] = {}
+
+
+class _Speed(_Values):
+    images_per_second: float = 0.0
+
+
+class _Status(_Values):
+    state: str = ""
+    identity: str = ""
+    stage: str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    error: str | None = None
+    seconds: dict[str, float] = {}
+    speed: dict[str, _Speed] = {}
+    results: dict[str, _Results] = {}
+    lr_found: dict[str, Any] = {}
+
+
+class _Data(_Values):
+    train: int = 0
+    valid: int = 0
+    test: int = 0
+    classes: list[str] = []
+    fingerprint: str = ""
+
+
+class _Environment(_Values):
+    folder: str = "."
+    pets: str = ""
+
+
+# By the file's name or folder, the types that are checked when it is read.
+_TYPES: dict[str, type[_Values]] = {
+    "status.json": _Status, "data.json": _Data, "environment.json": _Environment, "eval": _Results,
+}  # fmt: skip
 
 
 class RunDir:
@@ -223,8 +273,18 @@ class RunDir:
         return started if started.exists() else here
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read one of the JSON files. Raises RunError if it is missing or damaged."""
-        return self._read(name, dict)
+        """Read one of the JSON files. Raises RunError if it is missing or damaged, or if a value
+        that the code uses has another type."""
+        values: dict[str, Any] = self._read(name, dict)
+        try:
+            typed_values(_TYPES.get(name.partition("/")[0], _Values), values)
+        except ConfigError as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(
+                f"{self.path / name}: {reason}; the file was changed, take it from a copy "
+                "of the run"
+            ) from error
+        return values
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Replace one of the JSON files."""
@@ -234,7 +294,7 @@ class RunDir:
         """Read the plain values of a file: a `dict` or a `list`."""
         file = self.path / name
         try:
-            text = file.read_text(encoding="utf-8")
+            text = regular(file).read_text(encoding="utf-8")
             json_file = name.endswith(".json")
             values = json.loads(text) if json_file else yaml.load(text, trust.PlainLoader)
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -82,13 +82,16 @@ def inside(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_links(folder: Path) -> None:
-    """Raise RunError if a link leads out of a folder: writes would follow it."""
+    """Raise RunError if a link leads out of a folder: writes would follow it; or if a pipe lies in
+    it: who opens it would wait for ever."""
     whole = folder.resolve()
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(whole):
             raise RunError(
                 f"{path}: leads out of the folder, to {path.resolve()}; expected a file; {TRUST}"
             )
+        if path.is_fifo():
+            raise RunError(f"{path}: is a pipe; expected a regular file; remove it")
 
 
 def check_words(overrides: Sequence[str], source: Path, keys: Sequence[str]) -> None:

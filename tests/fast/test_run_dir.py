@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,50 @@ def test_other_folders_and_unfinished_runs_are_refused(tmp_path: Path) -> None:
     (run.path / "status.json").write_text("{")
     with pytest.raises(RunError, match=r"status\.json: cannot be read"):
         RunDir.open_finished(run.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("environment.json", {"folder": 5}, "folder=5: expected text"),
+        ("data.json", {"train": 8, "test": "1e9"}, "test=1e9: expected a whole number"),
+        ("data.json", {"valid": []}, "valid=[]: expected a whole number"),
+        ("data.json", {"classes": "cat"}, "classes=cat: expected a valid list"),
+        ("data.json", {"fingerprint": 7}, "fingerprint=7: expected text"),
+        ("status.json", {"state": 1}, "state=1: expected text"),
+        ("status.json", {"seconds": 3}, "seconds=3: expected keys with values"),
+        ("status.json", {"seconds": {"head": "x"}}, "seconds.head=x: expected a number"),
+        ("status.json", {"results": []}, "results=[]: expected keys with values"),
+        ("status.json", {"results": {"test": 1}}, "results.test=1: expected keys with values"),
+        (
+            "status.json",
+            {"results": {"valid": {"error_rate": "low"}}},
+            "results.valid.error_rate=low: expected a number",
+        ),
+        ("status.json", {"speed": {"head": 3}}, "speed.head=3: expected keys with values"),
+        ("eval/test_last.json", {"photos": "many"}, "photos=many: expected a whole number"),
+    ],
+)
+def test_values_of_another_type_are_refused_where_they_are_read(
+    tmp_path: Path, name: str, values: dict[str, Any], reason: str
+) -> None:
+    run = RunDir.prepare(tmp_path / "r", {}, [])
+    (run.path / "eval").mkdir()
+    run.write_json(name, values)
+    with pytest.raises(RunError) as raised:
+        run.read_json(name)
+    assert str(raised.value).startswith(f"{run.path / name}: {reason}; the file was changed")
+    assert "\n" not in str(raised.value)
+
+
+def test_values_of_these_types_are_read_unchanged(tmp_path: Path) -> None:
+    run = RunDir.prepare(tmp_path / "r", {}, [])
+    results = {"photos": 8, "accuracy": 1, "per_class": {"cat": None, "dog": 0.5}, "own": "x"}
+    run.finish({"test": results})
+    run.add_seconds("head", 2)
+    assert (run.status["results"], run.status["seconds"]) == ({"test": results}, {"head": 2})
+    run.write_json("data.json", {"train": 3})
+    assert run.read_json("data.json") == {"train": 3}
 
 
 def test_data_is_found_from_where_the_run_was_started(

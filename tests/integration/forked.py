@@ -12,6 +12,8 @@ from pathlib import Path
 
 from pets.sweep.worker import PRELOAD
 
+# Torch reads it when it is loaded, so in the process that all are forked from, not in a rank.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(PRELOAD)
 

@@ -135,6 +135,8 @@ def known_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def suggestion(key: str, schema: type[BaseModel]) -> str:
     """Suggest the key that was probably meant, and where to see all keys."""
-    close = difflib.get_close_matches(key, list(known_keys(schema)), n=1, cutoff=0.6)
+    # Fields named `target` are typed as `_target_`, which belongs to any node.
+    keys = [known for known in known_keys(schema) if not known.endswith("target")]
+    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
     see_all = "--cfg job shows every key"
     return f"did you mean {close[0]}? ({see_all})" if close else see_all

@@ -13,6 +13,7 @@ from pets.data.content_hash import content_hashes
 from pets.data.images import SUFFIXES
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.errors import DataError, some
+from pets.io.atomic import regular
 from pets.io.csv_cells import read_cell, write_cell
 
 SPLITS = (TRAIN, VALID, TEST)
@@ -79,13 +80,16 @@ class Photos:
     def load(cls, file: Path, root: Path) -> Photos:
         """Read a table that `save` wrote; photos may have changed since. Raises DataError."""
         try:
-            with file.open(newline="", encoding="utf-8") as stream:
+            with regular(file).open(newline="", encoding="utf-8") as stream:
                 rows = tuple(
                     Photo(**{name: read_cell(row.get(name) or "") for name in COLUMNS})
                     for row in csv.DictReader(stream)
                 )
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{file}: cannot be read as the run's table of photos") from error
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(
+                f"{file}: cannot be read as the run's table of photos ({reason})"
+            ) from error
         whole = [row.path and row.label and row.content and row.split in SPLITS for row in rows]
         if not rows or not all(whole):
             what = "a row without path, label, split or content" if rows else "it names no photo"

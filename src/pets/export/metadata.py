@@ -76,7 +76,7 @@ def collect_metadata(reference: Reference, ckpt: str) -> Metadata:
     test = trained.run.status.get("results", {}).get(TEST) if ckpt == "last" else None
     if (trained.run.path / f"eval/{TEST}_{ckpt}.json").exists():
         test = trained.run.read_json(f"eval/{TEST}_{ckpt}.json")
-    if test:
+    if test and {"photos", "accuracy"} <= test.keys():
         metrics.setdefault(TEST, _with_interval(test["photos"], test["accuracy"]))
     counts = trained.run.read_json("data.json")
     data = {

@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 
 from pets.data.photos import Photo
 from pets.errors import RunError
-from pets.io.atomic import replacing
+from pets.io.atomic import regular, replacing
 from pets.io.serialize import to_json
 
 Rows = NDArray[np.int64]
@@ -58,7 +58,7 @@ class Interpretation:
         """Read a `predictions.parquet`, or one split of it. Raises RunError for any other file, or
         if it does not contain the split."""
         try:
-            whole = pq.read_table(file)
+            whole = pq.read_table(regular(Path(file)))
             classes = json.loads((whole.schema.metadata or {})[_ABOUT])["classes"]
             logs = whole["log_probabilities"].combine_chunks().flatten().to_numpy()
             table = whole.select([*_TEXT, *_NUMBERS]).to_pandas()

@@ -1,4 +1,5 @@
-"""Replace files and folders atomically: readers see the old or the new one, never a part."""
+"""Replace files and folders atomically: readers see the old or the new one, never a part; and read
+only regular files."""
 
 from __future__ import annotations
 
@@ -28,6 +29,14 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def regular(file: Path) -> Path:
+    """Return the file, to be opened. Raises OSError if it is a pipe or a device, whose reader would
+    wait for ever."""
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise OSError("a pipe or a device; expected a regular file")
+    return file
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:

@@ -27,6 +27,7 @@ from pets.system.installation import install
 
 log = logging.getLogger(__name__)
 _TIMEOUT = 5  # seconds
+_NO_WEIGHTS = "is no file of weights: expected .safetensors, or a torch file with a dict of tensors"
 
 
 @dataclass(frozen=True)
@@ -160,13 +161,14 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
 
             return load_file(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{file}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # damaged files raise all kinds of exceptions
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise WeightsError(f"{file}: cannot be read as weights ({reason})") from error
+        raise WeightsError(f"{file}: {_NO_WEIGHTS}") from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise WeightsError(f"{file}: is no state dict; expected a dict of names and tensors")
+        raise WeightsError(f"{file}: {_NO_WEIGHTS}")
     return found
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pets.io.atomic import write_atomically
+from pets.io.atomic import regular, write_atomically
 from pets.io.serialize import to_json
 from pets.prediction.remote import is_remote
 from pets.system.signals import deferred
@@ -88,14 +88,14 @@ class Shards:
     def read(self, block: Block) -> pa.Table:
         """The rows of a shard."""
         # Not read_table: it takes folders named a=b for partition columns.
-        with pq.ParquetFile(self.file(block)) as shard:
+        with pq.ParquetFile(regular(self.file(block))) as shard:
             return shard.read()
 
     def unreadable(self, block: Block) -> int | None:
         """Number of unreadable photos in a finished block; None if the block is unfinished: its
         shard is missing, damaged, or of other photos or settings."""
         with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # Arrow's derive
-            about = json.loads(pq.read_schema(self.file(block)).metadata[_KEY])
+            about = json.loads(pq.read_schema(regular(self.file(block))).metadata[_KEY])
             if (about["files"], about["settings"]) == (block.fingerprint, self.settings):
                 return int(about["unreadable"])
         return None
@@ -123,6 +123,6 @@ class Shards:
         names = []
         for file in sorted(self.folder.glob("*.parquet")):
             with contextlib.suppress(OSError, ValueError):  # a damaged one may have been a shard
-                if _KEY not in (pq.read_schema(file).metadata or {}):
+                if _KEY not in (pq.read_schema(regular(file)).metadata or {}):
                     names.append(file.name)
         return names

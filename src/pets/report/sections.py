@@ -17,6 +17,7 @@ from torch import Tensor
 from pets.data.photos import OTHER
 from pets.data.splits import TEST
 from pets.interpretation.analysis import Analysis
+from pets.io.atomic import regular
 from pets.io.figures import as_svg
 from pets.io.pictures import jpeg, jpeg_uri, pixels, png_uri
 from pets.io.serialize import to_yaml
@@ -87,7 +88,7 @@ def numbers(analysis: Analysis, _: PagePhotos) -> Values:
         "same": any(same for _, same in beside),
         "curves": as_svg(charts.learning_curves(epochs)) if epochs else None,
         "finder": {
-            name: png_uri(pictures[name].read_bytes())
+            name: png_uri(regular(pictures[name]).read_bytes())
             for name in dict.fromkeys([*stages, *pictures])
         },
     }

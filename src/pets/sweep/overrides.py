@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pets.config import TrainConfig
 from pets.errors import RunError
+from pets.io.atomic import regular
 from pets.io.serialize import to_yaml
 from pets.trust import PlainLoader, check_links, check_words
 
@@ -38,12 +39,17 @@ def saved_overrides(folder: Path) -> list[str]:
     file = folder / FILE
     if not file.exists():
         return []
-    damage = (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, RecursionError)
     try:
-        values = yaml.load(file.read_text(encoding="utf-8"), PlainLoader)
-        return [str(override) for override in values["overrides"]]
-    except damage as error:
+        values = yaml.load(regular(file).read_text(encoding="utf-8"), PlainLoader)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise RunError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
+    overrides = values.get("overrides") if isinstance(values, dict) else None
+    if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
+        raise RunError(
+            f"{file}: is no file of a sweep; expected overrides: with a list of <key>=<value>, as "
+            "pets train writes it"
+        )
+    return overrides
 
 
 def with_saved_overrides(arguments: Sequence[str]) -> list[str]:

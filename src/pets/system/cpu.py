@@ -1,4 +1,4 @@
-"""The CPU: usable cores, idle threads, and freed memory."""
+"""The CPU: usable cores, idle threads, freed memory; and what torch's C++ writes."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def spin_briefly() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(_SPINS))
+
+
+def hide_warnings_of_ranks() -> None:
+    """In a process that is one of several ranks, let torch's C++ write only errors, unless the user
+    has chosen a level: where another rank has died, it writes a warning with a stack now and then,
+    next to the line in which pets reports it. Torch reads the level when it is loaded."""
+    numbers = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    if any(number != "1" for number in numbers):
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def keep_freed_memory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -30,12 +31,13 @@ class HeldCheckpoint:
     def write(self, path: Path) -> None:
         """Write it to `path`. Raises RunError if that fails."""
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)  # of a callback, as Lightning's does
             write_atomically(path, self.content)
         except OSError as error:
             kept = "the one before is untouched" if path.exists() else "there was none before"
             raise RunError(
                 f"{path}: cannot be written ({error.strerror or error}); {kept}. "
-                f"Make room, then resume with pets train resume={path.parent.parent}"
+                "Make room, then resume with pets train resume=<the run's folder>"
             ) from error
 
 
@@ -72,9 +74,9 @@ def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
     """Read a checkpoint of `pets train` on the CPU: tensors and plain values, without running code.
 
     Raises:
-        RunError: The file is missing, damaged, in another format, or contains anything but tensors
-            and plain values; or, unless `trusted`, its model uses components that are not part of
-            pets.
+        RunError: The file is missing, damaged, in another format, contains anything but tensors and
+            plain values, weights that are not finite, or a temperature that is no number above 0;
+            or, unless `trusted`, its model uses components that are not part of pets.
     """
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
@@ -97,7 +99,7 @@ def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise RunError(f"{path}: damaged, cannot be read ({reason})") from error
     about = content.get("pets") if isinstance(content, Mapping) else None
-    if not isinstance(about, Mapping) or "state_dict" not in content:
+    if not isinstance(about, Mapping) or not isinstance(content.get("state_dict"), Mapping):
         raise RunError(f"{path}: is no checkpoint of pets train")
     if about.get("format") != FORMAT:
         raise RunError(
@@ -105,4 +107,21 @@ def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
         )
     if not trusted:
         trust.check(about, path)
+    _check_numbers(path, content["state_dict"], about.get("temperature"))
     return dict(content)
+
+
+def _check_numbers(path: Path, weights: Mapping[str, Any], temperature: Any) -> None:
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if temperature is not None and not (number and 0 < temperature < math.inf):
+        raise RunError(
+            f"{path}: its temperature is {temperature!r}; expected a number above 0, or none; the "
+            "file was changed, take it from a copy of the run"
+        )
+    for name, values in weights.items():
+        if isinstance(values, torch.Tensor) and not values.isfinite().all():
+            raise RunError(
+                f"{path}: {name.removeprefix('model.')} holds numbers that are not finite; "
+                "training diverged or the file was changed; expected finite weights: train "
+                "again, with a lower plan.stages.<stage>.lr"
+            )

@@ -23,7 +23,7 @@ def check_signatures(config: LearnerConfig) -> None:
     check_augment(config.augment)
     check_signature("model.head", config.model.head, ("features", "classes"))
     check_signature("optimizer", config.optimizer, ("params",))
-    check_loss(config.loss)
+    check_loss(config.loss, mixes=bool(config.augment.batch))
     if config.data.prepare is not None:
         check_signature("data.prepare", config.data.prepare, ("root",))
     for name, node in config.callbacks.items() if isinstance(config, TrainConfig) else ():

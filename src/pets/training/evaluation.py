@@ -122,6 +122,11 @@ def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> Pho
             f"{run.path / 'photos.csv'}: its classes ({some(own.classes)}) are not the model's "
             f"({some(trained.model.classes)}); it is damaged, or of another run"
         )
+    if not own.of(split):
+        raise RunError(
+            f"{run.path / 'photos.csv'}: names no {split} photo, though data.json counts some; one "
+            "of the two was changed, take both from a copy of the run"
+        )
     return PhotoSelection(split, own)
 
 

@@ -6,6 +6,7 @@ Metrics do not depend on them: the validation loss is always the cross-entropy.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -56,11 +57,37 @@ def cross_entropy(label_smoothing: float) -> Criterion:
 LOSSES.add(Loss("cross_entropy", "cross-entropy, with label smoothing", cross_entropy))
 
 
-def check_loss(loss: NamedLoss | Target) -> None:
-    """Check that the loss exists and takes its arguments. Raises ConfigError."""
+def check_loss(loss: NamedLoss | Target, mixes: bool = False) -> None:
+    """Check that the loss exists, takes its arguments, and can be called: with class indices, and
+    with label shares if batch augmentation `mixes` photos. Raises ConfigError."""
     target = _target(loss)
     check_signature("loss", target, ("class_counts",))
-    new_loss(loss, torch.ones(2))
+    criterion = new_loss(loss, torch.ones(3))
+    _call_once(target, criterion, torch.tensor([0, 2]), "class indices (B,)")
+    if mixes:
+        shares = torch.tensor([[0.7, 0.0, 0.3], [0.2, 0.8, 0.0]])
+        _call_once(target, criterion, shares, "label shares (B, C), which augment.batch makes")
+
+
+def _call_once(target: Target, criterion: Criterion, targets: Tensor, what: str) -> None:
+    logits = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.0, 0.5]], requires_grad=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loss = criterion(logits, targets)
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"returns a {type(loss).__name__}")
+        if loss.shape not in ((), (2,)) or not loss.is_floating_point():
+            raise ValueError(f"returns {loss.dtype} of shape {tuple(loss.shape)} for 2 photos")
+        if not loss.isfinite().all() or not loss.requires_grad:
+            raise ValueError(f"returns {loss.tolist()}, which is not finite or has no gradient")
+    except Exception as error:  # the loss may be anybody's
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ConfigError(
+            f"loss._target_={target.target}: cannot be called with logits (B, C) and {what}: "
+            f"{reason}; expected a loss for each photo (B,) or their mean, as of "
+            "torch.nn.CrossEntropyLoss"
+        ) from error
 
 
 def new_loss(loss: NamedLoss | Target, class_counts: Tensor | None) -> Criterion:

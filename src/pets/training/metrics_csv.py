@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pets.errors import RunError
+from pets.io.atomic import regular
 from pets.io.csv_cells import read_cell, write_cell
 
 # Columns of every row; between `step` and `seconds` are the metrics that were registered when the
@@ -42,10 +43,11 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     try:
-        with file.open(newline="", encoding="utf-8") as stream:
+        with regular(file).open(newline="", encoding="utf-8") as stream:
             rows = [{k: _read(k, v) for k, v in row.items()} for row in csv.DictReader(stream)]
-    except (ValueError, TypeError, csv.Error) as error:
-        raise RunError(f"{file}: damaged, cannot be read ({error})") from error
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{file}: damaged, cannot be read ({reason})") from error
     missing = [name for name in _REQUIRED if rows and name not in rows[0]]
     if missing:
         raise RunError(f"{file}: is no metrics.csv of a run, it has no column {missing[0]}")

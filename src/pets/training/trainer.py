@@ -80,10 +80,14 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
     check_sync_batchnorm(values)
     try:
         build_trainer(values)
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        reason = " ".join(str(error).split())
+    except (
+        ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException
+    ) as error:  # fmt: skip
+        reason = " ".join(str(error).split()) or type(error).__name__
+        given = " ".join(f"{k}={v}" for k, v in values.items() if v != defaults[k].default)
         raise ConfigError(
-            f"trainer: Lightning's Trainer refuses its arguments ({reason})"
+            f"trainer: Lightning's Trainer refuses its arguments ({reason}): {given}; "
+            "accelerator=auto and precision=auto suit every machine"
         ) from error
 
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from pets.config import EvalConfig, Target, TrainConfig
 from pets.config.instantiate import build, check_signature
-from pets.config.validation import typed, typed_values
+from pets.config.validation import suggestion, typed, typed_values
 from pets.errors import ConfigError
 from pets.system.installation import conf_dir
 from tests.conftest import composed, train_config
@@ -218,3 +218,9 @@ def test_no_key_of_a_command_has_the_name_of_a_group(file: Path) -> None:
     groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
     keys = {key for key, value in values.items() if not isinstance(value, dict | list)}
     assert keys.isdisjoint(groups)
+
+
+@pytest.mark.parametrize("key", ["logger.x._target_", "optimizer._target", "callbacks.x.target"])
+def test_the_key_of_a_target_is_never_suggested_by_its_fields_name(key: str) -> None:
+    assert "target" not in suggestion(key, TrainConfig)
+    assert "did you mean plan.stages?" in suggestion("plan.stage", TrainConfig)

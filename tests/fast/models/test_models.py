@@ -16,7 +16,7 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, classifier_from, new_backbone, new_classifier
 from pets.models.freezing import freeze_to, train_mode
 from pets.models.heads import ConcatPoolHead, LinearHead
-from pets.models.weights import load_pretrained
+from pets.models.weights import load_pretrained, read_state_dict
 from pets.training.rates import param_groups
 from tests.conftest import train_config
 
@@ -81,7 +81,7 @@ def test_files_that_lack_add_or_bend_a_tensor_are_refused(resnet18: Path, tmp_pa
         (lacks, "it lacks layer1.0.conv1.weight"),
         (whole | {"extra": torch.zeros(1)}, "it has besides extra"),
         (bent, r"it differs in fc.weight \(10, 512\) instead of \(1000, 512\)"),
-        ({"a": "b"}, "is no state dict"),
+        ({"a": "b"}, r"is no file of weights: expected \.safetensors, or a torch file with a dict"),
     ):
         torch.save(tensors, tmp_path / "w.pth")
         with pytest.raises(WeightsError, match=line):
@@ -96,6 +96,12 @@ class Evil:
 def test_weights_with_code_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"w": Evil()}, tmp_path / "evil.pth")
     (tmp_path / "text.pth").write_text("hello")
+    for name in ("text.pth", "text.safetensors"):
+        (tmp_path / name).write_text("hello")
+        with pytest.raises(WeightsError) as raised:
+            read_state_dict(tmp_path / name)
+        expected = "expected .safetensors, or a torch file with a dict of tensors"
+        assert str(raised.value) == f"{tmp_path / name}: is no file of weights: {expected}"
     for name in ("evil.pth", "text.pth", "none.pth"):
         with pytest.raises(WeightsError, match=name):
             load_pretrained(model_config("model=resnet18", f"model.weights={tmp_path / name}"))

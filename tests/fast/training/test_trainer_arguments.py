@@ -6,9 +6,11 @@ import inspect
 from typing import Any
 
 import pytest
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
 from pets.errors import ConfigError
+from pets.training import trainer
 from pets.training.trainer import HONOURED, REFUSED, check_trainer
 
 HERE: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
@@ -65,3 +67,19 @@ def test_what_says_nothing_new_may_stay() -> None:
 )
 def test_what_can_be_had_is_taken(name: str, value: object) -> None:
     check_trainer({**HERE, name: value})
+
+
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("no torch_xla"), MisconfigurationException("no torch_xla")]
+)
+def test_an_accelerator_whose_package_is_missing_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(trainer, "build_trainer", fails)
+    with pytest.raises(ConfigError) as raised:
+        check_trainer({"accelerator": "tpu"})
+    line = "trainer: Lightning's Trainer refuses its arguments (no torch_xla): accelerator=tpu"
+    assert str(raised.value) == f"{line}; accelerator=auto and precision=auto suit every machine"
