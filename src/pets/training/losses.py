@@ -62,15 +62,21 @@ def check_loss(loss: NamedLoss | Target, mixes: bool = False) -> None:
     with label shares if batch augmentation `mixes` photos. Raises ConfigError."""
     target = _target(loss)
     check_signature("loss", target, ("class_counts",))
-    criterion = new_loss(loss, torch.ones(3))
-    _call_once(target, criterion, torch.tensor([0, 2]), "class indices (B,)")
+    # How many classes there are is not known yet; a list in the config may have a value for each.
+    lists = [value for value in (target.model_extra or {}).values() if isinstance(value, list)]
+    classes = max([len(value) for value in lists] or [3])
+    criterion = new_loss(loss, torch.ones(classes))
+    logits = torch.linspace(-1, 1, 2 * classes).reshape(2, classes).requires_grad_()
+    _call_once(target, criterion, logits, torch.tensor([0, classes - 1]), "class indices (B,)")
     if mixes:
-        shares = torch.tensor([[0.7, 0.0, 0.3], [0.2, 0.8, 0.0]])
-        _call_once(target, criterion, shares, "label shares (B, C), which augment.batch makes")
+        shares = torch.full((2, classes), 1 / classes)
+        name = "label shares (B, C), which augment.batch makes"
+        _call_once(target, criterion, logits, shares, name)
 
 
-def _call_once(target: Target, criterion: Criterion, targets: Tensor, what: str) -> None:
-    logits = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.0, 0.5]], requires_grad=True)
+def _call_once(
+    target: Target, criterion: Criterion, logits: Tensor, targets: Tensor, what: str
+) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,6 +1,7 @@
 """A loss is called once before any photo is read."""
 
 import pytest
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,6 +34,10 @@ def indices_only(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets.reshape(2))
 
 
+def weighted(weights: list[float]) -> torch.nn.Module:
+    return torch.nn.CrossEntropyLoss(weight=torch.tensor(weights))
+
+
 def make(name: str) -> object:
     return globals()[name]
 
@@ -46,6 +51,8 @@ def test_usual_losses_are_taken(mixes: bool) -> None:
     check_loss(NamedLoss(name="cross_entropy", label_smoothing=0.1), mixes)
     check_loss(Target.model_validate({"_target_": "torch.nn.CrossEntropyLoss"}), mixes)
     check_loss(loss("each_photo"), mixes)
+    ten = {"_target_": f"{__name__}.weighted", "weights": [1.0] * 10}
+    check_loss(Target.model_validate(ten), mixes)
 
 
 @pytest.mark.parametrize(
