@@ -170,7 +170,7 @@ class Interpretation:
 
     def top_losses(self, k: int = 9) -> pd.DataFrame:
         """Return the `k` photos with the highest loss; ties are in the table's order."""
-        return self.table.nlargest(k, "loss")
+        return _highest(self.table, "loss", k)
 
     def random_correct(self, k: int = 4, seed: int = 0) -> pd.DataFrame:
         """Return up to `k` correctly predicted photos, the same ones for the same seed."""
@@ -182,15 +182,15 @@ class Interpretation:
 
     def most_correct(self, label: str, k: int = 4) -> pd.DataFrame:
         """Return correctly predicted photos of `label`, the most confident first."""
-        return self.table[self._of_class(label) & self.correct].nsmallest(k, "loss")
+        return _lowest(self.table[self._of_class(label) & self.correct], "loss", k)
 
     def most_incorrect(self, label: str, k: int = 4) -> pd.DataFrame:
         """Return wrongly predicted photos of `label`, the least probable label first."""
-        return self.table[self._of_class(label) & ~self.correct].nlargest(k, "loss")
+        return _highest(self.table[self._of_class(label) & ~self.correct], "loss", k)
 
     def most_uncertain(self, k: int = 4) -> pd.DataFrame:
         """Return the photos with the smallest margin between their two most probable classes."""
-        return self.table.nsmallest(k, "margin")
+        return _lowest(self.table, "margin", k)
 
     def confusion_matrix(self, normalize: bool = False) -> pd.DataFrame:
         """Return the number of photos by actual class (row) and predicted class (column).
@@ -257,3 +257,12 @@ def wilson(right: int, photos: int) -> tuple[float, float]:
 def _indices(names: Sequence[str] | pd.Series[str], classes: list[str]) -> Rows:
     index = {name: i for i, name in enumerate(classes)}
     return np.array([index[name] for name in names], dtype=np.int64)
+
+
+def _lowest(table: pd.DataFrame, column: str, k: int) -> pd.DataFrame:
+    # Not `nsmallest`: with ties, older pandas gives another order.
+    return table.sort_values(column, kind="stable").head(k)
+
+
+def _highest(table: pd.DataFrame, column: str, k: int) -> pd.DataFrame:
+    return table.sort_values(column, ascending=False, kind="stable").head(k)

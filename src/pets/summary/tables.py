@@ -87,7 +87,8 @@ def as_csv(summary: Summary) -> str:
     runs = summary.runs.astype({"valid_photos": "Int64", "test_photos": "Int64"})
     first = ["number", "run", "state"]
     results = runs.drop(columns=[*first, "seed", "data"])
-    rows = pd.concat([runs[first], summary.values, results], axis=1)
+    # As objects: older pandas would map whole numbers as floats.
+    rows = pd.concat([runs[first], summary.values, results], axis=1).astype(object)
     return rows.map(write_cell).rename(columns=write_cell).to_csv(index=False, lineterminator="\n")
 
 
