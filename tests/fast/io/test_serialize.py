@@ -47,12 +47,12 @@ def test_json_and_yaml_convert_numpy_numbers_alike() -> None:
 
 def test_a_run_directory_stores_numpy_numbers(tmp_path: Path) -> None:
     run = RunDir.prepare(tmp_path / "run", {"plan": {"lr": 0.1}}, [])
-    run.update_status(results=NUMPY)
-    assert run.status["results"] == PLAIN
+    run.update_status(lr_found=NUMPY)
+    assert run.status["lr_found"] == PLAIN
     run.update_config("plan.lr", np.float32(0.5))
     assert run.config == {"plan": {"lr": 0.5}}
-    run.write_json("data.json", NUMPY)
-    assert run.read_json("data.json") == PLAIN
+    run.write_json("numbers.json", NUMPY)
+    assert run.read_json("numbers.json") == PLAIN
 
 
 @pytest.mark.parametrize("held", [True, False])

@@ -14,7 +14,7 @@ def test_what_to_type_next_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixt
     results["valid"]["photos"] = 1200
     run = tmp_path / "a_run"
     with caplog.at_level(logging.INFO):
-        log_results(RunDir(run), results, 61)
+        log_results(RunDir.prepare(run, {}, []), results, 61)
     lines = caplog.messages
     assert lines[1].startswith("valid  accuracy 90.00 %")
     assert lines[lines.index("\nnext:") + 1 :] == [
