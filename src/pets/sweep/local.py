@@ -167,8 +167,9 @@ def _environments(job: Job, slot: Mapping[str, str]) -> list[Mapping[str, str]]:
 def wait_for_ranks(ranks: Sequence[BaseProcess]) -> int:
     """Wait until all ranks of a job have ended; stop those that do not notice a failed one.
 
-    Returns the exit code of a rank that ended first with one, a killed rank's if there is one
-    (negative); 0 if all succeeded. What the ranks stopped here exit with does not count.
+    Returns:
+        The exit code of the rank that failed first; of several, that of a killed one (negative);
+        0 if all succeeded. Exit codes of ranks stopped here do not count.
     """
     running = list(ranks)
     while running and not any(process.exitcode for process in ranks):
