@@ -39,6 +39,7 @@ from pets.training.trainer import (
     log_hparams,
     silence_lightning,
 )
+from pets.training.warm_start import take_over_head
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,9 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
 
     recorder = Recorder(run)
     start = resume_point(config, model, recorder)
-    if not fresh:
+    if fresh:
+        take_over_head(config, model, photos)
+    else:
         done = start.steps_before + start.steps
         loggers = build_loggers(config.logger, run.path, steps_done=done)
 

@@ -103,16 +103,18 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
 
 
 def _fresh(config: FindLrConfig, plan: StageConfig) -> tuple[Classifier, Photos, str]:
-    """A fresh head on the pretrained backbone, the config's photos, and the name for the curve."""
+    """The network with which a training begins, the config's photos, and the name for the curve."""
     from pets.data.prepare import prepare_photos
-    from pets.models.classifier import new_backbone
     from pets.training.checks import check_network
     from pets.training.module import new_model
+    from pets.training.warm_start import initial_backbone, take_over_head
 
-    backbone, preprocess, _ = new_backbone(config.model, config.seed)
+    backbone, preprocess, _ = initial_backbone(config)
     check_network(config, backbone, preprocess, {"find-lr": plan})
     photos = prepare_photos(config.data)
-    return new_model(config, backbone, preprocess, photos.classes), photos, "fresh"
+    model = new_model(config, backbone, preprocess, photos.classes)
+    take_over_head(config, model, photos)
+    return model, photos, "fresh"
 
 
 def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[Classifier, Photos, str]:

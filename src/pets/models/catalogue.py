@@ -14,6 +14,8 @@ import torchvision
 from huggingface_hub import try_to_load_from_cache
 
 from pets.config import ModelConfig
+from pets.errors import PetsError
+from pets.run_dir import RunDir
 
 # The names under which the hub keeps weights.
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -48,7 +50,7 @@ def has_weights(model: ModelConfig) -> bool:
     if model.weights == "package":
         return model.package is not None and find_spec(model.package) is not None
     if model.weights != "default":
-        return Path(model.weights).is_file()
+        return Path(model.weights).exists()
     if model.library == "torchvision":
         url = torchvision.models.get_model_weights(model.name).DEFAULT.url
     else:
@@ -91,7 +93,7 @@ def weights_origin(model: ModelConfig) -> dict[str, str]:
         package = str(model.package).replace("_", "-")
         weights, licence = f"ImageNet, the package {package}", _of_package(package)
     elif model.weights != "default":
-        weights, licence = "a file of the trainer's own", "unknown"
+        return _of_file(Path(model.weights))
     elif model.library == "timm":
         config = timm.get_pretrained_cfg(model.name)
         tag = (config and config.tag) or "default"
@@ -104,6 +106,20 @@ def weights_origin(model: ModelConfig) -> dict[str, str]:
             "terms, including those of their training data"
         )
     return {"weights": weights, "licence": licence}
+
+
+def _of_file(path: Path) -> dict[str, str]:
+    """The origin of a trainer's own file; for a run, that of the weights it began with."""
+    folder = path.parent.parent if path.suffix == ".ckpt" else path
+    try:
+        before = RunDir.open(folder).train_config.model
+    except PetsError:
+        return {"weights": "a file of the trainer's own", "licence": "unknown"}
+    if before.weights not in ("default", "package", "none"):
+        return {"weights": f"the run {folder.name}", "licence": "unknown"}
+    origin = weights_origin(before)
+    weights = f"the run {folder.name}, which began with {origin['weights']}"
+    return {"weights": weights, "licence": origin["licence"]}
 
 
 def _of_package(package: str) -> str:

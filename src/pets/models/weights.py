@@ -60,7 +60,8 @@ def load_pretrained(config: ModelConfig) -> Pretrained:
         source, file = config.weights, Path(config.weights)
         if not file.is_file():
             raise WeightsError(
-                f"model.weights={file}: no such file; expected default, package, none or a file"
+                f"model.weights={file}: no such file; expected default, package, none, a file of "
+                "weights, or a run (outputs/<run>, its checkpoint, or its export to safetensors)"
             )
         _load_strictly(network, read_state_dict(file), source)
     return Pretrained(network, preprocess, source)

@@ -18,11 +18,12 @@ from pets.distributed.process_group import check_same, leader_first, on_rank_0
 from pets.distributed.ranks import ranks
 from pets.errors import DataError, RunError, some
 from pets.models.backbone import Backbone
-from pets.models.classifier import Classifier, new_backbone
+from pets.models.classifier import Classifier
 from pets.models.weights import empty_network
 from pets.run_dir import RunDir
 from pets.training.checkpoints import load_weights, read_checkpoint
 from pets.training.recorder import Recorder
+from pets.training.warm_start import initial_backbone
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def load_backbone(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preproces
     check_same(f"whether there is {last}", last.exists())
     if not last.exists():
         # Weights are downloaded once per machine.
-        return leader_first(lambda: new_backbone(config.model, config.seed))
+        return leader_first(lambda: initial_backbone(config))
     about = read_checkpoint(last, run.trusted)["pets"]
     backbone = Backbone(empty_network(config.model), config.model)
     return backbone, Preprocess(**about["preprocess"]), str(last)

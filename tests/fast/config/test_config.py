@@ -198,7 +198,9 @@ def test_refused_values_name_their_key() -> None:
         build("optimizer", target, params=weight)
 
 
-@pytest.mark.parametrize("plan", ["constant", "fine_tune", "frozen4", "lesson1", "progressive"])
+@pytest.mark.parametrize(
+    "plan", ["constant", "fine_tune", "frozen4", "lesson1", "progressive", "unfrozen"]
+)
 def test_a_stage_uses_the_default_of_a_missing_key(plan: str) -> None:
     written, defaults = (
         OmegaConf.to_container(OmegaConf.load(conf_dir() / name))
