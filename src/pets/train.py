@@ -23,7 +23,7 @@ from pets.report.write import write_report
 from pets.run_dir import RunDir
 from pets.system.cpu import keep_freed_memory
 from pets.system.devices import device_type, resolve_precision
-from pets.training.checks import check_plan, check_signatures
+from pets.training.checks import check_classes, check_plan, check_signatures
 from pets.training.console import log_results, log_speed, log_stage
 from pets.training.evaluation import Trained, measure
 from pets.training.inputs import prepare_stage
@@ -66,6 +66,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     fresh = not run.checkpoint().exists()
     loggers = build_loggers(config.logger, run.path, steps_done=0) if fresh else []
     photos = load_photos(config, run)
+    check_classes(config, photos)
 
     model = new_model(config, backbone, preprocess, photos.classes)
     if config.compile:

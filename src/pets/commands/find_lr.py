@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> LrSearch:
     from pets.data.splits import TRAIN
     from pets.lr_finder.search import LrSearch, shown
     from pets.system.cpu import keep_freed_memory
-    from pets.training.checks import check_signatures
+    from pets.training.checks import check_classes, check_signatures
     from pets.training.inputs import check_inputs, prepare_inputs
     from pets.training.stage import Stage
     from pets.training.trainer import build_loggers, silence_lightning
@@ -64,6 +64,7 @@ def run(cfg: DictConfig) -> LrSearch:
     )  # fmt: skip
     loggers = build_loggers(config.logger, folder)
     model, photos, begins = _fresh(config, plan) if run_dir is None else _trained(run_dir, config)
+    check_classes(config, photos)
     check_inputs(config, {"find-lr": plan}, model)
     epochs = ceil(config.lr_finder.steps * config.data.batch_size / len(photos.of(TRAIN)))
     inputs = prepare_inputs(config, plan, model, photos, epochs)

@@ -51,6 +51,7 @@ class DataConfig(Strict):
     size: Size = Field(description=SIZE)
     cache: Literal["none", "decoded", "auto"]
     cache_side: Side | None = Field(description="pixels from 8 to 4096, or null")
+    sampler: Literal["shuffle", "balanced", "weighted"] = "shuffle"
     batch_size: int = Field(ge=1)
     num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         description="a whole number of at least 0, or auto"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +58,10 @@ class PhotoDataset(Dataset[tuple[Any, int]]):
             return self.transform(photo), self.targets[row]
 
 
+# How often a class is drawn: in proportion to this power of its number of photos.
+_POWERS = {"weighted": 0.5, "balanced": 0.0}
+
+
 class EpochSampler(Sampler[Draw]):
     """A new order every epoch, which depends only on the seed and the epoch.
 
@@ -67,12 +73,22 @@ class EpochSampler(Sampler[Draw]):
     one photo per rank, is skipped in this epoch.
 
     A resumed run starts in `epoch`, of which each rank has already drawn `drawn` photos.
+
+    `targets` are the class indices of all photos, `kind` is the config's `data.sampler`.
     """
 
     def __init__(
-        self, length: int, seed: int, rank: int = 0, ranks: int = 1, epoch: int = 0, drawn: int = 0
+        self,
+        targets: Sequence[int] | Tensor,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+        epoch: int = 0,
+        drawn: int = 0,
+        kind: str = "shuffle",
     ) -> None:
-        self.length, self.seed, self.epoch = length, seed, epoch
+        self.targets, self.kind = torch.as_tensor(targets), kind
+        self.seed, self.epoch = seed, epoch
         self.rank, self.ranks = rank, ranks
         self.begun, self.drawn = epoch, drawn
 
@@ -82,11 +98,45 @@ class EpochSampler(Sampler[Draw]):
 
     def __len__(self) -> int:
         """Photos of a whole epoch, even if a resumed one has fewer left."""
-        return self.length // self.ranks
+        return len(self.targets) // self.ranks
 
     def __iter__(self) -> Iterator[Draw]:
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
-        order = torch.randperm(self.length, generator=generator).tolist()
+        rows = torch.arange(len(self.targets))
+        if self.kind != "shuffle":
+            rows = _rows_by_class(self.targets, _POWERS[self.kind], generator)
+        order = rows[torch.randperm(len(rows), generator=generator)].tolist()
         drawn = self.drawn if self.epoch == self.begun else 0
-        for row in order[self.rank :: self.ranks][drawn : len(self)]:
-            yield Draw(row, derive(self.seed, "augment", self.epoch, row))
+        mine = slice(self.rank, None, self.ranks)
+        for row, before in [*zip(order, _earlier(order), strict=True)][mine][drawn : len(self)]:
+            # A photo that is drawn again is augmented differently.
+            again = (before,) if before else ()
+            yield Draw(row, derive(self.seed, "augment", self.epoch, row, *again))
+
+
+def _rows_by_class(targets: Tensor, power: float, generator: torch.Generator) -> Tensor:
+    """Return as many rows as there are photos, with each class's share of them.
+
+    A class is drawn as often as its share demands, rounded up or down by chance, and no photo of it
+    again before all others of it are.
+    """
+    counts = targets.bincount()
+    shares = counts.double() ** power
+    chance = torch.rand((), generator=generator, dtype=torch.float64)
+    ends = (len(targets) * shares.cumsum(0) / shares.sum() + chance).long()
+    ends[-1] = len(targets)
+    draws, rows = ends.diff(prepend=torch.zeros(1, dtype=torch.long)), []
+    by_class = torch.split(targets.argsort(stable=True), counts.tolist())
+    for photos, number in zip(by_class, draws.tolist(), strict=True):
+        passes = max(math.ceil(number / len(photos)), 1)
+        orders = [torch.randperm(len(photos), generator=generator) for _ in range(passes)]
+        rows.append(photos[torch.cat(orders)[:number]])
+    return torch.cat(rows)
+
+
+def _earlier(order: Sequence[int]) -> Iterator[int]:
+    """Yield for every draw how often its photo was drawn before."""
+    times: Counter[int] = Counter()
+    for row in order:
+        yield times[row]
+        times[row] += 1

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
-from pets.config import LearnerConfig, StageConfig, TrainConfig
+import torch
+from torch import Tensor
+
+from pets.config import LearnerConfig, NamedLoss, StageConfig, Target, TrainConfig
 from pets.config.instantiate import build, check_signature
+from pets.data.photos import Photos
 from pets.data.transforms import Preprocess, check_augment
 from pets.errors import ConfigError
 from pets.features.engine import check_engine
@@ -13,8 +18,8 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import HEAD, frozen_groups
 from pets.system.devices import check_compiler, device_type
 from pets.training.inputs import check_inputs, on_activations
-from pets.training.losses import check_loss
-from pets.training.module import new_model
+from pets.training.losses import Criterion, loss_target, new_loss
+from pets.training.module import count_classes, new_model
 from pets.training.trainer import build_callbacks, check_trainer
 
 
@@ -24,6 +29,7 @@ def check_signatures(config: LearnerConfig) -> None:
     check_signature("model.head", config.model.head, ("features", "classes"))
     check_signature("optimizer", config.optimizer, ("params",))
     check_loss(config.loss, mixes=bool(config.augment.batch))
+    _check_balance(config)
     if config.data.prepare is not None:
         check_signature("data.prepare", config.data.prepare, ("root",))
     for name, node in config.callbacks.items() if isinstance(config, TrainConfig) else ():
@@ -34,6 +40,61 @@ def check_signatures(config: LearnerConfig) -> None:
     check_engine(config.precompute.engine, device_type(config.trainer.get("accelerator", "auto")))
     if isinstance(config, TrainConfig) and config.compile:
         check_compiler()
+
+
+def check_loss(loss: NamedLoss | Target, mixes: bool = False) -> None:
+    """Check that the loss exists, takes its arguments, and can be called: with class indices, and
+    with label shares if batch augmentation `mixes` photos. Raises ConfigError."""
+    target = loss_target(loss)
+    check_signature("loss", target, ("class_counts", "class_names"))
+    # How many classes there are is not known yet; a list in the config may have a value for each.
+    lists = [value for value in (target.model_extra or {}).values() if isinstance(value, list)]
+    classes = max([len(value) for value in lists] or [3])
+    criterion = new_loss(loss, torch.ones(classes))
+    logits = torch.linspace(-1, 1, 2 * classes).reshape(2, classes).requires_grad_()
+    _call_once(target, criterion, logits, torch.tensor([0, classes - 1]), "class indices (B,)")
+    if mixes:
+        shares = torch.full((2, classes), 1 / classes)
+        name = "label shares (B, C), which augment.batch makes"
+        _call_once(target, criterion, logits, shares, name)
+
+
+def _call_once(
+    target: Target, criterion: Criterion, logits: Tensor, targets: Tensor, what: str
+) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loss = criterion(logits, targets)
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"returns a {type(loss).__name__}")
+        if loss.shape not in ((), (2,)) or not loss.is_floating_point():
+            raise ValueError(f"returns {loss.dtype} of shape {tuple(loss.shape)} for 2 photos")
+        if not loss.isfinite().all() or not loss.requires_grad:
+            raise ValueError(f"returns {loss.tolist()}, which is not finite or has no gradient")
+    except Exception as error:  # the loss may be anybody's
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ConfigError(
+            f"loss._target_={target.target}: cannot be called with logits (B, C) and {what}: "
+            f"{reason}; expected a loss for each photo (B,) or their mean, as of "
+            "torch.nn.CrossEntropyLoss"
+        ) from error
+
+
+def _check_balance(config: LearnerConfig) -> None:
+    """Refuse to make up for rare classes twice."""
+    sampler, loss = config.data.sampler, config.loss
+    weight = (loss.model_extra or {}).get("weight") if isinstance(loss, NamedLoss) else None
+    if sampler != "shuffle" and weight == "auto":
+        raise ConfigError(
+            f"data.sampler={sampler} with loss.weight=auto makes up for rare classes twice; leave "
+            "one of the two out"
+        )
+
+
+def check_classes(config: LearnerConfig, photos: Photos) -> None:
+    """Check that the loss suits the names of the classes. Raises ConfigError."""
+    new_loss(config.loss, count_classes(photos), photos.classes)
 
 
 def check_plan(config: TrainConfig, backbone: Backbone, preprocess: Preprocess) -> None:

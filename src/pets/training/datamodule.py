@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from pets.config import AugmentConfig, DataConfig
 from pets.data.activation_dataset import ActivationDataset
@@ -53,11 +53,10 @@ class PetsDataModule(LightningDataModule):
         stage = self.stage
         assert stage is not None, "only a stage has training batches"
         here, batch, dataset = ranks(), self.config.batch_size, self._dataset(TRAIN)
-        length = len(dataset)  # type: ignore[arg-type]
-        drawn = stage.batches_done * batch
         sampler = EpochSampler(
-            length, stage.order_seed, here.rank, here.world, stage.epochs_done, drawn
-        )
+            dataset.targets, stage.order_seed, here.rank, here.world,
+            epoch=stage.epochs_done, drawn=stage.batches_done * batch, kind=self.config.sampler,
+        )  # fmt: skip
         # Batch norm fails on a last batch of one photo, and small batches are noisy.
         drop_last = len(sampler) >= batch
         return DataLoader(dataset, batch, sampler=sampler, drop_last=drop_last, **self._options())
@@ -73,7 +72,7 @@ class PetsDataModule(LightningDataModule):
         """Return every photo of a split once, in the table's order, unaugmented; each rank gets
         every `world`-th photo, so that none counts twice."""
         here, dataset = ranks(), self._dataset(split)
-        share = range(here.rank, len(dataset), here.world)  # type: ignore[arg-type]
+        share = range(here.rank, len(dataset), here.world)
         return DataLoader(dataset, self.config.batch_size, sampler=share, **self._options())
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -86,7 +85,7 @@ class PetsDataModule(LightningDataModule):
             return self.on_device(*inputs), targets
         return self.normalize(inputs), targets
 
-    def _dataset(self, split: str) -> Dataset[Any]:
+    def _dataset(self, split: str) -> PhotoDataset | ActivationDataset:
         rows, size, decoded = self.photos.of(split), self.inputs.size, self.inputs.decoded
         index = {label: i for i, label in enumerate(self.photos.classes)}
         targets = [index[photo.label] for photo in rows]

@@ -67,7 +67,7 @@ class ClassifierModule(LightningModule):
             self.progress = {
                 "stage": stage.name, "epochs": 0, "batches": 0, "steps_before": stage.steps_before,
             }  # fmt: skip
-            self.loss = new_loss(config.loss, class_counts)
+            self.loss = new_loss(config.loss, class_counts, model.classes)
             model.size = stage.inputs.size
             freeze_to(model, stage.config.freeze_to)
 
@@ -192,12 +192,16 @@ def build_stage(
     stage: Stage, config: LearnerConfig, model: Classifier, photos: Photos
 ) -> tuple[ClassifierModule, PetsDataModule]:
     """Build the LightningModule and the data module of a stage."""
-    counts = Counter(photo.label for photo in photos.of(TRAIN))
-    class_counts = torch.tensor([counts[label] for label in photos.classes])
     data = PetsDataModule(
         config.data, config.augment, model.preprocess, photos, stage.inputs, stage
     )
-    return ClassifierModule(model, config, stage, class_counts), data
+    return ClassifierModule(model, config, stage, count_classes(photos)), data
+
+
+def count_classes(photos: Photos) -> Tensor:
+    """Return the number of training photos of each class (C,)."""
+    counts = Counter(photo.label for photo in photos.of(TRAIN))
+    return torch.tensor([counts[label] for label in photos.classes])
 
 
 def new_model(
