@@ -69,7 +69,7 @@ def accuracies(
     """The test accuracy in % of the rare class, of the others, and of a test set with as many
     photos of each as were trained on."""
     name = "_".join(words).replace("=", "_") or "plain"
-    run = work.absolute() / "runs" / f"{name}_{seed}"
+    run = work.absolute() / "runs" / f"{name}_{epochs}_{seed}"
     if not (run / "status.json").exists():
         command = [sys.executable, "-m", "pets", "train", *ALWAYS, f"data.root={root}", *words]
         more = [f"seed={seed}", f"plan.stages.head.epochs={epochs}", f"hydra.run.dir={run}"]
