@@ -1,4 +1,4 @@
-"""What losses and samplers do for a class with 5 % of the training photos: `pets train`, per class."""
+"""What losses and samplers do for a class with 5 % of the training photos, class by class."""
 
 from __future__ import annotations
 
