@@ -26,6 +26,8 @@ from pets.io.atomic import regular, write_atomically
 from pets.io.serialize import to_json, to_yaml
 from pets.system.installation import environment, origin
 
+OUT_OF_FOLD = "out_of_fold.parquet"
+
 
 class _Values(BaseModel):
     """The values of a JSON file that the code uses; there may be others."""
@@ -87,6 +89,7 @@ class RunDir:
     checkpoints/      last.ckpt, best.ckpt             tensorboard/    events
     lr_finder/        <stage>.png and .json, where the finder ran
     slurm.json        the Slurm job that it was given to, and its log
+    out_of_fold.parquet   predictions of the validation photos, with data.split=kfold
     ```
 
     Only one of several ranks writes; on the others (`writes=False`) methods that change files do

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
+from torch import Tensor
 
 from pets.cache import memo
 from pets.config import TrainConfig
@@ -17,15 +18,16 @@ from pets.data.splits import TEST, VALID
 from pets.distributed.process_group import on_rank_0
 from pets.distributed.ranks import ranks
 from pets.errors import PetsError
+from pets.interpretation.interpretation import Interpretation
 from pets.lr_finder.search import LrSearch, find_rate, record_curve
 from pets.models.classifier import Classifier
 from pets.report.write import write_report
-from pets.run_dir import RunDir
+from pets.run_dir import OUT_OF_FOLD, RunDir
 from pets.system.cpu import keep_freed_memory
 from pets.system.devices import device_type, resolve_precision
 from pets.training.checks import check_classes, check_plan, check_signatures
 from pets.training.console import log_results, log_speed, log_stage
-from pets.training.evaluation import Trained, measure
+from pets.training.evaluation import Trained, log_probabilities, measure
 from pets.training.inputs import prepare_stage
 from pets.training.module import build_stage, new_model
 from pets.training.recorder import Recorder
@@ -105,6 +107,9 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
         for split in (VALID, TEST)
         if photos.of(split)
     }
+    if config.data.split == "kfold":
+        logs = log_probabilities(module, data, VALID, build_trainer(config.trainer))
+        on_rank_0(lambda: save_out_of_fold(run, photos, logs))
     log_hparams(loggers, config, results)
     run.finish(results)
     if config.report:
@@ -135,6 +140,13 @@ def fit(
     run.add_seconds(stage.name, time.perf_counter() - started)
     log_speed(recorder.speed, config, stage.on_activations)
     return trainer.global_step
+
+
+def save_out_of_fold(run: RunDir, photos: Photos, logs: Tensor) -> None:
+    """Write the validation photos' log-probabilities (N, classes), which `pets summarize` pools
+    over the folds."""
+    found = Interpretation.of_photos(photos.of(VALID), logs.double().numpy(), photos.classes)
+    found.save(run.path / OUT_OF_FOLD, run=run.path.resolve().name)
 
 
 def report(trained: Trained, photos: Photos, loggers: Sequence[Logger]) -> None:

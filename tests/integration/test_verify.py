@@ -299,7 +299,7 @@ def test_a_missing_library_is_one_line(
     drawn: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    line = f"pets verify needs the package {library}: {install('verify')}"
+    line = f"comparing photos needs the package {library}: {install('verify')}"
     with pytest.raises(PetsError, match=re.escape(line)):
         verified(drawn, "data=demo")
 

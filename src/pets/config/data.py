@@ -26,6 +26,7 @@ class DataConfig(Strict):
     name: str
     licence: str | None = None
     root: PathText = Field(min_length=1, description="a folder")
+    dataset: PathText | None = None  # of data=hf; `prepare` makes `root` of it
     prepare: Target | None
     images: str
     photo_list: PathText | None
@@ -36,7 +37,18 @@ class DataConfig(Strict):
     label_column: str | None
     relabel: PathText | None
     exclude: PathText | None = None
-    split: Literal["auto", "random", "official", "folders", "column"]
+    split: Literal["auto", "random", "kfold", "official", "folders", "column"]
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        default=None, description="a whole number of at least 2, or null"
+    )
+    fold: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="a whole number from 0 to data.folds - 1, or null"
+    )
+    group_column: str | None = None
+    group_regex: str | None = None
+    group_near: Annotated[int, Field(ge=0, le=48)] | None = Field(
+        default=None, description="bits from 0 to 48, or null"
+    )
     split_column: str | None
     split_folders: SplitFolders | None = Field(
         default=None, description="{train: <folder>, valid: <folder>}, a list for several, or null"
@@ -118,6 +130,34 @@ class DataConfig(Strict):
                 raise ValueError(f"label_from=table needs data.{key}")
         if self.split == "column" and (self.split_column is None or self.label_from != "table"):
             raise ValueError("split=column needs data.label_from=table and data.split_column")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_and_groups(self) -> "DataConfig":
+        """Check the keys of `split=kfold`, and that at most one key groups the photos."""
+        if (self.folds is None or self.fold is None) and self.split == "kfold":
+            raise ValueError("split=kfold needs both keys, as in data.folds=5 data.fold=0")
+        for key in ("folds", "fold"):
+            if getattr(self, key) is not None and self.split != "kfold":
+                raise ValueError(
+                    f"{key} has no effect with split={self.split}; set data.split=kfold or "
+                    f"data.{key}=null"
+                )
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise ValueError(
+                f"fold={self.fold}: with folds={self.folds} expected 0 to {self.folds - 1}"
+            )
+        keys = ("group_column", "group_regex", "group_near")
+        given = [key for key in keys if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} both group the photos; expected one of them")
+        if given and self.split not in ("random", "kfold"):
+            raise ValueError(
+                f"{given[0]} has no effect with split={self.split}, which has its own splits; set "
+                f"data.split=random or kfold, or data.{given[0]}=null"
+            )
+        if self.group_column is not None and self.label_from != "table":
+            raise ValueError("group_column is a column of data.table; set data.label_from=table")
         return self
 
     @model_validator(mode="after")

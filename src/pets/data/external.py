@@ -77,7 +77,8 @@ def _labelled_as(asked: ExternalDataConfig, config: DataConfig) -> DataConfig:
         "split": "random",
         "on_unlabelled": "skip",
         "split_folders": {} if config.split_folders == {} else None,
-        **dict.fromkeys(("photo_list", "relabel", "exclude", "split_column")),
+        **dict.fromkeys(("photo_list", "relabel", "exclude", "split_column", "folds", "fold")),
+        **dict.fromkeys(("group_column", "group_regex", "group_near")),
     }
     for key, rule in (("label_regex", "filename"), ("table", "table")):
         if key in typed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -11,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from pets.config import DataConfig
 from pets.data.diagnostics import Diagnostics
+from pets.data.name_matching import captured
 from pets.data.splits import TRAIN, VALID, folders_of, split_folders
 from pets.data.tables import labels_from_table
-from pets.errors import DataError, some
+from pets.errors import some
 from pets.registry import Registry
 
 Labels = dict[str, str | None]  # by path below data.root; None: no label
@@ -46,18 +46,9 @@ def label_from_filename(paths: list[str], label_regex: str) -> Labels:
     The label is the group named `label`, else the first group; None where nothing matches.
     Raises DataError for a regex that is wrong or has no group.
     """
-    try:
-        pattern = re.compile(label_regex)
-    except re.error as error:
-        raise DataError(f"data.label_regex={label_regex}: not a regex ({error})") from error
-    if pattern.groups == 0:
-        raise DataError(
-            f"data.label_regex={label_regex}: has no group; put the label's part in brackets, "
-            r"""e.g. "data.label_regex='^(.+)_\d+\.jpg$'" """.strip()
-        )
-    group: str | int = "label" if "label" in pattern.groupindex else 1
-    matches = {path: pattern.search(PurePosixPath(path).name) for path in paths}
-    return {path: (match[group] or None) if match else None for path, match in matches.items()}
+    names = {path: PurePosixPath(path).name for path in paths}
+    labels = captured("data.label_regex", label_regex, "label", names.values())
+    return {path: labels[name] for path, name in names.items()}
 
 
 def label_from_folder(paths: list[str], config: DataConfig, diagnostics: Diagnostics) -> Labels:

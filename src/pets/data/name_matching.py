@@ -1,8 +1,9 @@
-"""Match the names in lists and tables to photos."""
+"""Match the names in lists and tables to photos, and regular expressions to their names."""
 
 from __future__ import annotations
 
 import posixpath
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
@@ -110,6 +111,26 @@ class PhotoNames:
         if not (matches.photos or matches.missing or matches.ambiguous):
             raise DataError(f"{file}: names no photo; expected one photo per line")
         return matches
+
+
+def captured(key: str, regex: str, group: str, names: Iterable[str]) -> dict[str, str | None]:
+    """Return what a regex captures in each name: the group called `group`, else the first one; None
+    where it does not match, or captures nothing.
+
+    Raises DataError, with the `key` of the config, for a regex that is wrong or has no group.
+    """
+    try:
+        pattern = re.compile(regex)
+    except re.error as error:
+        raise DataError(f"{key}={regex}: not a regex ({error})") from error
+    if pattern.groups == 0:
+        raise DataError(
+            f"{key}={regex}: has no group; put the {group}'s part in brackets, "
+            rf"""e.g. "{key}='^(.+)_\d+\.jpg$'" """.strip()
+        )
+    which: str | int = group if group in pattern.groupindex else 1
+    matches = {name: pattern.search(name) for name in names}
+    return {name: (match[which] or None) if match else None for name, match in matches.items()}
 
 
 def _without_columns(line: str, separator: str | None, count: int | None) -> str:

@@ -1,24 +1,29 @@
-"""Split photos into train, valid and test: at random, by lists, by folders or by a column."""
+"""Split photos into train, valid and test: at random, as folds, by lists, folders or a column."""
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from pets.config import DataConfig
 from pets.data.diagnostics import Diagnostics
+from pets.data.folds import held_out_groups, one_fold, photo_groups
 from pets.data.name_matching import PhotoNames
-from pets.data.tables import splits_from_table
+from pets.data.tables import column_of_table
 from pets.errors import DataError, some
 from pets.seeding import derive
 
 log = logging.getLogger(__name__)
 
 TRAIN, VALID, TEST = "train", "valid", "test"
+_DRAWN = (
+    "random",
+    "kfold",
+)  # values of `data.split` for which the source's own splits do not count
 UNUSED = "unused"  # split of a folder that `data.split_folders` ignores
 # Usual names of folders and values of split columns, in lower case.
 SPLIT_NAMES = {
@@ -38,9 +43,9 @@ def split_photos(
     """
     kind = config.split
     folders: dict[str, str] = {}
-    if kind in ("auto", "folders") or (kind == "random" and config.label_from == "folder"):
+    if kind in ("auto", "folders") or (kind in _DRAWN and config.label_from == "folder"):
         folders = split_folders(labels, config)
-        if kind != "random":
+        if kind not in _DRAWN:
             _check_split_folders(folders, config)
         if folders or kind == "folders":
             out = _outside_splits(labels, folders, config, diagnostics)
@@ -49,7 +54,7 @@ def split_photos(
         kind = "folders" if {VALID, TEST} & set(folders.values()) else "random"
         pairs = ", ".join(f"{split}: {folder}/" for folder, split in sorted(folders.items()))
         log.info("data.split=auto: %s%s", kind, f" ({pairs})" if kind == "folders" else "")
-    if kind == "random":
+    if kind in _DRAWN:
         return _random(labels, config, diagnostics)
     if kind == "folders":
         named = {path: folders[folders_of(path, config.images)[0]] for path in labels}
@@ -64,13 +69,22 @@ def split_photos(
 
 
 def carve(
-    labels: dict[str, str], split: str, pct: float, seed: int, diagnostics: Diagnostics
+    labels: dict[str, str],
+    split: str,
+    pct: float,
+    seed: int,
+    diagnostics: Diagnostics,
+    groups: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Assign a fraction `pct` of each label's photos to `split`, at least one and never all.
 
     The choice depends only on the seed and the paths of the label, not on their order or on other
-    labels. Labels with a single photo are reported to `diagnostics`.
+    labels. Labels with a single photo are reported to `diagnostics`. With `groups`, whole groups
+    are assigned, and the choice depends on all labels.
     """
+    if groups is not None:
+        chosen = held_out_groups(labels, groups, pct, derive(seed, split), diagnostics)
+        return dict.fromkeys(chosen, split)
     by_label = defaultdict(list)
     for path, label in labels.items():
         by_label[label].append(path)
@@ -154,7 +168,7 @@ def _outside_splits(
     outside: set[str] = set()
     for folder, paths in sorted(by_folder.items()):
         alike = any(labels[path] in known for path in paths)
-        if alike and config.split == "random":
+        if alike and config.split in _DRAWN:
             continue
         outside |= set(paths)
         what = f"<n> photos of {images / folder}"
@@ -177,13 +191,18 @@ def _outside_splits(
 
 
 def _random(labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics) -> dict[str, str]:
-    splits = dict.fromkeys(labels, TRAIN)
+    """Draw the test photos, then the validation photos from the rest: a share, or one fold."""
+    splits, seed = dict.fromkeys(labels, TRAIN), config.split_seed
+    groups = photo_groups(labels, config, diagnostics)
     if config.test_pct > 0:
-        splits |= carve(labels, TEST, config.test_pct, config.split_seed, diagnostics)
+        splits |= carve(labels, TEST, config.test_pct, seed, diagnostics, groups)
     rest = {path: label for path, label in labels.items() if splits[path] == TRAIN}
+    if config.split == "kfold":
+        fold = one_fold(rest, groups, config, derive(seed, "folds"), diagnostics)
+        return splits | dict.fromkeys(fold, VALID)
     # A fraction of all photos, not of those left for training.
     share = config.valid_pct / (1 - config.test_pct)
-    return splits | carve(rest, VALID, share, config.split_seed, diagnostics)
+    return splits | carve(rest, VALID, share, seed, diagnostics, groups)
 
 
 def _official(
@@ -211,7 +230,7 @@ def _official(
 
 def _column(labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics) -> dict[str, str]:
     names = PhotoNames([*labels, *diagnostics.left_out], config.images, Path(config.root))
-    values = splits_from_table(names, config)
+    values = column_of_table(names, config, str(config.split_column))
     splits = {path: SPLIT_NAMES.get(value.strip().casefold()) for path, value in values.items()}
     strange = [path for path, split in splits.items() if split is None]
     diagnostics.left_out |= set(strange)

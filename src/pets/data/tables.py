@@ -88,7 +88,9 @@ def _read_parquet(file: Path, columns: tuple[str, ...]) -> tuple[list[str], list
 
 def _rows_of(config: DataConfig) -> list[Row]:
     file = Path(config.root) / str(config.table)
-    columns = [config.path_column, config.label_column, config.split_column]
+    columns = [
+        config.path_column, config.label_column, config.split_column, config.group_column,
+    ]  # fmt: skip
     return read_rows(f"data.table={file}", file, *filter(None, columns))
 
 
@@ -121,12 +123,12 @@ def labels_from_table(
     return {path: label.strip() or None for path, label in zip(numbers, labels, strict=True)}
 
 
-def splits_from_table(names: PhotoNames, config: DataConfig) -> dict[str, str]:
-    """Return the value of `data.split_column` of each photo that the table names."""
+def column_of_table(names: PhotoNames, config: DataConfig, column: str) -> dict[str, str]:
+    """Return the value in a column of each photo that the table names."""
     values: dict[str, str] = {}
     for row in _rows_of(config):
         for path in names.find(row[str(config.path_column)])[:1]:
-            values.setdefault(path, row[str(config.split_column)])
+            values.setdefault(path, row[column])
     return values
 
 

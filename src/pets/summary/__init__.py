@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from pets.errors import RunError
 from pets.io.atomic import write_atomically
+from pets.run_dir import OUT_OF_FOLD
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ def show_summary(folder: Path) -> None:
         with FileLock(folder / ".summary.lock"):
             for name, content in contents.items():
                 write_atomically(folder / name, content)
+            if summary.out_of_fold is not None:
+                summary.out_of_fold.found.save(folder / OUT_OF_FOLD)
     except OSError as error:
         raise RunError(
             f"{folder}: the summary cannot be written ({error.strerror or error}); free some space "

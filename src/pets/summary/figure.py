@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pets.io.figures import BLUE, GREY, drawn_quietly, plain
-from pets.summary.settings import SEED, Summary, shorten
+from pets.summary.settings import REPEATED, Summary, shorten
 from pets.summary.verdict import verdict
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _draw_key(axes: Axes, summary: Summary, key: str) -> None:
         index = runs.value.map({value: x for x, value in enumerate(ordered)})
         means = errors.groupby(index).mean()
         axes.plot(index, errors, "o", color=GREY, alpha=0.6, ms=4.5, mew=0)
-        axes.plot(means, "o-" if numeric and key != SEED else "o", color=BLUE, ms=7, lw=1.4)
+        axes.plot(means, "o-" if numeric and key not in REPEATED else "o", color=BLUE, ms=7, lw=1.4)
         axes.set_xlim(-0.5, len(ordered) - 0.5)
         width = max(6, 30 // len(ordered))
         labels = [plain(shorten(value, width), width) for value in ordered] if few else []

@@ -8,7 +8,7 @@ from pets.io.figures import as_svg
 from pets.report.template import own, template
 from pets.summary.figure import draw
 from pets.summary.settings import Summary
-from pets.summary.tables import runs_table, settings_table
+from pets.summary.tables import classes_table, runs_table, settings_table
 from pets.summary.verdict import verdict
 
 # Columns without a sort button. Settings are selected on validation error, never on test error.
@@ -27,6 +27,7 @@ def as_page(summary: Summary) -> str:
         near=[setting in summary.near_best for setting in summary.settings],
         troubled=summary.troubled.to_dict("records"),
         runs=runs_table(summary),
+        classes=summary.out_of_fold and classes_table(summary.out_of_fold),
         not_sorted=_NOT_SORTED,
         sweep_yaml=sweep_file.read_text(errors="replace") if sweep_file.is_file() else "",
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),

@@ -1,4 +1,4 @@
-"""Settings (runs that differ only in their seed), and which differ by more than noise."""
+"""Settings (runs that differ only in seed or fold), and which differ by more than noise."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from pets.summary.folds import FOLD, OutOfFold, pool_folds
 from pets.summary.runs import read_runs
 
 SEED = "seed"
+REPEATED = (FOLD, SEED)  # keys in which the runs of one setting may differ
 _CONFIDENCE = 0.95
 _TINY = 1e-9  # a spread below it is rounding
 _MANY_PHOTOS = 1000
@@ -39,7 +41,7 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Runs that differ only in their seed.
+    """Runs that differ only in their seed or their fold.
 
     Attributes:
         values: the values of the swept keys, as text.
@@ -74,9 +76,10 @@ class Summary:
     Attributes:
         folder: the sweep's folder.
         runs: one row per run, ordered by number.
-        values: one row per run: the text of each key that differs between runs, seed last.
+        values: one row per run: the text of each key that differs between runs, fold and seed last.
         names: the shortest unambiguous suffix of each key: `lr` for `plan.stages.head.lr`.
         settings: the lowest mean validation error first, those without a result last.
+        out_of_fold: the pooled predictions of the best setting, if its runs differ in their fold.
     """
 
     folder: Path
@@ -84,6 +87,12 @@ class Summary:
     values: pd.DataFrame
     names: dict[str, str]
     settings: list[Setting]
+    out_of_fold: OutOfFold | None = None
+
+    @property
+    def over_folds(self) -> bool:
+        """Whether the runs of a setting differ in their fold."""
+        return FOLD in self.names
 
     @property
     def ranked(self) -> list[Setting]:
@@ -129,9 +138,9 @@ def summarize(folder: Path) -> Summary:
     runs, values = read_runs(folder)
     readable = runs.state != "unreadable"
     swept = [str(key) for key, column in values.items() if column[readable].nunique() > 1]
-    swept.sort(key=lambda key: key == SEED)
+    swept.sort(key=lambda key: REPEATED.index(key) + 1 if key in REPEATED else 0)
     names = {key: _short_name(key, swept) for key in swept}
-    keys = [key for key in swept if key != SEED]
+    keys = [key for key in swept if key not in REPEATED]
     settings = []
     groups: Any = [((), values[readable])]
     if keys:
@@ -143,14 +152,17 @@ def summarize(folder: Path) -> Summary:
         settings.append(Setting(texts, label, finished, len(same)))
     settings.sort(key=lambda setting: (not len(setting.errors), setting.errors.mean()))
     settings[1:] = [replace(s, difference=difference(settings[0], s)) for s in settings[1:]]
-    return Summary(folder, runs, values[swept], names, settings)
+    pooled = None
+    if FOLD in swept and len(settings[0].errors):
+        pooled = pool_folds(folder, settings[0].runs, values[readable][FOLD].nunique())
+    return Summary(folder, runs, values[swept], names, settings, pooled)
 
 
 def difference(best: Setting, other: Setting) -> Difference | None:
     """Return the error of `other` minus that of `best`; None if the noise is unknown.
 
-    If both have the same seeds and photos, a paired t-test over seeds, which cancels what a seed
-    does to both; else Welch's t-test. Without a spread over seeds, a binomial interval for the
+    If both have the same seeds and photos, a paired t-test over seeds and folds, which cancels what
+    they do to both; else Welch's t-test. Without a spread over seeds, a binomial interval for the
     number of photos (Agresti and Caffo 2000).
     """
     a, b = best.errors, other.errors
@@ -159,7 +171,13 @@ def difference(best: Setting, other: Setting) -> Difference | None:
     pairs = (_by_seed(other) - _by_seed(best)).dropna()
     if pairs.std() > _TINY:
         low, high = stats.t.interval(_CONFIDENCE, len(pairs) - 1, pairs.mean(), pairs.sem())
+        seeds, splits = (pairs.index.get_level_values(name).nunique() for name in ("seed", "data"))
         basis = f"paired by seed, {len(pairs)} seeds on the same photos"
+        if splits > seeds:
+            basis = (
+                f"paired by fold, {len(pairs)} pairs of runs; folds share training photos, so that "
+                "it is a little too narrow"
+            )
         return Difference(pairs.mean(), low, high, basis)
     if len(pairs) < 2 and min(a.std(), b.std()) > _TINY:
         low, high = stats.ttest_ind(b, a, equal_var=False).confidence_interval(_CONFIDENCE)

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from pets.io.csv_cells import write_cell
-from pets.summary.settings import SEED, Setting, Summary, shorten
+from pets.summary.folds import OutOfFold
+from pets.summary.settings import REPEATED, Setting, Summary, shorten
 from pets.summary.verdict import describe_interval, verdict
 
 _MOST_ON_SCREEN = 10
@@ -36,7 +38,7 @@ class Table:
 
 def settings_table(summary: Summary) -> Table:
     """Return one row per setting, the best first."""
-    names = [name for name in summary.names.values() if name != SEED]
+    names = [name for key, name in summary.names.items() if key not in REPEATED]
     columns = [*names, "validation error", "sd", "range", "runs", "vs. best"]
     rows = []
     for setting in summary.settings:
@@ -48,6 +50,21 @@ def settings_table(summary: Summary) -> Table:
         row.append(Cell(f"{low} to {high}" if several else ""))
         row += [Cell(f"{count} of {setting.started}", count), Cell(_vs_best(summary, setting))]
         rows.append(row)
+    return Table(columns, rows)
+
+
+def classes_table(pooled: OutOfFold) -> Table:
+    """Return one row per class of the out-of-fold predictions, the lowest accuracy first."""
+    columns = ["class", "accuracy", "precision", "photos"]
+    rows = [
+        [
+            Cell(str(name)),
+            *(_number("" if np.isnan(row[key]) else f"{100 * row[key]:.1f} %", row[key])
+              for key in ("recall", "precision")),
+            Cell(f"{row['photos']:,.0f}", float(row["photos"])),
+        ]
+        for name, row in pooled.per_class.iterrows()
+    ]  # fmt: skip
     return Table(columns, rows)
 
 

@@ -21,9 +21,29 @@ def verdict(summary: Summary) -> list[str]:
     error = f"{summary.percent(best.errors.mean())} validation error"
     return [
         f"{': '.join(filter(None, (best.label, error)))}.",
+        *_out_of_fold(summary),
         *_comparison(summary, best),
         _test(summary, best),
         *_caveats(summary, best),
+    ]
+
+
+def _out_of_fold(summary: Summary) -> list[str]:
+    pooled = summary.out_of_fold
+    if not summary.over_folds:
+        return []
+    if pooled is None:
+        return ["Its folds cannot be pooled: not all of its runs have their predictions."]
+    low, high = (summary.percent(share, "") for share in pooled.interval)
+    count = f"{pooled.folds} of {pooled.expected} folds" if pooled.folds < pooled.expected else ""
+    lowest = [
+        f"{name} ({summary.percent(float(row['recall']))})"
+        for name, row in pooled.per_class.head(_MOST_NAMED).iterrows()
+    ]
+    return [
+        f"Out of fold {summary.percent(pooled.found.accuracy)} of {pooled.photos:,} photos are "
+        f"right (95 % interval {low} to {high} %), each predicted by a run that was not trained "
+        f"on it{f' ({count} so far)' if count else ''}; the lowest classes: {', '.join(lowest)}."
     ]
 
 
@@ -90,12 +110,12 @@ def _test(summary: Summary, best: Setting) -> str:
 def _caveats(summary: Summary, best: Setting) -> list[str]:
     sentences = []
     measured = pd.concat([setting.runs for setting in summary.ranked])
-    if measured.groupby("seed").data.nunique().max() > 1:
+    if measured.groupby("seed").data.nunique().max() > 1 and not summary.over_folds:
         sentences.append(
             "The runs were not all measured on the same photos in the same splits: part of the "
             "differences may be due to the photos."
         )
-    if best.photos and len(best.errors) > 1:
+    if best.photos and len(best.errors) > 1 and not summary.over_folds:
         _, error = shrunk(best.errors.mean(), best.photos)
         source = "training" if measured.data.nunique() == 1 else "training and of the split"
         sentences.append(

@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Trainer
+from torch import Tensor
 
 from pets.config import ExternalDataConfig, RunDataConfig, TrainConfig
 from pets.data.external import external_photos, result_name
 from pets.data.photos import OTHER, SPLITS, LocatedPhotos, Photos, locate_photos
 from pets.data.splits import TEST, TRAIN, VALID
+from pets.distributed.process_group import all_gather
 from pets.errors import ConfigError, DataError, RunError, some
 from pets.models.classifier import Classifier, classifier_from
 from pets.run_dir import RunDir
@@ -31,6 +34,27 @@ def measure(
     data.measured = split
     trainer.test(module, datamodule=data, verbose=False)
     return module.measured
+
+
+def log_probabilities(
+    module: ClassifierModule, data: PetsDataModule, split: str, trainer: Trainer
+) -> Tensor:
+    """Return the log-probabilities (photos, classes) of a split, in the table's order, on every
+    rank."""
+    kept: list[Tensor] = []
+    hook = module.register_forward_hook(
+        lambda _, inputs, logits: kept.append(logits.detach().float().log_softmax(1).cpu())
+    )
+    try:
+        measure(module, data, split, trainer)
+    finally:
+        hook.remove()
+    # Each rank has every world-th photo.
+    parts = all_gather(torch.cat(kept))
+    whole = torch.empty(sum(map(len, parts)), parts[0].shape[1])
+    for rank, part in enumerate(parts):
+        whole[rank :: len(parts)] = part
+    return whole
 
 
 def find_photos(run: RunDir, root: str) -> LocatedPhotos:

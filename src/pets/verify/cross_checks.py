@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pets.config import VerifyConfig
 from pets.data.diagnostics import Severity
+from pets.data.duplicates import as_words, bits_apart, groups_of, look_alike
+from pets.data.inspection import HASH_BITS, Inspection
 from pets.data.photos import Photo
 from pets.data.splits import TEST, TRAIN, VALID
-from pets.verify.duplicates import as_words, bits_apart, groups_of, look_alike
-from pets.verify.inspection import HASH_BITS, Inspection
 from pets.verify.kinds import Finding
 
 _KEEP_PRIORITY = (TEST, VALID, TRAIN)  # which split keeps a photo that occurs in several

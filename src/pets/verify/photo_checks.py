@@ -9,7 +9,7 @@ from PIL import Image
 
 from pets.config import VerifyConfig
 from pets.data.diagnostics import Severity
-from pets.verify.inspection import Inspection
+from pets.data.inspection import Inspection
 from pets.verify.kinds import Finding
 
 

@@ -13,11 +13,11 @@ from pets.config import VerifyConfig
 from pets.data.collect import label_photos, split_and_check
 from pets.data.diagnostics import Diagnostics, Severity
 from pets.data.images import FORMATS, SUFFIXES
+from pets.data.inspection import inspect_photos
 from pets.data.labels import Labels
 from pets.data.photos import Photo, Photos
 from pets.data.tables import read_excluded
 from pets.verify.cross_checks import duplicates, tiny_classes
-from pets.verify.inspection import inspect_photos
 from pets.verify.kinds import KINDS, SEVERITIES, Finding
 from pets.verify.photo_checks import check_photo
 

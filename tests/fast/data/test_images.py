@@ -24,9 +24,9 @@ from pets.data.images import (
     open_rgb,
     size_of,
 )
+from pets.data.inspection import inspect_photo
 from pets.errors import DataError
 from pets.prediction.sources import find_source
-from pets.verify.inspection import inspect_photo
 from pets.verify.photo_checks import check_photo
 from tests.conftest import composed
 from tests.hostile import many_scans, plain_pnm

@@ -64,7 +64,7 @@ def inspect_photos(files: Sequence[Path]) -> list[Inspection]:
         import simplejpeg  # noqa: F401
     except ImportError as error:
         raise PetsError(
-            f"pets verify needs the package {error.name}: {install('verify')}"
+            f"comparing photos needs the package {error.name}: {install('verify')}"
         ) from error
     versions = f"pillow {PIL.__version__} imagehash {imagehash.__version__}"
     inspected = FileMemo(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pets.verify.duplicates import as_words, bits_apart, groups_of, look_alike, near_pairs
+from pets.data.duplicates import as_words, bits_apart, groups_of, look_alike, near_pairs
 
 
 def hashes(count: int, seed: int = 0) -> np.ndarray:
