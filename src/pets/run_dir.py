@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from pets.io.serialize import to_json, to_yaml
 from pets.system.installation import environment, origin
 
 OUT_OF_FOLD = "out_of_fold.parquet"
+# The files of a run that has read no photos yet.
+_BEGUN = ("config.yaml", "overrides.yaml", "environment.json", "status.json", "loggers.json")
 
 
 class _Values(BaseModel):
@@ -88,6 +91,7 @@ class RunDir:
     status.json       state, stage, times, results     train.log       the log
     checkpoints/      last.ckpt, best.ckpt             tensorboard/    events
     lr_finder/        <stage>.png and .json, where the finder ran
+    csv/ wandb/ mlflow/   what other loggers wrote     loggers.json    ids of their runs
     slurm.json        the Slurm job that it was given to, and its log
     out_of_fold.parquet   predictions of the validation photos, with data.split=kfold
     ```
@@ -231,7 +235,9 @@ class RunDir:
         self._lock.release(force=True)
         with contextlib.suppress(OSError):
             (self.path / "checkpoints").rmdir()
-        for name in ("config.yaml", "overrides.yaml", "environment.json", "status.json", ".lock"):
+        for name in ("wandb", "mlflow"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in (*_BEGUN, ".lock"):
             (self.path / name).unlink(missing_ok=True)
 
     @property

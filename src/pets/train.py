@@ -16,7 +16,6 @@ from pets.config import TrainConfig
 from pets.data.photos import Photos
 from pets.data.splits import TEST, VALID
 from pets.distributed.process_group import on_rank_0
-from pets.distributed.ranks import ranks
 from pets.errors import PetsError
 from pets.interpretation.interpretation import Interpretation
 from pets.lr_finder.search import LrSearch, find_rate, record_curve
@@ -24,21 +23,20 @@ from pets.models.classifier import Classifier
 from pets.report.write import write_report
 from pets.run_dir import OUT_OF_FOLD, RunDir
 from pets.system.cpu import keep_freed_memory
-from pets.system.devices import device_type, resolve_precision
 from pets.training.checks import check_classes, check_plan, check_signatures
-from pets.training.console import log_results, log_speed, log_stage
+from pets.training.console import log_results, log_speed, log_stage, log_start
 from pets.training.evaluation import Trained, log_probabilities, measure
+from pets.training.hparams import hyperparameters, log_hparams
 from pets.training.inputs import prepare_stage
+from pets.training.loggers import mark_running, open_loggers
 from pets.training.module import build_stage, new_model
 from pets.training.recorder import Recorder
 from pets.training.stage import Stage
-from pets.training.start import load_backbone, load_photos, resume_point
+from pets.training.start import load_backbone, load_photos, resume_point, steps_done
 from pets.training.stopping import StopOnSignal
 from pets.training.trainer import (
     build_callbacks,
-    build_loggers,
     build_trainer,
-    log_hparams,
     silence_lightning,
 )
 from pets.training.warm_start import take_over_head
@@ -63,57 +61,50 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     # Load the weights first: if they are unavailable, fail before reading any data.
     backbone, preprocess, source = load_backbone(config, run)
     check_plan(config, backbone, preprocess)
-    # Create the loggers of a new run early, so that a missing package or unreachable host fails
-    # before any data is read.
     fresh = not run.checkpoint().exists()
-    loggers = build_loggers(config.logger, run.path, steps_done=0) if fresh else []
-    photos = load_photos(config, run)
-    check_classes(config, photos)
+    # Open the loggers early: if a host cannot be reached, fail before reading any data.
+    with open_loggers(config.logger, run.path, steps_done(run)) as loggers:
+        photos = load_photos(config, run)
+        check_classes(config, photos)
 
-    model = new_model(config, backbone, preprocess, photos.classes)
-    if config.compile:
-        # In place, so that the names of the weights do not change.
-        model.backbone.compile()
-    settings = resolve_precision(config.trainer)
-    where, precision = device_type(settings.get("accelerator", "auto")), settings.get("precision")
-    several = f" in {ranks().world} processes" if ranks().world > 1 else ""
-    log.info("%s, weights: %s; on %s%s, %s", config.model.name, source, where, several, precision)
+        model = new_model(config, backbone, preprocess, photos.classes)
+        if config.compile:
+            # In place, so that the names of the weights do not change.
+            model.backbone.compile()
+        log_start(config, source)
 
-    recorder = Recorder(run)
-    start = resume_point(config, model, recorder)
-    if fresh:
-        take_over_head(config, model, photos)
-    else:
-        done = start.steps_before + start.steps
-        loggers = build_loggers(config.logger, run.path, steps_done=done)
+        recorder = Recorder(run)
+        start = resume_point(config, model, recorder)
+        if fresh:
+            take_over_head(config, model, photos)
+        log_hparams(loggers, hyperparameters(config, model, run.overrides))
+        steps = start.steps_before
+        for name in start.stages:
+            stage = prepare_stage(config, name, model, photos, run, steps)
+            if name == start.stages[0]:
+                stage = replace(stage, epochs_done=start.epochs, batches_done=start.batches)
+            if not stage.resumed:
+                search = LrSearch(stage, model, photos, config, run.path, loggers)
+                if config.lr_curves:
+                    record_curve(search)
+                stage = find_rate(search, run)
+                config = config.with_stage(name, stage.config)
+            if stage.epochs_done < stage.config.epochs:
+                steps += fit(stage, config, model, photos, recorder, loggers)
 
-    steps = start.steps_before
-    for name in start.stages:
-        stage = prepare_stage(config, name, model, photos, run, steps)
-        if name == start.stages[0]:
-            stage = replace(stage, epochs_done=start.epochs, batches_done=start.batches)
-        if not stage.resumed:
-            search = LrSearch(stage, model, photos, config, run.path, loggers)
-            if config.lr_curves:
-                record_curve(search)
-            stage = find_rate(search, run)
-            config = config.with_stage(name, stage.config)
-        if stage.epochs_done < stage.config.epochs:
-            steps += fit(stage, config, model, photos, recorder, loggers)
-
-    module, data = build_stage(stage, config, model, photos)
-    results = {
-        split: measure(module, data, split, build_trainer(config.trainer))
-        for split in (VALID, TEST)
-        if photos.of(split)
-    }
-    if config.data.split == "kfold":
-        logs = log_probabilities(module, data, VALID, build_trainer(config.trainer))
-        on_rank_0(lambda: save_out_of_fold(run, photos, logs))
-    log_hparams(loggers, config, results)
-    run.finish(results)
-    if config.report:
-        on_rank_0(lambda: report(Trained(run, config, model, stage.name), photos, loggers))
+        module, data = build_stage(stage, config, model, photos)
+        results = {
+            split: measure(module, data, split, build_trainer(config.trainer))
+            for split in (VALID, TEST)
+            if photos.of(split)
+        }
+        if config.data.split == "kfold":
+            logs = log_probabilities(module, data, VALID, build_trainer(config.trainer))
+            on_rank_0(lambda: save_out_of_fold(run, photos, logs))
+        log_hparams(loggers, hyperparameters(config, model, run.overrides), results, steps)
+        run.finish(results)
+        if config.report:
+            on_rank_0(lambda: report(Trained(run, config, model, stage.name), photos, loggers))
     log_results(run, results, time.perf_counter() - started)
     return results
 
@@ -135,6 +126,7 @@ def fit(
     callbacks = [*build_callbacks(config.callbacks), recorder, StopOnSignal(recorder)]
     trainer = build_trainer(config.trainer, stage.config.epochs, callbacks, loggers)
     log_stage(stage.name, stage.config)
+    mark_running(loggers)
     started = time.perf_counter()
     trainer.fit(module, data, ckpt_path=run.checkpoint() if stage.resumed else None)
     run.add_seconds(stage.name, time.perf_counter() - started)

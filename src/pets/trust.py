@@ -48,9 +48,14 @@ ALLOWED: dict[str, set[str]] = {
             "pytorch_lightning.callbacks", "EMAWeightAveraging EarlyStopping LearningRateMonitor"
         ),
     },
-    "logger": _paths("pytorch_lightning.loggers", "CSVLogger TensorBoardLogger"),
+    "logger": _paths(
+        "pytorch_lightning.loggers", "CSVLogger MLFlowLogger TensorBoardLogger WandbLogger"
+    ),
 }  # fmt: skip
-_LOGGER_ARGUMENTS = {"name", "version", "prefix", "sub_dir", "default_hp_metric", "log_graph"}
+_LOGGER_ARGUMENTS = {
+    "name", "version", "prefix", "sub_dir", "default_hp_metric", "log_graph", "project", "entity",
+    "group", "tags", "offline", "experiment_name", "run_name", "tracking_uri",
+}  # fmt: skip
 _NAME = re.compile(r"(?!\.)[\w.+ -]*")  # name of a file or folder, never a path
 
 
@@ -73,12 +78,28 @@ def refusal(values: Mapping[str, Any]) -> str | None:
 
 def inside(values: dict[str, Any]) -> dict[str, Any]:
     """Return the config without values that reach outside the run: it uses this user's cache, does
-    not create or download data, and does not set `trust`."""
+    not create or download data, sends nothing to a server, and does not set `trust`."""
     cache = os.environ.get("PETS_CACHE", "~/.cache/pets")
     values = {**values, "cache_dir": cache, "trust": False}
+    if sent := sends(values):
+        values["logger"] = {k: v for k, v in values["logger"].items() if k not in sent}
     if isinstance(values.get("data"), dict):
         values["data"] = {**values["data"], "prepare": None}
     return values
+
+
+def sends(values: Mapping[str, Any]) -> list[str]:
+    """Return the names of the loggers that send what a run logs to a server."""
+    loggers = values.get("logger")
+    return [
+        name
+        for name, node in (loggers.items() if isinstance(loggers, Mapping) else ())
+        if isinstance(node, Mapping)
+        and (
+            node.get("tracking_uri") is not None
+            or (str(node.get("_target_")).endswith("WandbLogger") and not node.get("offline"))
+        )
+    ]
 
 
 def check_links(folder: Path) -> None:
@@ -137,7 +158,8 @@ def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
             yield f"{key}._target_={target}: is not called for a run from elsewhere"
         if group == "logger":
             for name, inner in value.items():
-                known = name in _LOGGER_ARGUMENTS and _NAME.fullmatch(str(inner))
+                texts = map(str, inner if isinstance(inner, list) else [inner])
+                known = name in _LOGGER_ARGUMENTS and all(map(_NAME.fullmatch, texts))
                 if name != "_target_" and not known:
                     yield f"{key}.{name}={inner}: may lead out of the run's folder"
     for name, inner in value.items():

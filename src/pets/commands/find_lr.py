@@ -50,8 +50,9 @@ def run(cfg: DictConfig) -> LrSearch:
     from pets.system.cpu import keep_freed_memory
     from pets.training.checks import check_classes, check_signatures
     from pets.training.inputs import check_inputs, prepare_inputs
+    from pets.training.loggers import open_loggers
     from pets.training.stage import Stage
-    from pets.training.trainer import build_loggers, silence_lightning
+    from pets.training.trainer import silence_lightning
 
     silence_lightning()
     keep_freed_memory()
@@ -62,18 +63,19 @@ def run(cfg: DictConfig) -> LrSearch:
         freeze_to=auto if config.freeze_to == "auto" else config.freeze_to,
         epochs=1, lr=config.lr, schedule="constant", pct_start=0.3, div=25.0, size=None,
     )  # fmt: skip
-    loggers = build_loggers(config.logger, folder)
-    model, photos, begins = _fresh(config, plan) if run_dir is None else _trained(run_dir, config)
-    check_classes(config, photos)
-    check_inputs(config, {"find-lr": plan}, model)
-    epochs = ceil(config.lr_finder.steps * config.data.batch_size / len(photos.of(TRAIN)))
-    inputs = prepare_inputs(config, plan, model, photos, epochs)
-    trained = model.trained_groups(plan.freeze_to)
-    everything = len(trained) == len(model.layer_groups)
-    name = f"{begins}_{'all' if everything else trained[0]}"
-    stage = Stage.of_plan(name, plan, inputs, config.seed)
-    search = LrSearch(stage, model, photos, config, folder, loggers)
-    suggestion = search.rates()
+    with open_loggers(config.logger, folder) as loggers:
+        begun = _fresh(config, plan) if run_dir is None else _trained(run_dir, config)
+        model, photos, begins = begun
+        check_classes(config, photos)
+        check_inputs(config, {"find-lr": plan}, model)
+        epochs = ceil(config.lr_finder.steps * config.data.batch_size / len(photos.of(TRAIN)))
+        inputs = prepare_inputs(config, plan, model, photos, epochs)
+        trained = model.trained_groups(plan.freeze_to)
+        everything = len(trained) == len(model.layer_groups)
+        name = f"{begins}_{'all' if everything else trained[0]}"
+        stage = Stage.of_plan(name, plan, inputs, config.seed)
+        search = LrSearch(stage, model, photos, config, folder, loggers)
+        suggestion = search.rates()
     head_only, lr = len(trained) == 1, suggestion["lr"]
     key = f"plan.stages.{'head' if head_only else 'body'}.lr"
     one = lr[-1] if head_only and isinstance(lr, list) else lr

@@ -25,7 +25,8 @@ def run(cfg: DictConfig) -> Analysis:
     from pets.report.write import write_report
     from pets.system.cpu import keep_freed_memory
     from pets.training.evaluation import load_run, select_photos
-    from pets.training.trainer import build_loggers, check_trainer, silence_lightning
+    from pets.training.loggers import open_loggers
+    from pets.training.trainer import check_trainer, silence_lightning
 
     silence_lightning()
     keep_freed_memory()
@@ -33,7 +34,7 @@ def run(cfg: DictConfig) -> Analysis:
     trained = load_run(run_dir, config.ckpt).fed_by(config.data, config.trainer)
     asked = select_photos(trained, config.data, config.split)
     settings = InterpretSettings(**{k: getattr(config, k) for k in InterpretSettings.model_fields})
-    loggers = build_loggers(trained.config.logger, run_dir.path)
-    return write_report(
-        trained, asked.own, settings, asked.split, config.ckpt, asked.external, loggers
-    )
+    with open_loggers(trained.config.logger, run_dir.path) as loggers:
+        return write_report(
+            trained, asked.own, settings, asked.split, config.ckpt, asked.external, loggers
+        )

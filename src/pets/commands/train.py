@@ -20,7 +20,7 @@ from pets.distributed.ranks import check_ranks, ranks, ranks_of
 from pets.errors import ConfigError, LostRankError, PetsError, RunError
 from pets.system.os_errors import system_error
 from pets.system.signals import Stopped, stoppable
-from pets.trust import inside, refusal
+from pets.trust import TRUST, inside, refusal, sends
 
 if TYPE_CHECKING:
     from pets.run_dir import RunDir
@@ -97,6 +97,11 @@ def _resumed(
 
     Raises ConfigError for overrides that would change what is trained.
     """
+    if not run_dir.trusted and (sent := sends(run_dir.read_config())):
+        raise RunError(
+            f"{run_dir.path / 'config.yaml'}: logger.{sent[0]} sends what it logs to a server; "
+            f"{TRUST}"
+        )
     values = run_dir.config
     ranks_before = ranks_of(values["trainer"])
     # A stage without a suggested rate may be given one, or the finder a wider range.
@@ -198,4 +203,5 @@ def _resume_hint(run_dir: RunDir) -> str:
     if run_dir.finished:
         missing = f"pets interpret run={run_dir.as_typed}"
         return f"training is complete, only the report is missing: {missing}"
-    return f"resume with pets train resume={run_dir.as_typed}"
+    sent = sends(run_dir.read_config()) and "trust=true" not in run_dir.as_typed
+    return f"resume with pets train resume={run_dir.as_typed}{' trust=true' if sent else ''}"

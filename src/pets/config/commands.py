@@ -38,7 +38,7 @@ class LearnerConfig(Strict):
     precompute: PrecomputeConfig
     cache_dir: Folder
     trainer: dict[str, Any]
-    logger: dict[str, Target]
+    logger: dict[str, Target] = Field(default_factory=dict)  # logger=[] leaves none
     seed: int = Field(ge=0)
 
     def size_of(self, stage: StageConfig) -> tuple[int, int]:

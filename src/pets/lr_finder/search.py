@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger
 
 from pets.config import LearnerConfig
 from pets.data.photos import Photos
@@ -24,6 +24,7 @@ from pets.lr_finder.range_test import record
 from pets.lr_finder.suggestions import NoSuggestion
 from pets.models.classifier import Classifier
 from pets.run_dir import RunDir
+from pets.training.loggers import log_picture
 from pets.training.rates import spread
 from pets.training.stage import Stage
 
@@ -36,7 +37,7 @@ FOLDER = "lr_finder"
 class LrSearch:
     """The search for one stage, from the network's current weights, which it does not change.
 
-    Writes `lr_finder/<name>.png` and `.json` below `folder`, and the picture to TensorBoard.
+    Writes `lr_finder/<name>.png` and `.json` below `folder`, and the picture to the loggers.
     """
 
     stage: Stage
@@ -116,12 +117,7 @@ class LrSearch:
         self.file("json").write_text(to_json(numbers, indent=1) + "\n", encoding="utf-8")
         array = pixels(curve.draw(self.title))
         self.file("png").write_bytes(png(array))
-        for logger in self.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                tag = f"lr_finder/{stage.name}"
-                logger.experiment.add_image(tag, array, stage.steps_before, dataformats="HWC")
-                # The command may end here; unwritten events would be lost.
-                logger.experiment.flush()
+        log_picture(self.loggers, f"lr_finder/{stage.name}", array, stage.steps_before)
 
 
 def find_rate(search: LrSearch, run: RunDir) -> Stage:

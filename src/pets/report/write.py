@@ -1,4 +1,5 @@
-"""A report with its files: page, predictions table, suspected labels, summary, TensorBoard."""
+"""A report with its files: page, predictions table, suspected labels, summary, and pictures in the
+loggers."""
 
 from __future__ import annotations
 
@@ -21,10 +22,10 @@ from pets.interpretation.suspects import write_suspects
 from pets.io.atomic import check_writable, write_atomically
 from pets.io.serialize import to_json
 from pets.report.photos import PagePhotos
+from pets.report.pictures import add_pictures
 from pets.report.published import split_in_words
 from pets.report.sections import SECTIONS
 from pets.report.template import own, template
-from pets.report.tensorboard import add_pictures
 from pets.training.evaluation import Trained, split_of
 from pets.training.metrics_csv import read_metrics
 

@@ -27,7 +27,7 @@ from pets.run_dir import from_here
 from pets.sweep.jobs import Job, check_swept, prepare, runs_of
 from pets.sweep.overrides import FILE, save_overrides, saved_overrides
 from pets.sweep.slurm_queue import in_slurm
-from pets.trust import TRUST, check
+from pets.trust import TRUST, check, sends
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +179,8 @@ def _check_foreign(config: TrainConfig, file: Path) -> None:
     """Refuse a config that references code: part of it is from a folder that is not trusted."""
     values = config.model_dump(by_alias=True, mode="json", exclude={"data": {"prepare"}})
     check(values, file)
+    if sent := sends(values):
+        raise RunError(f"{file}: logger.{sent[0]} sends what it logs to a server; {TRUST}")
     root = config.data.root
     if config.data.prepare is not None and not Path(root).exists():
         raise RunError(

@@ -18,6 +18,7 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import HEAD, frozen_groups
 from pets.system.devices import check_compiler, device_type
 from pets.training.inputs import check_inputs, on_activations
+from pets.training.loggers import check_loggers
 from pets.training.losses import Criterion, loss_target, new_loss
 from pets.training.module import count_classes, new_model
 from pets.training.trainer import build_callbacks, check_trainer
@@ -34,8 +35,7 @@ def check_signatures(config: LearnerConfig) -> None:
         check_signature("data.prepare", config.data.prepare, ("root",))
     for name, node in config.callbacks.items() if isinstance(config, TrainConfig) else ():
         check_signature(f"callbacks.{name}", node)
-    for name, node in config.logger.items():
-        check_signature(f"logger.{name}", node, ("save_dir",))
+    check_loggers(config.logger)
     check_trainer(config.trainer, trains=isinstance(config, TrainConfig))
     check_engine(config.precompute.engine, device_type(config.trainer.get("accelerator", "auto")))
     if isinstance(config, TrainConfig) and config.compile:

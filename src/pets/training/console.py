@@ -7,13 +7,23 @@ from typing import Any
 
 from pets.config import StageConfig, TrainConfig
 from pets.data.workers import automatic_workers
+from pets.distributed.ranks import ranks
 from pets.metrics import METRICS
 from pets.run_dir import RunDir
+from pets.system.devices import device_type, resolve_precision
 from pets.training.speed import Speed
 
 log = logging.getLogger(__name__)
 # Suggested next commands; not shown in notebooks.
 hints = logging.getLogger(f"{__name__}.hints")
+
+
+def log_start(config: TrainConfig, source: str) -> None:
+    """Log the network, the source of its weights, and what it is trained on."""
+    settings = resolve_precision(config.trainer)
+    where, precision = device_type(settings.get("accelerator", "auto")), settings.get("precision")
+    several = f" in {ranks().world} processes" if ranks().world > 1 else ""
+    log.info("%s, weights: %s; on %s%s, %s", config.model.name, source, where, several, precision)
 
 
 def log_stage(name: str, stage: StageConfig) -> None:

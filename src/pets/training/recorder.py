@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -133,9 +132,7 @@ class Recorder(Checkpoint):
     def write(self, trainer: Trainer) -> None:
         """Write the last checkpoint, after flushing everything from earlier steps."""
         self._log_losses(trainer)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.flush()
+        _flush(trainer)
         if self.held is not None and self.run.writes:
             self.held.write(self.run.checkpoint("best"))
         trainer.save_checkpoint(self.run.checkpoint("last"))
@@ -159,6 +156,7 @@ class Recorder(Checkpoint):
                 self.held = HeldCheckpoint()
                 trainer.save_checkpoint(best, storage_options=self.held)
         elif improved:
+            _flush(trainer)
             trainer.save_checkpoint(best)
             if self.run.writes:
                 copy_atomically(best, last)
@@ -195,6 +193,12 @@ def _step(trainer: Trainer, pl_module: LightningModule) -> int:
     """Optimizer steps of the whole run so far."""
     progress: Any = pl_module.progress
     return int(progress["steps_before"]) + trainer.global_step
+
+
+def _flush(trainer: Trainer) -> None:
+    """Write what is logged, before a checkpoint: a run that is killed continues after it."""
+    for logger in trainer.loggers:
+        logger.save()
 
 
 def _log(trainer: Trainer, scalars: dict[str, float], step: int) -> None:

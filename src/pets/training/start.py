@@ -125,6 +125,19 @@ class _Progress(BaseModel):
     batches: int = Field(0, ge=0)
 
 
+def steps_done(run: RunDir) -> int:
+    """Return the optimizer steps in the last checkpoint, 0 if there is none. Raises RunError."""
+    last = run.checkpoint()
+    if not last.exists():
+        return 0
+    try:
+        done = _Progress.model_validate(read_checkpoint(last, run.trusted)["pets"])
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(f"{last}: does not fit the run's config.yaml ({reason})") from error
+    return done.steps_before + done.steps
+
+
 def resume_point(config: TrainConfig, model: Classifier, recorder: Recorder) -> StartPoint:
     """Return the beginning, or the progress of the last checkpoint after loading its weights.
 

@@ -1,4 +1,4 @@
-"""Build Lightning's objects from the config: trainer, callbacks, loggers."""
+"""Build Lightning's objects from the config: trainer and callbacks."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import inspect
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
-from pets.config import Target, TrainConfig
+from pets.config import Target
 from pets.config.instantiate import build, check_arguments
 from pets.distributed.lightning import check_sync_batchnorm, cluster_environment, ddp_kwargs
 from pets.distributed.ranks import check_ranks, ranks
 from pets.errors import ConfigError
-from pets.metrics import METRICS
 from pets.system import signals
 from pets.system.devices import resolve_precision
 from pets.training.checkpoints import AtomicCheckpointIO
@@ -145,61 +142,6 @@ def batch_loss(trainer: Trainer, outputs: Any) -> Tensor:
 def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:
     """Build new callbacks, in the config's order."""
     return [build(f"callbacks.{name}", node) for name, node in nodes.items()]
-
-
-def build_loggers(
-    nodes: Mapping[str, Target], folder: Path, steps_done: int | None = None
-) -> list[Logger]:
-    """Build the loggers, each writing below the folder of the run.
-
-    If `steps_done` is given, TensorBoard purges what an interrupted run wrote after that step.
-    """
-    loggers = []
-    for name, node in nodes.items():
-        given: dict[str, Any] = {"save_dir": str(folder)}
-        if steps_done is not None and get_object(node.target) is TensorBoardLogger:
-            given["purge_step"] = steps_done
-        try:
-            loggers.append(build(f"logger.{name}", node, **given))
-        except ImportError as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(
-                f"logger.{name}: {node.target} needs a package that is not installed ({reason}); "
-                "install it, or logger=tensorboard"
-            ) from error
-    return loggers
-
-
-def log_hparams(loggers: list[Logger], config: TrainConfig, results: Mapping[str, Any]) -> None:
-    """Log hyperparameters as flat names and plain values, with the final metrics: TensorBoard's
-    HPARAMS tab needs both."""
-    metrics = {
-        f"hparams/{split}_{name}": found[name]
-        for split, found in results.items()
-        for name in METRICS
-        if name in found
-    }
-    values = config.model_dump(by_alias=True, mode="json")
-    chosen = {key: values[key] for key in ("model", "plan", "optimizer", "loss", "seed")}
-    chosen["data"] = {k: values["data"][k] for k in ("name", "split", "size", "batch_size")}
-    chosen["augment"] = "+".join([*values["augment"]["photo"], *values["augment"]["batch"]])
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(_flat(chosen), metrics)
-        else:
-            logger.log_hyperparams(_flat(chosen))
-            logger.log_metrics(metrics)
-        logger.finalize("success")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, int | float) else str(value)
-    return flat
 
 
 def silence_lightning() -> None:

@@ -1,4 +1,4 @@
-"""The report's figures in TensorBoard, large enough to be legible there."""
+"""The report's figures in the loggers, large enough to be legible there."""
 
 from __future__ import annotations
 
@@ -6,23 +6,18 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger
 
 from pets.interpretation.analysis import Analysis
 from pets.io.pictures import pixels
 from pets.report import charts
+from pets.training.loggers import log_picture, show_pictures
 
 
 def add_pictures(analysis: Analysis, loggers: Sequence[Logger], name: str, step: int) -> None:
     """Add every figure under `interpret/<name>/`, at `step`."""
-    writers = [log.experiment for log in loggers if isinstance(log, TensorBoardLogger)]
-    for tag, figure in figures(analysis) if writers else ():
-        array = pixels(figure, dpi=100)
-        for writer in writers:
-            writer.add_image(f"interpret/{name}/{tag}", array, step, dataformats="HWC")
-    for writer in writers:
-        # The command may end here; unwritten events would be lost.
-        writer.flush()
+    for tag, figure in figures(analysis) if show_pictures(loggers) else ():
+        log_picture(loggers, f"interpret/{name}/{tag}", pixels(figure, dpi=100), step)
 
 
 def figures(analysis: Analysis) -> Iterator[tuple[str, Figure]]:
