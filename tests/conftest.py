@@ -28,6 +28,7 @@ def pytest_configure() -> None:
     # Processes of pytest-xdist get it from the first one.
     if "PYTEST_XDIST_WORKER" not in os.environ:
         os.environ["PETS_CACHE"] = tempfile.mkdtemp(prefix="pets-tests-cache-")
+        os.environ["PETS_CONF"] = os.environ["PETS_CACHE"]  # not what this machine has of its own
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -60,6 +60,7 @@ class _Status(_Values):
     speed: dict[str, _Speed] = {}
     results: dict[str, _Results] = {}
     lr_found: dict[str, Any] = {}
+    limited: list[str] = []
 
 
 class _Data(_Values):
@@ -92,6 +93,7 @@ class RunDir:
     checkpoints/      last.ckpt, best.ckpt             tensorboard/    events
     lr_finder/        <stage>.png and .json, where the finder ran
     csv/ wandb/ mlflow/   what other loggers wrote     loggers.json    ids of their runs
+    profile/          fit-<stage>.txt, with trainer.profiler
     slurm.json        the Slurm job that it was given to, and its log
     out_of_fold.parquet   predictions of the validation photos, with data.split=kfold
     ```

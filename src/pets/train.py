@@ -36,7 +36,9 @@ from pets.training.start import load_backbone, load_photos, resume_point, steps_
 from pets.training.stopping import StopOnSignal
 from pets.training.trainer import (
     build_callbacks,
+    build_profiler,
     build_trainer,
+    measuring,
     silence_lightning,
 )
 from pets.training.warm_start import take_over_head
@@ -94,7 +96,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
 
         module, data = build_stage(stage, config, model, photos)
         results = {
-            split: measure(module, data, split, build_trainer(config.trainer))
+            split: measure(module, data, split, build_trainer(measuring(config.trainer, split)))
             for split in (VALID, TEST)
             if photos.of(split)
         }
@@ -124,7 +126,8 @@ def fit(
     run = recorder.run
     module, data = build_stage(stage, config, model, photos)
     callbacks = [*build_callbacks(config.callbacks), recorder, StopOnSignal(recorder)]
-    trainer = build_trainer(config.trainer, stage.config.epochs, callbacks, loggers)
+    profiler = build_profiler(config.trainer, run.path, stage.name)
+    trainer = build_trainer(config.trainer, stage.config.epochs, callbacks, loggers, profiler)
     log_stage(stage.name, stage.config)
     mark_running(loggers)
     started = time.perf_counter()

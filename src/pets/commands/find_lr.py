@@ -85,9 +85,13 @@ def run(cfg: DictConfig) -> LrSearch:
 
 def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfig:
     """The parts of the run's config that the finder needs, with the typed overrides applied."""
+    from pets.training.trainer import OF_TRAINING
+
     values = run_dir.train_config.model_dump(by_alias=True, mode="json")
     values = {key: value for key, value in values.items() if key in LearnerConfig.model_fields}
     values |= {key: cfg[key] for key in ("run", "trust", "ckpt", "freeze_to")}
+    # All photos are used, whatever the run was limited to.
+    values["trainer"] = {k: v for k, v in values["trainer"].items() if k not in OF_TRAINING}
     values["lr"] = list(cfg.lr) if not isinstance(cfg.lr, str) else cfg.lr
     if cfg.freeze_to != -1:
         # The run's frozen stage may have used activations; a backbone that trains cannot.

@@ -74,6 +74,7 @@ class TrainConfig(LearnerConfig):
     trust: bool = False
     sweep: SweepConfig
     experiment: None = None
+    debug: None = None
 
     def with_stage(self, name: str, stage: StageConfig) -> "TrainConfig":
         """Return a copy in which the plan's stage `name` is replaced."""

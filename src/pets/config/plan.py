@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pets.config.base import Rate, Strict
+from pets.config.base import COUNT, Count, Rate, Strict
 from pets.config.data import SIZE, Size
 
 # The lr finder's suggestion, or a fraction or multiple of it: auto, auto/100, auto*10.
@@ -81,6 +81,18 @@ class PlanConfig(Strict):
     """The stages of training, in order."""
 
     stages: dict[str, StageConfig]
+    epochs: Count | None = Field(None, description=f"{COUNT}, or null for each stage's own")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_of_every_stage(cls, values: Any) -> Any:
+        stages, epochs = (
+            values.get(k) if isinstance(values, dict) else None for k in ("stages", "epochs")
+        )
+        if not isinstance(stages, dict) or not isinstance(epochs, int) or epochs < 1:
+            return values
+        same = {name: {**stage, "epochs": epochs} for name, stage in stages.items()}
+        return {**values, "stages": same}
 
     @model_validator(mode="after")
     def _at_least_one(self) -> "PlanConfig":

@@ -32,7 +32,9 @@ from pets.training.trainer import batch_loss, build_trainer
 # Decay of the running loss (fastai's), and the multiple of its minimum at which the test stops.
 MEMORY, EXPLOSION = 0.98, 4.0
 # An exploding loss is not an error here, and nothing is validated.
-_LIMITS: dict[str, Any] = {"detect_anomaly": False, "limit_val_batches": 0}
+_LIMITS: dict[str, Any] = {
+    "detect_anomaly": False, "limit_train_batches": None, "limit_val_batches": 0,
+}  # fmt: skip
 
 
 def record(stage: Stage, model: Classifier, photos: Photos, config: LearnerConfig) -> Curve:

@@ -84,6 +84,7 @@ def numbers(analysis: Analysis, _: PagePhotos) -> Values:
             name.replace("_", " "): METRICS[name].show(value)
             for name, value in analysis.added_metrics.items()
         },
+        "limited": run.status.get("limited"),
         "published": beside,
         "same": any(same for _, same in beside),
         "curves": as_svg(charts.learning_curves(epochs)) if epochs else None,

@@ -12,6 +12,7 @@ from pets.metrics import METRICS
 from pets.run_dir import RunDir
 from pets.system.devices import device_type, resolve_precision
 from pets.training.speed import Speed
+from pets.training.trainer import limits
 
 log = logging.getLogger(__name__)
 # Suggested next commands; not shown in notebooks.
@@ -24,6 +25,8 @@ def log_start(config: TrainConfig, source: str) -> None:
     where, precision = device_type(settings.get("accelerator", "auto")), settings.get("precision")
     several = f" in {ranks().world} processes" if ranks().world > 1 else ""
     log.info("%s, weights: %s; on %s%s, %s", config.model.name, source, where, several, precision)
+    if limited := limits(config.trainer):
+        log.warning("limited by %s: its numbers are not those of the splits", " ".join(limited))
 
 
 def log_stage(name: str, stage: StageConfig) -> None:
@@ -52,6 +55,8 @@ def log_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
 def log_results(run: RunDir, results: dict[str, Any], seconds: float) -> None:
     """Log the last lines of a run: metrics, folder, suggested next commands."""
     log.info("")
+    if limited := run.status.get("limited"):
+        log.info("limited by %s:", " ".join(limited))
     for split, found in results.items():
         shares = [
             f"{name.replace('_', ' ')} {metric.show(found[name])}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
+from math import ceil, floor
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -13,16 +14,18 @@ from pets.config import TrainConfig
 from pets.data.collect import collect_photos
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.prepare import make_data
+from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import Preprocess
 from pets.distributed.process_group import check_same, leader_first, on_rank_0
 from pets.distributed.ranks import ranks
-from pets.errors import DataError, RunError, some
+from pets.errors import ConfigError, DataError, RunError, some
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier
 from pets.models.weights import empty_network
 from pets.run_dir import RunDir
 from pets.training.checkpoints import load_weights, read_checkpoint
 from pets.training.recorder import Recorder
+from pets.training.trainer import limits
 from pets.training.warm_start import initial_backbone
 
 log = logging.getLogger(__name__)
@@ -69,12 +72,15 @@ def load_photos(config: TrainConfig, run: RunDir) -> Photos:
                 f"{len(photos.of(split))} {split} photos for {ranks().world} ranks: expected at "
                 "least one for each; a smaller trainer.devices, or another data.split"
             )
+    check_limits(config, photos)
+    if limited := limits(config.trainer):
+        run.update_status(limited=limited)
     return photos
 
 
 def _collect(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
     table, root = run.path / "photos.csv", Path(config.data.root)
-    photos = Photos.load(table, root) if resumed else collect_photos(config.data)
+    photos = Photos.load(table, root) if resumed else _few(collect_photos(config.data), config)
     if resumed and (gone := photos.missing):
         raise DataError(
             f"{root}: {len(gone):,} of the run's {len(photos.rows):,} photos are not there "
@@ -93,6 +99,36 @@ def _collect(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
             "start a new run"
         )
     return photos
+
+
+def _few(photos: Photos, config: TrainConfig) -> Photos:
+    """The photos of an overfit run: some of the training photos, evenly from the whole table, and
+    the same ones for validation. All photos if it is not one. Raises DataError."""
+    asked, rows = config.trainer.get("overfit_batches"), photos.of(TRAIN)
+    if not asked:
+        return photos
+    whole = isinstance(asked, int)
+    count = asked * config.data.batch_size * ranks().world if whole else round(asked * len(rows))
+    few = rows[:: max(len(rows) // max(count, 1), 1)][:count]
+    if len({photo.label for photo in few}) < 2:
+        raise DataError(
+            f"trainer.overfit_batches={asked}: {len(few)} photos of one class; expected more "
+            "batches, or a larger data.batch_size"
+        )
+    return Photos(photos.root, (*few, *(replace(photo, split=VALID) for photo in few)))
+
+
+def check_limits(config: TrainConfig, photos: Photos) -> None:
+    """Raise ConfigError if a fraction of a split's batches is less than one batch."""
+    for name, split in (("train", TRAIN), ("val", VALID), ("test", TEST)):
+        limit = config.trainer.get(f"limit_{name}_batches")
+        count = len(photos.of(split)) / (config.data.batch_size * ranks().world)
+        batches = max(floor(count), 1) if split == TRAIN else ceil(count)
+        if isinstance(limit, float) and batches and int(limit * batches) < 1:
+            raise ConfigError(
+                f"trainer.limit_{name}_batches={limit}: is less than one of {batches} batches; "
+                "expected a larger fraction, or a number of batches"
+            )
 
 
 @dataclass(frozen=True)

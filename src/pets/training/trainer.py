@@ -6,6 +6,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,10 +14,12 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from torch import Tensor
 
 from pets.config import Target
 from pets.config.instantiate import build, check_arguments
+from pets.data.splits import VALID
 from pets.distributed.lightning import check_sync_batchnorm, cluster_environment, ddp_kwargs
 from pets.distributed.ranks import check_ranks, ranks
 from pets.errors import ConfigError
@@ -28,17 +31,21 @@ from pets.training.checkpoints import AtomicCheckpointIO
 HONOURED = (
     "accelerator", "devices", "num_nodes", "strategy", "precision", "sync_batchnorm",
     "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic",
-    "benchmark", "detect_anomaly", "inference_mode",
+    "benchmark", "detect_anomaly", "inference_mode", "limit_train_batches", "limit_val_batches",
+    "limit_test_batches", "overfit_batches", "profiler",
 )  # fmt: skip
+# Those that shorten a training or watch it, by their values that say nothing; an evaluation is
+# always of all photos.
+LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches")
+OF_TRAINING = (*LIMITS, "profiler")
+_PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
 # The arguments that would break a run or have no effect, by what to use instead.
 _INSTEAD = {
     "plan.stages.<stage>.epochs says how long a stage is; for a limit of time, since SIGTERM stops "
     "a run so that it can be resumed: timeout 1h pets train ...":
         "max_epochs min_epochs max_steps min_steps max_time",
-    "a short run: plan=frozen4 plan.stages.head.epochs=1": "fast_dev_run barebones",
-    "every photo of a split is used; a smaller data set: data.exclude, or another data.root":
-        "overfit_batches limit_train_batches limit_val_batches limit_test_batches "
-        "limit_predict_batches",
+    "a short run: debug=fast": "fast_dev_run barebones",
+    "every photo is predicted": "limit_predict_batches",
     "every epoch ends with one validation, by which best.ckpt is chosen":
         "val_check_interval check_val_every_n_epoch num_sanity_val_steps",
     "the loggers get every step": "log_every_n_steps",
@@ -52,7 +59,6 @@ _INSTEAD = {
     "hyper-parameters are logged with the results": "enable_autolog_hparams",
     "hydra.run.dir=<folder> is the run directory": "default_root_dir",
     "checkpoints and processes are pets' own": "plugins",
-    "profile the whole command: python -m cProfile -m pets train ...": "profiler",
     "pets export writes what a registry takes": "model_registry",
 }  # fmt: skip
 REFUSED = {name: fix for fix, names in _INSTEAD.items() for name in names.split()}
@@ -67,6 +73,22 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
         if name not in HONOURED and value != defaults[name].default:
             fix = REFUSED.get(name, "pets knows no such argument of this version of Lightning")
             raise ConfigError(f"trainer.{name}={value}: not supported, remove it; {fix}")
+    for name in OF_TRAINING:
+        value = values.get(name)
+        if value is None or value == defaults[name].default:
+            continue
+        if not trains:
+            raise ConfigError(
+                f"trainer.{name}={value}: is for pets train; here all photos are used; remove it"
+            )
+        batches = value >= 1 if type(value) is int else type(value) is float and 0 < value <= 1
+        if name in LIMITS and not batches:
+            raise ConfigError(
+                f"trainer.{name}={value}: expected a number of batches of at least 1, or a "
+                "fraction of them: above 0, at most 1.0"
+            )
+        if name == "profiler" and value not in _PROFILERS:
+            raise ConfigError(f"trainer.profiler={value}: expected simple, advanced or null")
     devices = values.get("devices", 1)
     if not trains and devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
         raise ConfigError(
@@ -93,6 +115,7 @@ def build_trainer(
     max_epochs: int = 1,
     callbacks: Sequence[Callback] = (),
     logger: list[Logger] | None = None,
+    profiler: Profiler | None = None,
 ) -> Trainer:
     """Build a Trainer for one stage, for an evaluation, or for the lr finder."""
     # Deterministic mode would fill new tensors with NaN; nothing here reads uninitialised ones.
@@ -101,7 +124,13 @@ def build_trainer(
     chosen = ddp_kwargs(resolve_precision(values))
     return Trainer(
         # Skip arguments at Lightning's defaults: pets passes some of them itself.
-        **{name: value for name, value in chosen.items() if value != defaults[name].default},
+        **{
+            name: value
+            for name, value in chosen.items()
+            # The photos of an overfit run are chosen when they are collected.
+            if value != defaults[name].default and name not in ("overfit_batches", "profiler")
+        },
+        profiler=profiler,
         max_epochs=max_epochs,
         callbacks=[OwnSignals(), *callbacks],
         logger=logger or False,
@@ -113,6 +142,25 @@ def build_trainer(
         # pets' own sampler derives the order from seed, stage and epoch.
         use_distributed_sampler=False,
     )
+
+
+def limits(values: Mapping[str, Any]) -> list[str]:
+    """Return the arguments that limit a run to a part of its photos, as they are typed."""
+    return [f"trainer.{name}={values[name]}" for name in LIMITS if values.get(name)]
+
+
+def measuring(values: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """Return the arguments for measuring a split: each has a limit of its own."""
+    limit = values.get("limit_val_batches" if split == VALID else "limit_test_batches")
+    return {**values, "limit_test_batches": limit}
+
+
+def build_profiler(values: Mapping[str, Any], folder: Path, stage: str) -> Profiler | None:
+    """Build the profiler of a stage, which writes `profile/fit-<stage>.txt`, or None."""
+    if not values.get("profiler") or not ranks().writer:
+        return None
+    (folder / "profile").mkdir(exist_ok=True)
+    return _PROFILERS[values["profiler"]](dirpath=folder / "profile", filename=stage)
 
 
 class OwnSignals(Callback):

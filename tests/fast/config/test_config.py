@@ -143,6 +143,7 @@ def test_every_group_option_composes_and_is_valid() -> None:
     }
     groups = [
         "data", "augment", "model", "plan", "optimizer", "loss", "trainer", "callbacks", "logger",
+        "debug",
     ]  # fmt: skip
     seen = 0
     for group in [*groups, "experiment"]:
