@@ -86,10 +86,10 @@ class PlanConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _epochs_of_every_stage(cls, values: Any) -> Any:
-        stages, epochs = (
-            values.get(k) if isinstance(values, dict) else None for k in ("stages", "epochs")
-        )
-        if not isinstance(stages, dict) or not isinstance(epochs, int) or epochs < 1:
+        if not isinstance(values, dict) or not isinstance(values.get("stages"), dict):
+            return values
+        stages, epochs = values["stages"], values.get("epochs")
+        if not isinstance(epochs, int) or epochs < 1:  # reported once, for this key
             return values
         same = {name: {**stage, "epochs": epochs} for name, stage in stages.items()}
         return {**values, "stages": same}

@@ -56,11 +56,9 @@ _ENVIRONMENT = {
     "WANDB_ERROR_REPORTING": "false",
     "MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true",
 }  # fmt: skip
-
-
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-# Lightning's loggers set them for the whole process, in which a notebook trains other runs, too.
-_SET_BY_LIBRARIES = ("WANDB_MODE", "MLFLOW_TRACKING_URI", _RETRIES)
+# Set for a run by pets and Lightning's loggers; the process may train others after it (notebooks).
+_CHANGED = ("WANDB_CACHE_DIR", "WANDB_MODE", "MLFLOW_TRACKING_URI", _RETRIES)
 
 
 def check_loggers(nodes: Mapping[str, Target]) -> None:
@@ -76,7 +74,7 @@ def check_loggers(nodes: Mapping[str, Target]) -> None:
             raise ConfigError(
                 f"{key}: needs the package {package}: {install('loggers')}; {_WITHOUT}"
             )
-        if values.get("log_model"):
+        if package and values.get("log_model"):
             raise ConfigError(
                 f"{key}.log_model={values['log_model']}: has no effect, since checkpoints stay in "
                 "the run directory; remove it; pets export writes a model to publish"
@@ -100,8 +98,8 @@ def open_loggers(
     Raises:
         ConfigError: A server cannot be reached, or there is no login for it.
     """
+    before = {name: os.environ.get(name) for name in _CHANGED}
     os.environ.setdefault("WANDB_CACHE_DIR", str(folder.resolve() / "wandb"))
-    before = {name: os.environ.get(name) for name in _SET_BY_LIBRARIES}
     logging.getLogger("pytorch_lightning.loggers.mlflow").setLevel(logging.ERROR)
     loggers: list[Logger] = []
     try:
@@ -110,7 +108,7 @@ def open_loggers(
         for (name, node), logger in zip(nodes.items(), loggers, strict=True):
             if ranks().writer:
                 _connect(name, node, logger, folder)
-        _restore(before)
+        _restore({_RETRIES: before[_RETRIES]})
         yield loggers
     except BaseException:
         with contextlib.suppress(OSError):  # the disk may be full, which is being reported
@@ -153,7 +151,7 @@ def build_loggers(
         except Exception as error:
             line = f"logger.{name}: {node.target} refuses its arguments ({_reason(error)})"
             raise ConfigError(f"{line}; {_WITHOUT}") from error
-        if isinstance(loggers[-1], CSVLogger) and steps_done is not None:
+        if isinstance(loggers[-1], CSVLogger) and steps_done is not None and ranks().writer:
             _continue_csv(loggers[-1], steps_done)
     return loggers
 
@@ -206,7 +204,10 @@ def _connect(name: str, node: Target, logger: Logger, folder: Path) -> None:
         if isinstance(logger, WandbLogger):
             import wandb
 
-            wandb.setup()  # from here on it is silent
+            # Set up before Lightning does it, which would print a warning of its own.
+            if not online:
+                os.environ["WANDB_MODE"] = "offline" if mode == "online" else mode
+            wandb.setup()
             # It must not ask on the terminal, nor hang there in a job.
             if online and not wandb.login(prompt=False):
                 raise ConfigError(
