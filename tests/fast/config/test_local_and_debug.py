@@ -58,7 +58,7 @@ def epochs(config: TrainConfig) -> list[int]:
 def test_debug_shortens_any_plan() -> None:
     fast = train_config("plan=progressive", "debug=fast")
     assert epochs(fast) == [1, 1, 1]
-    assert [fast.trainer[f"limit_{name}_batches"] for name in ("train", "val", "test")] == [2, 2, 2]
+    assert [fast.trainer[f"limit_{name}_batches"] for name in ("train", "val", "test")] == [4, 2, 2]
     assert epochs(train_config("experiment=lesson1_resnet50", "debug=overfit")) == [20, 20]
     assert train_config("debug=profile").trainer["profiler"] == "simple"
     assert epochs(train_config("debug=profile")) == epochs(train_config())
