@@ -101,7 +101,8 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
             if photos.of(split)
         }
         if config.data.split == "kfold":
-            logs = log_probabilities(module, data, VALID, build_trainer(config.trainer))
+            unlimited = build_trainer({**config.trainer, "limit_test_batches": None})
+            logs = log_probabilities(module, data, VALID, unlimited)
             on_rank_0(lambda: save_out_of_fold(run, photos, logs))
         log_hparams(loggers, hyperparameters(config, model, run.overrides), results, steps)
         run.finish(results)
