@@ -356,7 +356,7 @@ def feature_pass(setting: Setting) -> None:
     fresh()
     backbone = model.eval().to(DEVICE)
     with torch.no_grad(), torch.autocast(DEVICE, AUTOCAST, enabled=GPU):
-        of = rate(lambda: backbone.feature_map(inputs))
+        of = rate(lambda: backbone.features(inputs))
     setting.rows.add(what="resnet34: the backbone alone, forward", speed=of, memory=peak())
     fresh()
     count = 64 if SMALL else 12_000
@@ -364,7 +364,7 @@ def feature_pass(setting: Setting) -> None:
     chain = CentreCrop(setting.config.data.height_width, model.preprocess)
     viewed = AugmentedViews(files, chain, [[0]] * count)
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
-        rows = TimedRows(Path(folder), (count, 1, 2 * model.backbone.features))
+        rows = TimedRows(Path(folder), (count, 1, model.backbone.features))
         began = time.perf_counter()
         run_pass(setting.config, model, viewed, rows, build_trainer)
     took = time.perf_counter() - began
@@ -380,7 +380,7 @@ def feature_pass(setting: Setting) -> None:
 def warm_head(setting: Setting) -> None:
     """The head on activations."""
     contents = sorted(set(setting.photos.contents(setting.photos.rows)))
-    values = torch.randn(len(contents), 1, 2 * setting.model.backbone.features)
+    values = torch.randn(len(contents), 1, setting.model.backbone.features)
     kept = Activations(values, {content: row for row, content in enumerate(contents)})
     size = setting.config.data.height_width
     stage = setting.stage("head", Inputs(size, {"train": kept, "valid": kept}))

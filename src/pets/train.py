@@ -32,7 +32,14 @@ from pets.training.loggers import mark_running, open_loggers
 from pets.training.module import build_stage, new_model
 from pets.training.recorder import Recorder
 from pets.training.stage import Stage
-from pets.training.start import load_backbone, load_photos, resume_point, steps_done
+from pets.training.start import (
+    load_backbone,
+    load_photos,
+    record_weights,
+    resume_point,
+    steps_done,
+    with_weights,
+)
 from pets.training.stopping import StopOnSignal
 from pets.training.trainer import (
     build_callbacks,
@@ -62,6 +69,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
 
     # Load the weights first: if they are unavailable, fail before reading any data.
     backbone, preprocess, source = load_backbone(config, run)
+    config = with_weights(config, backbone)
     check_plan(config, backbone, preprocess)
     fresh = not run.checkpoint().exists()
     # Open the loggers early: if a host cannot be reached, fail before reading any data.
@@ -78,6 +86,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
         recorder = Recorder(run)
         start = resume_point(config, model, recorder)
         if fresh:
+            record_weights(config, run)
             take_over_head(config, model, photos)
         log_hparams(loggers, hyperparameters(config, model, run.overrides))
         steps = start.steps_before

@@ -209,7 +209,7 @@ def test_views_are_augmented_each_and_chosen_by_the_draw(photos: Path) -> None:
     assert len(seen) > 0.9 * 60 * 3
 
 
-def test_a_head_without_classify_gets_whole_maps(photos: Path) -> None:
+def test_a_head_that_pools_by_itself_gets_whole_maps(photos: Path) -> None:
     _, model, data = learner(photos)
     config, _, _ = learner(photos)
 
@@ -217,7 +217,7 @@ def test_a_head_without_classify_gets_whole_maps(photos: Path) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.flatten(1)[:, :10]
 
-    model.head = Own()
+    model.head, model.backbone.pooling = Own(), "map"
     stage = config.plan.stages["head"]
     inputs = prepare_inputs(config, stage, model, data.photos, 4)
     assert inputs.activations is not None

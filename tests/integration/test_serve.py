@@ -123,9 +123,9 @@ def test_grad_cam_is_the_one_of_the_report(
     net = model.model
     transform = eval_transform(net.size, net.preprocess)
     with torch.no_grad():
-        maps = net.feature_map(transform(to_tensor(photo))[None])
-        best = net.head(maps).argmax(1)
-    cam = GradCam(net.head)(maps, best)[0]
+        features = net.features(transform(to_tensor(photo))[None])
+        best = net.head(net.backbone.pool(features, net.size)).argmax(1)
+    cam = GradCam(net)(features, best, net.size)[0]
     found = result["gradcam"]
     assert found["name"] == result["predictions"][0]["name"] == net.classes[int(best)]
     assert (found["height"], found["width"]) == tuple(cam.shape)

@@ -69,7 +69,7 @@ def test_a_network_that_takes_one_size_only_says_so(pets: Pets, drawn: Path) -> 
     output = pets("train", f"data.root={drawn}", *vit, "data.size=96", code=1).stderr.splitlines()
     assert output[-1] == (
         "plan.stages.head: vit_tiny_patch16_224 takes no pictures of 96 x 96 pixels; expected "
-        "data.size=224"
+        "data.size=auto (224 x 224) or another model.args.img_size"
     )
 
 

@@ -64,8 +64,11 @@ def run(cfg: DictConfig) -> LrSearch:
         epochs=1, lr=config.lr, schedule="constant", pct_start=0.3, div=25.0, size=None,
     )  # fmt: skip
     with open_loggers(config.logger, folder) as loggers:
-        begun = _fresh(config, plan) if run_dir is None else _trained(run_dir, config)
-        model, photos, begins = begun
+        if run_dir is None:
+            config, model, photos = _fresh(config, plan)
+            begins = "fresh"
+        else:
+            model, photos, begins = _trained(run_dir, config)
         check_classes(config, photos)
         check_inputs(config, {"find-lr": plan}, model)
         epochs = ceil(config.lr_finder.steps * config.data.batch_size / len(photos.of(TRAIN)))
@@ -109,19 +112,22 @@ def _over(run_dir: RunDir, cfg: DictConfig, overrides: list[str]) -> FindLrConfi
     return config
 
 
-def _fresh(config: FindLrConfig, plan: StageConfig) -> tuple[Classifier, Photos, str]:
-    """The network with which a training begins, the config's photos, and the name for the curve."""
+def _fresh(config: FindLrConfig, plan: StageConfig) -> tuple[FindLrConfig, Classifier, Photos]:
+    """The config with what the weights determine, the network with which a training begins, and the
+    config's photos."""
     from pets.data.prepare import prepare_photos
     from pets.training.checks import check_network
     from pets.training.module import new_model
+    from pets.training.start import with_weights
     from pets.training.warm_start import initial_backbone, take_over_head
 
     backbone, preprocess, _ = initial_backbone(config)
+    config = with_weights(config, backbone)
     check_network(config, backbone, preprocess, {"find-lr": plan})
     photos = prepare_photos(config.data)
     model = new_model(config, backbone, preprocess, photos.classes)
     take_over_head(config, model, photos)
-    return model, photos, "fresh"
+    return config, model, photos
 
 
 def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[Classifier, Photos, str]:

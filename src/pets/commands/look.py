@@ -44,6 +44,10 @@ def run(cfg: DictConfig) -> Photos:
     log.info("")
     if not preview.is_augmented(config.augment):
         log.info("augmented.png shows unaugmented photos: this config has no augmentation")
+    if config.data.size == "auto":
+        height, width = config.data.size_without_weights
+        log.info("data.size=auto: shown at %s x %s pixels; training takes the size of the weights",
+                 height, width)  # fmt: skip
     for name, figure in pictures.items():
         (folder / name).write_bytes(png(pixels(figure)))
         log.info("picture  %s", folder / name)

@@ -43,7 +43,7 @@ class LearnerConfig(Strict):
 
     def size_of(self, stage: StageConfig) -> tuple[int, int]:
         """Return the height and width in pixels of a stage's inputs."""
-        return height_width(self.data.size if stage.size is None else stage.size)
+        return self.data.height_width if stage.size is None else height_width(stage.size)
 
     @model_validator(mode="after")
     def _frozen_norm_allows_precompute(self) -> "LearnerConfig":
@@ -144,7 +144,7 @@ class VerifyConfig(Strict):
     @property
     def min_side(self) -> int:
         """Minimum pixels of a photo's shorter side."""
-        return min(self.data.height_width) if self.small is None else self.small
+        return min(self.data.size_without_weights) if self.small is None else self.small
 
 
 class DataRoot(Strict):

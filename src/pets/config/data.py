@@ -13,6 +13,7 @@ SplitFolders = dict[Literal["train", "valid", "test", "unused"], str | list[str]
 Size = Side | Annotated[tuple[Side, Side], Field(strict=False)]
 LabelRuleName = Annotated[str, named_in("pets.data.labels:LABEL_RULES")]
 SIZE = "pixels: one number from 8 to 4096, or [height, width]"
+USUAL_SIZE = (224, 224)  # where data.size=auto is asked for and no weights are chosen
 
 
 def height_width(size: Size) -> tuple[int, int]:
@@ -60,7 +61,7 @@ class DataConfig(Strict):
     split_seed: int
     on_bad_image: Literal["error", "skip"]
     on_unlabelled: Literal["error", "skip"]
-    size: Size = Field(description=SIZE)
+    size: Size | Literal["auto"] = Field(description=f"{SIZE}, or auto")
     cache: Literal["none", "decoded", "auto"]
     cache_side: Side | None = Field(description="pixels from 8 to 4096, or null")
     sampler: Literal["shuffle", "balanced", "weighted"] = "shuffle"
@@ -71,8 +72,14 @@ class DataConfig(Strict):
 
     @property
     def height_width(self) -> tuple[int, int]:
-        """`size` as (height, width) in pixels."""
+        """`size` as (height, width) in pixels, which `auto` has only once weights are loaded."""
+        assert self.size != "auto"
         return height_width(self.size)
+
+    @property
+    def size_without_weights(self) -> tuple[int, int]:
+        """`size` as (height, width) in pixels, for commands that load no weights."""
+        return USUAL_SIZE if self.size == "auto" else self.height_width
 
     @property
     def named_splits(self) -> dict[str, str]:

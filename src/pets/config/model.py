@@ -1,10 +1,15 @@
 """Configs of the network, and of the cached activations of its frozen backbone."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pets.config.base import PathText, Strict, Target
+
+
+def _given(args: dict[str, Any]) -> dict[str, Any]:
+    """Leave out arguments that are null: timm has its own defaults."""
+    return {name: value for name, value in args.items() if value is not None}
 
 
 class ModelConfig(Strict):
@@ -14,11 +19,29 @@ class ModelConfig(Strict):
     name: str
     weights: PathText
     package: str | None
+    args: Annotated[dict[str, Any], AfterValidator(_given)] = Field(default_factory=dict)
     groups: list[list[str]] | None
+    pool: Literal["auto", "own", "token", "avg", "concat"] | None = None
     head: Target
     frozen_norm: Literal["eval", "train"]
     unfrozen_norm: Literal["eval", "train"]
     channels_last: bool
+    grad_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _of_timm(self) -> "ModelConfig":
+        """Refuse keys that torchvision's networks do not have."""
+        for key, value, only in (
+            ("args", self.args, True),
+            ("pool", self.pool, self.pool in ("own", "token")),
+            ("grad_checkpointing", self.grad_checkpointing, True),
+        ):
+            if self.library == "torchvision" and value and only:
+                raise ValueError(
+                    f"{key}={value}: is for networks of timm; expected model=timm "
+                    f"model.name={self.name}, or model.{key} left out"
+                )
+        return self
 
 
 class PrecomputeConfig(Strict):

@@ -72,7 +72,7 @@ def choose(photos: Photos, count: int, seed: int) -> list[Photo]:
 
 def draw_photos(photos: Photos, chosen: list[Photo], config: DataConfig) -> Figure:
     """Draw photos as the network sees them in validation, with their labels."""
-    crop = CentreCrop(config.height_width, _USUAL)
+    crop = CentreCrop(config.size_without_weights, _USUAL)
     titles = [plain(photo.label, TITLE) for photo in chosen]
     return grid([crop(_read(photos, p)) for p in chosen], titles, columns=min(4, len(chosen)))
 
@@ -89,8 +89,8 @@ def draw_augmented(
 
     Without views, or without augmentation in the config, only the photos.
     """
-    chain = train_pixels(config.augment, config.data.height_width, _USUAL)
-    crop = CentreCrop(config.data.height_width, _USUAL)
+    size = config.data.size_without_weights
+    chain, crop = train_pixels(config.augment, size, _USUAL), CentreCrop(size, _USUAL)
     views = views if is_augmented(config.augment) else 0
     pixels, titles = [], []
     for photo in chosen[:4]:

@@ -14,7 +14,6 @@ from pets.errors import ExportError
 from pets.export.metadata import Metadata
 from pets.export.safetensors import chain_of
 from pets.models.classifier import Classifier
-from pets.models.heads import Chain
 
 _RELATIVE_TOLERANCE = 1e-4  # of the largest logit
 
@@ -49,8 +48,8 @@ def check(model: Classifier) -> Any:
     Raises:
         ExportError: timm has no such network with such a head, or its outputs differ.
     """
-    linear = as_linear(chain_of(model))
-    if linear is None:
+    linear, backbone = as_linear(chain_of(model)), model.backbone
+    if linear is None or backbone.pooling == "concat":
         raise ExportError(
             f"to=hub: the head {model.config.head.target} is more than an average and one linear "
             "layer, all that timm can load; train with model/head=batch_norm, or to=safetensors"
@@ -59,11 +58,16 @@ def check(model: Classifier) -> Any:
     library = model.config.library
     if not timm.is_model(name):
         raise ExportError(f"to=hub: timm has no {name} as {library} has it; to=safetensors does")
-    network: Any = timm.create_model(name, pretrained=False, num_classes=len(model.classes)).eval()
+    args = dict(model.config.args)
+    if backbone.pooling == "token":
+        args["global_pool"] = "token"
+    network: Any = timm.create_model(
+        name, pretrained=False, num_classes=len(model.classes), **args
+    ).eval()
     top = network.pretrained_cfg.get("classifier")
     tensors = {f"{top}.{key}": tensor for key, tensor in linear.state_dict().items()}
     try:
-        network.load_state_dict({**model.backbone.network.state_dict(), **tensors})
+        network.load_state_dict({**backbone.network.state_dict(), **tensors})
     except RuntimeError as error:
         raise ExportError(
             f"to=hub: timm's {name} is not built as the run's ({library}, an average and one "
@@ -80,14 +84,14 @@ def check(model: Classifier) -> Any:
 
 
 @torch.no_grad()
-def as_linear(chain: Chain) -> nn.Linear | None:
-    """Fold batch norms followed by a linear layer, on average pooling, into one linear layer.
+def as_linear(chain: nn.Sequential) -> nn.Linear | None:
+    """Fold batch norms followed by a linear layer into one linear layer.
 
     Returns None for any other chain. At inference a batch norm is `a * x + b` per feature, so that
     `w (a x + b) + c = (w a) x + (w b + c)`.
     """
-    *norms, last = chain.layers
-    if chain.pooling != "average" or type(last) is not nn.Linear:
+    *norms, last = chain
+    if type(last) is not nn.Linear:
         return None
     if not all(type(norm) is nn.BatchNorm1d and norm.affine for norm in norms):
         return None

@@ -12,7 +12,6 @@ from pets.errors import ExportError
 from pets.export.metadata import Metadata
 from pets.io.serialize import to_json
 from pets.models.classifier import Classifier
-from pets.models.heads import Chain
 
 # The supported layers of a chain, and their constructor arguments.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -36,7 +35,7 @@ def write(folder: Path, metadata: Metadata) -> None:
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     tensors = {
         f"{part}.{name}": tensor.contiguous()
-        for part, module in (("backbone", model.backbone.network), ("head", chain_of(model).layers))
+        for part, module in (("backbone", model.backbone.network), ("head", chain_of(model)))
         for name, tensor in module.state_dict().items()
     }
     save_file(tensors, folder / "model.safetensors")
@@ -49,7 +48,7 @@ def check(model: Classifier) -> dict[str, Any]:
         ExportError: The head cannot be described by torch's own layers.
     """
     chain = chain_of(model)
-    unknown = [type(layer).__name__ for layer in chain.layers if type(layer) not in _LAYERS]
+    unknown = [type(layer).__name__ for layer in chain if type(layer) not in _LAYERS]
     if unknown:
         known = ", ".join(kind.__name__ for kind in _LAYERS)
         raise ExportError(
@@ -61,24 +60,31 @@ def check(model: Classifier) -> dict[str, Any]:
     return {
         "library": model.config.library,
         "name": model.config.name,
+        "args": model.config.args,
         "parts": parts,
-        "pooling": chain.pooling,
+        "pooling": backbone.pooling,
         "head": [
             {
                 "kind": type(layer).__name__,
                 "with": {name: getattr(layer, name) for name in _LAYERS[type(layer)]},
             }
-            for layer in chain.layers
+            for layer in chain
         ],
     }
 
 
-def chain_of(model: Classifier) -> Chain:
-    """Return the head as pooling and torch layers. Raises ExportError if it has no `chain`."""
+def chain_of(model: Classifier) -> nn.Sequential:
+    """Return the head as torch layers, on pooled features. Raises ExportError if it has no `chain`,
+    or pools by itself."""
     head: Any = model.head
     if not hasattr(head, "chain"):
         raise ExportError(
             f"to=safetensors, to=hub: the head {model.config.head.target} has no method chain that "
             "lists its layers; to=onnx takes any head"
+        )
+    if model.backbone.pooling == "map":
+        raise ExportError(
+            f"to=safetensors, to=hub: the head {model.config.head.target} pools by itself; train "
+            "with model.pool=avg or concat, or to=onnx takes any head"
         )
     return head.chain()

@@ -29,8 +29,7 @@ from pets.data.workers import worker_options
 from pets.distributed.lightning import single_process
 from pets.distributed.ranks import ranks
 from pets.features.engine import Engine, make_engine
-from pets.models.classifier import Classifier
-from pets.models.heads import pool
+from pets.models.classifier import Classifier, size_of
 from pets.seeding import derive, torch_stream
 from pets.system.devices import all_threads, device_type, resolve_precision
 
@@ -85,7 +84,7 @@ class RowWriter:
 
 
 class FeaturePass(LightningModule):
-    """Writes the backbone's activations of each photo, pooled if the classifier's `cut` says so.
+    """Writes the backbone's activations of each photo, pooled for the head.
 
     Args:
         model: The classifier.
@@ -108,9 +107,8 @@ class FeaturePass(LightningModule):
             self.engine = make_engine(
                 self.engine_name, model.backbone, photos, self.photos, channels_last
             )
-        maps = self.engine(photos)
-        # Pooled as the head would pool it, in the backbone's output precision.
-        features = (pool(maps) if model.cut == "pooled" else maps).float()
+        # In the precision of the backbone's output, as if the head were trained on photos.
+        features = model.backbone.pool(self.engine(photos), size_of(photos)).float()
         self.rows.write(features.reshape(*batch.shape[:2], *features.shape[1:]).cpu().numpy())
         return features  # Lightning warns about None
 
@@ -181,9 +179,7 @@ def _load_or_compute(
     settings, backbone = config.precompute, model.backbone
     by_content = dict(zip(photos.contents(rows), rows, strict=True))
     contents = sorted(by_content)
-    pooled = model.cut == "pooled"
-    row = (2 * backbone.features,) if pooled else backbone.shape_of_map(size)
-    shape = (len(contents), max(views, 1), *row)
+    shape = (len(contents), max(views, 1), *backbone.shape_of(size))
 
     def make(folder: Path) -> None:
         write_contents(folder, contents)
@@ -195,7 +191,7 @@ def _load_or_compute(
 
     precision = resolve_precision(config.trainer).get("precision")
     augment = config.augment.model_dump(by_alias=True, mode="json", exclude={"batch"})
-    about = model.config.model_dump(include={"library", "name", "channels_last"})
+    about = model.config.model_dump(include={"library", "name", "args", "channels_last"})
     key = {
         "photos": hash_of_set(contents),
         "views": views,
@@ -204,7 +200,7 @@ def _load_or_compute(
         "preprocess": model.preprocess.as_dict(),
         "augment": augment if views else None,
         "backbone": {**about, "weights": _digest_of_weights(backbone)},
-        "cut": model.cut,
+        "pooling": backbone.pooling,
         "engine": settings.engine,
         "dtype": settings.dtype,
         "precision": precision,

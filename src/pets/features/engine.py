@@ -111,7 +111,7 @@ def openvino(network: nn.Module, example: Tensor) -> Forward:
 
 @dataclass(frozen=True)
 class Engine:
-    """Maps normalised photos (B, 3, h, w) to feature maps (B, C, h', w'), without autograd.
+    """Maps normalised photos (B, 3, h, w) to the backbone's features, without autograd.
 
     Any batch size; the photos may be on any device. Its weights are a copy of the backbone's.
     """

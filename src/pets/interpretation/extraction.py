@@ -21,7 +21,7 @@ from pets.data.images import UnreadableImage, open_rgb
 from pets.data.transforms import normalize, to_tensor
 from pets.data.views import Views, log_mean
 from pets.data.workers import worker_options
-from pets.interpretation.gradcam import GradCam
+from pets.interpretation.gradcam import grad_cam
 from pets.interpretation.layers import TopPatches
 from pets.io.pictures import jpeg
 from pets.models.classifier import Classifier
@@ -53,8 +53,9 @@ class Extracted:
     Attributes:
         log_probabilities: (classes,), averaged over the views.
         by_view: (views,), the class index predicted from each single view.
-        features: (C,), the mean of the feature map.
-        cams: (2, h', w') in 0..255, Grad-CAM for the predicted and for the actual class.
+        features: (C,), as pooled by the network itself, or the mean of the feature map.
+        cams: (2, h', w') in 0..255, Grad-CAM for the predicted and for the actual class; none if
+            the network has no map to credit.
         sizes: Width and height of the photo in pixels.
         problems: Why a photo could not be read; it has no other entry.
         thumbnails: Thumbnails for the report.
@@ -132,7 +133,7 @@ class Extractor(LightningModule):
     ) -> None:
         super().__init__()
         self.model, self.datasets, self.data, self.patches = model, datasets, data, patches
-        self.cam = GradCam(model.head)
+        self.cam = grad_cam(model)
         self.normalize = normalize(model.preprocess)
         self.targets = torch.tensor(targets)
         self.extracted = Extracted()
@@ -156,18 +157,23 @@ class Extractor(LightningModule):
         if views is None:
             return indices
         count = views.shape[1]
-        maps = self.model.feature_map(self.normalize(views.flatten(0, 1)))
-        logits = self.model.head(maps)
-        mean, first = log_mean(logits, count), maps[::count].float()
+        backbone, size = self.model.backbone, (views.shape[3], views.shape[4])
+        features = self.model.features(self.normalize(views.flatten(0, 1)))
+        pooled = backbone.pool(features, size)
+        logits = self.model.head(pooled)
+        mean, first = log_mean(logits, count), features[::count].float()
+        by_itself = backbone.pooling in ("own", "token")
+        vector = pooled[::count].float() if by_itself else backbone.as_map(first, size).mean((2, 3))
         computed = {
             "log_probabilities": mean,
             "by_view": logits.argmax(1).unflatten(0, (-1, count)),
-            "features": first.mean((2, 3)).half(),
+            "features": vector.half(),
         }
         if dataloader_idx == 0:
-            actual = self.targets[indices].to(first.device)
-            cams = [self.cam(first, classes) for classes in (mean.argmax(1), actual)]
-            computed["cams"] = (torch.stack(cams, 1) * 255).round().to(torch.uint8)
+            if self.cam is not None:
+                actual = self.targets[indices].to(first.device)
+                cams = [self.cam(first, classes, size) for classes in (mean.argmax(1), actual)]
+                computed["cams"] = (torch.stack(cams, 1) * 255).round().to(torch.uint8)
             if self.patches is not None:
                 self.patches.update(views[:, 0], indices, count)
         for name, values in computed.items():

@@ -1,72 +1,180 @@
-"""The pretrained network without its classifier: photos to feature maps, with layer groups."""
+"""The pretrained network without its classifier: photos to features, with layer groups."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from hydra.utils import get_object
 from timm.models import group_parameters
 from torch import Tensor, nn
 from torchvision.models import DenseNet, GoogLeNet, Inception3
 
 from pets.config import ModelConfig
 from pets.errors import ConfigError, some
+from pets.models.weights import input_size
 
 # The first children of torchvision's networks that are not part of the backbone.
 _TORCHVISION_TOPS = {"avgpool", "classifier", "fc", "head", "heads"}
 
 
 class Backbone(nn.Module):
-    """Maps photos (B, 3, h, w) to feature maps (B, `features`, h', w').
+    """Maps photos (B, 3, h, w) to the network's features; `pool` makes them the head's input.
 
-    `groups` are the layer groups from input to output: a name and the names of its parameters.
-    Every parameter is in exactly one group.
+    Features are maps (B, C, h', w'), or what timm's network has instead: tokens (B, n, C) or maps
+    with channels last.
+
+    Attributes:
+        groups: The layer groups from input to output: a name and the names of its parameters. Every
+            parameter is in exactly one group.
+        pooling: `own` and `token` are done by the network, `avg` and `concat` here; with `map` the
+            head pools by itself.
+        features: Number of pooled features, or channels of the map.
+        own_size: Height and width of the photos that the weights were trained with.
     """
 
     def __init__(self, network: Any, config: ModelConfig) -> None:
         super().__init__()
-        self.is_timm = config.library == "timm"
-        self.own_size = network.pretrained_cfg["input_size"][-1] if self.is_timm else 224
+        self.config, self.is_timm = config, config.library == "timm"
+        self.own_size = input_size(network, config)
         if self.is_timm:
-            network.reset_classifier(0, "")
+            network.reset_classifier(0)
         else:
             network = _cut(network, config)
+        self.network: Any = network
+        with _explain(config):
+            example = self._features_of(self.own_size)
+        self.pooling = self._resolved_pooling(config, tokens=example.ndim == 3)
+        if self.is_timm and self.pooling != "own":
+            network.reset_classifier(0, "token" if self.pooling == "token" else "")
         if self.is_timm and config.groups is None:
             # timm's own coarse grouping: the stem, then one group per stage.
             found = group_parameters(network, network.group_matcher(coarse=True))
             groups = [(f"group{i}", found[key]) for i, key in enumerate(sorted(found))]
         else:
             groups = _groups_of_children(network, config.groups)
-        self.network: Any = network
         self.groups = [(name, [f"network.{p}" for p in names]) for name, names in groups]
-        self.features = _probe(self, config)
+        with _explain(config):
+            self.features = int(self._evaluated(self.pool, example, self.own_size).shape[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network.forward_features(x) if self.is_timm else self.network(x)
+
+    def pool(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """Turn the features of photos of `size` (height, width) into the head's input: (B, C),
+        twice as many for `concat`, or (B, C, h', w') for `map`."""
+        if self.pooling in ("own", "token"):
+            return self.network.forward_head(features, pre_logits=True)
+        x = self.as_map(features, size)
+        if self.pooling == "map":
+            return x
+        average = x.mean((2, 3))
+        return average if self.pooling == "avg" else torch.cat([x.amax((2, 3)), average], dim=1)
+
+    def as_map(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """Arrange features as maps (B, C, h', w'), without class and register tokens."""
+        if features.ndim == 3:
+            return self._patches(features).transpose(1, 2).unflatten(2, self._grid(size))
+        return features.permute(0, 3, 1, 2) if self._channels_last(features) else features
+
+    def as_features(self, maps: Tensor, features: Tensor) -> Tensor:
+        """Undo `as_map`: return the `features` with other `maps`."""
+        if features.ndim == 3:
+            prefix = features[:, : features.shape[1] - maps[0, 0].numel()]
+            return torch.cat([prefix, maps.flatten(2).transpose(1, 2)], dim=1)
+        return maps.permute(0, 2, 3, 1) if self._channels_last(features) else maps
+
+    def why_no_map(self) -> str | None:
+        """Why no position of a photo can be credited with a class, or None if it can."""
+        pooled = getattr(self.network, "global_pool", None) if self.is_timm else None
+        if self.pooling in ("own", "token") and pooled == "token":
+            return "its head sees only the class token, not the patches of the photo"
+        try:
+            self.as_map(self._features_of(self.own_size), self.own_size)
+        except (RuntimeError, AttributeError, ValueError):
+            return "its features have no positions in the photo"
+        return None
+
+    def checkpoint_gradients(self) -> None:
+        """Save memory in training by recomputing activations. Raises ConfigError."""
+        try:
+            self.network.set_grad_checkpointing(True)
+        except (AssertionError, AttributeError) as error:
+            raise ConfigError(
+                f"model.grad_checkpointing=true: {self.config.name} has no such mode in timm; "
+                "expected false"
+            ) from error
 
     def takes(self, size: tuple[int, int]) -> bool:
         """Whether it accepts pictures of (height, width): some transformers have a fixed size."""
-        if size == (self.own_size, self.own_size):
+        if size == self.own_size:
             return True
         try:
-            self.shape_of_map(size)
+            self.shape_of(size)
         except (RuntimeError, AssertionError):
             return False
         return True
 
-    @torch.no_grad()
-    def shape_of_map(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return the shape (C, h', w') of one picture's feature map, by a forward pass."""
-        training = self.training
+    def shape_of(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return the shape of the head's input for one picture of (height, width)."""
+        return tuple(self._evaluated(self.pool, self._features_of(size), size).shape[1:])
+
+    def _features_of(self, size: tuple[int, int]) -> Tensor:
         device = next(self.parameters()).device
+        # `forward`, not a call: a compiled backbone would be compiled for a single picture.
+        return self._evaluated(self.forward, torch.zeros(1, 3, *size, device=device))
+
+    @torch.no_grad()
+    def _evaluated(self, function: Any, *args: Any) -> Tensor:
+        training = self.training
         try:
-            # `forward`, not a call: a compiled backbone would be compiled for a single picture.
-            return tuple(self.eval().forward(torch.zeros(1, 3, *size, device=device)).shape[1:])
+            self.eval()
+            return function(*args)
         finally:
             self.train(training)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.is_timm:
-            return self.network(x)
-        return _as_map(self.network.forward_features(x), self.network)
+    def _resolved_pooling(self, config: ModelConfig, tokens: bool) -> str:
+        """Resolve `auto`, and null of older runs, which is the head's in any network."""
+        if config.pool == "token" and getattr(self.network, "cls_token", None) is None:
+            raise ConfigError(
+                f"model.pool=token: {config.name} has no class token; expected own, avg or concat"
+            )
+        if config.pool == "auto" and tokens and self.is_timm:
+            return "own"
+        if config.pool in (None, "auto"):
+            return getattr(get_object(config.head.target), "pool", "map")
+        return str(config.pool)
+
+    def _patches(self, tokens: Tensor) -> Tensor:
+        return tokens[:, getattr(self.network, "num_prefix_tokens", 0) :]
+
+    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        patches = self.network.patch_embed
+        if hasattr(patches, "dynamic_feat_size"):
+            height, width = patches.dynamic_feat_size(size)
+            return height, width
+        return patches.grid_size
+
+    def _channels_last(self, features: Tensor) -> bool:
+        return self.is_timm and features.shape[1] != self.network.num_features
+
+
+@contextmanager
+def _explain(config: ModelConfig) -> Iterator[None]:
+    """Turn the errors of a network that does not have the expected features into a ConfigError."""
+    try:
+        yield
+    except (
+        RuntimeError, AttributeError, TypeError, AssertionError, IndexError, ValueError
+    ) as error:  # fmt: skip
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ConfigError(
+            f"model.name={config.name}: its backbone does not give features that can be pooled "
+            f"({reason}); choose another model.pool or architecture, or the same one from timm"
+        ) from error
 
 
 def _cut(network: nn.Module, config: ModelConfig) -> nn.Sequential:
@@ -79,30 +187,6 @@ def _cut(network: nn.Module, config: ModelConfig) -> nn.Sequential:
             return nn.Sequential(children)
         children[name] = child
     raise ConfigError(f"model.name={config.name}: no place to cut it; use model=timm")
-
-
-def _as_map(x: Tensor, network: Any) -> Tensor:
-    """Convert tokens (B, n, C) and channels-last maps (B, h, w, C) to (B, C, h, w)."""
-    if x.ndim == 3:
-        x = x[:, getattr(network, "num_prefix_tokens", 0) :]
-        height, width = network.patch_embed.grid_size
-        return x.transpose(1, 2).reshape(x.shape[0], -1, height, width)
-    return x if x.shape[1] == network.num_features else x.permute(0, 3, 1, 2)
-
-
-def _probe(backbone: Backbone, config: ModelConfig) -> int:
-    """Return the channels of the feature map. Raises ConfigError if the output is not a map."""
-    try:
-        shape = backbone.shape_of_map((backbone.own_size, backbone.own_size))
-    except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise ConfigError(
-            f"model.name={config.name}: its backbone does not give a feature map ({reason}); "
-            "choose another architecture, or the same one from timm"
-        ) from error
-    if len(shape) != 3:
-        raise ConfigError(f"model.name={config.name}: its backbone gives {shape}, not a map")
-    return int(shape[0])
 
 
 def _groups_of_children(

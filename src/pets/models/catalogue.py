@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
@@ -15,6 +14,8 @@ from huggingface_hub import try_to_load_from_cache
 
 from pets.config import ModelConfig
 from pets.errors import PetsError
+from pets.models.published import is_address
+from pets.models.weights import empty_network, input_size
 from pets.run_dir import RunDir
 
 # The names under which the hub keeps weights.
@@ -49,6 +50,8 @@ def has_weights(model: ModelConfig) -> bool:
         return True
     if model.weights == "package":
         return model.package is not None and find_spec(model.package) is not None
+    if is_address(model.weights):
+        return False
     if model.weights != "default":
         return Path(model.weights).exists()
     if model.library == "torchvision":
@@ -71,17 +74,9 @@ def matching(pattern: str) -> list[str]:
 
 def _measures(model: ModelConfig) -> tuple[int, int]:
     """The parameters and the side of the input, of a network that takes no memory."""
-    network: Any
     with torch.device("meta"):
-        if model.library == "torchvision":
-            network = torchvision.models.get_model(model.name, weights=None)
-            size = (
-                torchvision.models.get_model_weights(model.name).DEFAULT.transforms().crop_size[0]
-            )
-        else:
-            network = timm.create_model(model.name, pretrained=False)
-            size = network.pretrained_cfg["input_size"][-1]
-    return sum(p.numel() for p in network.parameters()), size
+        network = empty_network(model)
+    return sum(p.numel() for p in network.parameters()), input_size(network, model)[0]
 
 
 def weights_origin(model: ModelConfig) -> dict[str, str]:
@@ -92,6 +87,8 @@ def weights_origin(model: ModelConfig) -> dict[str, str]:
     elif model.weights == "package":
         package = str(model.package).replace("_", "-")
         weights, licence = f"ImageNet, the package {package}", _of_package(package)
+    elif is_address(model.weights):
+        weights, licence = f"{model.name} of {model.weights}", "unknown: see its model card"
     elif model.weights != "default":
         return _of_file(Path(model.weights))
     elif model.library == "timm":

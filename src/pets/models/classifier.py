@@ -40,29 +40,22 @@ class Classifier(nn.Module):
             self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.feature_map(x))
+        return self.head(self.backbone.pool(self.features(x), size_of(x)))
 
-    def feature_map(self, x: Tensor) -> Tensor:
-        """Return the backbone's feature maps (B, C, h', w') for photos (B, 3, h, w)."""
+    def features(self, x: Tensor) -> Tensor:
+        """Return the backbone's features, before pooling, of photos (B, 3, h, w)."""
         if self.config.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         # Autograd records no graph for frozen layers, so no explicit no_grad is needed.
         return self.backbone(x)
 
-    @property
-    def cut(self) -> str:
-        """The head's input: `pooled` features (the output of `pool`) or the feature `map`."""
-        return "pooled" if hasattr(self.head, "classify") else "map"
-
     def from_activations(self, activations: Tensor) -> Tensor:
-        """Map activations (feature maps, or pooled features if `cut` is "pooled") to logits
-        (B, len(classes))."""
-        top: Any = self.head.classify if self.cut == "pooled" else self.head
+        """Map activations (the output of the backbone's `pool`) to logits (B, len(classes))."""
         device = activations.device.type
         if torch.is_autocast_enabled(device):
             # Under autocast the backbone would have produced this dtype.
             activations = activations.to(torch.get_autocast_dtype(device))
-        return top(activations)
+        return self.head(activations)
 
     @property
     def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
@@ -87,6 +80,11 @@ class Classifier(nn.Module):
         }
 
 
+def size_of(photos: Tensor) -> tuple[int, int]:
+    """Return the height and width of photos (B, 3, h, w)."""
+    return photos.shape[2], photos.shape[3]
+
+
 def frozen_groups(names: list[str], n: int) -> int:
     """Return how many of the named layer groups `freeze_to(n)` freezes. Raises ConfigError."""
     total = len(names)
@@ -105,7 +103,8 @@ def new_backbone(config: ModelConfig, seed: int) -> tuple[Backbone, Preprocess, 
     """
     with torch_stream(derive(seed, "body")):
         pretrained = load_pretrained(config)
-    return Backbone(pretrained.network, config), pretrained.preprocess, pretrained.source
+    backbone = Backbone(pretrained.network, pretrained.config)
+    return backbone, pretrained.preprocess, pretrained.source
 
 
 def new_classifier(

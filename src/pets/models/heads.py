@@ -1,51 +1,35 @@
-"""Classification heads: from the backbone's feature map to one logit per class."""
+"""Classification heads: from pooled features to one logit per class.
+
+`pool` is the pooling that a head was made for, used unless `model.pool` names another. A head
+without this attribute gets whole feature maps (B, features, h, w). A head with a method `chain`,
+which returns a sequence of torch layers (those needed for inference: no dropout), can be exported
+in formats that know only torch's own layers.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
-
-import torch
 from torch import Tensor, nn
 
 
-def pool(feature_map: Tensor) -> Tensor:
-    """Concatenate maximum and average over a map (B, features, h, w): (B, 2 * features).
-
-    A head with a method `classify` needs only these, so that they can be cached instead of maps,
-    which are fifty times as large.
-    """
-    return torch.cat([feature_map.amax((2, 3)), feature_map.mean((2, 3))], dim=1)
-
-
-class Chain(NamedTuple):
-    """A head in a form that other libraries support: a sequence of torch layers on the pooled map;
-    `pooling` is `average`, or `maximum_average` for the output of `pool`.
-
-    A head with a method `chain` can be exported in this form; its layers are those needed for
-    inference (no dropout).
-    """
-
-    pooling: Literal["average", "maximum_average"]
-    layers: nn.Sequential
-
-
 class ConcatPoolHead(nn.Module):
-    """fastai's head: concatenated maximum and average pooling, then two linear layers.
+    """fastai's head, for concatenated maxima and averages of a map: two linear layers.
 
-    Maps (B, features, h, w) to (B, classes). `dropout` is applied before the last layer, half of it
+    Maps (B, features) to (B, classes). `dropout` is applied before the last layer, half of it
     before the hidden one. The hidden layer is initialised as in fastai's apply_init (Kaiming,
     normal); the last one is initialised to zero, since fastai's random logits cost 1 to 3 % error
     on small data sets (README, "Defaults").
     """
 
+    pool = "concat"
+
     def __init__(self, features: int, classes: int, hidden: int = 512, dropout: float = 0.5):
         super().__init__()
-        first, last = nn.Linear(2 * features, hidden), nn.Linear(hidden, classes)
+        first, last = nn.Linear(features, hidden), nn.Linear(hidden, classes)
         nn.init.kaiming_normal_(first.weight)
         nn.init.zeros_(first.bias)
         _start_at_zero(last)
         self.layers = nn.Sequential(
-            nn.BatchNorm1d(2 * features),
+            nn.BatchNorm1d(features),
             nn.Dropout(dropout / 2),
             first,
             nn.ReLU(inplace=True),
@@ -55,25 +39,21 @@ class ConcatPoolHead(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classify(pool(x))
+        return self.layers(x)
 
-    def classify(self, pooled: Tensor) -> Tensor:
-        """Map the output of `pool` to logits."""
-        return self.layers(pooled)
-
-    def chain(self) -> Chain:
+    def chain(self) -> nn.Sequential:
         """Return the layers without dropout."""
-        used = (layer for layer in self.layers if not isinstance(layer, nn.Dropout))
-        return Chain("maximum_average", nn.Sequential(*used))
+        return nn.Sequential(*(layer for layer in self.layers if not isinstance(layer, nn.Dropout)))
 
 
 class LinearHead(nn.Module):
-    """Average pooling, layer norm, one linear layer initialised to zero: (B, features, h, w) to
-    (B, classes).
+    """Layer norm and one linear layer initialised to zero: (B, features) to (B, classes).
 
     The norm makes one learning rate fit any backbone's features. With few photos per class it works
     better than the hidden layer of `ConcatPoolHead` (README, "Defaults").
     """
+
+    pool = "avg"
 
     def __init__(self, features: int, classes: int):
         super().__init__()
@@ -82,15 +62,11 @@ class LinearHead(nn.Module):
         _start_at_zero(self.linear)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.norm(x.mean((2, 3))))
+        return self.linear(self.norm(x))
 
-    def classify(self, pooled: Tensor) -> Tensor:
-        """Map the output of `pool` to logits; the maxima are not used."""
-        return self.linear(self.norm(pooled[:, pooled.shape[1] // 2 :]))
-
-    def chain(self) -> Chain:
+    def chain(self) -> nn.Sequential:
         """Return norm and linear layer."""
-        return Chain("average", nn.Sequential(self.norm, self.linear))
+        return nn.Sequential(self.norm, self.linear)
 
 
 class BatchNormHead(LinearHead):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,8 +23,10 @@ from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from pets.config import ModelConfig
+from pets.config.instantiate import check_arguments
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, WeightsError, some
+from pets.models.published import Published, is_address, read_published
 from pets.system.installation import install
 
 log = logging.getLogger(__name__)
@@ -32,22 +36,33 @@ _NO_WEIGHTS = "is no file of weights: expected .safetensors, or a torch file wit
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A network with its original classifier, its preprocessing and the source of its weights."""
+    """A network with its original classifier, its preprocessing and the source of its weights.
+
+    With `config` it can be rebuilt without contacting any host.
+    """
 
     network: nn.Module
     preprocess: Preprocess
     source: str
+    config: ModelConfig
 
 
 def load_pretrained(config: ModelConfig) -> Pretrained:
     """Build the architecture and load its weights.
 
-    Every tensor of a weight file must be used exactly once, with the same shape.
+    Every tensor of a weight file must be used exactly once, with the same shape. A network in the
+    layout of the Hugging Face hub is named by its address, in `name` or `weights`.
 
     Raises:
         WeightsError: The weights are unavailable (the message lists alternatives), or do not fit.
         ConfigError: The architecture is unknown.
     """
+    if is_address(config.name) or is_address(config.weights):
+        with _explain_failed_download(config), _only_cache_when_offline():
+            published = read_published(config)
+        network, preprocess, _ = _timm(published.config, published)
+        _load_strictly(network, read_state_dict(published.file), published.config.weights)
+        return Pretrained(network, preprocess, published.config.weights, published.config)
     network, preprocess, source = (
         _torchvision(config) if config.library == "torchvision" else _timm(config)
     )
@@ -63,14 +78,24 @@ def load_pretrained(config: ModelConfig) -> Pretrained:
                 f"model.weights={file}: no such file; expected default, package, none, a file of "
                 "weights, or a run (outputs/<run>, its checkpoint, or its export to safetensors)"
             )
-        _load_strictly(network, read_state_dict(file), source)
-    return Pretrained(network, preprocess, source)
+        _load_strictly(network, _resampled(network, read_state_dict(file), config), source)
+    return Pretrained(network, preprocess, source, config)
 
 
 def empty_network(config: ModelConfig) -> nn.Module:
     """Build the architecture without weights, to be loaded from a checkpoint."""
     config = config.model_copy(update={"weights": ""})
     return (_torchvision(config) if config.library == "torchvision" else _timm(config))[0]
+
+
+def input_size(network: Any, config: ModelConfig) -> tuple[int, int]:
+    """Return the height and width in pixels of the photos that the weights were trained with, or
+    that `args` build the network for."""
+    if config.library == "torchvision":
+        side = torchvision.models.get_model_weights(config.name).DEFAULT.transforms().crop_size[0]
+        return side, side
+    size = config.args.get("img_size", network.pretrained_cfg["input_size"][1:])
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
@@ -95,13 +120,20 @@ def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
     return network, preprocess, f"torchvision {weights}"
 
 
-def _timm(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
-    if set(config.name) & set(":/") or not timm.is_model(config.name):
+def _timm(
+    config: ModelConfig, published: Published | None = None
+) -> tuple[nn.Module, Preprocess, str]:
+    if set(config.name) & set(":/") or not _is_in_timm(config.name):
         # A name with ":" or "/" is an address: timm would contact its host even if not pretrained.
         raise ConfigError(_unknown(config, timm.list_models()))
+    if config.args:
+        _check_args(config)
     fetched = config.weights == "default"
+    classes = {} if published is None else {"num_classes": published.classes}
     with _explain_failed_download(config), _only_cache_when_offline() if fetched else nullcontext():
-        network: Any = timm.create_model(config.name, pretrained=fetched)
+        network: Any = timm.create_model(config.name, pretrained=fetched, **classes, **config.args)
+    if published is not None:
+        network.pretrained_cfg = {**network.pretrained_cfg, **published.preprocessing}
     values: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     preprocess = Preprocess(
         mean=tuple(values["mean"]),
@@ -112,9 +144,44 @@ def _timm(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
     return network, preprocess, f"timm {network.pretrained_cfg.get('tag') or ''}".strip()
 
 
+def _check_args(config: ModelConfig) -> None:
+    """Check `args` by building the network without memory.
+
+    Raises:
+        ConfigError: Its constructor has no such argument or refuses a value, or pets sets it.
+    """
+    key, args = "model.args", config.args
+    reserved = {"num_classes", "in_chans", "device", "dtype"}
+    reserved |= inspect.signature(timm.create_model).parameters.keys()
+    if own := sorted(reserved & args.keys()):
+        raise ConfigError(f"{key}.{own[0]}={args[own[0]]}: is set by pets itself; remove it")
+    with torch.device("meta"):
+        constructor = type(timm.create_model(config.name, pretrained=False)).__init__
+        others = inspect.signature(constructor).parameters.keys() - args.keys()
+        check_arguments(key, constructor, args, given=others)
+        try:
+            timm.create_model(config.name, pretrained=False, **args)
+        except Exception as error:  # constructors raise all kinds of exceptions
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            shown = ", ".join(f"{name}={value}" for name, value in args.items())
+            raise ConfigError(
+                f"{key}: {config.name} refuses {shown} ({reason}); expected values that its "
+                "constructor in timm takes"
+            ) from error
+
+
+def _is_in_timm(name: str) -> bool:
+    """Whether it is an architecture of timm, with a known tag or none."""
+    architecture, _, tag = name.partition(".")
+    return timm.is_model(name) and (not tag or name in timm.list_pretrained(f"{architecture}.*"))
+
+
 def _unknown(config: ModelConfig, names: list[str]) -> str:
     import difflib
 
+    architecture = config.name.partition(".")[0]
+    if config.library == "timm" and architecture in names:
+        names = timm.list_pretrained(f"{architecture}.*")
     close = difflib.get_close_matches(config.name, names, n=3)
     hint = f"did you mean {', '.join(close)}?" if close else f"it knows {len(names):,} others"
     return f"model.name={config.name}: {config.library} has no such architecture; {hint}"
@@ -140,7 +207,9 @@ def _explain_failed_download(config: ModelConfig) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if config.weights != "default":
+        if isinstance(error, ConfigError | WeightsError) or not (
+            config.weights == "default" or is_address(config.weights)
+        ):
             raise
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
@@ -148,6 +217,13 @@ def _explain_failed_download(config: ModelConfig) -> Iterator[None]:
             "(1) go online once, they are cached; (2) model.weights=<file> with a state dict; "
             "(3) model=efficientnet_lite0, whose weights are a package"
         ) from error
+
+
+def _resampled(network: nn.Module, tensors: dict[str, Tensor], config: ModelConfig) -> Any:
+    """Fit position embeddings to `args.img_size`, as timm does for the weights that it fetches."""
+    module = sys.modules[type(network).__module__]
+    fit = getattr(module, "checkpoint_filter_fn", None) if "img_size" in config.args else None
+    return fit(tensors, network) if fit else tensors
 
 
 def read_state_dict(file: Path) -> dict[str, Tensor]:

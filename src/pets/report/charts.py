@@ -202,7 +202,7 @@ def photo_grid(analysis: Analysis, rows: pd.DataFrame, cams: bool = False) -> Fi
         names = f"{plain(photo.prediction, TITLE)}\n{plain(f'is {photo.label}', TITLE)}"
         titles.append(f"{names}\n{photo.loss:.2f} / {100 * photo.p_label:.0f} %")
         shown.append(as_pixels(extracted.thumbnails[index]))
-        if cams:
+        if cams and index in extracted.cams:
             heat.append(extracted.cams[index][0].numpy() / 255)
     return grid(shown, titles, columns=min(4, len(shown)), heat=heat)
 

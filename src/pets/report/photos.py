@@ -65,7 +65,8 @@ class PagePhotos:
         return shown
 
     def cams(self, row: int) -> list[dict[str, Any]]:
-        """Return the Grad-CAMs of the predicted and the actual class, for the page's script."""
+        """Return the Grad-CAMs of the predicted and the actual class, for the page's script; none
+        if the network has no map to credit."""
         photo, maps = self.analysis.predictions[row], self.analysis.extracted.cams
         return [
             {
@@ -75,6 +76,8 @@ class PagePhotos:
                 "values": b64encode(values.numpy().tobytes()).decode(),
             }
             for name, values in zip(
-                (photo.prediction, photo.label), maps[self.analysis.indices[row]], strict=True
+                (photo.prediction, photo.label),
+                maps.get(self.analysis.indices[row], ()),
+                strict=False,
             )
         ]

@@ -158,7 +158,7 @@ def top_losses(analysis: Analysis, photos: PagePhotos) -> Values:
         for row in rows
         for photo in photos.add_with_predictions([row])
     ]
-    return {"top_losses": shown}
+    return {"top_losses": shown, "no_cams": analysis.trained.model.backbone.why_no_map()}
 
 
 @section("galleries", "Galleries", turn=3)

@@ -161,8 +161,9 @@ function showAnswer(card, answer, label) {
   announce(`${answer.file}: ${answer.sure ? "" : "not sure, perhaps "}${readable(first.name)}, ${percent(first.probability, 0)}`);
 }
 
-// Grad-CAM: a pixel a place of the feature map; the browser smooths it over what the model saw.
+// Grad-CAM: a pixel a place of the feature map; the browser smooths it over what the model saw. Some networks have none.
 function drawCam(canvas, cam, seen) {
+  if (!cam) return;
   canvas.width = cam.width;
   canvas.height = cam.height;
   const drawing = canvas.getContext("2d");

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pets.data.transforms import normalize
-from pets.interpretation.gradcam import GradCam
-from pets.models.classifier import Classifier
+from pets.interpretation.gradcam import grad_cam
+from pets.models.classifier import Classifier, size_of
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class Predictor:
         self.model = model.eval().to(device)
         self._device, self._temperature = device, temperature
         self._normalize = normalize(model.preprocess)
-        self._cam = GradCam(model.head)
+        self._cam = grad_cam(model)
 
     def predict(self, photos: list[Photo]) -> list[Prediction]:
-        """Predict all photos in one forward pass; Grad-CAM reruns only the head."""
+        """Predict all photos in one forward pass; Grad-CAM reruns only pooling and head."""
         pixels = torch.stack([photo.pixels for photo in photos]).to(self._device)
         with torch.no_grad():
-            maps = self.model.feature_map(self._normalize(pixels))
+            features, size = self.model.features(self._normalize(pixels)), size_of(pixels)
             # Some devices have no float64.
-            logits = self.model.head(maps).cpu().double()
+            logits = self.model.head(self.model.backbone.pool(features, size)).cpu().double()
         probabilities = (logits / self._temperature).softmax(1)
         requested = [index for index, photo in enumerate(photos) if photo.gradcam]
         cams: dict[int, Tensor] = {}
-        if requested:
+        if requested and self._cam is not None:
             best = probabilities[requested].argmax(1).to(self._device)
-            found = self._cam(maps[requested].float(), best).cpu()
+            found = self._cam(features[requested].float(), best, size).cpu()
             cams = dict(zip(requested, found, strict=True))
         return [Prediction(row, cams.get(i)) for i, row in enumerate(probabilities.tolist())]

@@ -38,9 +38,10 @@ def check_inputs(
     for name, stage in stages.items():
         size = config.size_of(stage)
         if not model.backbone.takes(size):
+            own = model.backbone.own_size
             raise ConfigError(
                 f"{name}: {model.config.name} takes no pictures of {size[0]} x {size[1]} pixels; "
-                f"expected data.size={model.backbone.own_size}"
+                f"expected data.size=auto ({own[0]} x {own[1]}) or another model.args.img_size"
             )
         Decoder(config.data, model.preprocess, size, config.cache_dir).check(name)
     activated = [on_activations(config, model, stage) for stage in stages.values()]

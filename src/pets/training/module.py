@@ -210,6 +210,8 @@ def new_model(
     """Put a new head on the backbone. Raises ConfigError for batches of one photo if the head has
     batch norms."""
     size = config.data.height_width
+    if config.model.grad_checkpointing:
+        backbone.checkpoint_gradients()
     model = new_classifier(backbone, config.model, classes, preprocess, size, config.seed)
     normalised_together = config.data.batch_size * (
         ranks().world if config.trainer.get("sync_batchnorm") else 1

@@ -7,10 +7,11 @@ import socket
 from dataclasses import astuple, dataclass, replace
 from math import ceil, floor
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, Field
 
-from pets.config import TrainConfig
+from pets.config import LearnerConfig, TrainConfig
 from pets.data.collect import collect_photos
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.prepare import make_data
@@ -29,6 +30,7 @@ from pets.training.trainer import limits
 from pets.training.warm_start import initial_backbone
 
 log = logging.getLogger(__name__)
+Config = TypeVar("Config", bound=LearnerConfig)
 
 
 def load_backbone(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preprocess, str]:
@@ -44,6 +46,24 @@ def load_backbone(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preproces
     about = read_checkpoint(last, run.trusted)["pets"]
     backbone = Backbone(empty_network(config.model), config.model)
     return backbone, Preprocess(**about["preprocess"]), str(last)
+
+
+def with_weights(config: Config, backbone: Backbone) -> Config:
+    """Return the config with what the weights determine: the size of the photos for `auto`, and the
+    architecture and arguments of a network that is named by its address."""
+    height, width = backbone.own_size
+    size = config.data.size
+    if size == "auto":
+        size = height if height == width else (height, width)
+    data = config.data.model_copy(update={"size": size})
+    return config.model_copy(update={"data": data, "model": backbone.config})
+
+
+def record_weights(config: TrainConfig, run: RunDir) -> None:
+    """Write what the weights determined to the run's config, from which all commands read it."""
+    values = config.model_dump(by_alias=True, mode="json")
+    run.update_config("data.size", values["data"]["size"])
+    run.update_config("model", values["model"])
 
 
 def load_photos(config: TrainConfig, run: RunDir) -> Photos:

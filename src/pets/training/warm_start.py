@@ -218,10 +218,10 @@ def _load_head(earlier: TrainedNetwork, model: Classifier) -> str:
         kinds, chain = [layer.get("kind") for layer in old], None
         if hasattr(head, "chain"):
             chain = head.chain()
-            same = chain.pooling == earlier.architecture.pooling
-        if chain is None or not same or [type(layer).__name__ for layer in chain.layers] != kinds:
+            same = model.backbone.pooling == earlier.architecture.pooling
+        if chain is None or not same or [type(layer).__name__ for layer in chain] != kinds:
             return f"the export's layers are not those of {target}"
-        head = chain.layers
+        head = chain
     try:
         head.load_state_dict(earlier.head)
     except RuntimeError:

@@ -23,7 +23,22 @@ from tests.conftest import composed, train_config
         (["seed=-1"], "seed=-1: expected a number of at least 0"),
         (
             ["data.size=big"],
-            "data.size=big: expected pixels: one number from 8 to 4096, or [height, width]",
+            "data.size=big: expected pixels: one number from 8 to 4096, or [height, width], "
+            "or auto",
+        ),
+        (
+            ["model.pool=max"],
+            "model.pool=max: expected 'auto', 'own', 'token', 'avg' or 'concat'",
+        ),
+        (["model.args=7"], "model.args=7: expected keys with values"),
+        (["model.grad_checkpointing=1"], "model.grad_checkpointing=1: expected true or false"),
+        *(
+            (
+                ["model=resnet18", key],
+                f"model: {key.removeprefix('model.')}: is for networks of timm; expected "
+                f"model=timm model.name=resnet18, or {key.partition('=')[0]} left out",
+            )
+            for key in ("model.pool=own", "model.grad_checkpointing=True")
         ),
         (
             ["plan.stages.head.lr=0"],
@@ -59,7 +74,8 @@ from tests.conftest import composed, train_config
         ),
         (
             ["data.size=[64,4]"],
-            "data.size=[64, 4]: expected pixels: one number from 8 to 4096, or [height, width]",
+            "data.size=[64, 4]: expected pixels: one number from 8 to 4096, or [height, width], "
+            "or auto",
         ),
         (
             ["plan.stages.head.epochs=0"],

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from pets.config import ModelConfig
+from pets.config import ModelConfig, Target
 from pets.errors import ConfigError, WeightsError
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, classifier_from, new_backbone, new_classifier
@@ -165,9 +165,10 @@ ARCHITECTURES = [
 
 @pytest.mark.parametrize(("library", "name", "features"), ARCHITECTURES)
 def test_any_architecture_has_a_map_and_groups(library: str, name: str, features: int) -> None:
-    config = model_config(f"model={library}", f"model.name={name}", "model.weights=none")
-    backbone, _, _ = new_backbone(config, 0)
+    own = [f"model={library}", f"model.name={name}", "model.weights=none", "model.pool=avg"]
+    backbone, _, _ = new_backbone(model_config(*own), 0)
     assert backbone.features == features
+    assert new_backbone(model_config(*own[:3], "model.pool=concat"), 0)[0].features == 2 * features
     grouped = [p for _, names in backbone.groups for p in names]
     assert sorted(grouped) == sorted(n for n, _ in backbone.named_parameters())
     assert len(backbone.groups) >= 2
@@ -180,7 +181,7 @@ def test_a_vits_map_is_its_tokens_in_place() -> None:
     photos = torch.randn(1, 3, size, size)
     with torch.no_grad():
         tokens = backbone.network.forward_features(photos)[:, backbone.network.num_prefix_tokens :]
-        result = backbone(photos)
+        result = backbone.as_map(backbone(photos), (size, size))
     width = backbone.network.patch_embed.grid_size[1]
     assert torch.equal(result[0, :, 1, 2], tokens[0, width + 2])
 
@@ -214,20 +215,44 @@ def test_wrong_groups_are_refused(groups: str, line: str) -> None:
         new_backbone(config, 0)
 
 
-def test_heads_pool_as_they_say_and_start_at_zero() -> None:
-    x = torch.randn(4, 6, 3, 3)
+def test_heads_start_at_zero_and_a_linear_head_norms() -> None:
+    x = torch.randn(4, 6)
     for head in (ConcatPoolHead(6, 5), LinearHead(6, 5)):
         assert torch.equal(head(x), torch.zeros(4, 5))
     linear = LinearHead(6, 5)
     torch.nn.init.normal_(linear.linear.weight)
-    average = x.mean((2, 3))
-    normed = (average - average.mean(1, keepdim=True)) / average.std(1, keepdim=True, correction=0)
+    normed = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True, correction=0)
     assert torch.allclose(linear(x), normed @ linear.linear.weight.T, atol=1e-3)
-    # The first half of the concatenation is the maximum, the second the average.
-    head = ConcatPoolHead(6, 5).eval()
-    torch.nn.init.normal_(head.layers[6].weight)
-    pooled = torch.cat([x.amax((2, 3)), x.mean((2, 3))], dim=1)
-    assert torch.allclose(head(x), head.layers(pooled))
+
+
+def test_a_head_gets_the_pooling_that_it_was_made_for(resnet18: Path) -> None:
+    photos = torch.randn(2, 3, 64, 64)
+    for head, features in (("concat_pool", 1024), ("linear", 512), ("batch_norm", 512)):
+        model = classifier("model=resnet18", f"model.weights={resnet18}", f"model/head={head}")
+        maps = model.features(photos)
+        pooled = model.backbone.pool(maps, (64, 64))
+        assert pooled.shape == (2, features)
+        # The first half of the concatenation is the maximum, the second the average.
+        assert torch.equal(pooled[:, -512:], maps.mean((2, 3)))
+        assert torch.equal(pooled[:, :-512], maps.amax((2, 3))[:, : features - 512])
+
+
+class PoolsByItself(torch.nn.Module):
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(features, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.amax((2, 3)))
+
+
+def test_a_head_of_ones_own_gets_maps_unless_a_pooling_is_named(resnet18: Path) -> None:
+    own = f"{PoolsByItself.__module__}.{PoolsByItself.__name__}"
+    config = model_config("model=resnet18", f"model.weights={resnet18}")
+    config = config.model_copy(update={"head": Target.model_validate({"_target_": own})})
+    for pool, shape in (("auto", (512, 2, 2)), (None, (512, 2, 2)), ("avg", (512,))):
+        chosen = config.model_copy(update={"pool": pool})
+        assert new_backbone(chosen, 0)[0].shape_of((64, 64)) == shape
 
 
 def test_the_heads_initial_weights_depend_only_on_the_seed(resnet18: Path) -> None:

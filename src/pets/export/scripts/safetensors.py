@@ -32,8 +32,11 @@ class Network(nn.Module):
         if self.is_timm:
             import timm
 
-            self.backbone = timm.create_model(architecture["name"], pretrained=False)
-            self.backbone.reset_classifier(0, "")
+            self.backbone = timm.create_model(
+                architecture["name"], pretrained=False, **architecture["args"]
+            )
+            own = {"own": (0,), "token": (0, "token")}
+            self.backbone.reset_classifier(*own.get(self.pooling, (0, "")))
         else:
             whole = torchvision.models.get_model(architecture["name"], weights=None)
             parts = ((name, getattr(whole, name)) for name in architecture["parts"])
@@ -44,6 +47,8 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.backbone.forward_features(x) if self.is_timm else self.backbone(x)
+        if self.pooling in ("own", "token"):
+            return self.head(self.backbone.forward_head(x, pre_logits=True))
         if x.ndim == 3:  # tokens: skip the prefix tokens, such as the class token
             x = x[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
             dims: tuple[int, ...] = (1,)
@@ -51,7 +56,7 @@ class Network(nn.Module):
             last = self.is_timm and x.shape[1] != self.backbone.num_features
             dims = (1, 2) if last else (2, 3)
         pooled = x.mean(dims)
-        if self.pooling == "maximum_average":
+        if self.pooling == "concat":
             pooled = torch.cat([x.amax(dims), pooled], dim=1)
         return self.head(pooled)
 
