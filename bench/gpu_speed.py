@@ -364,7 +364,7 @@ def feature_pass(setting: Setting) -> None:
     chain = CentreCrop(setting.config.data.height_width, model.preprocess)
     viewed = AugmentedViews(files, chain, [[0]] * count)
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
-        rows = TimedRows(Path(folder), (count, 1, model.backbone.features))
+        rows = TimedRows(Path(folder), (count, 1, *model.backbone.shape_of(chain.size)))
         began = time.perf_counter()
         run_pass(setting.config, model, viewed, rows, build_trainer)
     took = time.perf_counter() - began

@@ -84,7 +84,7 @@ class RowWriter:
 
 
 class FeaturePass(LightningModule):
-    """Writes the backbone's activations of each photo, pooled for the head.
+    """Writes the backbone's activations of each photo.
 
     Args:
         model: The classifier.
@@ -108,7 +108,7 @@ class FeaturePass(LightningModule):
                 self.engine_name, model.backbone, photos, self.photos, channels_last
             )
         # In the precision of the backbone's output, as if the head were trained on photos.
-        features = model.backbone.pool(self.engine(photos), size_of(photos)).float()
+        features = model.backbone.activations(self.engine(photos), size_of(photos)).float()
         self.rows.write(features.reshape(*batch.shape[:2], *features.shape[1:]).cpu().numpy())
         return features  # Lightning warns about None
 
@@ -200,7 +200,7 @@ def _load_or_compute(
         "preprocess": model.preprocess.as_dict(),
         "augment": augment if views else None,
         "backbone": {**about, "weights": _digest_of_weights(backbone)},
-        "pooling": backbone.pooling,
+        "pooling": "concat" if backbone.pooling == "avg" else backbone.pooling,
         "engine": settings.engine,
         "dtype": settings.dtype,
         "precision": precision,

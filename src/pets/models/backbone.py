@@ -66,18 +66,30 @@ class Backbone(nn.Module):
     def pool(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """Turn the features of photos of `size` (height, width) into the head's input: (B, C),
         twice as many for `concat`, or (B, C, h', w') for `map`."""
+        if self.pooling == "avg":
+            return self.as_map(features, size).mean((2, 3))
+        return self.activations(features, size)
+
+    def activations(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return what is kept of features to train heads on: the output of `pool`, with the maxima
+        for averages, too, so that most heads share it; `from_activations` undoes that."""
         if self.pooling in ("own", "token"):
             return self.network.forward_head(features, pre_logits=True)
         x = self.as_map(features, size)
-        if self.pooling == "map":
-            return x
-        average = x.mean((2, 3))
-        return average if self.pooling == "avg" else torch.cat([x.amax((2, 3)), average], dim=1)
+        return x if self.pooling == "map" else torch.cat([x.amax((2, 3)), x.mean((2, 3))], dim=1)
+
+    def from_activations(self, activations: Tensor) -> Tensor:
+        """Return the head's input."""
+        return activations[:, self.features :] if self.pooling == "avg" else activations
 
     def as_map(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """Arrange features as maps (B, C, h', w'), without class and register tokens."""
         if features.ndim == 3:
-            return self._patches(features).transpose(1, 2).unflatten(2, self._grid(size))
+            return (
+                self._patches(features)
+                .transpose(1, 2)
+                .reshape(len(features), -1, *self._grid(size))
+            )
         return features.permute(0, 3, 1, 2) if self._channels_last(features) else features
 
     def as_features(self, maps: Tensor, features: Tensor) -> Tensor:
@@ -119,8 +131,8 @@ class Backbone(nn.Module):
         return True
 
     def shape_of(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return the shape of the head's input for one picture of (height, width)."""
-        return tuple(self._evaluated(self.pool, self._features_of(size), size).shape[1:])
+        """Return the shape of the activations of one picture of (height, width)."""
+        return tuple(self._evaluated(self.activations, self._features_of(size), size).shape[1:])
 
     def _features_of(self, size: tuple[int, int]) -> Tensor:
         device = next(self.parameters()).device

@@ -50,12 +50,12 @@ class Classifier(nn.Module):
         return self.backbone(x)
 
     def from_activations(self, activations: Tensor) -> Tensor:
-        """Map activations (the output of the backbone's `pool`) to logits (B, len(classes))."""
+        """Map activations (of the backbone's method) to logits (B, len(classes))."""
         device = activations.device.type
         if torch.is_autocast_enabled(device):
             # Under autocast the backbone would have produced this dtype.
             activations = activations.to(torch.get_autocast_dtype(device))
-        return self.head(activations)
+        return self.head(self.backbone.from_activations(activations))
 
     @property
     def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:

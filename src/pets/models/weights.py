@@ -129,9 +129,11 @@ def _timm(
     if config.args:
         _check_args(config)
     fetched = config.weights == "default"
-    classes = {} if published is None else {"num_classes": published.classes}
+    args = dict(config.args)
+    if published is not None:
+        args["num_classes"] = published.classes
     with _explain_failed_download(config), _only_cache_when_offline() if fetched else nullcontext():
-        network: Any = timm.create_model(config.name, pretrained=fetched, **classes, **config.args)
+        network: Any = timm.create_model(config.name, pretrained=fetched, **args)
     if published is not None:
         network.pretrained_cfg = {**network.pretrained_cfg, **published.preprocessing}
     values: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
