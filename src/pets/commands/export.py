@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -35,9 +36,12 @@ def run(cfg: DictConfig) -> None:
         FORMATS[name].need_packages()
     trained = load_run(run_dir, config.ckpt)
     out = Path(config.out) if config.out else run_dir.path / "export"
-    check_formats(config.formats, trained.model, out)
+    plain = trained.model.without_adapters()
+    check_formats(config.formats, plain, out)
     check_writable(out)
     reference = load_reference(trained, config.data, CALIBRATION if config.int8 else 0)
-    metadata = collect_metadata(reference, config.ckpt)
+    metadata = replace(
+        collect_metadata(reference, config.ckpt), trained=replace(trained, model=plain)
+    )
     for name in config.formats:
         export(name, out, metadata, reference, config.int8)

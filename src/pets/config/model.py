@@ -4,7 +4,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pets.config.base import PathText, Strict, Target
+from pets.config.base import Count, PathText, Rate, Strict, Target
+
+
+class LoraConfig(Strict):
+    """Adapters beside the backbone's layers, trained instead of its weights (LoRA)."""
+
+    r: Count
+    alpha: Rate
+    target_modules: list[str] | None = None
 
 
 def _given(args: dict[str, Any]) -> dict[str, Any]:
@@ -27,6 +35,7 @@ class ModelConfig(Strict):
     unfrozen_norm: Literal["eval", "train"]
     channels_last: bool
     grad_checkpointing: bool = False
+    lora: LoraConfig | None = None
 
     @model_validator(mode="after")
     def _of_timm(self) -> "ModelConfig":

@@ -191,7 +191,7 @@ def _load_or_compute(
 
     precision = resolve_precision(config.trainer).get("precision")
     augment = config.augment.model_dump(by_alias=True, mode="json", exclude={"batch"})
-    about = model.config.model_dump(include={"library", "name", "args", "channels_last"})
+    about = model.config.model_dump(include={"library", "name", "args", "lora", "channels_last"})
     key = {
         "photos": hash_of_set(contents),
         "views": views,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from torchvision.models import DenseNet, GoogLeNet, Inception3
 
 from pets.config import ModelConfig
 from pets.errors import ConfigError, some
+from pets.models.lora import add_adapters, merged, name_before
 from pets.models.weights import input_size
 
 # The first children of torchvision's networks that are not part of the backbone.
@@ -57,6 +59,8 @@ class Backbone(nn.Module):
         else:
             groups = _groups_of_children(network, config.groups)
         self.groups = [(name, [f"network.{p}" for p in names]) for name, names in groups]
+        if config.lora is not None:
+            self.add_adapters()
         with _explain(config):
             self.features = int(self._evaluated(self.pool, example, self.own_size).shape[1])
 
@@ -109,6 +113,28 @@ class Backbone(nn.Module):
         except (RuntimeError, AttributeError, ValueError):
             return "its features have no positions in the photo"
         return None
+
+    def add_adapters(self) -> None:
+        """Add the adapters of `lora`, each in the layer group of the weight beside it."""
+        assert self.config.lora is not None
+        add_adapters(self.network, self.config.lora)
+        names = [name for name, _ in self.named_parameters()]
+        self.groups = [
+            (group, [name for name in names if name_before(name) in set(before)])
+            for group, before in self.groups
+        ]
+
+    def without_adapters(self) -> Backbone:
+        """Return a copy in which the adapters are merged into the weights beside them."""
+        if self.config.lora is None:
+            return self
+        plain = copy.deepcopy(self)
+        plain.network = merged(self.network)
+        plain.config = self.config.model_copy(update={"lora": None})
+        plain.groups = [
+            (group, list(dict.fromkeys(map(name_before, names)))) for group, names in self.groups
+        ]
+        return plain
 
     def checkpoint_gradients(self) -> None:
         """Save memory in training by recomputing activations. Raises ConfigError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -70,6 +71,15 @@ class Classifier(nn.Module):
         names = [name for name, _ in self.layer_groups]
         return names[frozen_groups(names, freeze_to) :]
 
+    def without_adapters(self) -> Classifier:
+        """Return the same network with plain weights, for programs that do not know adapters."""
+        if self.config.lora is None:
+            return self
+        plain = copy.deepcopy(self)
+        plain.backbone = self.backbone.without_adapters()
+        plain.config = plain.backbone.config
+        return plain
+
     def describe(self) -> dict[str, Any]:
         """Return plain values from which `classifier_from` rebuilds the network."""
         return {
@@ -103,7 +113,8 @@ def new_backbone(config: ModelConfig, seed: int) -> tuple[Backbone, Preprocess, 
     """
     with torch_stream(derive(seed, "body")):
         pretrained = load_pretrained(config)
-    backbone = Backbone(pretrained.network, pretrained.config)
+    with torch_stream(derive(seed, "lora")):
+        backbone = Backbone(pretrained.network, pretrained.config)
     return backbone, pretrained.preprocess, pretrained.source
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from pets.models.classifier import Classifier, frozen_groups
+from pets.models.lora import is_adapter
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
@@ -12,12 +13,16 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 def freeze_to(model: Classifier, n: int) -> None:
     """Freeze all layer groups before the n-th: 0 trains the whole network, -1 only the head.
 
+    With `lora`, only the adapters of unfrozen groups of the backbone are trained.
     With the model's `frozen_norm=train`, scale and shift of the batch norms are trained in frozen
     groups, too, as in fastai.
     """
     frozen = _frozen_ids(model, n)
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) not in frozen)
+    if model.config.lora is not None:
+        for name, parameter in model.backbone.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and is_adapter(name))
     if model.config.frozen_norm == "train":
         for module in model.backbone.modules():
             if isinstance(module, BATCH_NORM):

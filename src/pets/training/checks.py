@@ -123,11 +123,15 @@ def check_network(
     check_inputs(config, stages, model)
     precomputed = all(on_activations(config, model, stage) for stage in stages.values())
     frozen = all(model.trained_groups(stage.freeze_to) == [HEAD] for stage in stages.values())
-    if config.model.grad_checkpointing and frozen:
-        raise ConfigError(
-            "model.grad_checkpointing=true has no effect: no stage trains the backbone; expected a "
-            "stage with another freeze_to than -1, or false"
-        )
+    for key, given in (
+        ("grad_checkpointing", config.model.grad_checkpointing),
+        ("lora", config.model.lora is not None),
+    ):
+        if given and frozen:
+            raise ConfigError(
+                f"model.{key} has no effect: no stage trains the backbone; expected a stage with "
+                f"another freeze_to than -1, or no model.{key}"
+            )
     if isinstance(config, TrainConfig) and config.compile and precomputed:
         raise ConfigError(
             "compile=true has no effect with precompute=true, since every stage runs on "

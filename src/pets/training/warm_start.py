@@ -25,6 +25,7 @@ from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_backbone
 from pets.models.weights import empty_network, read_state_dict
 from pets.run_dir import RunDir
+from pets.seeding import derive, torch_stream
 from pets.training.checkpoints import read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -83,11 +84,16 @@ def initial_backbone(config: LearnerConfig) -> tuple[Backbone, Preprocess, str]:
             f"model.weights={model.weights}: is a {old.name} of {old.library}, not the config's "
             f"{model.name} of {model.library}; choose that network with model=..."
         )
-    backbone = Backbone(empty_network(model), model)
+    plain = model.model_copy(update={"lora": None})
+    backbone = Backbone(empty_network(model), plain)
     try:
         backbone.load_state_dict(earlier.backbone)
     except RuntimeError as error:
         raise WeightsError(_misfit(model, error)) from error
+    backbone.config = model
+    if model.lora is not None:
+        with torch_stream(derive(config.seed, "lora")):
+            backbone.add_adapters()
     return backbone, earlier.preprocess, str(earlier.file)
 
 
