@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 from huggingface_hub import hf_hub_download
@@ -35,7 +35,7 @@ class _Preprocessing(BaseModel):
     input_size: tuple[int, int, int] | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
-    interpolation: str | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
     crop_pct: float | None = Field(None, gt=0, le=1)
     fixed_input_size: bool | None = None
     license: str | None = None
