@@ -4,14 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pets.config.base import Count, PathText, Rate, Strict, Target
+from pets.config.base import Count, PathText, Strict, Target
 
 
 class LoraConfig(Strict):
     """Adapters beside the backbone's layers, trained instead of its weights (LoRA)."""
 
     r: Count
-    alpha: Rate
+    alpha: Count
     target_modules: list[str] | None = None
 
 

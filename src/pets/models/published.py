@@ -107,7 +107,10 @@ def read_published(config: ModelConfig) -> Published:
             f"model.weights={address}: is a {architecture}; expected model.name={architecture}"
         )
     preprocessing = found.pretrained_cfg.model_dump(exclude_none=True)
-    args = {**found.model_args, **config.args}
+    ours = dict(found.model_args)
+    if ours.pop("in_chans", 3) != 3:
+        raise WeightsError(f"{address}: takes other photos than those of three channels")
+    args = {**ours, **config.args}
     if preprocessing.get("fixed_input_size") and "input_size" in preprocessing:
         args.setdefault("img_size", list(preprocessing["input_size"][1:]))
     update = {"name": architecture, "weights": address, "args": args}

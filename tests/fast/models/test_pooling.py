@@ -279,6 +279,7 @@ def test_wrong_addresses_are_one_line(address: str, overrides: list[str], line: 
         ({"pretrained_cfg": 3}, "its config.json is not timm's (('pretrained_cfg',))"),
         ({"num_classes": 9}, "does not fit the architecture; it differs in head.weight (7, 64)"),
         ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "is set by pets itself"),
+        ({"model_args": {"in_chans": 1}}, "takes other photos than those of three channels"),
         ({"model_args": {"depth": 1}}, "it has besides blocks.1.attn.proj.bias"),
     ],
 )
