@@ -107,7 +107,7 @@ def read_published(config: ModelConfig) -> Published:
             f"model.weights={address}: is a {architecture}; expected model.name={architecture}"
         )
     preprocessing = found.pretrained_cfg.model_dump(exclude_none=True)
-    ours = dict(found.model_args)
+    ours = {name: value for name, value in found.model_args.items() if name != "num_classes"}
     if ours.pop("in_chans", 3) != 3:
         raise WeightsError(f"{address}: takes other photos than those of three channels")
     args = {**ours, **config.args}
