@@ -41,28 +41,30 @@ class Registry(dict[str, Entry]):
         return entry
 
 
-def named_in(registry: str) -> AfterValidator:
+def named_in(registry: str, paths: bool = False) -> AfterValidator:
     """Return a validator for a config's field with a name, or a list of names, of a registry.
 
     The registry is given as `pets.data.labels:LABEL_RULES`. Its module is imported when a value is
-    checked, so that the config package does not depend on others.
+    checked, so that the config package does not depend on others. With `paths`, the dotted path of
+    a function is a value, too.
     """
     module, _, attribute = registry.partition(":")
 
     def check(value: Any) -> Any:
         entries: Registry[Any] = getattr(import_module(module), attribute)
         for name in [value] if isinstance(value, str) else value:
-            if name not in entries:
-                names = {"expected": expected(name, entries)}
+            if name not in entries and not (paths and "." in name):
+                names = {"expected": expected(name, entries, paths)}
                 raise PydanticCustomError(UNKNOWN_NAME, "{expected}", names)
         return value
 
     return AfterValidator(check)
 
 
-def expected(name: str, entries: Registry[Any]) -> str:
+def expected(name: str, entries: Registry[Any], paths: bool = False) -> str:
     """List the names of all entries, with the closest match as a suggestion."""
     *most, last = entries
     known = f"{', '.join(most)} or {last}" if most else last
+    known += ", or the dotted path of a function" if paths else ""
     close = difflib.get_close_matches(name, entries, n=1)
     return f"{known}; did you mean {close[0]}?" if close else known

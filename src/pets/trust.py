@@ -59,6 +59,12 @@ _LOGGER_ARGUMENTS = {
 _NAME = re.compile(r"(?!\.)[\w.+ -]*")  # name of a file or folder, never a path
 
 
+def canonical(target: str) -> str:
+    """Return the dotted path of the package that runs it: Lightning has two names, with classes of
+    their own."""
+    return re.sub(r"^lightning\.pytorch\.", "pytorch_lightning.", target)
+
+
 def check(values: Mapping[str, Any], source: Path) -> None:
     """Raise RunError if a config, or a checkpoint's description of its network, references anything
     that is not allowed.
@@ -152,9 +158,11 @@ def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
         package = value.get("package")
         if isinstance(package, str) and not package.isidentifier():
             yield f"model.package={package}: is not the name of a package"
+    if keys == ("data",) and "." in str(value.get("label_from")):
+        yield f"data.label_from={value['label_from']}: is not called for a run from elsewhere"
     if "_target_" in value:
         target, group = value["_target_"], _group(keys)
-        if not isinstance(target, str) or target not in ALLOWED.get(group, ()):
+        if not isinstance(target, str) or canonical(target) not in ALLOWED.get(group, ()):
             yield f"{key}._target_={target}: is not called for a run from elsewhere"
         if group == "logger":
             for name, inner in value.items():

@@ -7,11 +7,23 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-# Hydra's flags that take a value; a value is never the short form of a key.
-_FLAGS_WITH_A_VALUE = (
+# Hydra's flags, and those that take a value: it is never the short form of a key.
+FLAGS = (
+    "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
+    "--shell-completion", "-sc",
+)  # fmt: skip
+FLAGS_WITH_A_VALUE = (
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
     "--config-dir", "-cd", "--info", "-i", "--experimental-rerun",
 )  # fmt: skip
+
+# Commands by the names that fastai and Lightning have for them, with what these say besides.
+ALIASES = {
+    "lr_find": ("find-lr",),
+    "lr-find": ("find-lr",),
+    "validate": ("eval", "split=valid"),
+    "test": ("eval", "split=test"),
+}
 
 
 def to_overrides(command: str, args: Sequence[str]) -> list[str]:
@@ -19,7 +31,7 @@ def to_overrides(command: str, args: Sequence[str]) -> list[str]:
     # Hydra takes flags before or after all overrides, not between two of them.
     flags, overrides = list[str](), list[str]()
     for arg, before in zip(args, ["", *args], strict=False):
-        is_flag = arg.startswith("-") or before in _FLAGS_WITH_A_VALUE
+        is_flag = arg.startswith("-") or before in FLAGS_WITH_A_VALUE
         (flags if is_flag else overrides).append(arg)
     if command == "predict" and {"-m", "--multirun"} & set(flags):
         return [*flags, *overrides]  # commas are choices there
@@ -42,6 +54,8 @@ def _to_override(command: str, arg: str) -> str:
     if home := re.fullmatch(r"(\+{0,2}[\w.@/]+)=(~(?:/.*)?)", arg, re.DOTALL):
         paths = re.split(r",(?=~/)", home[2])  # choices of a sweep
         return f"{home[1]}={','.join(_quoted(os.path.expanduser(p)) for p in paths)}"  # noqa: PTH111
+    # Lightning and Hugging Face say `val`.
+    arg = re.sub(r"^(split|monitor)=val(?=/|$)", r"\1=valid", arg)
     # `precompute=true` would replace the whole group and lose its other keys.
     return re.sub("^precompute=", "precompute.enabled=", arg)
 

@@ -13,8 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pets.cli.arguments import completion, to_overrides
-from pets.cli.startup import redirect_unwritable_caches, restart_in_utf8, safe_stdio
+from pets.cli.arguments import ALIASES, completion, to_overrides
+from pets.cli.startup import (
+    find_own_modules,
+    redirect_unwritable_caches,
+    restart_in_utf8,
+    safe_stdio,
+)
 from pets.commands import list_commands, load_command
 from pets.distributed.ranks import check_single_process, ranks
 from pets.errors import ConfigError, PetsError, printable
@@ -67,13 +72,18 @@ def _main(args: list[str]) -> None:
         if completed is None:
             return
         args = completed
-    name, *args = args
+    name, *args = [*ALIASES.get(args[0], (args[0],)), *args[1:]]
     if name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        close = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=1)
         hint = f"did you mean pets {close[0]}?" if close else f"one of {', '.join(COMMANDS)}"
         _exit_with(f"pets {name}: no such command; {hint}", code=2)
     overrides = to_overrides(name, args)
-    for key in ("action=", "sweep=", "pattern="):  # given twice, Hydra would use the last one
+    for key in (
+        "action=",
+        "sweep=",
+        "pattern=",
+        "split=",
+    ):  # given twice, Hydra would use the last one
         if sum(override.startswith(key) for override in overrides) > 1:
             _exit_with(f"pets {name}: got several of {key}...; expected one", code=2)
     threading.excepthook = _report_failed_thread
@@ -105,7 +115,7 @@ def run_command(name: str, overrides: list[str]) -> tuple[Any, Any]:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
 
-    from pets.cli.mistakes import one_line
+    from pets.cli.mistakes import check_flags, one_line
     from pets.config.resolvers import register_resolvers
 
     register_resolvers()
@@ -121,6 +131,8 @@ def run_command(name: str, overrides: list[str]) -> tuple[Any, Any]:
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
     typed = sys.argv
     try:
+        check_flags(overrides, module.SCHEMA)
+        find_own_modules(overrides)
         if not getattr(module, "SEVERAL_PROCESSES", False):
             check_single_process(name)
         elif {"-m", "--multirun"} & set(overrides):

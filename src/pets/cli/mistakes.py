@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
-from pets.config.validation import suggestion
-from pets.errors import PetsError
+from pets.cli.arguments import FLAGS, FLAGS_WITH_A_VALUE
+from pets.config.foreign import answers
+from pets.config.validation import is_argument, known_keys, suggestion
+from pets.errors import ConfigError, PetsError
 from pets.system.os_errors import system_error
+
+# How to name what is no option of a group.
+_OWN = {
+    "model": "; of timm or torchvision: model=timm model.name={option}",
+    "data": "; your own photos: data=folder data.root=<folder>",
+    "loss": "; another one: loss=own loss._target_=<its dotted path>",
+    "optimizer": "; another one: optimizer._target_=<its dotted path>",
+}
 
 
 def one_line(error: BaseException, command: str, schema: type[BaseModel]) -> str | None:
@@ -32,9 +43,10 @@ def _of_hydra(error: Exception, command: str, schema: type[BaseModel]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
         choices = [name for name in error.options or () if name != "base"]
-        close = difflib.get_close_matches(option, choices, n=1)
+        close = difflib.get_close_matches(option.lower(), choices, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        return f"{group}={option}: no such option; {hint}choose one of {', '.join(choices)}"
+        own = _OWN.get(group, "").format(option=option)
+        return f"{group}={option}: no such option; {hint}choose one of {', '.join(choices)}{own}"
     if isinstance(error, OverrideParseException):
         key, _, value = str(error.override).partition("=")
         return f"{error.override}: cannot be read as key=value; quote it: \"{key}='{value}'\""
@@ -42,9 +54,44 @@ def _of_hydra(error: Exception, command: str, schema: type[BaseModel]) -> str:
         return f"{match[1]}: no such config group; pets {command} --help lists the groups"
     if match := re.search(r"Could not (?:override|delete from config).*?'([^']+)'", text):
         key = match[1]
-        # At the top level no key can be added: the schema has them all.
-        adds = f"; +{key}=... adds one" if "." in key else ""
-        return f"{key}: no such key; {suggestion(key, schema)}{adds}"
+        node = getattr(error.__cause__, "full_key", None) or key  # its first part that is not there
+        return f"{key}: no such key; {suggestion(key, schema)}{_adds(key, node, schema)}"
     cause = error.__cause__
     detail = f" ({' '.join(str(cause).split())})" if cause and str(cause) not in text else ""
     return f"{text}{detail}"
+
+
+def _adds(key: str, node: str, schema: type[BaseModel]) -> str:
+    """The hint that `+` adds a key, where it does: arguments of classes, and new such nodes."""
+    # conf/trainer/default.yaml has all arguments of the trainer that work here.
+    if answers(key) or key.startswith("trainer.") or not is_argument(key, schema):
+        return ""
+    if len(node.split(".")) < len(key.split(".")):
+        return f"; +{node}._target_=<a dotted path> adds one"
+    return f"; +{key}=... adds an argument to {key.rpartition('.')[0]}"
+
+
+def check_flags(args: Sequence[str], schema: type[BaseModel]) -> None:
+    """Raise ConfigError for a flag that Hydra does not have, or that lacks its value."""
+    for arg, before, after in zip(args, ["", *args], [*args[1:], "-"], strict=False):
+        if not arg.startswith("-") or before in FLAGS_WITH_A_VALUE:
+            continue
+        name = arg.partition("=")[0]
+        if name not in (*FLAGS, *FLAGS_WITH_A_VALUE):
+            raise ConfigError(_not_a_flag(name, schema))
+        if arg in FLAGS_WITH_A_VALUE and after.startswith("-") and arg not in ("--info", "-i"):
+            raise ConfigError(f"{arg}: expected a value after it")
+
+
+def _not_a_flag(flag: str, schema: type[BaseModel]) -> str:
+    key = flag.lstrip("-").replace("-", "_")
+    flags = [known for known in (*FLAGS, *FLAGS_WITH_A_VALUE) if known.startswith("--")]
+    if key in ("config", "cfg_file", "config_file", "yaml"):
+        hint = "your own YAML: --config-dir <folder> experiment=<name>, for <folder>/experiment/"
+    elif key in known_keys(schema, below=key):
+        hint = f"{key}=..."
+    elif close := difflib.get_close_matches(flag, flags, n=1, cutoff=0.8):
+        hint = f"did you mean {close[0]}?"
+    else:
+        hint = suggestion(key, schema)
+    return f"{flag}: no such flag, pets takes key=value; {hint}"

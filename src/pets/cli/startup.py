@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -136,6 +136,25 @@ def redirect_unwritable_caches() -> None:
         f"the home folder ({home}) cannot be written; caches go to {own}; "
         f"{', '.join(f'{name}=...' for name in moved)} choose other folders"
     )
+
+
+def find_own_modules(args: Sequence[str]) -> None:
+    """Let modules in the folder of `--config-dir` be imported, here and in the processes of jobs.
+
+    It comes last, so that its modules hide no others. Raises ConfigError if there is no folder.
+    """
+    for arg, after in zip(args, [*args[1:], ""], strict=False):
+        flag, equals, value = arg.partition("=")
+        if flag not in ("--config-dir", "-cd"):
+            continue
+        folder = value if equals else after
+        if not Path(folder).is_dir():
+            raise ConfigError(f"{flag} {folder}: no such folder")
+        path = str(Path(folder).absolute())
+        if path not in sys.path:
+            sys.path.append(path)
+            inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+            os.environ["PYTHONPATH"] = os.pathsep.join([*inherited, path])
 
 
 def _usable(folder: Path) -> bool:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pets.trust import canonical
+
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 COUNT = "a whole number of at least 1"
 Count = Annotated[int, Field(ge=1)]
@@ -37,7 +39,9 @@ class Target(BaseModel):
     """A class or function, by its dotted path in `_target_`, with its arguments as other keys."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    target: str = Field(alias="_target_", description="the dotted path of a class or function")
+    target: Annotated[str, AfterValidator(canonical)] = Field(
+        alias="_target_", description="the dotted path of a class or function"
+    )
 
 
 class NamedLoss(BaseModel):

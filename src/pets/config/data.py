@@ -11,7 +11,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
 SplitFolders = dict[Literal["train", "valid", "test", "unused"], str | list[str]]
 Size = Side | Annotated[tuple[Side, Side], Field(strict=False)]
-LabelRuleName = Annotated[str, named_in("pets.data.labels:LABEL_RULES")]
+LabelRuleName = Annotated[str, named_in("pets.data.labels:LABEL_RULES", paths=True)]
 SIZE = "pixels: one number from 8 to 4096, or [height, width]"
 USUAL_SIZE = (224, 224)  # where data.size=auto is asked for and no weights are chosen
 

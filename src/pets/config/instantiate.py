@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from hydra.utils import get_object
 
 from pets.config import Target
+from pets.config.foreign import answers
 from pets.errors import ConfigError
+
+# It reports what cannot be imported in several lines, before our one.
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
+
+OWN = "a module of yours is found in the folder of --config-dir, or on PYTHONPATH"
 
 
 def build(key: str, target: Target, **given: Any) -> Any:
@@ -44,6 +52,23 @@ def _built(value: Any) -> Any:
     return {name: _built(inner) for name, inner in value.items()}
 
 
+def imported(key: str, path: str) -> Any:
+    """Return what a dotted path names. Raises ConfigError if it cannot be imported."""
+    try:
+        return get_object(path)
+    except Exception as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        own = "" if _is_there(path.partition(".")[0]) else f"; {OWN}"
+        raise ConfigError(f"{key}={path}: cannot be imported ({reason}){own}") from error
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def check_signature(key: str, target: Target, given: Collection[str] = ()) -> None:
     """Raise ConfigError unless `target` can be imported and accepts its arguments.
 
@@ -52,12 +77,7 @@ def check_signature(key: str, target: Target, given: Collection[str] = ()) -> No
         target: the dotted path and its arguments.
         given: names of arguments that the code adds itself.
     """
-    try:
-        function = get_object(target.target)
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        message = f"{key}._target_={target.target}: cannot be imported ({reason})"
-        raise ConfigError(message) from error
+    function = imported(f"{key}._target_", target.target)
     check_arguments(key, function, target.model_extra or {}, given)
 
 
@@ -70,7 +90,8 @@ def check_arguments(
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for argument in arguments:
         if argument in given:
-            raise ConfigError(f"{key}.{argument}: is set by pets itself; remove it")
+            instead = "".join(f"; in pets: {answer}" for answer in answers(f"{key}.{argument}")[:1])
+            raise ConfigError(f"{key}.{argument}: is set by pets itself; remove it{instead}")
         if argument not in parameters and not takes_any:
             close = difflib.get_close_matches(argument, list(parameters), n=1)
             hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(parameters)}"

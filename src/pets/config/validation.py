@@ -12,6 +12,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pets.config.base import Target
+from pets.config.foreign import answers
 from pets.errors import ConfigError, some
 from pets.registry import UNKNOWN_NAME
 
@@ -89,6 +91,8 @@ def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
 def _missing(keys: list[str]) -> str:
     """Name the keys that no file gives, and the two ways in which that comes about."""
     key = max(keys, key=lambda key: "." in key)
+    if key.endswith("._target_"):
+        return f"{key} is needed: the dotted path of a class; give it as {key}=..."
     removed, group = f"~{key} on the command line removes it", key.partition(".")[0]
     if "." in key:
         first = "/stage@stages.<name>: default" if group == "plan" else "base"
@@ -125,18 +129,50 @@ def _shown(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def known_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield every dotted key of a schema."""
+def known_keys(schema: type[BaseModel], prefix: str = "", below: str = "") -> Iterator[str]:
+    """Yield every dotted key of a schema; of freely named nodes, such as stages, those `below`."""
     for name, field in schema.model_fields.items():
-        yield f"{prefix}{name}"
-        if _is_model(field.annotation):
-            yield from known_keys(field.annotation, f"{prefix}{name}.")
+        yield (key := f"{prefix}{name}")
+        node, kind = key, field.annotation
+        if get_origin(kind) is dict and below.startswith(f"{key}."):
+            node, kind = ".".join(below.split(".")[: key.count(".") + 2]), get_args(kind)[-1]
+        if _is_model(kind):
+            yield from known_keys(kind, f"{node}.", below)
 
 
 def suggestion(key: str, schema: type[BaseModel]) -> str:
     """Suggest the key that was probably meant, and where to see all keys."""
+    # A key of a node that this config does not have, such as another plan's stage, is no stranger.
+    strange = _type_of(key, schema) in (None, Any)
+    for answer in answers(key) if strange else ():
+        first = answer.removeprefix("-m ").partition("=")[0].replace("/", ".")
+        sentence = " " in first
+        # Only commands that train or draw have a folder of their own.
+        known = "seed" if first.startswith("hydra.") else first
+        if sentence or _type_of(known, schema) is not None:
+            return f"in pets: {answer}"
     # Fields named `target` are typed as `_target_`, which belongs to any node.
-    keys = [known for known in known_keys(schema) if not known.endswith("target")]
+    keys = [known for known in known_keys(schema, below=key) if not known.endswith("target")]
+    keys = [known for known in keys if not f"{key}.".startswith(f"{known}.")]
     close = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
-    see_all = "--cfg job shows every key"
+    see_all = f"--cfg {'hydra' if key.startswith('hydra.') else 'job'} shows every key"
     return f"did you mean {close[0]}? ({see_all})" if close else see_all
+
+
+def is_argument(key: str, schema: type[BaseModel]) -> bool:
+    """Whether the key is an argument of a `_target_` or the trainer, which `+key` adds."""
+    return _type_of(key, schema) is Any
+
+
+def _type_of(key: str, schema: type[BaseModel]) -> Any:
+    """The type of a dotted key; Any for an argument, None if there is no such key."""
+    kind: Any = schema
+    for name in key.split("."):
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[-1]
+        elif kind is Any or Target in (kind, *get_args(kind)):
+            kind = Any
+        else:
+            field = kind.model_fields.get(name) if _is_model(kind) else None
+            kind = field.annotation if field else None
+    return kind

@@ -17,7 +17,7 @@ from pets.config import DataConfig
 from pets.data.diagnostics import Diagnostics
 from pets.data.discovery import find_photos
 from pets.data.images import UnreadableImage, open_rgb
-from pets.data.labels import LABEL_RULES, Labels, alike
+from pets.data.labels import Labels, alike, label_rule
 from pets.data.name_matching import PhotoNames
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.splits import TEST, TRAIN, split_photos
@@ -44,7 +44,7 @@ def collect_photos(config: DataConfig) -> Photos:
 
 def label_photos(config: DataConfig, diagnostics: Diagnostics) -> Labels:
     """Return every photo below `data.root` with its label. Raises DataError."""
-    root = Path(config.root)
+    root, rule = Path(config.root), label_rule(config.label_from)
     if not root.is_dir():
         raise DataError(f"data.root={config.root}: no such folder")
     paths = find_photos(root, config.images, diagnostics)
@@ -52,7 +52,7 @@ def label_photos(config: DataConfig, diagnostics: Diagnostics) -> Labels:
         names = PhotoNames(paths, config.images, root)
         diagnostics.excluded = frozenset(map(names.path, diagnostics.excluded))
     paths = _listed(paths, root, config, diagnostics)
-    named = LABEL_RULES[config.label_from].label(paths, config, diagnostics)
+    named = rule.label(paths, config, diagnostics)
     _report_unlabelled(named, config, diagnostics)
     return named
 
@@ -83,7 +83,7 @@ def split_and_check(
 
 def _report_unlabelled(named: Labels, config: DataConfig, diagnostics: Diagnostics) -> None:
     bare = [path for path, label in named.items() if label is None]
-    what = LABEL_RULES[config.label_from].unlabelled.format(config=config)
+    what = label_rule(config.label_from).unlabelled.format(config=config)
     line = f"{what} <n> of {len(named):,} photos: <photos>"
     if len(bare) == len(named):
         if config.label_from == "folder":

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pets.config import DataConfig
+from pets.config.instantiate import imported
 from pets.data.diagnostics import Diagnostics
 from pets.data.name_matching import captured
 from pets.data.splits import TRAIN, VALID, folders_of, split_folders
 from pets.data.tables import labels_from_table
-from pets.errors import some
+from pets.errors import ConfigError, DataError, some
 from pets.registry import Registry
 
 Labels = dict[str, str | None]  # by path below data.root; None: no label
@@ -38,6 +39,35 @@ class LabelRule:
 
 
 LABEL_RULES: Registry[LabelRule] = Registry()
+
+
+def label_rule(name: str) -> LabelRule:
+    """Return the rule of this name, or one that calls the function at this dotted path.
+
+    The function gets a photo's path below `data.root`, with `/`, and returns its label, or None.
+    Raises ConfigError if there is no such function.
+    """
+    if name in LABEL_RULES:
+        return LABEL_RULES[name]
+    function = imported("data.label_from", name)
+    if not callable(function):
+        raise ConfigError(f"data.label_from={name}: is no function; expected one of a photo's path")
+
+    def label(paths: list[str], config: DataConfig, diagnostics: Diagnostics) -> Labels:
+        return {path: _own_label(name, function, path) for path in paths}
+
+    return LabelRule(name, "a function of the photo's path", label, f"{name} returns None for")
+
+
+def _own_label(name: str, function: Callable[[str], object], path: str) -> str | None:
+    try:
+        label = function(path)
+        if label is None or (isinstance(label, str) and label):
+            return label
+        raise TypeError(f"it returns {label!r}, expected a text or None")
+    except Exception as error:  # the function may be anybody's
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"data.label_from={name}: fails for {path} ({reason})") from error
 
 
 def label_from_filename(paths: list[str], label_regex: str) -> Labels:

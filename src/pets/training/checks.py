@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pets.config import LearnerConfig, NamedLoss, StageConfig, Target, TrainConfig
-from pets.config.instantiate import build, check_signature
+from pets.config.instantiate import check_signature
+from pets.data.labels import label_rule
 from pets.data.photos import Photos
 from pets.data.transforms import Preprocess, check_augment
 from pets.errors import ConfigError
@@ -21,14 +22,16 @@ from pets.training.inputs import check_inputs, on_activations
 from pets.training.loggers import check_loggers
 from pets.training.losses import Criterion, loss_target, new_loss
 from pets.training.module import count_classes, new_model
+from pets.training.rates import build_optimizer
 from pets.training.trainer import build_callbacks, check_trainer
 
 
 def check_signatures(config: LearnerConfig) -> None:
     """Check that every `_target_` exists and takes its arguments. Raises ConfigError."""
+    label_rule(config.data.label_from)
     check_augment(config.augment)
     check_signature("model.head", config.model.head, ("features", "classes"))
-    check_signature("optimizer", config.optimizer, ("params",))
+    check_signature("optimizer", config.optimizer, ("params", "lr"))
     check_loss(config.loss, mixes=bool(config.augment.batch))
     _check_balance(config)
     if config.data.prepare is not None:
@@ -119,7 +122,7 @@ def check_network(
     """Check that head, optimizer and the stages' inputs suit the backbone, by building the network
     for two classes. Raises ConfigError."""
     model = new_model(config, backbone, preprocess, ["one", "other"])
-    build("optimizer", config.optimizer, params=list(model.head.parameters()))
+    build_optimizer(config.optimizer, list(model.head.parameters()), lr=1e-3)
     check_inputs(config, stages, model)
     precomputed = all(on_activations(config, model, stage) for stage in stages.values())
     frozen = all(model.trained_groups(stage.freeze_to) == [HEAD] for stage in stages.values())

@@ -12,7 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MeanMetric
 
 from pets.config import LearnerConfig
-from pets.config.instantiate import build
 from pets.data.photos import Photos
 from pets.data.splits import TRAIN
 from pets.data.transforms import Preprocess, batch_transforms
@@ -27,7 +26,7 @@ from pets.models.freezing import freeze_to, train_mode
 from pets.seeding import derive_for_rank
 from pets.training.datamodule import PetsDataModule
 from pets.training.losses import new_loss
-from pets.training.rates import param_groups, schedule, spread
+from pets.training.rates import build_optimizer, param_groups, schedule, spread
 from pets.training.stage import Stage
 
 Batch = tuple[Tensor, Tensor]
@@ -81,7 +80,7 @@ class ClassifierModule(LightningModule):
         stage = self.stage.config
         assert not stage.auto, "the lr finder sets the rate before the fit"
         rates = spread(stage.rates, len(self.model.layer_groups))
-        optimizer = build("optimizer", self.optimizer, params=param_groups(self.model, rates))
+        optimizer = build_optimizer(self.optimizer, param_groups(self.model, rates), rates[-1])
         plan = schedule(optimizer, stage, int(self.trainer.estimated_stepping_batches))
         if plan is None:
             return optimizer

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
+from hydra.utils import get_object
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from pets.config import StageConfig
+from pets.config import StageConfig, Target
+from pets.config.instantiate import build
 from pets.errors import ConfigError
 from pets.models.classifier import Classifier
 
@@ -40,6 +43,15 @@ def param_groups(model: Classifier, rates: list[float]) -> list[dict[str, Any]]:
         others = [p for p in training if p.ndim <= 1]
         groups.append({"params": others, **group, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
+
+
+def build_optimizer(target: Target, params: list[Any], lr: float) -> Optimizer:
+    """Build the config's optimizer. Groups of parameters have rates of their own, but an optimizer
+    may need an `lr` to be made."""
+    takes_lr = "lr" in inspect.signature(get_object(target.target)).parameters
+    given = {"lr": lr} if takes_lr else {}
+    optimizer: Optimizer = build("optimizer", target, params=params, **given)
+    return optimizer
 
 
 def schedule(optimizer: Optimizer, stage: StageConfig, steps: int) -> LRScheduler | None:

@@ -189,7 +189,14 @@ def batch_loss(trainer: Trainer, outputs: Any) -> Tensor:
 
 def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:
     """Build new callbacks, in the config's order."""
-    return [build(f"callbacks.{name}", node) for name, node in nodes.items()]
+    callbacks = {name: build(f"callbacks.{name}", node) for name, node in nodes.items()}
+    for name, callback in callbacks.items():
+        if not isinstance(callback, Callback):
+            raise ConfigError(
+                f"callbacks.{name}: {nodes[name].target} is no Callback of pytorch_lightning; "
+                "expected one of that package, not of the package lightning"
+            )
+    return list(callbacks.values())
 
 
 def silence_lightning() -> None:
