@@ -73,11 +73,9 @@ def test_everything_of_ones_own_is_used(own: Pets) -> None:
     assert "\n" not in line
     status_file = trained / "status.json"
     status_file.write_text(json.dumps({**status(trained), "state": "interrupted"}))
-    lines_of_output = run(own, "train", f"resume={trained}", "trust=true", code=1).splitlines()
-    assert lines_of_output[-1].startswith(
-        "data.label_from=own.label: cannot be imported (No module"
-    )
-    assert "a module of yours is found in the folder of --config-dir" in lines_of_output[-1]
+    line = run(own, "train", f"resume={trained}", "trust=true", code=1).splitlines()[-1]
+    assert line.startswith("data.label_from=own.label: cannot be imported (No module named 'own')")
+    assert "a module of yours is found in the folder of --config-dir" in line
     run(own, "train", f"resume={trained}", "trust=true", "-cd", "mine")
     assert status(trained)["state"] == "finished"
     assert "66" in run(own, "eval", name, "trust=true", "--config-dir", "mine", "split=val")
@@ -87,7 +85,7 @@ def test_the_processes_of_a_sweep_find_it(own: Pets) -> None:
     """Two jobs, one of them with two ranks, from another folder than the one they are in."""
     args = ["experiment=own", "trainer.accelerator=cpu", "--config-dir", "mine", "seed=0"]
     output = run(own, "train", "-m", *args, "trainer.devices=2", "data.batch_size=4")
-    assert "1 of 1 runs finished" in output
+    assert "1 of 1 run finished" in output
     (job,) = own.runs()
     assert json.loads((job / "lines.jsonl").read_text().splitlines()[0])["step"] == 0
     (own.folder / "elsewhere").mkdir()
