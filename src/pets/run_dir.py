@@ -244,7 +244,7 @@ class RunDir:
 
     @property
     def state(self) -> str:
-        """`waiting`, `running`, `interrupted`, `failed` or `finished`."""
+        """`waiting`, `running`, `interrupted`, `failed`, `pruned` or `finished`."""
         state = str(self.status.get("state"))
         # If the run's process has died, its lock is free although the file says running.
         return "interrupted" if state == "running" and not self.held() else state
@@ -253,6 +253,11 @@ class RunDir:
     def finished(self) -> bool:
         """Whether training has finished, with or without a report after it."""
         return self.status.get("state") == "finished"
+
+    @property
+    def ended(self) -> bool:
+        """Whether a sweep leaves the run as it is: finished, or pruned as hopeless."""
+        return self.status.get("state") in ("finished", "pruned")
 
     def position(self) -> str:
         """Describe how far the run got, for messages."""

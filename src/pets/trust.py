@@ -128,6 +128,8 @@ def check_words(overrides: Sequence[str], source: Path, keys: Sequence[str]) -> 
     allowed = re.compile(
         rf"(\+\+?)?{key}=[^$\\]*|~{key}(=[^$\\]*)?"
         r"|hydra/sweeper=(grid|optuna)|hydra\.sweeper\.(n_trials|n_jobs)=\d+"
+        r"|hydra/sweeper/pruner=(none|median|halving|hyperband)"
+        r"|hydra\.sweeper\.(sampler|pruner)\.\w+=(\d+|auto|true|false)"
     )
     for override in overrides:
         parts = ("_target_", "data.prepare", "data/prepare", "..")

@@ -228,6 +228,54 @@ def test_optuna_searches_and_goes_on(pets: Pets, drawn: Path, folder: Path) -> N
     assert line == "hydra.sweeper.n_trials=0: expected a whole number of at least 1"
 
 
+SLOW = """
+import time
+from pytorch_lightning import Callback
+
+class Slow(Callback):
+    def on_train_epoch_start(self, *_):
+        time.sleep(1)
+"""
+
+
+def test_optunas_hopeless_trials_are_stopped_with_a_checkpoint(
+    pets: Pets, drawn: Path, folder: Path
+) -> None:
+    """Of two trials that learn and two that cannot, whichever comes first."""
+    need(find_spec("optuna") is not None, "optuna is not installed")
+    (folder / "slow.py").write_text(SLOW)
+    args = [
+        "train", "-m", "hydra/sweeper=optuna", f"data.root={drawn}", *SHORT, "report=false",
+        "plan.stages.head.epochs=5", "plan.stages.head.lr=1e-9,1e-8,1e-2,2e-2",
+        "+callbacks.slow._target_=slow.Slow", "hydra/sweeper/pruner=median",
+        "hydra.sweeper.pruner.n_startup_trials=1", "hydra.sweeper.n_jobs=1",
+    ]  # fmt: skip
+    output = pets(*args, "hydra.sweeper.n_trials=8").stdout
+    assert "8 trials, all random: TPESampler would learn from the results of 10 on\n" in output
+    lr = {run: float(run.name.partition("_lr")[2]) for run in pets.runs()}
+    pruned = [run for run in pets.runs() if status(run)["state"] == "pruned"]
+    assert pruned
+    assert all(lr[run] < 1e-7 for run in pruned)
+    assert {status(run)["state"] for run in lr if lr[run] > 1e-3} == {"finished"}
+    sweep = pruned[0].parent.relative_to(folder)
+    assert f"{sweep}: {len(lr) - len(pruned)} of {len(lr)} runs finished, {len(pruned)} prun" in (
+        output
+    )
+    assert "no result yet" not in output
+    for run in pruned:
+        assert 2 <= len(metrics(run)) < 5
+        assert (run / "checkpoints/last.ckpt").exists()
+        assert f"{run.name}: pruned (stage head, " in output
+    # It is not run again, unless by itself.
+    updated = {run: status(run)["updated"] for run in pruned}
+    output = pets("train", "-m", f"sweep.resume={sweep}", "trust=true").stdout
+    assert "8 trials are there; more by hydra.sweeper.n_trials=<their total number>" in output
+    assert updated == {run: status(run)["updated"] for run in pruned}
+    pets("train", f"resume={pruned[0]}", "trust=true")
+    assert status(pruned[0])["state"] == "finished"
+    assert len(metrics(pruned[0])) == 5
+
+
 @pytest.mark.core
 def test_mistakes_are_said_before_anything_runs(pets: Pets, drawn: Path, tmp_path: Path) -> None:
     args = ("train", "-m", f"data.root={drawn}", *SHORT)

@@ -48,6 +48,7 @@ class Setting:
         label: the same for a sentence: `lr=0.003 epochs=4`.
         runs: the finished runs with a validation error.
         started: total number of runs.
+        pruned: number of runs that the sweep stopped as hopeless.
         difference: to the best setting; None for the best one, and if the noise is unknown.
     """
 
@@ -55,6 +56,7 @@ class Setting:
     label: str
     runs: pd.DataFrame
     started: int
+    pruned: int = 0
     difference: Difference | None = None
 
     @property
@@ -108,7 +110,7 @@ class Summary:
     @property
     def troubled(self) -> pd.DataFrame:
         """Runs that failed, were stopped, or cannot be read."""
-        calm = self.runs.state.isin(("finished", "running", "waiting"))
+        calm = self.runs.state.isin(("finished", "pruned", "running", "waiting"))
         return self.runs[~calm | (self.runs.error != "")]
 
     @property
@@ -149,7 +151,8 @@ def summarize(folder: Path) -> Summary:
         pairs = zip(keys, texts, strict=True)
         label = " ".join(f"{names[key]}={shorten(text)}" for key, text in pairs)
         finished = runs.loc[same.index].dropna(subset="valid_error")
-        settings.append(Setting(texts, label, finished, len(same)))
+        pruned = int((runs.state[same.index] == "pruned").sum())
+        settings.append(Setting(texts, label, finished, len(same), pruned))
     settings.sort(key=lambda setting: (not len(setting.errors), setting.errors.mean()))
     settings[1:] = [replace(s, difference=difference(settings[0], s)) for s in settings[1:]]
     pooled = None

@@ -76,7 +76,11 @@ def _comparison(summary: Summary, best: Setting) -> list[str]:
         more = [f"{len(near) - _MOST_NAMED} more"] if len(near) > _MOST_NAMED else []
         names = "; ".join([*near[:_MOST_NAMED], *more]) or "no other setting"
         sentences.append(f"Within noise of the best: {names}.")
-    if waiting := len(summary.settings) - len(summary.ranked):
+    without = summary.settings[len(summary.ranked) :]
+    if pruned := sum(setting.pruned > 0 for setting in without):
+        settings = "1 setting was" if pruned == 1 else f"{pruned:,} settings were"
+        sentences.append(f"{settings} pruned as hopeless before the last epoch.")
+    if waiting := len(without) - pruned:
         settings = "1 setting has" if waiting == 1 else f"{waiting:,} settings have"
         sentences.append(f"{settings} no result yet.")
     return sentences

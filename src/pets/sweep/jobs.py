@@ -47,9 +47,11 @@ def log_outcome(job: Job, count: int, jobs: int) -> None:
     error = job.valid_error
     lines = str(job.run.status.get("error") or "").strip().splitlines()
     outcome = ": ".join([job.run.state, *lines[-1:]])  # the last line of a traceback
+    if job.run.ended:
+        outcome = f"pruned ({job.run.position()})"
     if job.run.finished:
         outcome = "no validation photos" if error is None else f"error {100 * error:.1f} %"
-    level = logging.INFO if job.run.finished else logging.WARNING
+    level = logging.INFO if job.run.ended else logging.WARNING
     log.log(level, "%s/%s  %s: %s", count, jobs, job.name, outcome)
 
 

@@ -8,7 +8,7 @@ import math
 import re
 import shlex
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ class SweepLauncher(Launcher):
     Every job is composed and checked before the first one runs. A failed job does not affect the
     others; its result is NaN.
     """
+
+    # Set by a sweeper that prunes: whether to stop a job of the batch, by its index, its validation
+    # error after each epoch so far, and how many epochs it has.
+    prune: Callable[[int, Sequence[float], int], bool] | None = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -72,8 +76,10 @@ class SweepLauncher(Launcher):
         except PetsError:
             _remove_empty(folder)
             raise
+        # Two trials may have the same values, and share a run.
         unique = list({job.run.path: job for job in jobs}.values())
-        unfinished = [job for job in unique if not job.run.finished]
+        unfinished = [job for job in unique if not job.run.ended]
+        self.index = {job.run.path: index for index, job in enumerate(jobs)}
         waiting = [job for job in unfinished if not self.runs_elsewhere(job)]
         log.info("%s: %s of %s runs to train", folder, len(waiting), len(unique))
         if len(unfinished) > len(waiting):
@@ -83,6 +89,7 @@ class SweepLauncher(Launcher):
         returned = []
         for job in jobs:
             result = JobReturn(overrides=list(job.run.overrides), status=JobStatus.COMPLETED)
+            result.working_dir = str(job.run.path)
             result.return_value = math.nan if job.valid_error is None else job.valid_error
             returned.append(result)
         return returned
@@ -106,7 +113,7 @@ class SweepLauncher(Launcher):
                 f"sweep.resume={resumed}: holds no runs; expected a folder of outputs/sweeps"
             )
         if resumed is not None and not any(map(_is_about_run, job_overrides[0])):
-            return [Job(run, run.train_config) for run in runs if not run.finished]
+            return [Job(run, run.train_config) for run in runs if not run.ended]
         fixed = self._fixed(None if resumed is None else saved_overrides(folder))
         configs, swept = [], []
         for job in job_overrides:
@@ -156,7 +163,7 @@ class SweepEnd(Callback):
     """Hydra callback at the end of a sweep: its summary, and an exit code."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exit with 1 unless every run in the sweep's folder is finished."""
+        """Exit with 1 unless every run in the sweep's folder is finished or pruned."""
         from pets.summary import show_summary
 
         folder = from_here(str(config.hydra.sweep.dir))
@@ -164,7 +171,7 @@ class SweepEnd(Callback):
             show_summary(folder)
         except PetsError as error:  # the exit code is about the runs
             log.error("%s", error)
-        if not all(run.finished for run in runs_of(folder)):
+        if not all(run.ended for run in runs_of(folder)):
             log.error("to run the rest: %s", resume_command(config, folder))
             raise SystemExit(1)
 

@@ -24,6 +24,7 @@ from pets.sweep.launcher import SweepLauncher, resume_command
 from pets.sweep.worker import PRELOAD, check_config, device_count, run_job
 from pets.system.cpu import available_cores
 from pets.system.orphans import end_with_maker
+from pets.training.metrics_csv import read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,9 @@ Result = TypeVar("Result")
 
 # Seconds for a rank to end by itself after another one has failed, and then after SIGTERM.
 _PATIENCE = 30.0
+
+# Seconds between two looks at the epochs of a job that may be pruned.
+_SECONDS_BETWEEN = 0.5
 
 # Sections of a config without `_target_`, so without arguments to check.
 _WITHOUT_TARGETS = ("plan", "seed", "lr_finder", "interpret")
@@ -113,12 +117,33 @@ class LocalLauncher(SweepLauncher):
                 self.running.add(process)
                 if self.stopping:
                     process.terminate()
+            pruned = self._watch(job, processes)
             exitcode = wait_for_ranks(processes)
             self.running -= set(processes)
             _note_end(job, exitcode)
+            if pruned and job.run.status.get("state") == "interrupted":
+                job.run.update_status(state="pruned", error=None)
         finally:
             free.put(slot)
         return job
+
+    def _watch(self, job: Job, processes: Sequence[BaseProcess]) -> bool:
+        """Stop a job as soon as its epochs say that it is hopeless; return whether it was stopped.
+
+        It saves a checkpoint first, as after any signal. Returns when a process of it has ended.
+        """
+        epochs, seen = sum(stage.epochs for stage in job.config.plan.stages.values()), 0
+        ended = [process.sentinel for process in processes]
+        while self.prune is not None and not connection.wait(ended, _SECONDS_BETWEEN):
+            errors = [row["error_rate"] for row in read_metrics(job.run.path / "metrics.csv")]
+            # After the last epoch only the results are missing.
+            if seen < len(errors) < epochs:
+                seen = len(errors)
+                if self.prune(self.index[job.run.path], errors, epochs):
+                    for process in processes:
+                        process.terminate()
+                    return True
+        return False
 
     def _gpus(self, jobs: Sequence[Job]) -> list[str]:
         """The GPUs for the jobs, as named in CUDA_VISIBLE_DEVICES."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import math
+import threading
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +23,22 @@ from hydra.core.override_parser.types import (
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_object
 from omegaconf import DictConfig
+from pydantic import ValidationError
 
 from pets.config import Target
-from pets.config.instantiate import build
+from pets.config.instantiate import build, check_signature
 from pets.errors import ConfigError
+from pets.run_dir import RunDir
 from pets.system.installation import install
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
+
+
+log = logging.getLogger(__name__)
 
 
 class OptunaSweeper(Sweeper):
@@ -41,12 +51,18 @@ class OptunaSweeper(Sweeper):
         n_trials: Total number of runs, including those before a resume.
         n_jobs: Number of runs proposed per batch.
         sampler: `_target_` and arguments of one of Optuna's samplers.
+        pruner: The same of one of its pruners, which stops hopeless trials after an epoch.
         params: The search space, extended by the command line: `key: interval(1e-4,1e-2)`, also
             `tag(log,interval(a,b))`, `choice(a,b)`, `a,b` and `range(1,8)`.
     """
 
     def __init__(
-        self, n_trials: int, n_jobs: int, sampler: Any, params: Mapping[str, Any] | None
+        self,
+        n_trials: int,
+        n_jobs: int,
+        sampler: Any,
+        pruner: Any,
+        params: Mapping[str, Any] | None,
     ) -> None:
         if find_spec("optuna") is None:
             raise ConfigError(f"hydra/sweeper=optuna: it is not installed; {install('optuna')}")
@@ -55,16 +71,19 @@ class OptunaSweeper(Sweeper):
                 raise ConfigError(
                     f"hydra.sweeper.{name}={value}: expected a whole number of at least 1"
                 )
-        self.n_trials, self.n_jobs, self.sampler = n_trials, n_jobs, sampler
+        self.n_trials, self.n_jobs = n_trials, n_jobs
+        self.sampler = _target("sampler", sampler)
+        self.pruner = _target("pruner", pruner)
         self.params = dict(params or {})
+        self.lock = threading.Lock()
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         plugins = Plugins.instance()
-        self.launch = plugins.instantiate_launcher(
+        self.launcher: Any = plugins.instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
-        ).launch
+        )
         self.parser = OverridesParser.create(hydra_context.config_loader)
         self.folder = Path(str(config.hydra.sweep.dir))
 
@@ -87,14 +106,20 @@ class OptunaSweeper(Sweeper):
         from optuna.trial import TrialState
 
         study = self._study(sorted(searched))
+        log.info("%s", self._plan(len(study.trials)))
         while trials := self._next(study, searched):
             jobs = [
                 [*fixed, *(f"{key}={trial.params[key]}" for key in searched)] for trial in trials
             ]
-            returned = self.launch(jobs, initial_job_idx=trials[0].number)
+            if not self.pruner.target.endswith(".NopPruner"):
+                numbers = [trial.number for trial in trials]
+                self.launcher.prune = partial(self._is_hopeless, study, numbers)
+            returned = self.launcher.launch(jobs, initial_job_idx=trials[0].number)
             for trial, job in zip(trials, returned, strict=True):
                 error = float(job.return_value)
-                if math.isnan(error):
+                if RunDir(Path(job.working_dir)).state == "pruned":
+                    study.tell(trial.number, state=TrialState.PRUNED)
+                elif math.isnan(error):
                     study.tell(trial.number, state=TrialState.FAIL)
                 else:
                     study.tell(trial.number, error)
@@ -105,8 +130,9 @@ class OptunaSweeper(Sweeper):
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.storage = optuna.storages.RDBStorage(f"sqlite:///{self.folder / 'optuna.sqlite'}")
         study = optuna.create_study(
-            storage=f"sqlite:///{self.folder / 'optuna.sqlite'}",
+            storage=self.storage,
             study_name="sweep",
             direction="minimize",
             load_if_exists=True,
@@ -118,11 +144,41 @@ class OptunaSweeper(Sweeper):
                 f"{', '.join(keys)}; expected the same keys, or a new sweep"
             )
         study.set_user_attr("searched", keys)
-        sampler = {str(key): value for key, value in self.sampler.items()}
+        sampler = self.sampler.model_dump(by_alias=True)
         if sampler.get("seed") is not None:  # the same seed would repeat the study's first trials
             sampler["seed"] += len(study.trials)
         study.sampler = build("hydra.sweeper.sampler", Target.model_validate(sampler))
+        study.pruner = build("hydra.sweeper.pruner", self.pruner)
         return study
+
+    def _plan(self, done: int) -> str:
+        """Describe how many trials are random, for samplers that say so."""
+        startup = (self.sampler.model_extra or {}).get("n_startup_trials")
+        if startup is None:
+            startup = _default(self.sampler, "n_startup_trials")
+        text, name = f"{self.n_trials} trials", self.sampler.target.rpartition(".")[2]
+        text += f", {done} of them begun before" if done else ""
+        if done >= self.n_trials:
+            return f"{done} trials are there; more by hydra.sweeper.n_trials=<their total number>"
+        if isinstance(startup, int) and startup >= self.n_trials:
+            return f"{text}, all random: {name} would learn from the results of {startup} on"
+        if isinstance(startup, int):
+            text += f"; the first {startup} are random, the others learn from the results before"
+        return f"{text} ({name})"
+
+    def _is_hopeless(
+        self, study: optuna.Study, numbers: list[int], index: int, errors: list[float], epochs: int
+    ) -> bool:
+        """Report the epochs of a batch's running trial, and ask the pruner after each new one."""
+        with self.lock:  # the jobs of a batch are watched by threads
+            study_id = self.storage.get_study_id_from_name(study.study_name)
+            number = numbers[index]
+            trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+            for epoch in range(len(study.trials[number].intermediate_values) + 1, len(errors) + 1):
+                self.storage.set_trial_intermediate_value(trial_id, epoch, errors[epoch - 1])
+                if study.pruner.prune(study, study.trials[number]):
+                    return True
+        return False
 
     def _next(
         self, study: optuna.Study, searched: dict[str, BaseDistribution]
@@ -136,6 +192,23 @@ class OptunaSweeper(Sweeper):
             for _ in range(min(self.n_jobs, self.n_trials - len(study.trials))):
                 study.ask(searched)
         return waiting()[: self.n_jobs]
+
+
+def _target(name: str, node: Any) -> Target:
+    """The sampler or pruner of the config. Raises ConfigError if it is none, before any job."""
+    try:
+        target = Target.model_validate({str(key): value for key, value in node.items()})
+    except (AttributeError, ValidationError) as error:
+        raise ConfigError(
+            f"hydra.sweeper.{name}={node}: expected _target_: with one of optuna.{name}s"
+        ) from error
+    check_signature(f"hydra.sweeper.{name}", target)
+    return target
+
+
+def _default(target: Target, argument: str) -> Any:
+    parameter = inspect.signature(get_object(target.target)).parameters.get(argument)
+    return parameter.default if parameter else None
 
 
 def distribution(override: Override) -> BaseDistribution:

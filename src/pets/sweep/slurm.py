@@ -68,6 +68,11 @@ class SlurmLauncher(SweepLauncher):
         self.alive = alive
 
     def check(self, configs: Sequence[TrainConfig]) -> None:
+        if self.prune is not None:
+            raise ConfigError(
+                "hydra/sweeper/pruner: jobs in Slurm are not watched, so none would be pruned; "
+                "expected hydra/sweeper/pruner=none, or hydra/launcher=local"
+            )
         for config in configs:
             allocation(self.settings, config.trainer)
 

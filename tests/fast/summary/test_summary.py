@@ -390,3 +390,15 @@ def test_sentences_appear_only_with_their_numbers(tmp_path: Path, seeds: int, te
     assert ("biased: measure it on photos" in text) == (not test)
     assert ("Test error of the chosen setting" in text) == test
     assert ("The spread over seeds" in text) == (seeds > 1)
+
+
+def test_pruned_runs_are_neither_failed_nor_waiting(tmp_path: Path) -> None:
+    made_up_run(tmp_path / "0", {"optimizer.weight_decay": 0.1}, 0.1)
+    made_up_run(tmp_path / "1", {"optimizer.weight_decay": 0.2}, 0.2)
+    made_up_run(tmp_path / "2", {"optimizer.weight_decay": 0.3}, state="pruned", epochs=[0.9, 0.8])
+    summary = summarize(tmp_path)
+    assert summary.states == "2 of 3 runs finished, 1 pruned"
+    assert len(summary.troubled) == 0
+    sentences = verdict(summary)
+    assert "1 setting was pruned as hopeless before the last epoch." in sentences
+    assert not [sentence for sentence in sentences if "no result yet" in sentence]
