@@ -129,7 +129,7 @@ def check_words(overrides: Sequence[str], source: Path, keys: Sequence[str]) -> 
         rf"(\+\+?)?{key}=[^$\\]*|~{key}(=[^$\\]*)?"
         r"|hydra/sweeper=(grid|optuna)|hydra\.sweeper\.(n_trials|n_jobs)=\d+"
         r"|hydra/sweeper/pruner=(none|median|halving|hyperband)"
-        r"|hydra\.sweeper\.(sampler|pruner)\.\w+=(\d+|auto|true|false)"
+        r"|hydra\.sweeper\.pruner\.[a-z]\w*=(\d+|auto)"
     )
     for override in overrides:
         parts = ("_target_", "data.prepare", "data/prepare", "..")

@@ -188,6 +188,7 @@ KEYS = list(TrainConfig.model_fields)
     [
         "+hydra.callbacks.x._target_=os.system", "hydra.hydra_logging.handlers={}",
         "hydra.launcher.setup=[reboot]", "hydra/launcher=slurm", "hydra.sweeper.sampler.seed=1",
+        "hydra.sweeper.pruner._target_=os.system", "hydra/sweeper/pruner=../../evil",
         "hydra.sweeper.n_trials=${x}", "loss.label_smoothing=${oc.env:HOME}", "-cd",
         "--config-dir=/tmp", "+callbacks.x={_target_: os.system}", "model=../../evil", "data.prepare.url=http://x",
         "unknown=1", "seed", "optimizer.eps=a\\$b",
@@ -203,6 +204,7 @@ def test_usual_overrides_of_a_sweep_are_allowed(tmp_path: Path) -> None:
     args = [
         "plan.stages.head.lr=tag(log,interval(1e-4,1e-2))", "seed=0,1", "model/head=linear",
         "experiment=sweep_lr_epochs_arch", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4",
+        "hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_warmup_steps=3",
         "~callbacks.progress_bar", "+trainer.benchmark=true", "data.label_regex='^(.+)_x[.]jpg'",
     ]  # fmt: skip
     check_words(args, tmp_path / "sweep.yaml", KEYS)
