@@ -21,6 +21,7 @@ _OWN = {
     "model": "; of timm or torchvision: model=timm model.name={option}",
     "data": "; your own photos: data=folder data.root=<folder>",
     "loss": "; another one: loss=own loss._target_=<its dotted path>",
+    "debug": "; Lightning's fast_dev_run is debug=fast",
     "optimizer": "; another one: optimizer._target_=<its dotted path>",
 }
 

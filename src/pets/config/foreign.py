@@ -79,6 +79,9 @@ ANSWERS = {
     "trainer.gradient_clip_val=1":
         "clip clip_grad grad_clip gradient_clip gradient_clip_val max_grad_norm",
     "compile=true": "torch_compile torchcompile",
+    "debug=fast": "barebones fast_dev_run smoke_test trainer.fast_dev_run",
+    "timeout 1h pets train ... stops a run so that it can be resumed": "max_time time_limit",
+    "logger=wandb": "log_wandb report_to use_wandb wandb wandb_project",
     "callbacks=ema": "ema ema_decay model_ema model_ema_decay use_ema",
     "seed=42": "manual_seed random_seed random_state seed_everything set_seed train_seed",
     "out=<folder>": "out_dir output output_dir save_dir",

@@ -79,6 +79,9 @@ def message(schema: type[BaseModel], command: str, key: str) -> str:
         ("per_device_train_batch_size", "data.batch_size=32"),
         ("fp16", "trainer.precision=bf16-mixed"),
         ("plan.stages.head.learning_rate", "plan.stages.head.lr=1e-3"),
+        ("fast_dev_run", "debug=fast"),
+        ("trainer.fast_dev_run", "debug=fast"),
+        ("report_to", "logger=wandb"),
         ("+lr", "plan.stages.head.lr=1e-3"),
     ],
 )
@@ -105,6 +108,7 @@ def test_an_answer_is_of_the_command() -> None:
     ("option", "hint"),
     [
         ("model=vit_base_patch16_224", "model=timm model.name=vit_base_patch16_224"),
+        ("debug=fdr", "Lightning's fast_dev_run is debug=fast"),
         ("data=my_photos", "data=folder data.root=<folder>"),
         ("optimizer=AdamW", "did you mean adamw?"),
     ],
@@ -156,7 +160,7 @@ def test_hydras_own_flags_pass() -> None:
         *((key, None) for key in (
             "colour", "data.sise", "data.split_folders.valid", "plan.stages.third.lr",
             "plan.stages.head.colour", "lr_finder.colour", "precompute.colour", "sweep.colour",
-            "trainer.profiler", "trainer.colour", "hydra.launcher.colour", "model.colour",
+            "trainer.logger", "trainer.colour", "hydra.launcher.colour", "model.colour",
             "interpret.colour", "callbacks.mine",
         )),
     ],
