@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,16 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCohenKappa,
+    MulticlassF1Score,
+)
+from torchmetrics.functional.classification import (
+    multiclass_auroc,
+    multiclass_average_precision,
+)
+from torchmetrics.utilities import dim_zero_cat
 
 from pets.registry import Registry
 
@@ -26,10 +37,15 @@ class SplitMetric:
         name: The key in `status.json` and `eval/*.json`, and in TensorBoard.
         doc: One-line description.
         make: Maps the number of classes to a torchmetrics `Metric`. Its `update` gets logits
-            (B, classes) and class indices (B,), its `compute` returns a scalar over all ranks.
+            (B, classes) and class indices (B,), its `compute` returns a scalar over all ranks. Its
+            `higher_is_better` says which of two values is better, if runs may monitor it.
         is_share: Whether it is from 0 to 1 and shown in percent.
         in_epoch_table: Whether it is logged after each epoch.
         column: The column of `metrics.csv`; by default the name.
+        always: Whether every run measures it; the others are chosen by `metrics` in the config.
+        counts_photos: Whether it is a share of the photos, whose noise is then binomial.
+        curve: The curve that it is the area under, which the report then draws: `roc` or
+            `precision_recall`.
     """
 
     name: str
@@ -38,6 +54,9 @@ class SplitMetric:
     is_share: bool = True
     in_epoch_table: bool = True
     column: str = ""
+    always: bool = True
+    counts_photos: bool = False
+    curve: str = ""
 
     def __post_init__(self) -> None:
         if not self.column:
@@ -51,13 +70,22 @@ class SplitMetric:
 METRICS: Registry[SplitMetric] = Registry()
 
 
-def epoch_columns() -> list[str]:
-    """Return the columns of `metrics.csv` with an epoch's losses and metrics."""
-    return ["train_loss", *(metric.column for metric in METRICS.values())]
+def always_measured() -> dict[str, SplitMetric]:
+    """Return the metrics that every run measures, by name."""
+    return {name: metric for name, metric in METRICS.items() if metric.always}
+
+
+def metric_named(name: str) -> SplitMetric | None:
+    """Return a registered metric, or top-k accuracy for any `top<k>`; None for other names."""
+    if (match := re.fullmatch(r"top([1-9]\d*)", name)) and name not in METRICS:
+        return top_k(int(match[1]))
+    return METRICS.get(name)
 
 
 class CrossEntropy(MeanMetric):
     """The mean cross-entropy over photos, without label smoothing."""
+
+    higher_is_better = False  # type: ignore[assignment]
 
     def update(self, logits: Tensor, targets: Tensor) -> None:  # type: ignore[override]
         super().update(F.cross_entropy(logits, targets, reduction="none"))
@@ -72,6 +100,8 @@ class Accuracy(MulticlassAccuracy):
 
 class ErrorRate(Accuracy):
     """One minus the accuracy."""
+
+    higher_is_better = False
 
     def compute(self) -> Tensor:
         return 1 - super().compute().cpu().double()
@@ -106,13 +136,109 @@ METRICS.add(
     )
 )  # fmt: skip
 METRICS.add(
-    SplitMetric("accuracy", "share of photos classified right", Accuracy, in_epoch_table=False)
-)
-METRICS.add(SplitMetric("error_rate", "share of photos classified wrong", ErrorRate))
+    SplitMetric(
+        "accuracy", "share of photos classified right", Accuracy,
+        in_epoch_table=False, counts_photos=True,
+    )
+)  # fmt: skip
+METRICS.add(
+    SplitMetric(
+        "error_rate", "share of photos classified wrong", ErrorRate, counts_photos=True
+    )
+)  # fmt: skip
 METRICS.add(
     SplitMetric(
         "mean_class_accuracy", "accuracy of each class, mean over classes", MeanClassAccuracy,
         in_epoch_table=False,
+    )
+)  # fmt: skip
+
+
+def top_k(k: int) -> SplitMetric:
+    """Return top-k accuracy; more than `k` classes are needed."""
+
+    def make(classes: int) -> Metric:
+        return MulticlassAccuracy(classes, top_k=k, average="micro", validate_args=False)
+
+    doc = f"share of photos whose label is among the {k} most probable classes"
+    return SplitMetric(f"top{k}", doc, make, always=False, counts_photos=True)
+
+
+def f1(average: Any) -> Callable[[int], Metric]:
+    """Return the constructor of F1 with one of torchmetrics' averages over classes."""
+    return lambda classes: MulticlassF1Score(classes, average=average, validate_args=False)
+
+
+class OneVsRest(Metric):
+    """The area under a curve of each class against the rest, mean over the classes with photos.
+
+    torchmetrics' own classes would average a class without photos as 0, and take logits for
+    probabilities if those of a batch happen to lie between 0 and 1. The area is exact: the
+    probabilities of the whole split are kept.
+
+    Args:
+        classes: Number of classes.
+        areas: torchmetrics' function for the area of each class.
+    """
+
+    higher_is_better = True
+    probabilities: list[Tensor]
+    targets: list[Tensor]
+
+    def __init__(self, classes: int, areas: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.classes, self.areas = classes, areas
+        self.add_state("probabilities", [], dist_reduce_fx="cat")
+        self.add_state("targets", [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        self.probabilities.append(logits.float().softmax(1))
+        self.targets.append(targets)
+
+    def compute(self) -> Tensor:
+        probabilities, targets = dim_zero_cat(self.probabilities), dim_zero_cat(self.targets)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the classes that are left out
+            areas = self.areas(
+                probabilities, targets, self.classes, average="none", validate_args=False
+            )
+        present = torch.unique(targets)
+        # With a single class there is no rest.
+        return areas[present if len(present) > 1 else []].mean()
+
+
+METRICS.add(top_k(3))
+METRICS.add(top_k(5))
+METRICS.add(
+    SplitMetric(
+        "macro_f1", "F1 of each class that is a label or a prediction, mean over classes",
+        f1("macro"), always=False,
+    )
+)  # fmt: skip
+METRICS.add(
+    SplitMetric(
+        "weighted_f1", "F1 of each class, weighted by its photos", f1("weighted"), always=False
+    )
+)  # fmt: skip
+METRICS.add(
+    SplitMetric(
+        "auroc", "area under the ROC curve of a class against the rest, mean over classes",
+        lambda classes: OneVsRest(classes, multiclass_auroc),
+        is_share=False, always=False, curve="roc",
+    )
+)  # fmt: skip
+METRICS.add(
+    SplitMetric(
+        "average_precision", "average precision of a class against the rest, mean over classes",
+        lambda classes: OneVsRest(classes, multiclass_average_precision),
+        is_share=False, always=False, curve="precision_recall",
+    )
+)  # fmt: skip
+METRICS.add(
+    SplitMetric(
+        "cohen_kappa", "agreement beyond chance: 0 is chance, 1 is perfect",
+        lambda classes: MulticlassCohenKappa(classes, validate_args=False),
+        is_share=False, always=False,
     )
 )  # fmt: skip
 
@@ -147,12 +273,16 @@ class Temperature(Metric):
 
 
 class SplitMetrics(nn.Module):
-    """All registered metrics over the photos of one split; each rank adds its own photos."""
+    """The metrics of a run over the photos of one split; each rank adds its own photos."""
 
-    def __init__(self, classes: list[str]) -> None:
+    def __init__(
+        self, classes: list[str], measured: Mapping[str, SplitMetric] | None = None
+    ) -> None:
         super().__init__()
         self.classes = classes
-        self.registered = nn.ModuleDict({m.name: m.make(len(classes)) for m in METRICS.values()})
+        self.measured = dict(always_measured() if measured is None else measured)
+        made = {name: metric.make(len(classes)) for name, metric in self.measured.items()}
+        self.registered = nn.ModuleDict(made)
         self.by_class = AccuracyByClass(len(classes))
         self.temperature = Temperature()
 

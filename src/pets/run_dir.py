@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from pets import trust
-from pets.config import TrainConfig
+from pets.config import Monitor, TrainConfig
 from pets.config.validation import typed_values
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, RunError
@@ -61,6 +61,7 @@ class _Status(_Values):
     results: dict[str, _Results] = {}
     lr_found: dict[str, Any] = {}
     limited: list[str] = []
+    monitor: Monitor = Monitor()
 
 
 class _Data(_Values):
@@ -250,6 +251,11 @@ class RunDir:
         return "interrupted" if state == "running" and not self.held() else state
 
     @property
+    def monitor(self) -> Monitor:
+        """The metric by which its best epoch is chosen."""
+        return Monitor.model_validate(self.status.get("monitor", {}))
+
+    @property
     def finished(self) -> bool:
         """Whether training has finished, with or without a report after it."""
         return self.status.get("state") == "finished"
@@ -277,7 +283,7 @@ class RunDir:
         )
 
     def checkpoint(self, name: str = "last") -> Path:
-        """`last`: where the run resumes; `best`: the one with the lowest validation error."""
+        """`last`: where the run resumes; `best`: the best epoch by `monitor`."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
     def root(self, root: str) -> Path:

@@ -24,11 +24,12 @@ from pets.report.write import write_report
 from pets.run_dir import OUT_OF_FOLD, RunDir
 from pets.system.cpu import keep_freed_memory
 from pets.training.checks import check_classes, check_plan, check_signatures
-from pets.training.console import log_results, log_speed, log_stage, log_start
+from pets.training.console import log_early, log_results, log_speed, log_stage, log_start
 from pets.training.evaluation import Trained, log_probabilities, measure
 from pets.training.hparams import hyperparameters, log_hparams
 from pets.training.inputs import prepare_stage
 from pets.training.loggers import mark_running, open_loggers
+from pets.training.measures import build_callbacks, measured, monitor_of
 from pets.training.module import build_stage, new_model
 from pets.training.recorder import Recorder
 from pets.training.stage import Stage
@@ -42,7 +43,6 @@ from pets.training.start import (
 )
 from pets.training.stopping import StopOnSignal
 from pets.training.trainer import (
-    build_callbacks,
     build_profiler,
     build_trainer,
     measuring,
@@ -83,7 +83,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
             model.backbone.compile()
         log_start(config, source)
 
-        recorder = Recorder(run)
+        recorder = Recorder(run, monitor_of(config))
         start = resume_point(config, model, recorder)
         if fresh:
             record_weights(config, run)
@@ -100,7 +100,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
                     record_curve(search)
                 stage = find_rate(search, run)
                 config = config.with_stage(name, stage.config)
-            if stage.epochs_done < stage.config.epochs:
+            if name != start.stages[0] or not start.ended:
                 steps += fit(stage, config, model, photos, recorder, loggers)
 
         module, data = build_stage(stage, config, model, photos)
@@ -117,7 +117,7 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
         run.finish(results)
         if config.report:
             on_rank_0(lambda: report(Trained(run, config, model, stage.name), photos, loggers))
-    log_results(run, results, time.perf_counter() - started)
+    log_results(run, measured(config), results, time.perf_counter() - started)
     return results
 
 
@@ -135,7 +135,7 @@ def fit(
     """
     run = recorder.run
     module, data = build_stage(stage, config, model, photos)
-    callbacks = [*build_callbacks(config.callbacks), recorder, StopOnSignal(recorder)]
+    callbacks = [*build_callbacks(config), recorder, StopOnSignal(recorder)]
     profiler = build_profiler(config.trainer, run.path, stage.name)
     trainer = build_trainer(config.trainer, stage.config.epochs, callbacks, loggers, profiler)
     log_stage(stage.name, stage.config)
@@ -144,6 +144,7 @@ def fit(
     trainer.fit(module, data, ckpt_path=run.checkpoint() if stage.resumed else None)
     run.add_seconds(stage.name, time.perf_counter() - started)
     log_speed(recorder.speed, config, stage.on_activations)
+    log_early(trainer.current_epoch, stage.config.epochs)
     return trainer.global_step
 
 

@@ -153,9 +153,11 @@ def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
     if isinstance(value, list | tuple):
         for item in value:
             yield from _refused(item, keys)
+    key = ".".join(keys)
+    if key == "metrics" and isinstance(value, str) and "." in value:
+        yield f"metrics={value}: is not called for a run from elsewhere"
     if not isinstance(value, Mapping):
         return
-    key = ".".join(keys)
     if keys == ("model",):
         package = value.get("package")
         if isinstance(package, str) and not package.isidentifier():

@@ -17,9 +17,10 @@ from pets.system.devices import device_type, fast_precision, resolve_precision
 from pets.training.checkpoints import read_checkpoint
 from pets.training.datamodule import PetsDataModule
 from pets.training.losses import new_loss
+from pets.training.measures import build_callbacks
 from pets.training.module import ClassifierModule, new_model
 from pets.training.stage import Inputs, Stage
-from pets.training.trainer import build_callbacks, build_trainer
+from pets.training.trainer import build_trainer
 from tests.conftest import train_config
 from tests.integration.conftest import SMALL, Pets
 from tests.integration.runs import metrics, same, scalars, status, weights
@@ -86,7 +87,7 @@ class Weights(Callback):
 def test_ema_validates_and_keeps_the_average_of_the_weights(drawn: Path) -> None:
     module, data, config = learner(drawn, "callbacks=ema", "callbacks.ema.decay=0.6")
     seen = Weights()
-    (ema,) = [c for c in build_callbacks(config.callbacks) if isinstance(c, EMAWeightAveraging)]
+    (ema,) = [c for c in build_callbacks(config) if isinstance(c, EMAWeightAveraging)]
     build_trainer(config.trainer, max_epochs=2, callbacks=[seen, ema]).fit(module, datamodule=data)
     assert len(seen.seen) == 6
     average = seen.seen[0]

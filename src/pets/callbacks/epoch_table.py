@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
-
-from pets.metrics import METRICS
 
 log = logging.getLogger(__name__)
 
@@ -17,16 +16,20 @@ log = logging.getLogger(__name__)
 class EpochTable(Callback):
     """fastai's table: `epoch  train_loss  valid_loss  error_rate  time` (minutes:seconds).
 
-    All registered metrics with `in_epoch_table` are shown between the losses and the time.
+    The run's metrics with `in_epoch_table` are shown between the losses and the time.
     """
 
     def __init__(self) -> None:
         self.started = 0.0
-        shown = [metric.column for metric in METRICS.values() if metric.in_epoch_table]
-        self.columns = ["train_loss", *shown]
+        self.columns: dict[str, str] = {}  # by what is logged
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        log_above_bars("  ".join(f"{name:>10}" for name in ("epoch", *self.columns, "time")))
+        measured: Any = pl_module.metrics
+        shown = [metric for metric in measured.measured.values() if metric.in_epoch_table]
+        self.columns = {"train/epoch_loss": "train_loss"}
+        self.columns |= {f"valid/{metric.name}": metric.column for metric in shown}
+        names = ("epoch", *self.columns.values(), "time")
+        log_above_bars("  ".join(f"{name:>10}" for name in names))
         # An epoch resumed in the middle skips the next hook.
         self.started = time.perf_counter()
 
@@ -38,7 +41,7 @@ class EpochTable(Callback):
         cells = [str(trainer.current_epoch + 1)]
         cells += [f"{float(trainer.callback_metrics[name]):.6f}" for name in self.columns]
         cells.append(f"{minutes:02}:{seconds:02}")
-        widths = [10, *(max(len(name), 10) for name in self.columns), 10]
+        widths = [10, *(max(len(name), 10) for name in self.columns.values()), 10]
         padded = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
         log_above_bars("  ".join(padded))
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from pets.config import EvalConfig
 from pets.config.validation import typed
+
+if TYPE_CHECKING:
+    from pets.metrics import SplitMetric
 
 SCHEMA = EvalConfig
 log = logging.getLogger(__name__)
@@ -27,8 +31,10 @@ def run(cfg: DictConfig) -> None:
     from pets.data.external import readable
     from pets.io.atomic import check_writable
     from pets.system.cpu import keep_freed_memory
+    from pets.training.console import log_absent
     from pets.training.datamodule import PetsDataModule
     from pets.training.evaluation import load_run, measure, select_photos
+    from pets.training.measures import measured
     from pets.training.module import ClassifierModule
     from pets.training.stage import Inputs
     from pets.training.trainer import build_trainer, check_trainer, silence_lightning
@@ -50,7 +56,8 @@ def run(cfg: DictConfig) -> None:
     data = PetsDataModule(own.data, own.augment, model.preprocess, photos, inputs)
     metrics = measure(ClassifierModule(model, own), data, asked.split, build_trainer(own.trainer))
     log.info("split %s, checkpoint %s", asked.split, config.ckpt)
-    _log_metrics(metrics)
+    _log_metrics(metrics, measured(own))
+    log_absent(asked.split, metrics)
     # Logged before it is written, so that a full disk does not lose it.
     about = {"split": asked.split, "ckpt": config.ckpt}
     if asked.external is not None:
@@ -61,9 +68,7 @@ def run(cfg: DictConfig) -> None:
     log.info("written to %s", run_dir.path / file)
 
 
-def _log_metrics(metrics: dict[str, Any]) -> None:
-    from pets.metrics import METRICS
-
+def _log_metrics(metrics: dict[str, Any], measured: Mapping[str, SplitMetric]) -> None:
     width = max(len(name) for name in metrics["per_class"])
     log.info("%s  accuracy", "class".ljust(width))
     for name, value in sorted(
@@ -71,6 +76,6 @@ def _log_metrics(metrics: dict[str, Any]) -> None:
     ):
         log.info("%s  %8s", name.ljust(width), "-" if value is None else f"{100 * value:.1f} %")
     log.info("")
-    for metric in sorted(METRICS.values(), key=lambda metric: not metric.is_share):
+    for metric in sorted(measured.values(), key=lambda metric: not metric.is_share):
         log.info("%-20s %9s", metric.name, metric.show(metrics[metric.name]))
     log.info("%-20s %9s", "photos", f"{metrics['photos']:,}")

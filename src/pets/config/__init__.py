@@ -25,14 +25,15 @@ from pets.config.commands import (
 from pets.config.data import AugmentConfig, DataConfig
 from pets.config.interpret import InterpretSettings
 from pets.config.model import LoraConfig, ModelConfig, PrecomputeConfig
+from pets.config.monitor import Monitor
 from pets.config.plan import FinderConfig, PlanConfig, StageConfig
 from pets.config.slurm import SlurmSettings
 
 __all__ = [
     "AugmentConfig", "CacheConfig", "DataConfig", "EvalConfig", "ExportConfig",
     "ExternalDataConfig", "FindLrConfig", "FinderConfig", "InterpretConfig", "InterpretSettings",
-    "LearnerConfig", "LookConfig", "LoraConfig", "ModelConfig", "ModelsConfig", "NamedLoss",
-    "PlanConfig", "PrecomputeConfig", "PredictConfig", "RunDataConfig", "ServeConfig",
+    "LearnerConfig", "LookConfig", "LoraConfig", "ModelConfig", "ModelsConfig", "Monitor",
+    "NamedLoss", "PlanConfig", "PrecomputeConfig", "PredictConfig", "RunDataConfig", "ServeConfig",
     "ServeLimits", "SlurmSettings", "StageConfig", "Strict", "SummarizeConfig", "Target",
     "TrainConfig", "VerifyConfig",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pets.config.base import (
     COUNT,
@@ -68,6 +68,10 @@ class TrainConfig(LearnerConfig):
     compile: bool
     lr_curves: bool
     report: bool
+    metrics: list[str | Target] = Field(
+        [], description="a list of names, or paths of your own: [top3,macro_f1,my_module.MyMetric]"
+    )
+    monitor: str = "valid/error_rate"
     callbacks: dict[str, Target]
     interpret: InterpretSettings
     resume: PathText | None = None
@@ -75,6 +79,11 @@ class TrainConfig(LearnerConfig):
     sweep: SweepConfig
     experiment: None = None
     debug: None = None
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     def with_stage(self, name: str, stage: StageConfig) -> "TrainConfig":
         """Return a copy in which the plan's stage `name` is replaced."""

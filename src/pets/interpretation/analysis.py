@@ -26,6 +26,7 @@ from pets.interpretation.calibration import (
     fit_temperature,
     reliability,
 )
+from pets.interpretation.curves import Curve, curves
 from pets.interpretation.extraction import Extracted, Extractor, ViewsDataset, extract
 from pets.interpretation.interpretation import Floats, Interpretation
 from pets.interpretation.layers import BackboneStage, TopPatches, first_kernels
@@ -35,8 +36,8 @@ from pets.interpretation.suspects import (
     nearest,
     suspects_table,
 )
-from pets.metrics import METRICS
 from pets.training.evaluation import Trained
+from pets.training.measures import measured
 from pets.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -144,16 +145,23 @@ class Analysis:
 
     @cached_property
     def added_metrics(self) -> dict[str, float]:
-        """The registered metrics that are not computed elsewhere, by name."""
+        """The run's metrics that are not computed elsewhere, by name."""
         logits = torch.from_numpy(self.predictions.log_probabilities)
         targets = torch.from_numpy(self.predictions.labels)
         values = {}
-        for name in [name for name in METRICS if name not in _DERIVED]:
-            metric = METRICS[name].make(len(self.predictions.classes))
+        metrics = measured(self.trained.config)
+        for name in [name for name in metrics if name not in _DERIVED]:
+            metric = metrics[name].make(len(self.predictions.classes))
             metric.sync_on_compute = False  # only one rank computes it
             metric.update(logits, targets)
             values[name] = float(metric.compute())
         return values
+
+    @cached_property
+    def curves(self) -> dict[str, list[Curve]]:
+        """By kind, the curves that the run's metrics are the area under; see `curves`."""
+        kinds = dict.fromkeys(m.curve for m in measured(self.trained.config).values() if m.curve)
+        return {kind: curves(self.predictions, kind) for kind in kinds}
 
     @property
     def view_accuracy(self) -> dict[str, float]:

@@ -19,32 +19,47 @@ from torchvision.transforms.v2 import functional as VF
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
+from pets.config.monitor import ERROR_RATE, Monitor
 from pets.data import preview
 from pets.data.images import UnreadableImage
 from pets.interpretation.analysis import Analysis
+from pets.interpretation.curves import PRECISION_RECALL, ROC, Threshold, at_thresholds
 from pets.interpretation.interpretation import Floats, Interpretation
 from pets.interpretation.layers import BackboneStage
 from pets.io.figures import BLUE, GREY, ORANGE, RED, plain
 from pets.io.pictures import TITLE, as_pixels, grid
 from pets.training.inputs import on_activations
 
+WORST = 4  # classes with a curve of their own
+DOTS = (0.1, 0.25, 0.5, 0.75, 0.9)  # thresholds marked on a curve
+_COLOURS = (ORANGE, RED, "#7a4fb5", "#2a9d6f")
+# By kind of curve: its name, its axes, and where the first threshold's label is and the next ones.
+AXES = {
+    ROC: ("ROC", "false positive rate", "true positive rate (recall)", (0.3, 0.9), (0, -0.08)),
+    PRECISION_RECALL: ("precision-recall", "recall", "precision", (0.9, 0.4), (-0.13, 0)),
+}
 
-def learning_curves(rows: list[dict[str, Any]]) -> Figure:
-    """Plot losses and error rate after every epoch of `metrics.csv`, over all stages."""
+
+def learning_curves(rows: list[dict[str, Any]], monitor: Monitor = ERROR_RATE) -> Figure:
+    """Plot losses and the monitored metric, by default the error rate, after every epoch of
+    `metrics.csv`, over all stages."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = np.arange(1, len(rows) + 1)
     for split, colour, label in (("train", BLUE, "training"), ("valid", ORANGE, "validation")):
         losses = [row[f"{split}_loss"] for row in rows]
         left.plot(epochs, losses, "o-", color=colour, label=label, ms=4)
-    errors = [100 * row["error_rate"] for row in rows]
-    right.plot(epochs, errors, "o-", color=RED, ms=4)
+    unit = 100 if monitor.is_share else 1
+    scores = [unit * row[monitor.column] for row in rows]
+    right.plot(epochs, scores, "o-", color=RED, ms=4)
     right.annotate(
-        f"{errors[-1]:.2f} %", (epochs[-1], errors[-1]), xytext=(6, 0), textcoords="offset points",
-        va="center", annotation_clip=False,
+        monitor.show(scores[-1] / unit, 2), (epochs[-1], scores[-1]), xytext=(6, 0),
+        textcoords="offset points", va="center", annotation_clip=False,
     )  # fmt: skip
     left.set(xlabel="epoch", ylabel="loss")
-    right.set(xlabel="epoch", ylabel="validation error in %")
+    right.set(
+        xlabel="epoch", ylabel=f"validation {monitor.words}{' in %' if monitor.is_share else ''}"
+    )
     stages = [(name, len(list(of_stage))) for name, of_stage in groupby(r["stage"] for r in rows)]
     for axes in (left, right):
         axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
@@ -122,6 +137,38 @@ def reliability_diagram(analysis: Analysis) -> Figure:
     axes.legend(frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def one_vs_rest(analysis: Analysis) -> Figure:
+    """Draw a panel for each kind of curve: over all classes, with thresholds as dots, and the
+    classes with the smallest area."""
+    kinds = analysis.curves
+    figure = Figure(figsize=(5.2 * len(kinds), 4.8), layout="constrained")
+    panels = figure.subplots(1, len(kinds), squeeze=False)[0]
+    for axes, (kind, (pooled, *by_class)) in zip(panels, kinds.items(), strict=True):
+        name, x, y, first, step = AXES[kind]
+        for curve, colour in zip(by_class[:WORST], _COLOURS, strict=False):
+            label = f"{plain(curve.name, 24)}: {curve.area:.3f}"
+            axes.plot(curve.x, curve.y, color=colour, lw=1.1, label=label)
+        axes.plot(pooled.x, pooled.y, color=BLUE, lw=2.2, label=f"all classes: {pooled.area:.3f}")
+        for number, row in enumerate(at_thresholds(analysis.predictions, DOTS)):
+            points = {ROC: (row.false_positives, row.recall), PRECISION_RECALL: _point(row)}
+            axes.plot(*points[kind], "o", color=BLUE, ms=5)
+            # In a column or row of their own, since the dots may be close together.
+            at = (first[0] + number * step[0], first[1] + number * step[1])
+            line = {"arrowstyle": "-", "color": BLUE, "lw": 0.5}
+            axes.annotate(f"{row.threshold:g}", points[kind], at, color=BLUE, arrowprops=line)
+        mean = np.mean([curve.area for curve in by_class]) if by_class else np.nan
+        axes.set_title(f"{name}: mean over classes {mean:.3f}", loc="left", fontsize="medium")
+        axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
+        axes.legend(frameon=False, loc="lower right" if kind == ROC else "lower left")
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _point(row: Threshold) -> tuple[float, float]:
+    """Where a threshold is on a precision-recall curve; without a decision at its left end."""
+    return row.recall, 1.0 if row.precision is None else row.precision
 
 
 def order_by_confusion(matrix: NDArray[Any]) -> list[int]:

@@ -28,6 +28,8 @@ def figures(analysis: Analysis) -> Iterator[tuple[str, Figure]]:
     for tag, figure in charts.data_pictures(analysis).items():
         yield f"data/{tag}", figure
     yield "calibration", charts.reliability_diagram(analysis)
+    if analysis.curves:
+        yield "curves", charts.one_vs_rest(analysis)
     worst = predictions.top_losses(min(settings.top_losses, 16))
     yield "top_losses", charts.photo_grid(analysis, worst, cams=True)
     pairs = predictions.most_confused()[:6]

@@ -17,16 +17,17 @@ from torch import Tensor
 from pets.data.photos import OTHER
 from pets.data.splits import TEST
 from pets.interpretation.analysis import Analysis
+from pets.interpretation.curves import at_thresholds
 from pets.io.atomic import regular
 from pets.io.figures import as_svg
 from pets.io.pictures import jpeg, jpeg_uri, pixels, png_uri
 from pets.io.serialize import to_yaml
 from pets.lr_finder.search import FOLDER as LR_FINDER
-from pets.metrics import METRICS
 from pets.registry import Registry
 from pets.report import charts
 from pets.report.photos import PagePhotos
 from pets.report.published import PUBLISHED, same_split
+from pets.training.measures import measured
 from pets.training.metrics_csv import read_metrics
 
 Values = dict[str, Any]
@@ -34,6 +35,7 @@ Fill = Callable[[Analysis, PagePhotos], Values | None]
 PAIRS = 12  # most confused pairs shown with photos; the matrix has all of them
 CELLS = 60  # maximum classes in the matrix, the most confused ones
 SUSPECTS = 36  # label suspects shown with photos; the CSV has all of them
+THRESHOLDS = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99]  # of the table below the curves
 PHOTOS_PER_CLASS = 4  # in the galleries of a class
 
 
@@ -74,6 +76,7 @@ def section(name: str, title: str, turn: int = 100) -> Callable[[Fill], Fill]:
 def numbers(analysis: Analysis, _: PagePhotos) -> Values:
     """Metrics, published results for comparison, learning curves and lr finder curves."""
     config, run = analysis.trained.config, analysis.trained.run
+    metrics = measured(config)
     published = PUBLISHED.get(config.data.name, ()) if analysis.split != OTHER else ()
     count, epochs = len(analysis.predictions), read_metrics(run.path / "metrics.csv")
     beside = [(entry, same_split(entry, config.data, analysis.split, count)) for entry in published]
@@ -81,13 +84,13 @@ def numbers(analysis: Analysis, _: PagePhotos) -> Values:
     stages = [name for name in config.plan.stages if name in pictures]
     return {
         "added": {
-            name.replace("_", " "): METRICS[name].show(value)
+            name.replace("_", " "): metrics[name].show(value)
             for name, value in analysis.added_metrics.items()
         },
         "limited": run.status.get("limited"),
         "published": beside,
         "same": any(same for _, same in beside),
-        "curves": as_svg(charts.learning_curves(epochs)) if epochs else None,
+        "curves": as_svg(charts.learning_curves(epochs, run.monitor)) if epochs else None,
         "finder": {
             name: png_uri(regular(pictures[name]).read_bytes())
             for name in dict.fromkeys([*stages, *pictures])
@@ -211,6 +214,23 @@ def classes(analysis: Analysis, _: PagePhotos) -> Values:
             {"name": name, "confused": taken.get(name, ""), **values}
             for name, values in rows.to_dict("index").items()
         ]
+    }
+
+
+@section("curves", "Curves")
+def curves(analysis: Analysis, _: PagePhotos) -> Values | None:
+    """ROC and precision-recall curves, if the run measures the area under one."""
+    kinds = analysis.curves
+    if not kinds:
+        return None
+    by_class = next(iter(kinds.values()))[1:]  # the first one is over all classes
+    return {
+        "picture": as_svg(charts.one_vs_rest(analysis)),
+        "names": " and ".join(charts.AXES[kind][0] for kind in kinds),
+        "panels": len(kinds),
+        "worst": min(len(by_class), charts.WORST),
+        "classes": len(by_class),
+        "thresholds": at_thresholds(analysis.predictions, THRESHOLDS),
     }
 
 

@@ -42,7 +42,7 @@ def as_png(summary: Summary) -> bytes:
 
 
 def draw(summary: Summary, title: str = "") -> Figure | None:
-    """Draw the figure; None if no run has a validation error yet."""
+    """Draw the figure; None if no run has a result yet."""
     from matplotlib.figure import Figure
 
     if not summary.ranked:
@@ -59,7 +59,7 @@ def draw(summary: Summary, title: str = "") -> Figure | None:
         row, column = divmod(number, _COLUMNS)
         axes = figure.add_subplot(grid[1 + row, column])
         _draw_key(axes, summary, key)
-        axes.set_ylabel("validation error in %" if column == 0 else "")
+        axes.set_ylabel(_label(summary) if column == 0 else "")
     return figure
 
 
@@ -68,13 +68,13 @@ def _draw_settings(axes: Axes, summary: Summary) -> None:
     settings = summary.ranked[:_MOST_SETTINGS]
     near_best = summary.near_best
     for y, setting in enumerate(settings):
-        errors, colour = 100 * setting.errors, BLUE if setting in near_best else GREY
+        errors, colour = _scale(summary) * setting.scores, BLUE if setting in near_best else GREY
         axes.plot(errors, [y] * len(errors), "|-", color=colour, ms=7)
         axes.plot(errors.mean(), y, "o", color=colour, ms=7)
     labels = [plain(setting.label or "all runs", 50) for setting in settings]
     axes.set_yticks(range(len(settings)), labels)
     axes.set_ylim(len(settings) - 0.4, -0.6)
-    axes.set_xlabel("validation error in %: runs, range and mean")
+    axes.set_xlabel(f"{_label(summary)}: runs, range and mean")
     _scale_errors(axes, "x", summary)
     some = f"the best {len(settings)} of " if len(settings) < len(summary.ranked) else ""
     count = f"{some}{len(summary.ranked)} settings" if summary.ranked[1:] else "1 setting"
@@ -84,8 +84,9 @@ def _draw_settings(axes: Axes, summary: Summary) -> None:
 
 def _draw_key(axes: Axes, summary: Summary, key: str) -> None:
     """Plot all finished runs over the values of a key, and the mean per value."""
-    runs = summary.runs.assign(value=summary.values[key]).dropna(subset="valid_error")
-    errors, numbers = 100 * runs.valid_error, pd.to_numeric(runs.value, errors="coerce")
+    runs = summary.runs.assign(value=summary.values[key], score=summary.scores)
+    runs = runs.dropna(subset="score")
+    errors, numbers = _scale(summary) * runs.score, pd.to_numeric(runs.value, errors="coerce")
     ordered = runs.value.groupby(numbers.fillna(float("inf")), sort=True).unique().explode()
     numeric, few = numbers.notna().all(), len(ordered) <= _MOST_TICKS
     if numeric and not few:
@@ -106,11 +107,20 @@ def _draw_key(axes: Axes, summary: Summary, key: str) -> None:
     axes.grid(axis="y", alpha=0.25)
 
 
+def _scale(summary: Summary) -> int:
+    """Shares are shown in percent."""
+    return 100 if summary.monitor.is_share else 1
+
+
+def _label(summary: Summary) -> str:
+    return f"{summary.label} in %" if summary.monitor.is_share else summary.label
+
+
 def _scale_errors(axes: Axes, which: str, summary: Summary) -> None:
     """Scale the axis of errors equally in all panels."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    low, high = 100 * summary.runs.valid_error.min(), 100 * summary.runs.valid_error.max()
+    low, high = (_scale(summary) * end for end in (summary.scores.min(), summary.scores.max()))
     if low > 0 and high / low >= _WIDE_RANGE:
         axes.set(**{f"{which}scale": "log", f"{which}lim": (low / 1.1, high * 1.1)})
         axis = axes.xaxis if which == "x" else axes.yaxis

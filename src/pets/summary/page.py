@@ -12,7 +12,7 @@ from pets.summary.tables import classes_table, runs_table, settings_table
 from pets.summary.verdict import verdict
 
 # Columns without a sort button. Settings are selected on validation error, never on test error.
-_NOT_SORTED = ("range", "vs. best", "test error")
+_NOT_SORTED = ("range", "vs. best")
 
 
 def as_page(summary: Summary) -> str:
@@ -28,7 +28,7 @@ def as_page(summary: Summary) -> str:
         troubled=summary.troubled.to_dict("records"),
         runs=runs_table(summary),
         classes=summary.out_of_fold and classes_table(summary.out_of_fold),
-        not_sorted=_NOT_SORTED,
+        not_sorted=(*_NOT_SORTED, f"test {summary.monitor.words}"),
         sweep_yaml=sweep_file.read_text(errors="replace") if sweep_file.is_file() else "",
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         style=own("pets.report", "page.css") + own("pets.summary", "page.css"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from pets.config import Monitor
 from pets.errors import PetsError, RunError
 from pets.io.serialize import to_json
 from pets.run_dir import RunDir, from_here
@@ -26,14 +27,14 @@ _TEXTS = (
 )  # fmt: skip
 
 
-def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, list[Monitor]]:
     """Read the runs directly below a folder, ordered by number.
 
     Returns:
         Two tables with one row per run. First the state and results: errors as fractions (NaN if
         unknown), times in ISO format and in seconds; a damaged run is `unreadable`, with the reason
         as its `error`. Second the value, as text, of each key overridden in any run; empty if
-        unknown.
+        unknown. Third the different metrics that runs with results monitor.
 
     Raises:
         RunError: There is no run.
@@ -45,7 +46,7 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not paths:
         what = "holds no runs" if folder.is_dir() else "no such folder"
         raise RunError(f"{folder}: {what}; expected a sweep's folder, one of outputs/sweeps/...")
-    rows, configs, overrides = [], [], []
+    rows, configs, overrides, monitors = [], [], [], dict[Monitor, None]()
     for path in sorted(paths, key=lambda path: (_number(path) is None, _number(path), path.name)):
         config: Mapping[str, Any] = {}
         given: dict[str, str] = {}
@@ -53,6 +54,8 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             run = RunDir(path)
             status, config, given = _status(run), run.read_config(), _by_key(run.overrides)
             status["seed"] = str(config.get("seed"))
+            if "best_epoch" in status or "valid_photos" in status:
+                monitors[run.monitor] = None
         except (PetsError, OSError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split()).replace(f"{path}/", "")
             status = {"state": "unreadable", "error": reason}
@@ -69,7 +72,8 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     runs = runs.reindex(columns=[*fixed, *(name for name in runs if name not in fixed)])
     kinds = dict.fromkeys(_NUMBERS, "float") | dict.fromkeys(_TEXTS, "object")
     runs = runs.astype(kinds | {"number": "Int64"})
-    return runs.fillna(dict.fromkeys(_TEXTS, "")), pd.DataFrame(values, index=runs.index)
+    values_of = pd.DataFrame(values, index=runs.index)
+    return runs.fillna(dict.fromkeys(_TEXTS, "")), values_of, [*monitors]
 
 
 def _is_run(path: Path) -> bool:
@@ -104,12 +108,14 @@ def _status(run: RunDir) -> dict[str, Any]:
         epochs = pd.DataFrame(read_metrics(run.path / "metrics.csv"))
     except RunError as damaged:
         return row | {"error": row["error"] or str(damaged).replace(f"{run.path}/", "")}
-    if len(epochs) and epochs.error_rate.notna().any():
-        best = epochs.iloc[int(epochs.error_rate.argmin())]
+    monitor = run.monitor
+    scores = epochs.get(monitor.column, pd.Series(dtype=float))
+    if scores.notna().any():
+        best = int(scores.argmax() if monitor.maximize else scores.argmin())
         row |= {
-            "best_epoch": f"{best.stage} {best.epoch}",
-            "best_epoch_error": best.error_rate,
-            "last_epoch_error": epochs.error_rate.iloc[-1],
+            "best_epoch": f"{epochs.stage[best]} {epochs.epoch[best]}",
+            f"best_epoch_{monitor.short}": scores[best],
+            f"last_epoch_{monitor.short}": scores.iloc[-1],
         }
     return row
 

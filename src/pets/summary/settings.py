@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from pets.config.monitor import ERROR_RATE, Monitor
 from pets.summary.folds import FOLD, OutOfFold, pool_folds
 from pets.summary.runs import read_runs
 
@@ -24,7 +25,8 @@ _MANY_PHOTOS = 1000
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher the mean validation error is than that of the best setting, as a fraction.
+    """How much worse a setting is in the mean than the best one: how much higher its validation
+    error as a fraction, or how much lower a metric of which more is better.
 
     `low` and `high` are the ends of a 95 % confidence interval, `basis` is its method and sample.
     """
@@ -46,9 +48,10 @@ class Setting:
     Attributes:
         values: the values of the swept keys, as text.
         label: the same for a sentence: `lr=0.003 epochs=4`.
-        runs: the finished runs with a validation error.
+        runs: the finished runs with a result.
         started: total number of runs.
         pruned: number of runs that the sweep stopped as hopeless.
+        monitor: the metric that they are compared by.
         difference: to the best setting; None for the best one, and if the noise is unknown.
     """
 
@@ -57,12 +60,18 @@ class Setting:
     runs: pd.DataFrame
     started: int
     pruned: int = 0
+    monitor: Monitor = ERROR_RATE
     difference: Difference | None = None
 
     @property
-    def errors(self) -> pd.Series[float]:
-        """Validation errors after the last epoch."""
-        return self.runs.valid_error
+    def scores(self) -> pd.Series[float]:
+        """The metric on the validation photos after the last epoch: by default the error."""
+        return self.runs[f"valid_{self.monitor.short}"]
+
+    @property
+    def losses(self) -> pd.Series[float]:
+        """The scores so that lower is better; of shares what is missing to 1."""
+        return float(self.monitor.is_share) - self.scores if self.monitor.maximize else self.scores
 
     @property
     def photos(self) -> int:
@@ -80,7 +89,10 @@ class Summary:
         runs: one row per run, ordered by number.
         values: one row per run: the text of each key that differs between runs, fold and seed last.
         names: the shortest unambiguous suffix of each key: `lr` for `plan.stages.head.lr`.
-        settings: the lowest mean validation error first, those without a result last.
+        settings: the best mean first, by default the lowest validation error; those without a
+            result last.
+        monitor: the metric that the runs are compared by.
+        mixed: names of the metrics that the runs monitor, if they are several.
         out_of_fold: the pooled predictions of the best setting, if its runs differ in their fold.
     """
 
@@ -89,7 +101,19 @@ class Summary:
     values: pd.DataFrame
     names: dict[str, str]
     settings: list[Setting]
+    monitor: Monitor = ERROR_RATE
+    mixed: tuple[str, ...] = ()
     out_of_fold: OutOfFold | None = None
+
+    @property
+    def label(self) -> str:
+        """What the runs are compared by: `validation error`."""
+        return f"validation {self.monitor.words}"
+
+    @property
+    def scores(self) -> pd.Series[float]:
+        """The metric of every run."""
+        return self.runs[f"valid_{self.monitor.short}"]
 
     @property
     def over_folds(self) -> bool:
@@ -99,7 +123,7 @@ class Summary:
     @property
     def ranked(self) -> list[Setting]:
         """The settings that have a result."""
-        return [setting for setting in self.settings if len(setting.errors)]
+        return [setting for setting in self.settings if len(setting.scores)]
 
     @cached_property
     def near_best(self) -> list[Setting]:
@@ -127,8 +151,10 @@ class Summary:
         return 2 if self.runs.valid_photos.min() >= _MANY_PHOTOS else 1
 
     def percent(self, share: float, unit: str = " %") -> str:
-        """`7.1 %`, or empty for NaN."""
-        return "" if math.isnan(share) else f"{100 * share:.{self.digits}f}{unit}"
+        """`7.1 %`, or empty for NaN. A metric that is no share has four decimals and no unit."""
+        if math.isnan(share):
+            return ""
+        return f"{100 * share:.{self.digits}f}{unit}" if self.monitor.is_share else f"{share:.4f}"
 
 
 def summarize(folder: Path) -> Summary:
@@ -137,7 +163,9 @@ def summarize(folder: Path) -> Summary:
     Raises:
         RunError: The folder contains no runs. Unreadable runs are no error.
     """
-    runs, values = read_runs(folder)
+    runs, values, monitors = read_runs(folder)
+    monitor = monitors[0] if len(monitors) == 1 else ERROR_RATE
+    runs = runs.reindex(columns=[*dict.fromkeys([*runs, *columns_of(monitor)])])
     readable = runs.state != "unreadable"
     swept = [str(key) for key, column in values.items() if column[readable].nunique() > 1]
     swept.sort(key=lambda key: REPEATED.index(key) + 1 if key in REPEATED else 0)
@@ -150,25 +178,26 @@ def summarize(folder: Path) -> Summary:
     for texts, same in groups:
         pairs = zip(keys, texts, strict=True)
         label = " ".join(f"{names[key]}={shorten(text)}" for key, text in pairs)
-        finished = runs.loc[same.index].dropna(subset="valid_error")
+        finished = runs.loc[same.index].dropna(subset=f"valid_{monitor.short}")
         pruned = int((runs.state[same.index] == "pruned").sum())
-        settings.append(Setting(texts, label, finished, len(same), pruned))
-    settings.sort(key=lambda setting: (not len(setting.errors), setting.errors.mean()))
+        settings.append(Setting(texts, label, finished, len(same), pruned, monitor))
+    settings.sort(key=lambda setting: (not len(setting.scores), float(setting.losses.mean())))
     settings[1:] = [replace(s, difference=difference(settings[0], s)) for s in settings[1:]]
     pooled = None
-    if FOLD in swept and len(settings[0].errors):
+    if FOLD in swept and len(settings[0].scores):
         pooled = pool_folds(folder, settings[0].runs, values[readable][FOLD].nunique())
-    return Summary(folder, runs, values[swept], names, settings, pooled)
+    mixed = tuple(one.key for one in monitors) if len(monitors) > 1 else ()
+    return Summary(folder, runs, values[swept], names, settings, monitor, mixed, pooled)
 
 
 def difference(best: Setting, other: Setting) -> Difference | None:
-    """Return the error of `other` minus that of `best`; None if the noise is unknown.
+    """Return how much worse `other` is than `best`; None if the noise is unknown.
 
     If both have the same seeds and photos, a paired t-test over seeds and folds, which cancels what
     they do to both; else Welch's t-test. Without a spread over seeds, a binomial interval for the
-    number of photos (Agresti and Caffo 2000).
+    number of photos (Agresti and Caffo 2000), if the metric is a share of them.
     """
-    a, b = best.errors, other.errors
+    a, b = best.losses, other.losses
     if not len(a) or not len(b):
         return None
     pairs = (_by_seed(other) - _by_seed(best)).dropna()
@@ -186,9 +215,9 @@ def difference(best: Setting, other: Setting) -> Difference | None:
         low, high = stats.ttest_ind(b, a, equal_var=False).confidence_interval(_CONFIDENCE)
         basis = f"Welch's t-test, {len(a)} and {len(b)} runs"
         return Difference(b.mean() - a.mean(), low, high, basis)
-    if not best.photos or not other.photos:
+    if not best.photos or not other.photos or not best.monitor.counts_photos:
         return None
-    (p, p_error), (q, q_error) = (shrunk(s.errors.mean(), s.photos) for s in (best, other))
+    (p, p_error), (q, q_error) = (shrunk(s.losses.mean(), s.photos) for s in (best, other))
     half = float(stats.norm.ppf((1 + _CONFIDENCE) / 2)) * math.hypot(p_error, q_error)
     photos = f"{best.photos:,}" + (f" and {other.photos:,}" if other.photos != best.photos else "")
     basis = f"binomial, from {photos} validation photos"
@@ -211,8 +240,14 @@ def shorten(text: str, width: int = 40) -> str:
 
 
 def _by_seed(setting: Setting) -> pd.Series[float]:
-    """Return the mean validation error per seed and data fingerprint (photos and splits)."""
-    return setting.runs[setting.runs.data != ""].groupby(["seed", "data"]).valid_error.mean()
+    """Return the mean loss per seed and data fingerprint (photos and splits)."""
+    known = setting.runs[setting.runs.data != ""]
+    return setting.losses[known.index].groupby([known.seed, known.data]).mean()
+
+
+def columns_of(monitor: Monitor) -> list[str]:
+    """The columns of a run's scores, which exist even if no run has one yet."""
+    return [f"{when}_{monitor.short}" for when in ("valid", "last_epoch", "best_epoch", "test")]
 
 
 def _short_name(key: str, keys: list[str]) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pets.io.csv_cells import write_cell
 from pets.summary.folds import OutOfFold
-from pets.summary.settings import REPEATED, Setting, Summary, shorten
+from pets.summary.settings import REPEATED, Setting, Summary, columns_of, shorten
 from pets.summary.verdict import describe_interval, verdict
 
 _MOST_ON_SCREEN = 10
@@ -39,10 +39,10 @@ class Table:
 def settings_table(summary: Summary) -> Table:
     """Return one row per setting, the best first."""
     names = [name for key, name in summary.names.items() if key not in REPEATED]
-    columns = [*names, "validation error", "sd", "range", "runs", "vs. best"]
+    columns = [*names, summary.label, "sd", "range", "runs", "vs. best"]
     rows = []
     for setting in summary.settings:
-        errors, count = setting.errors, len(setting.errors)
+        errors, count = setting.scores, len(setting.scores)
         several = count > 1
         low, high = summary.percent(errors.min(), ""), summary.percent(errors.max(), "")
         row = [*map(_value, setting.values), _share(summary, errors.mean())]
@@ -71,12 +71,14 @@ def classes_table(pooled: OutOfFold) -> Table:
 def runs_table(summary: Summary) -> Table:
     """Return one row per run, ordered by number."""
     runs = summary.runs
-    known = [f"valid_{name}" for name in _SHOWN]
+    monitor = summary.monitor
+    short, known = monitor.short, [f"valid_{name}" for name in (*_SHOWN, monitor.short)]
     others = [name for name in map(str, runs) if name.startswith("valid_") and name not in known]
-    best_epoch = ["best epoch"] if (runs.best_epoch_error < runs.valid_error - 1e-6).any() else []
-    columns = ["run", "state", *summary.names.values(), "validation error"]
+    gained = (runs[f"best_epoch_{short}"] - summary.scores) * (1 if monitor.maximize else -1)
+    best_epoch = ["best epoch"] if (gained > 1e-6).any() else []
+    columns = ["run", "state", *summary.names.values(), summary.label]
     columns += [name.removeprefix("valid_").replace("_", " ") for name in others]
-    columns += [*best_epoch, "test error", "seconds", "report"]
+    columns += [*best_epoch, f"test {monitor.words}", "seconds", "report"]
     rows = []
     for run, values in zip(_rows(runs), summary.values.to_numpy(), strict=True):
         row = [
@@ -84,15 +86,15 @@ def runs_table(summary: Summary) -> Table:
             Cell(f"running, {run.position}" if run.state == "running" else run.state),
         ]
         row += map(_value, values)
-        if math.isnan(run.valid_error) and not math.isnan(run.last_epoch_error):
-            row.append(Cell(f"so far {summary.percent(run.last_epoch_error)}", ""))
+        valid, last, best, test = (vars(run)[name] for name in columns_of(monitor))
+        if math.isnan(valid) and not math.isnan(last):
+            row.append(Cell(f"so far {summary.percent(last)}", ""))
         else:
-            row.append(_share(summary, run.valid_error))
+            row.append(_share(summary, valid))
         row += [_number(f"{vars(run)[name]:.4f}", vars(run)[name]) for name in others]
         if best_epoch:
-            best = f"{summary.percent(run.best_epoch_error)} ({run.best_epoch})"
-            row.append(_number(best, run.best_epoch_error))
-        row.append(_share(summary, run.test_error))
+            row.append(_number(f"{summary.percent(best)} ({run.best_epoch})", best))
+        row.append(_share(summary, test))
         row.append(_number(f"{run.seconds:,.1f}", run.seconds))
         row.append(Cell("report", link=quote(run.report)) if run.report else Cell(""))
         rows.append(row)
@@ -135,8 +137,8 @@ def _more(count: int) -> list[str]:
 
 def _vs_best(summary: Summary, setting: Setting) -> str:
     """Return `best`, or the interval of the difference and whether it is within noise."""
-    if not len(setting.errors) or setting is summary.ranked[0]:
-        return "best" if len(setting.errors) else ""
+    if not len(setting.scores) or setting is summary.ranked[0]:
+        return "best" if len(setting.scores) else ""
     if setting.difference is None:
         return "not known"
     noise = ", within noise" if setting.difference.within_noise else ""

@@ -16,9 +16,10 @@ def verdict(summary: Summary) -> list[str]:
     """
     if not summary.ranked:
         some = (summary.runs.state == "finished").any()
-        return [f"{'No finished run has a validation error' if some else 'No run has finished'}."]
+        nothing = f"No finished run has a {summary.label}"
+        return [f"{nothing if some else 'No run has finished'}."]
     best = summary.ranked[0]
-    error = f"{summary.percent(best.errors.mean())} validation error"
+    error = f"{summary.percent(best.scores.mean())} {summary.label}"
     return [
         f"{': '.join(filter(None, (best.label, error)))}.",
         *_out_of_fold(summary),
@@ -65,7 +66,7 @@ def describe_interval(summary: Summary, difference: Difference) -> str:
 
 def _comparison(summary: Summary, best: Setting) -> list[str]:
     if len(summary.settings) == 1:
-        sample = describe_sample(summary, best.errors)
+        sample = describe_sample(summary, best.scores)
         return [f"It is the only setting ({sample}): there is nothing to compare it with."]
     sentences = []
     if summary.ranked[1:]:
@@ -104,35 +105,43 @@ def _against_runner_up(
 
 
 def _test(summary: Summary, best: Setting) -> str:
-    errors = best.runs.test_error.dropna()
+    errors = best.runs[f"test_{summary.monitor.short}"].dropna()
     if errors.empty:
         return "The chosen setting was not measured on test photos."
-    mean = summary.percent(errors.mean())
-    return f"Test error of the chosen setting: {mean} ({describe_sample(summary, errors)})."
+    mean, sample = summary.percent(errors.mean()), describe_sample(summary, errors)
+    return f"Test {summary.monitor.words} of the chosen setting: {mean} ({sample})."
 
 
 def _caveats(summary: Summary, best: Setting) -> list[str]:
     sentences = []
+    if summary.mixed:
+        sentences.append(
+            f"The runs monitor different metrics ({', '.join(summary.mixed)}): they are compared "
+            f"by the {summary.label}."
+        )
     measured = pd.concat([setting.runs for setting in summary.ranked])
     if measured.groupby("seed").data.nunique().max() > 1 and not summary.over_folds:
         sentences.append(
             "The runs were not all measured on the same photos in the same splits: part of the "
             "differences may be due to the photos."
         )
-    if best.photos and len(best.errors) > 1 and not summary.over_folds:
-        _, error = shrunk(best.errors.mean(), best.photos)
+    counted = summary.monitor.counts_photos and not summary.over_folds
+    if best.photos and len(best.scores) > 1 and counted:
+        _, error = shrunk(best.losses.mean(), best.photos)
         source = "training" if measured.data.nunique() == 1 else "training and of the split"
         sentences.append(
             f"The spread over seeds covers only the randomness of {source}; on a different sample "
-            f"of {best.photos:,} photos the error would vary by a further "
+            f"of {best.photos:,} photos the {summary.monitor.words} would vary by a further "
             f"{summary.percent(error, ' points')} (binomial standard error)."
         )
     if summary.ranked[2:]:
-        remedy = "the test error is the unbiased estimate"
-        if best.runs.test_error.isna().all():
+        words = summary.monitor.words
+        remedy = f"the test {words} is the unbiased estimate"
+        if best.runs[f"test_{summary.monitor.short}"].isna().all():
             remedy = "measure it on photos that were not used for selection"
         sentences.append(
             f"With {len(summary.ranked) - 1} comparisons, some differences will look significant "
-            f"by chance, and the lowest of many errors is optimistically biased: {remedy}."
+            f"by chance, and the {'highest' if summary.monitor.maximize else 'lowest'} of many "
+            f"{'errors' if words == 'error' else 'values'} is optimistically biased: {remedy}."
         )
     return sentences

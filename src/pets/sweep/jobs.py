@@ -33,24 +33,26 @@ class Job:
         return self.run.path.name
 
     @property
-    def valid_error(self) -> float | None:
-        """The validation error of a finished run as a fraction, or None.
+    def score(self) -> float | None:
+        """The metric that a finished run monitors, by default the validation error as a fraction,
+        or None.
 
-        Sweeps select on it, never on the test error.
+        Sweeps select on it, never on the test photos.
         """
-        valid = self.run.status.get("results", {}).get("valid", {})
-        return valid.get("error_rate") if self.run.finished else None
+        results = self.run.status.get("results", {})
+        return self.run.monitor.value(results) if self.run.finished else None
 
 
 def log_outcome(job: Job, count: int, jobs: int) -> None:
-    """Log the outcome of the `count`-th job: its validation error, or its state and error."""
-    error = job.valid_error
+    """Log the outcome of the `count`-th job: its score, or its state and error."""
+    score, monitor = job.score, job.run.monitor
     lines = str(job.run.status.get("error") or "").strip().splitlines()
     outcome = ": ".join([job.run.state, *lines[-1:]])  # the last line of a traceback
     if job.run.ended:
         outcome = f"pruned ({job.run.position()})"
     if job.run.finished:
-        outcome = "no validation photos" if error is None else f"error {100 * error:.1f} %"
+        shown = "" if score is None else f"{monitor.words} {monitor.show(score)}"
+        outcome = shown or f"no validation {monitor.words}"
     level = logging.INFO if job.run.ended else logging.WARNING
     log.log(level, "%s/%s  %s: %s", count, jobs, job.name, outcome)
 

@@ -66,7 +66,7 @@ class SweepLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Train a batch of jobs; the return value of each is its validation error."""
+        """Train a batch of jobs; the return value of each is its score."""
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         folder = from_here(str(self.config.hydra.sweep.dir))
@@ -90,7 +90,7 @@ class SweepLauncher(Launcher):
         for job in jobs:
             result = JobReturn(overrides=list(job.run.overrides), status=JobStatus.COMPLETED)
             result.working_dir = str(job.run.path)
-            result.return_value = math.nan if job.valid_error is None else job.valid_error
+            result.return_value = math.nan if job.score is None else job.score
             returned.append(result)
         return returned
 

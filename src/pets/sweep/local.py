@@ -135,11 +135,12 @@ class LocalLauncher(SweepLauncher):
         epochs, seen = sum(stage.epochs for stage in job.config.plan.stages.values()), 0
         ended = [process.sentinel for process in processes]
         while self.prune is not None and not connection.wait(ended, _SECONDS_BETWEEN):
-            errors = [row["error_rate"] for row in read_metrics(job.run.path / "metrics.csv")]
+            column = job.run.monitor.column
+            scores = [row[column] for row in read_metrics(job.run.path / "metrics.csv")]
             # After the last epoch only the results are missing.
-            if seen < len(errors) < epochs:
-                seen = len(errors)
-                if self.prune(self.index[job.run.path], errors, epochs):
+            if seen < len(scores) < epochs:
+                seen = len(scores)
+                if self.prune(self.index[job.run.path], scores, epochs):
                     for process in processes:
                         process.terminate()
                     return True

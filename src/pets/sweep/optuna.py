@@ -24,14 +24,16 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_object
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
-from pets.config import Target
+from pets.config import Target, TrainConfig
 from pets.config.instantiate import build, check_signature
+from pets.config.monitor import ERROR_RATE, Monitor
 from pets.errors import ConfigError
 from pets.run_dir import RunDir
 from pets.system.installation import install
+from pets.trust import check
 
 if TYPE_CHECKING:
     import optuna
@@ -42,7 +44,8 @@ log = logging.getLogger(__name__)
 
 
 class OptunaSweeper(Sweeper):
-    """Hydra sweeper that minimizes the validation error with Optuna's ask-and-tell interface.
+    """Hydra sweeper that searches for the best `monitor`, by default the lowest validation error,
+    with Optuna's ask-and-tell interface.
 
     A trial is a run; the study is stored in the sweep's folder, so that `sweep.resume` continues
     it. (hydra-optuna-sweeper needs Optuna 2, and stops at a failed trial.)
@@ -86,6 +89,7 @@ class OptunaSweeper(Sweeper):
         )
         self.parser = OverridesParser.create(hydra_context.config_loader)
         self.folder = Path(str(config.hydra.sweep.dir))
+        self.composed: DictConfig = config
 
     def sweep(self, arguments: list[str]) -> None:
         """Ask for trials, run them, and report their results, until there are `n_trials`."""
@@ -98,6 +102,8 @@ class OptunaSweeper(Sweeper):
                 "hydra/sweeper=optuna: nothing to search; give a key as "
                 "key='interval(1e-4,1e-2)' or key=a,b,c"
             )
+        if "monitor" in searched:
+            raise ConfigError("monitor: says what is searched for; expected one value")
         fixed = [
             f"{key}={override.get_value_element_as_str()}"
             for key, override in last.items()
@@ -116,33 +122,42 @@ class OptunaSweeper(Sweeper):
                 self.launcher.prune = partial(self._is_hopeless, study, numbers)
             returned = self.launcher.launch(jobs, initial_job_idx=trials[0].number)
             for trial, job in zip(trials, returned, strict=True):
-                error = float(job.return_value)
+                score = float(job.return_value)
                 if RunDir(Path(job.working_dir)).state == "pruned":
                     study.tell(trial.number, state=TrialState.PRUNED)
-                elif math.isnan(error):
+                elif math.isnan(score):
                     study.tell(trial.number, state=TrialState.FAIL)
                 else:
-                    study.tell(trial.number, error)
+                    study.tell(trial.number, score)
 
     def _study(self, keys: list[str]) -> optuna.Study:
         """Open or create the study in the sweep's folder. Raises ConfigError if its keys differ."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        monitor = self._monitor()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.storage = optuna.storages.RDBStorage(f"sqlite:///{self.folder / 'optuna.sqlite'}")
         study = optuna.create_study(
             storage=self.storage,
             study_name="sweep",
-            direction="minimize",
+            direction="maximize" if monitor.maximize else "minimize",
             load_if_exists=True,
         )
+        new = not study.trials
         before = study.user_attrs.get("searched", keys)
         if before != keys:
             raise ConfigError(
                 f"sweep.resume={self.folder}: was searched over {', '.join(before)}, not over "
                 f"{', '.join(keys)}; expected the same keys, or a new sweep"
             )
+        searched_for = study.user_attrs.get("monitor", monitor.key if new else ERROR_RATE.key)
+        if searched_for != monitor.key:
+            raise ConfigError(
+                f"monitor={monitor.key}: the sweep was searched by {searched_for}; expected that, "
+                "or a new sweep"
+            )
+        study.set_user_attr("monitor", monitor.key)
         study.set_user_attr("searched", keys)
         sampler = self.sampler.model_dump(by_alias=True)
         if sampler.get("seed") is not None:  # the same seed would repeat the study's first trials
@@ -167,18 +182,35 @@ class OptunaSweeper(Sweeper):
         return f"{text} ({name})"
 
     def _is_hopeless(
-        self, study: optuna.Study, numbers: list[int], index: int, errors: list[float], epochs: int
+        self, study: optuna.Study, numbers: list[int], index: int, scores: list[float], epochs: int
     ) -> bool:
         """Report the epochs of a batch's running trial, and ask the pruner after each new one."""
         with self.lock:  # the jobs of a batch are watched by threads
             study_id = self.storage.get_study_id_from_name(study.study_name)
             number = numbers[index]
             trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
-            for epoch in range(len(study.trials[number].intermediate_values) + 1, len(errors) + 1):
-                self.storage.set_trial_intermediate_value(trial_id, epoch, errors[epoch - 1])
+            for epoch in range(len(study.trials[number].intermediate_values) + 1, len(scores) + 1):
+                self.storage.set_trial_intermediate_value(trial_id, epoch, scores[epoch - 1])
                 if study.pruner.prune(study, study.trials[number]):
                     return True
         return False
+
+    def _monitor(self) -> Monitor:
+        """The metric to search by. Raises ConfigError, RunError."""
+        values: Any = OmegaConf.to_container(
+            OmegaConf.masked_copy(self.composed, ["metrics", "monitor"]), resolve=True
+        )
+        chosen, name = values["metrics"], values["monitor"]
+        chosen = [chosen] if isinstance(chosen, str) else chosen
+        if self.composed.sweep.resume is not None and self.composed.trust is not True:
+            check({"metrics": chosen}, self.folder)
+        if (name, chosen) == (ERROR_RATE.key, []):
+            return ERROR_RATE
+        from pets.training.measures import monitor_of  # imports torch
+
+        items = [Target.model_validate(i) if isinstance(i, dict) else i for i in chosen]
+        config = TrainConfig.model_construct(metrics=items, monitor=name, callbacks={})
+        return monitor_of(config)
 
     def _next(
         self, study: optuna.Study, searched: dict[str, BaseDistribution]

@@ -21,9 +21,10 @@ from pets.system.devices import check_compiler, device_type
 from pets.training.inputs import check_inputs, on_activations
 from pets.training.loggers import check_loggers
 from pets.training.losses import Criterion, loss_target, new_loss
+from pets.training.measures import check_callbacks, check_metrics
 from pets.training.module import count_classes, new_model
 from pets.training.rates import build_optimizer
-from pets.training.trainer import build_callbacks, check_trainer
+from pets.training.trainer import check_trainer
 
 
 def check_signatures(config: LearnerConfig) -> None:
@@ -36,8 +37,10 @@ def check_signatures(config: LearnerConfig) -> None:
     _check_balance(config)
     if config.data.prepare is not None:
         check_signature("data.prepare", config.data.prepare, ("root",))
-    for name, node in config.callbacks.items() if isinstance(config, TrainConfig) else ():
-        check_signature(f"callbacks.{name}", node)
+    if isinstance(config, TrainConfig):
+        check_metrics(config)
+        for name, node in config.callbacks.items():
+            check_signature(f"callbacks.{name}", node)
     check_loggers(config.logger)
     check_trainer(config.trainer, trains=isinstance(config, TrainConfig))
     check_engine(config.precompute.engine, device_type(config.trainer.get("accelerator", "auto")))
@@ -110,7 +113,7 @@ def check_plan(config: TrainConfig, backbone: Backbone, preprocess: Preprocess) 
         frozen_groups([*(name for name, _ in backbone.groups), HEAD], stage.freeze_to)
     stages = {f"plan.stages.{name}": stage for name, stage in config.plan.stages.items()}
     check_network(config, backbone, preprocess, stages)
-    build_callbacks(config.callbacks)
+    check_callbacks(config)
 
 
 def check_network(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from pets.config import StageConfig, TrainConfig
 from pets.data.workers import automatic_workers
 from pets.distributed.ranks import ranks
-from pets.metrics import METRICS
+from pets.errors import some
+from pets.metrics import SplitMetric
 from pets.run_dir import RunDir
 from pets.system.devices import device_type, resolve_precision
 from pets.training.speed import Speed
@@ -52,7 +54,22 @@ def log_speed(speed: Speed, config: TrainConfig, on_activations: bool) -> None:
     )  # fmt: skip
 
 
-def log_results(run: RunDir, results: dict[str, Any], seconds: float) -> None:
+def log_absent(split: str, found: Mapping[str, Any]) -> None:
+    """Log which classes have no photos in a split: means over classes leave them out."""
+    absent = [name for name, value in found.get("per_class", {}).items() if value is None]
+    if absent:
+        log.info("       no %s photo of %s: means over classes leave it out", split, some(absent))
+
+
+def log_early(epochs: int, planned: int) -> None:
+    """Log that a callback has stopped a stage early."""
+    if epochs < planned:
+        log.info("  stopped early, after %s of %s epochs", epochs, planned)
+
+
+def log_results(
+    run: RunDir, measured: Mapping[str, SplitMetric], results: dict[str, Any], seconds: float
+) -> None:
     """Log the last lines of a run: metrics, folder, suggested next commands."""
     log.info("")
     if limited := run.status.get("limited"):
@@ -60,10 +77,11 @@ def log_results(run: RunDir, results: dict[str, Any], seconds: float) -> None:
     for split, found in results.items():
         shares = [
             f"{name.replace('_', ' ')} {metric.show(found[name])}"
-            for name, metric in METRICS.items()
-            if metric.is_share and name in found
+            for name, metric in measured.items()
+            if (metric.is_share or not metric.always) and name in found
         ]
         log.info("%-5s  %s  (%s photos)", split, "  ".join(shares), f"{found['photos']:,}")
+        log_absent(split, found)
     log.info("took   %d:%02d", *divmod(round(seconds), 60))
     log.info("run    %s", run.path)
     report = run.path / "report.html"

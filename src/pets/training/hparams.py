@@ -9,13 +9,12 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from pets.config import TrainConfig
-from pets.metrics import METRICS
 from pets.models.classifier import Classifier
 from pets.training.inputs import on_activations
 
 # Overrides that say where a run is, what it runs on, or what it writes, not what it trains.
 _ELSEWHERE = re.compile(
-    r"(hydra|sweep|logger|callbacks|interpret|debug|trust|resume|report|cache_dir|lr_curves)\b"
+    r"(hydra|sweep|logger|callbacks|interpret|debug|trust|resume|report|cache_dir|lr_curves|metrics|monitor)\b"
     r"|data\.(root|num_workers|exclude|relabel|prepare)\b|trainer(=|\.(accelerator|devices)\b)"
 )
 
@@ -59,8 +58,8 @@ def log_hparams(
     metrics = {
         f"hparams/{split}_{name}": found[name]
         for split, found in (results or {}).items()
-        for name in METRICS
-        if name in found
+        for name in found
+        if name not in ("photos", "per_class")
     }
     known = {key: value for key, value in values.items() if "auto" not in str(value)}
     for logger in loggers:

@@ -19,13 +19,14 @@ from pets.distributed.lightning import share_statistics
 from pets.distributed.process_group import reduce
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, DataError, RunError
-from pets.metrics import METRICS, SplitMetrics
+from pets.metrics import SplitMetrics
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_classifier
 from pets.models.freezing import freeze_to, train_mode
 from pets.seeding import derive_for_rank
 from pets.training.datamodule import PetsDataModule
 from pets.training.losses import new_loss
+from pets.training.measures import measured
 from pets.training.rates import build_optimizer, param_groups, schedule, spread
 from pets.training.stage import Stage
 
@@ -56,7 +57,7 @@ class ClassifierModule(LightningModule):
         # Checking for NaN after every step would synchronise with the GPU; the recorder checks
         # once per epoch.
         self.train_loss = MeanMetric(nan_strategy="disable")
-        self.metrics = SplitMetrics(model.classes)
+        self.metrics = SplitMetrics(model.classes, measured(config))
         self.measured: dict[str, Any] = {}
         self.temperature: float | None = None  # fitted on the validation photos
         self.loss_before: Tensor | None = None  # of an epoch that was interrupted
@@ -153,9 +154,9 @@ class ClassifierModule(LightningModule):
         self.progress |= {"epochs": self.current_epoch + 1, "batches": 0}
         found = self.metrics.compute()
         self.temperature = float(self.metrics.temperature.compute())
-        shown = {METRICS[name].column: found[name] for name in self.metrics.registered}
+        shown = {f"valid/{name}": found[name] for name in self.metrics.measured}
         if self.train_loss.update_called:
-            shown = {"train_loss": float(self.train_loss.compute()), **shown}
+            shown = {"train/epoch_loss": float(self.train_loss.compute()), **shown}
         # For callbacks; the recorder forwards it to the loggers, with steps counted over stages.
         self.log_dict(shown, logger=False)
 
@@ -172,6 +173,8 @@ class ClassifierModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         about = {**self.model.describe(), **self.progress, "steps": self.global_step}
         checkpoint["pets"] = {"format": 1, **about, "temperature": self.temperature}
+        if self.trainer.should_stop:  # by a callback, before the planned number of epochs
+            checkpoint["pets"]["stopped_early"] = True
         if self.progress["batches"]:
             # In the middle of an epoch, save the running loss, too.
             rows = torch.zeros(self.trainer.world_size, 2, device=self.device)

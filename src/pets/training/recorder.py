@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +18,10 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pets.config import Monitor
 from pets.distributed.process_group import on_rank_0, reduce
 from pets.errors import RunError
 from pets.io.atomic import copy_atomically
-from pets.metrics import epoch_columns
 from pets.run_dir import RunDir
 from pets.training.checkpoints import HeldCheckpoint
 from pets.training.metrics_csv import read_metrics, write_metrics
@@ -36,12 +37,14 @@ class Recorder(Checkpoint):
     """Records a whole run; one instance is passed to the trainer of every stage.
 
     Writes after each epoch, in this order, so that a run killed at any point resumes to the same
-    files: the row, the best checkpoint if the error fell, the last checkpoint, the status.
+    files: the row, the best checkpoint if the epoch is the best by `monitor`, the last checkpoint,
+    the status.
     """
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: RunDir, monitor: Monitor | None = None) -> None:
         super().__init__()
-        self.run = run
+        self.run, self.monitor = run, monitor or Monitor()
+        run.update_status(monitor=self.monitor.model_dump())
         self.rows = read_metrics(run.path / "metrics.csv")
         self.losses: list[tuple[int, Tensor]] = []  # by step, not logged yet
         self.speed, self.speed_before = Speed(), Speed()  # of the stage; before the epoch
@@ -49,9 +52,10 @@ class Recorder(Checkpoint):
         self.held: HeldCheckpoint | None = None  # best checkpoint not written yet
         self.written, self.saved = 0.0, True  # time of the last one; whether it is up to date
 
-    def keep_only(self, epochs_done: int) -> None:
-        """Drop the epochs after the one that a run resumes from."""
-        self.rows = self.rows[:epochs_done]
+    def keep_only(self, stages: Sequence[str], stage: str = "", epochs: int = 0) -> None:
+        """Keep the epochs of the finished `stages` and the first `epochs` of a further `stage`."""
+        kept = [row for row in self.rows if row["stage"] == stage][:epochs]
+        self.rows = [*(row for row in self.rows if row["stage"] in stages), *kept]
         self._write_rows()
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,28 +100,36 @@ class Recorder(Checkpoint):
         self._log_losses(trainer)
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         stage, epoch = _stage(pl_module), trainer.current_epoch + 1
+        measured: Any = pl_module.metrics
+        metrics = {"train_loss": logged["train/epoch_loss"]}
+        metrics |= {m.column: logged[f"valid/{m.name}"] for m in measured.measured.values()}
         for name in ("train_loss", "valid_loss"):
-            if not math.isfinite(logged[name]):
+            if not math.isfinite(metrics[name]):
                 raise RunError(
-                    f"{name} is {logged[name]} after epoch {epoch} of stage {stage}: training "
+                    f"{name} is {metrics[name]} after epoch {epoch} of stage {stage}: training "
                     f"diverged; a lower plan.stages.{stage}.lr, or another trainer.precision, may "
                     "help"
                 )
         step = _step(trainer, pl_module)
-        metrics = {name: logged[name] for name in epoch_columns() if name in logged}
+        value = metrics[self.monitor.column]
+        if math.isnan(value):
+            raise RunError(
+                f"{self.monitor.key} is nan after epoch {epoch} of stage {stage}, so that no epoch "
+                "is the best; expected a number: another monitor, or validation photos of all "
+                "classes"
+            )
+        improved = all(
+            self.monitor.better(value, row.get(self.monitor.column, math.nan)) for row in self.rows
+        )
         seconds = round(time.perf_counter() - self.started, 3)
-        best = min((row["error_rate"] for row in self.rows), default=math.inf)
         about = {"stage": stage, "epoch": epoch, "step": step}
         self.rows.append({**about, **metrics, "seconds": seconds})
         self._write_rows()
         speed = self.speed - self.speed_before
-        scalars = {f"valid/{name.removeprefix('valid_')}": value for name, value in logged.items()}
-        scalars["train/epoch_loss"] = scalars.pop("valid/train_loss")
-        scalars["speed/images_per_second"] = speed.images_per_second
-        scalars["speed/waited"] = speed.waited
-        _log(trainer, scalars | {"epoch": float(len(self.rows))}, step - 1)
+        scalars = {"speed/images_per_second": speed.images_per_second, "speed/waited": speed.waited}
+        _log(trainer, logged | scalars | {"epoch": float(len(self.rows))}, step - 1)
         may_wait = bool(pl_module.on_activations)
-        self._save(trainer, improved=metrics["error_rate"] < best, may_wait=may_wait)
+        self._save(trainer, improved=improved, may_wait=may_wait)
         self.run.update_status(stage=stage, epoch=epoch, epochs=trainer.max_epochs, metrics=metrics)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

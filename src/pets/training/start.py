@@ -25,6 +25,7 @@ from pets.models.classifier import Classifier
 from pets.models.weights import empty_network
 from pets.run_dir import RunDir
 from pets.training.checkpoints import load_weights, read_checkpoint
+from pets.training.measures import check_top_k
 from pets.training.recorder import Recorder
 from pets.training.trainer import limits
 from pets.training.warm_start import initial_backbone
@@ -110,6 +111,7 @@ def _collect(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
     shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     log.info("%s: %s classes; %s", photos.root, len(photos.classes), shown)
     if not resumed:
+        check_top_k(config, len(photos.classes))
         photos.save(table)
         about = {"classes": photos.classes, "fingerprint": photos.fingerprint}
         run.write_json("data.json", {**counts, **about})
@@ -162,6 +164,7 @@ class StartPoint:
         steps: Finished optimizer steps in the first of them.
         epochs: Finished epochs in it.
         batches: Finished batches in its current epoch.
+        ended: Whether it is finished, after all its epochs or early.
     """
 
     stages: list[str]
@@ -169,6 +172,7 @@ class StartPoint:
     steps: int = 0
     epochs: int = 0
     batches: int = 0
+    ended: bool = False
 
 
 class _Progress(BaseModel):
@@ -179,6 +183,7 @@ class _Progress(BaseModel):
     steps: int = Field(ge=0)
     epochs: int = Field(ge=0)
     batches: int = Field(0, ge=0)
+    stopped_early: bool = False
 
 
 def steps_done(run: RunDir) -> int:
@@ -202,7 +207,7 @@ def resume_point(config: TrainConfig, model: Classifier, recorder: Recorder) -> 
     """
     last, names = recorder.run.checkpoint(), list(config.plan.stages)
     if not last.exists():
-        recorder.keep_only(0)
+        recorder.keep_only([])
         return StartPoint(names)
     checkpoint = read_checkpoint(last, recorder.run.trusted)
     try:
@@ -212,11 +217,15 @@ def resume_point(config: TrainConfig, model: Classifier, recorder: Recorder) -> 
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"{last}: does not fit the run's config.yaml ({reason})") from error
-    epochs_before = sum(config.plan.stages[name].epochs for name in names[:index])
-    recorder.keep_only(epochs_before + done.epochs)
+    # Not by the planned number of epochs: an earlier stage may have been stopped early.
+    recorder.keep_only(names[:index], done.stage, done.epochs)
     check_same(str(last), [done.stage, done.epochs, done.steps])
     within = f" and {done.batches} batches" if done.batches else ""
     log.info("resuming after %s epochs%s of stage %s", done.epochs, within, done.stage)
-    if done.epochs >= config.plan.stages[done.stage].epochs and names[index + 1 :]:
+    early = done.stopped_early and not done.batches
+    ended = early or done.epochs >= config.plan.stages[done.stage].epochs
+    if ended and names[index + 1 :]:
         return StartPoint(names[index + 1 :], steps_before=done.steps_before + done.steps)
-    return StartPoint(names[index:], done.steps_before, done.steps, done.epochs, done.batches)
+    return StartPoint(
+        names[index:], done.steps_before, done.steps, done.epochs, done.batches, ended
+    )

@@ -17,8 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from torch import Tensor
 
-from pets.config import Target
-from pets.config.instantiate import build, check_arguments
+from pets.config.instantiate import check_arguments
 from pets.data.splits import VALID
 from pets.distributed.lightning import check_sync_batchnorm, cluster_environment, ddp_kwargs
 from pets.distributed.ranks import check_ranks, ranks
@@ -185,18 +184,6 @@ def batch_loss(trainer: Trainer, outputs: Any) -> Tensor:
     Lightning divides it by the number of accumulated batches.
     """
     return outputs["loss"].detach() * trainer.accumulate_grad_batches
-
-
-def build_callbacks(nodes: Mapping[str, Target]) -> list[Callback]:
-    """Build new callbacks, in the config's order."""
-    callbacks = {name: build(f"callbacks.{name}", node) for name, node in nodes.items()}
-    for name, callback in callbacks.items():
-        if not isinstance(callback, Callback):
-            raise ConfigError(
-                f"callbacks.{name}: {nodes[name].target} is no Callback of pytorch_lightning; "
-                "expected one of that package, not of the package lightning"
-            )
-    return list(callbacks.values())
 
 
 def silence_lightning() -> None:

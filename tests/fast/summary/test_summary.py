@@ -17,6 +17,7 @@ from PIL import Image
 from scipy import stats
 
 from pets.cli.arguments import to_overrides
+from pets.config import Monitor
 from pets.errors import RunError
 from pets.run_dir import RunDir
 from pets.summary import show_summary
@@ -98,7 +99,7 @@ def test_settings_are_runs_that_differ_only_in_their_seed(tmp_path: Path) -> Non
     assert list(summary.names) == [LR, "seed"]
     best, other = summary.settings
     assert (best.label, other.label) == ("lr=0.1", "lr=0.3")
-    assert (best.errors.mean(), best.errors.std()) == pytest.approx((0.11, 0.01))
+    assert (best.scores.mean(), best.scores.std()) == pytest.approx((0.11, 0.01))
     assert (len(best.runs), best.started, other.started) == (3, 4, 3)
     row = [cell.text for cell in settings_table(summary).rows[0]]
     assert row == ["0.1", "11.0 %", "1.0", "10.0 to 12.0", "3 of 4", "best"]
@@ -402,3 +403,51 @@ def test_pruned_runs_are_neither_failed_nor_waiting(tmp_path: Path) -> None:
     sentences = verdict(summary)
     assert "1 setting was pruned as hopeless before the last epoch." in sentences
     assert not [sentence for sentence in sentences if "no result yet" in sentence]
+
+
+def monitored(folder: Path, name: str, maximize: bool, scores: dict[int, list[float]]) -> Summary:
+    """Runs of two settings that monitor a metric which is no share of the photos."""
+    monitor = Monitor(
+        name=name, column=name, maximize=maximize, is_share=name != "loss", counts_photos=False
+    )
+    for lr, values in scores.items():
+        for seed, score in enumerate(values):
+            run = made_up_run(
+                folder / f"{lr}{seed}", {"lr": lr, "seed": seed}, 0.1, test=0.1,
+                monitor=monitor.model_dump(),
+            )  # fmt: skip
+            status = json.loads((run / "status.json").read_text())
+            for split in ("valid", "test"):
+                status["results"][split][name] = score
+            (run / "status.json").write_text(json.dumps(status))
+    return summarize(folder)
+
+
+def test_settings_are_ranked_by_what_their_runs_monitor(tmp_path: Path) -> None:
+    summary = monitored(tmp_path, "macro_f1", True, {1: [0.80, 0.84, 0.82], 2: [0.90, 0.91, 0.89]})
+    first, second, *_, caveat = verdict(summary)
+    assert first == "lr=2: 90.0 % validation macro f1."
+    assert second.startswith("lr=2 is better than the runner-up, lr=1, by 8.0 points")
+    assert "Test macro f1 of the chosen setting: 90.0 %" in " ".join(verdict(summary))
+    assert settings_table(summary).columns[1] == "validation macro f1"
+    assert [row["valid_macro_f1"] for row in rows(summary)][:1] == ["0.8"]
+    assert "binomial" not in caveat
+    assert difference(summary).mean == pytest.approx(0.08)
+
+
+def test_a_loss_is_no_percentage_and_one_run_each_says_nothing(tmp_path: Path) -> None:
+    summary = monitored(tmp_path, "loss", False, {1: [0.3], 2: [0.25]})
+    first, second = verdict(summary)[:2]
+    assert first == "lr=2: 0.2500 validation loss."
+    assert "is unknown" in second
+    show_summary(tmp_path)
+    assert "lowest mean validation loss" in (tmp_path / "summary.html").read_text()
+
+
+def test_runs_that_monitor_different_metrics_are_compared_by_the_error(tmp_path: Path) -> None:
+    other = Monitor(name="loss", column="valid_loss", is_share=False, counts_photos=False)
+    made_up_run(tmp_path / "0", {"lr": 1}, 0.1)
+    made_up_run(tmp_path / "1", {"lr": 2}, 0.2, monitor=other.model_dump())
+    sentences = verdict(summarize(tmp_path))
+    assert sentences[0] == "lr=1: 10.0 % validation error."
+    assert any("(valid/error_rate, valid/loss): they are compared by" in s for s in sentences)

@@ -18,7 +18,7 @@ from pets.errors import ConfigError
 from pets.sweep.optuna import OptunaSweeper
 from pets.sweep.slurm import SlurmLauncher
 from pets.system.installation import conf_dir
-from tests.conftest import train_config
+from tests.conftest import composed, train_config
 
 optuna = pytest.importorskip("optuna")
 EPOCHS = 4
@@ -71,6 +71,7 @@ def search(folder: Path, trials: int, pruner: Any = "none", **changes: Any) -> T
         keys["pruner"] = node(f"pruner/{pruner}")
     sweeper = OptunaSweeper(**keys)
     sweeper.launcher = launcher = Trainer(folder)
+    sweeper.composed = composed()
     sweeper.parser, sweeper.folder = OverridesParser.create(), folder
     sweeper.sweep(["lr=tag(log,interval(1e-6,1))"])
     return launcher

@@ -15,9 +15,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from pets.errors import ConfigError, RunError
 from pets.sweep.jobs import check_swept, identity, prepare, runs_of
 from pets.sweep.local import divide, wait_for_ranks
-from pets.sweep.optuna import distribution
+from pets.sweep.optuna import OptunaSweeper, distribution
 from pets.sweep.overrides import FILE, save_overrides, saved_overrides, with_saved_overrides
-from tests.conftest import need, train_config
+from tests.conftest import composed, need, train_config
 
 
 def test_paths_and_devices_do_not_change_a_runs_identity() -> None:
@@ -161,3 +161,25 @@ def test_a_sweep_file_with_other_keys_is_named_with_what_is_expected(
         saved_overrides(tmp_path)
     expected = "is no file of a sweep; expected overrides: with a list of <key>=<value>"
     assert str(raised.value).startswith(f"{tmp_path / FILE}: {expected}")
+
+
+def test_optuna_searches_for_the_best_by_the_monitor(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+
+    def study(*overrides: str) -> tuple[str, str]:
+        sampler, pruner = "optuna.samplers.RandomSampler", "optuna.pruners.NopPruner"
+        sweeper = OptunaSweeper(1, 1, {"_target_": sampler}, {"_target_": pruner}, None)
+        sweeper.folder = tmp_path / "sweep"
+        sweeper.composed = composed(*overrides)
+        made = sweeper._study(["lr"])
+        if not made.trials:
+            made.ask()
+        return made.direction.name, made.user_attrs["monitor"]
+
+    chosen = ("metrics=[macro_f1]", "monitor=valid/macro_f1")
+    assert study(*chosen) == ("MAXIMIZE", "valid/macro_f1")
+    assert study(*chosen) == ("MAXIMIZE", "valid/macro_f1")
+    with pytest.raises(ConfigError, match="was searched by valid/macro_f1"):
+        study()
+    with pytest.raises(RunError, match="is not called for a run from elsewhere"):
+        study("metrics=[os.system]", f"sweep.resume={tmp_path}")

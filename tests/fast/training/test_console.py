@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pets.metrics import always_measured
 from pets.run_dir import RunDir
 from pets.training.console import log_results
 
@@ -14,7 +15,7 @@ def test_what_to_type_next_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixt
     results["valid"]["photos"] = 1200
     run = tmp_path / "a_run"
     with caplog.at_level(logging.INFO):
-        log_results(RunDir.prepare(run, {}, []), results, 61)
+        log_results(RunDir.prepare(run, {}, []), always_measured(), results, 61)
     lines = caplog.messages
     assert lines[1].startswith("valid  accuracy 90.00 %")
     assert lines[lines.index("\nnext:") + 1 :] == [
