@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections import defaultdict
 from pathlib import Path
@@ -23,6 +24,7 @@ def register_resolvers() -> None:
 
     - `${run_tag:}`: six random hex digits, the same throughout one process.
     - `${either:a,b}`: `a`, or `b` if `a` is null.
+    - `${as_name:a}`: `a` as the name of a folder: `user-name` for `user/name`.
     - `${rank:}`: the rank of this process.
     - `${explained:}`: every key of the command with its comment, as `--help` shows them.
     """
@@ -30,6 +32,7 @@ def register_resolvers() -> None:
         "run_tag": lambda: _TAG,
         # Hydra creates the folder before the config is validated, so `~` is expanded here.
         "either": lambda a, b: b if a is None else os.path.expanduser(a),  # noqa: PTH111
+        "as_name": lambda text: re.sub(r"[^\w.-]+", "-", str(text)).strip("-.") or "data",
         "rank": lambda: ranks().rank,
         "explained": _explained,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import getproxies, proxy_bypass
 
 import timm
 import torch
@@ -28,9 +25,9 @@ from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, WeightsError, some
 from pets.models.published import Published, is_address, read_published
 from pets.system.installation import install
+from pets.system.reachable import check_reachable
 
 log = logging.getLogger(__name__)
-_TIMEOUT = 5  # seconds
 _NO_WEIGHTS = "is no file of weights: expected .safetensors, or a torch file with a dict of tensors"
 
 
@@ -298,15 +295,3 @@ def _load_strictly(network: nn.Module, tensors: dict[str, Any], source: str) -> 
         if names:
             raise WeightsError(f"{source}: does not fit the architecture; it {what} {some(names)}")
     network.load_state_dict(tensors, strict=False)
-
-
-def check_reachable(url: str) -> None:
-    """Raise OSError at once if a URL's host, or its proxy, is unreachable: download clients would
-    retry for minutes."""
-    target = urlparse(url)
-    proxy = getproxies().get(target.scheme)
-    if proxy and not proxy_bypass(target.hostname or ""):
-        target = urlparse(proxy if "//" in proxy else f"http://{proxy}")
-    port = target.port or {"http": 80, "https": 443}.get(target.scheme, 443)
-    with socket.create_connection((target.hostname, port), _TIMEOUT):
-        pass
