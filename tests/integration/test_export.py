@@ -318,3 +318,29 @@ def test_an_export_that_fails_leaves_nothing(
             int8=False,
         )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.core
+def test_predict_takes_the_hubs_layout_as_it_takes_the_run(
+    foldable: Path, pets: Pets, drawn: Path
+) -> None:
+    exported = foldable / "export/hub"
+    source = f"source={drawn / 'images'}"
+    pets("predict", f"run={foldable}", source, "out=run.csv")
+    pets("predict", f"run={exported}", source, "out=hub.csv")
+    run, hub = (pd.read_csv(pets.folder / f"{name}.csv") for name in ("run", "hub"))
+    assert (run.prediction == hub.prediction).all()
+    classes = list(run)[3:-1]
+    assert np.abs(run[classes] - hub[classes]).max().max() < 1e-4
+    pets("predict", f"run={exported}", source)
+    assert list((pets.folder / "predictions").glob("images_*.csv")), "nothing is added to the model"
+    line = pets.one_line("predict", f"run={exported}", source, "ckpt=best")
+    assert line.startswith("ckpt=best: has no effect on ")
+    output = pets(
+        "export", f"run={foldable}", "to=hub", "out=again", "push=user/pets", "dry_run=true",
+        "licence=cc-by-sa-4.0",
+    ).stdout  # fmt: skip
+    assert "would upload to https://huggingface.co/user/pets (private if it is new)" in output
+    card = (pets.folder / "again/hub/README.md").read_text()
+    assert "\nlicense: cc-by-sa-4.0\n" in card
+    assert "Licence of this model: cc-by-sa-4.0, chosen by whoever exported it." in card

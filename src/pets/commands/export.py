@@ -23,6 +23,7 @@ def run(cfg: DictConfig) -> None:
     from pets.export.formats import FORMATS
     from pets.export.int8 import CALIBRATION
     from pets.export.metadata import collect_metadata
+    from pets.export.push import check_push, push
     from pets.export.reference import load_reference
     from pets.export.write import check_formats, export
     from pets.io.atomic import check_writable
@@ -34,14 +35,17 @@ def run(cfg: DictConfig) -> None:
     keep_freed_memory()
     for name in config.formats:
         FORMATS[name].need_packages()
+    if config.push is not None:
+        check_push(config)
     trained = load_run(run_dir, config.ckpt)
     out = Path(config.out) if config.out else run_dir.path / "export"
     plain = trained.model.without_adapters()
     check_formats(config.formats, plain, out)
     check_writable(out)
     reference = load_reference(trained, config.data, CALIBRATION if config.int8 else 0)
-    metadata = replace(
-        collect_metadata(reference, config.ckpt), trained=replace(trained, model=plain)
-    )
+    collected = collect_metadata(reference, config.ckpt, config.licence)
+    metadata = replace(collected, trained=replace(trained, model=plain))
     for name in config.formats:
         export(name, out, metadata, reference, config.int8)
+    if config.push is not None:
+        push(out / "hub", config)

@@ -11,13 +11,13 @@ from omegaconf import DictConfig
 
 from pets.config import PredictConfig
 from pets.config.validation import typed
-from pets.distributed.process_group import process_group
+from pets.distributed.process_group import leader_first, process_group
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, DataError, LostRankError, printable
 
 if TYPE_CHECKING:
+    from pets.models.classifier import Classifier
     from pets.prediction.job import Options, PredictionSummary
-    from pets.training.evaluation import Trained
 
 SCHEMA = PredictConfig
 SEVERAL_PROCESSES = True
@@ -49,7 +49,8 @@ def _predict(config: PredictConfig) -> bool:
     """Predict and report; return whether some rows have an error."""
     from pets.run_dir import RunDir
 
-    run_dir = RunDir.open_finished(config.run, config.trust)
+    exported = _is_exported(config)
+    run_dir = None if exported else RunDir.open_finished(config.run, config.trust)
 
     from pets.prediction.output import Output
     from pets.prediction.sources import find_source
@@ -58,6 +59,7 @@ def _predict(config: PredictConfig) -> bool:
     output = Output.parse(config.out) if config.out else None
     source = find_source(config.source)
 
+    from pets.prediction.hub import hub_folder, load_hub
     from pets.prediction.job import predict
     from pets.prediction.stream import Network
     from pets.system.cpu import keep_freed_memory
@@ -68,30 +70,51 @@ def _predict(config: PredictConfig) -> bool:
     silence_lightning()
     keep_freed_memory()
     device = usable_device(config.device, ranks().local if ranks().local_world > 1 else None)
-    trained = load_run(run_dir, config.ckpt)
-    options = _options(config, trained)
+    if run_dir is None:
+        model, temperature, weights = load_hub(leader_first(lambda: hub_folder(config.run)))
+        folder = Path("predictions")
+    else:
+        trained = load_run(run_dir, config.ckpt)
+        model, temperature = trained.model, trained.temperature
+        weights, folder = run_dir.checkpoint(config.ckpt), run_dir.path / "predictions"
+    options = _options(config, model, temperature, weights)
     if output is None:
-        output = Output.default(run_dir.path / "predictions", source, options.settings)
-    summary = predict(Network(trained.model, device), source, output, options, _SHOWN)
+        output = Output.default(folder, source, options.settings)
+    summary = predict(Network(model, device), source, output, options, _SHOWN)
     if summary is None:
         return False  # rank 0 reports
-    _report(summary, config, trained.model.classes, output.path)
+    _report(summary, config, model.classes, output.path)
     if left_out := source.left_out_summary:
         log.info("left out: %s", left_out)
     return summary.unreadable > 0
 
 
-def _options(config: PredictConfig, trained: Trained) -> Options:
+def _is_exported(config: PredictConfig) -> bool:
+    """Whether `run` is a model in the hub's layout. Raises ConfigError for keys of a run."""
+    path = Path(config.run)
+    files = all((path / name).is_file() for name in ("config.json", "model.safetensors"))
+    if not config.run.startswith("hf-hub:") and (not files or (path / "status.json").exists()):
+        return False
+    if config.ckpt != "last":
+        raise ConfigError(
+            f"ckpt={config.ckpt}: has no effect on {config.run}, an export: it has one set of "
+            "weights; leave ckpt away"
+        )
+    return True
+
+
+def _options(config: PredictConfig, model: Classifier, fitted: float | None, file: Path) -> Options:
+    """The options for a model with a `fitted` temperature and the weights of a `file`."""
     from pets.prediction.job import Options, threads_for
 
-    classes = len(trained.model.classes)
+    classes = len(model.classes)
     if config.top_k is not None and config.top_k > classes:
         raise ConfigError(f"top_k={config.top_k}: the model has {classes} classes")
-    temperature = trained.temperature if config.temperature == "run" else config.temperature
+    temperature = fitted if config.temperature == "run" else config.temperature
     if temperature is None:
         log.info("temperature=1: the run was trained without one")
         temperature = 1.0
-    with trained.run.checkpoint(config.ckpt).open("rb") as stream:
+    with file.open("rb") as stream:
         weights = hashlib.file_digest(stream, "sha256").hexdigest()
     return Options(
         config.batch_size, threads_for(config.num_workers), config.shard, config.tta, temperature,

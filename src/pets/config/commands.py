@@ -229,12 +229,29 @@ class ExportConfig(RunConfig):
     ] = Field(description="a format, or several as [safetensors,onnx]")
     out: PathText | None
     int8: bool
+    licence: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")] | None = Field(
+        description="an identifier of the hub's, such as apache-2.0 or cc-by-sa-4.0, or null"
+    )
+    push: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")] | None = Field(
+        description="user/name of a repository on the Hugging Face hub, or null"
+    )
+    private: bool
+    dry_run: bool
     data: RunDataConfig
 
     @property
     def formats(self) -> list[str]:
         """Each once, in the order given."""
         return list(dict.fromkeys([self.to] if isinstance(self.to, str) else self.to))
+
+    @model_validator(mode="after")
+    def _only_the_hub_is_pushed(self) -> "ExportConfig":
+        if self.push is not None and "hub" not in self.formats:
+            raise ValueError(f"push={self.push} with to={','.join(self.formats)}: needs to=hub")
+        for key, value, off in (("dry_run", self.dry_run, False), ("private", self.private, True)):
+            if value is not off and self.push is None:
+                raise ValueError(f"{key} has no effect without push=user/name")
+        return self
 
     @model_validator(mode="after")
     def _int8_is_onnx(self) -> "ExportConfig":

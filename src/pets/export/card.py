@@ -43,6 +43,7 @@ def render_card(name: str, metadata: Metadata, check: Check, quantised: Quantise
         counts=[f"{n:,} {split}" for split, n in metadata.data["photos"].items() if n],
         pretrained=metadata.pretrained,
         ckpt=metadata.ckpt,
+        licence=metadata.licence,
         temperature=metadata.trained.temperature,
         metrics=metadata.metrics,
         split=_spoken(check.split),

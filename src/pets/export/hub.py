@@ -35,7 +35,7 @@ def write(folder: Path, metadata: Metadata) -> None:
         "crop_pct": model.preprocess.crop_pct,
         "crop_mode": "center",
         "num_classes": len(model.classes),
-        "license": "other",  # to be chosen by whoever publishes the model
+        "license": metadata.licence or "other",  # chosen by whoever publishes the model
     }
     about = {"label_names": model.classes, "pets": metadata.as_dict()}
     save_for_hf(network, str(folder), about, safe_serialization=True)

@@ -27,6 +27,7 @@ class Metadata:
         confused: (actual, predicted, photos) among the photos that it is checked on.
         pretrained: The pretrained weights of the run, and their licence, as text.
         data: Name, licence, fingerprint and number of the photos.
+        licence: Of the exported model, as the hub names it; None: not chosen.
     """
 
     trained: Trained
@@ -35,6 +36,7 @@ class Metadata:
     confused: list[tuple[str, str, int]]
     pretrained: dict[str, str]
     data: dict[str, Any]
+    licence: str | None = None
 
     @property
     def temperature(self) -> float:
@@ -67,7 +69,7 @@ class Metadata:
         }
 
 
-def collect_metadata(reference: Reference, ckpt: str) -> Metadata:
+def collect_metadata(reference: Reference, ckpt: str, licence: str | None = None) -> Metadata:
     """Collect the metadata of a run, with metrics measured on the reference photos."""
     trained, predictions = reference.trained, reference.predictions
     metrics = {reference.split: _with_interval(len(predictions), predictions.accuracy)}
@@ -87,7 +89,7 @@ def collect_metadata(reference: Reference, ckpt: str) -> Metadata:
         "photos": {split: counts.get(split, 0) for split in ("train", "valid", "test")},
     }
     origin = weights_origin(trained.config.model)
-    return Metadata(trained, ckpt, metrics, predictions.most_confused(), origin, data)
+    return Metadata(trained, ckpt, metrics, predictions.most_confused(), origin, data, licence)
 
 
 def _with_interval(photos: int, accuracy: float) -> dict[str, Any]:
