@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from typing import Any, TypeGuard, TypeVar, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -44,6 +48,9 @@ def typed(schema: type[Model], cfg: DictConfig) -> Model:
         values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         key = error.full_key or str(error)
+        raise ConfigError(f"{key} is needed; give it as {key}=...") from error
+    except InterpolationToMissingValueError as error:  # in a value made of the missing one
+        key = str(error).splitlines()[0].rpartition(" ")[2]
         raise ConfigError(f"{key} is needed; give it as {key}=...") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error

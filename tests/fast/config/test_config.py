@@ -153,6 +153,7 @@ def test_every_group_option_composes_and_is_valid() -> None:
     needs = {
         "data=folder": ["data.root=x"],
         "data=table": ["data.root=x"],
+        "data=hf": ["data.dataset=x"],
         "model=timm": ["model.name=resnet18"],
         "model=torchvision": ["model.name=mobilenet_v3_large"],
         "loss=own": ["loss._target_=torch.nn.CrossEntropyLoss"],

@@ -16,7 +16,7 @@ import pets.data.hf
 from pets.config import DataConfig
 from pets.data.hf import materialise
 from pets.data.prepare import prepare_photos
-from pets.errors import DataError
+from pets.errors import ConfigError, DataError
 from tests.conftest import train_config
 
 datasets = pytest.importorskip("datasets")
@@ -147,6 +147,15 @@ def test_what_is_not_clear_is_one_line_and_leaves_no_folder(
         assert not root.exists()
     materialise(root, str(tmp_path / "two"), label_column="sex")
     assert set(pd.read_csv(root / "labels.csv").label) == {"f", "m"}
+
+
+def test_the_data_set_must_be_named() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^data\.dataset is needed; give it as data\.dataset=\.\.\.$"
+    ):
+        train_config("data=hf")
+    given = train_config("data=hf", "data.dataset=../user/pets").data
+    assert given.root == "data/hf/user-pets"
 
 
 def test_without_a_network_a_name_of_the_hub_is_one_line(
