@@ -70,6 +70,7 @@ def _predict(config: PredictConfig) -> bool:
     silence_lightning()
     keep_freed_memory()
     device = usable_device(config.device, ranks().local if ranks().local_world > 1 else None)
+    temperature: float | None
     if run_dir is None:
         model, temperature, weights = load_hub(leader_first(lambda: hub_folder(config.run)))
         folder = Path("predictions")
