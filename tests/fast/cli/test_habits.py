@@ -211,12 +211,10 @@ def test_lightnings_other_name_is_the_package_that_runs() -> None:
     assert canonical("lightning.pytorchx.A") == "lightning.pytorchx.A"
     from pytorch_lightning.callbacks import LearningRateMonitor
 
-    from pets.training.trainer import build_callbacks
+    from pets.training.measures import build_callbacks
 
-    (built,) = build_callbacks(
-        train_config("callbacks=none", f"+callbacks.x._target_={path}").callbacks
-    )
+    (built,) = build_callbacks(train_config("callbacks=none", f"+callbacks.x._target_={path}"))
     assert isinstance(built, LearningRateMonitor)
-    node = {"x": Target.model_validate({"_target_": "collections.Counter"})}
+    config = train_config("callbacks=none", "+callbacks.x._target_=collections.Counter")
     with pytest.raises(ConfigError, match=r"^callbacks\.x: collections\.Counter is no Callback of"):
-        build_callbacks(node)
+        build_callbacks(config)
