@@ -20,7 +20,7 @@ from tests.conftest import composed, train_config
 
 # Every key of a config whose value is a path; one that is added belongs here.
 PATHS = {
-    "data.exclude", "data.photo_list", "data.root", "data.table", "data.relabel",
+    "data.dataset", "data.exclude", "data.photo_list", "data.relabel", "data.root", "data.table",
     "model.weights", "out", "resume", "run", "source", "sweep", "sweep.resume",
 }  # fmt: skip
 

@@ -46,5 +46,8 @@ def test_every_suggested_extra_exists_and_no_hint_installs_another_distribution(
                 named |= {*re.findall(r"the extra `(\w+)`", text)}
                 assert not re.search(r"pip install [\"']?pets\b(?!-lightning)", text), file
     assert not re.search(r"pip install [\"']?pets\b(?!-lightning)", (TOP / "README.md").read_text())
-    assert named == {"weights", "verify", "openvino", "export", "serve", "optuna", "slurm"}
+    assert named == {
+        "weights", "verify", "openvino", "export", "serve", "optuna", "slurm", "loggers", "lora",
+        "hub",
+    }  # fmt: skip
     assert named <= PROJECT["optional-dependencies"].keys()
