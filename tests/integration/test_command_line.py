@@ -23,7 +23,7 @@ def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> No
         keys = yaml.safe_load(text).keys() - {"defaults", "hydra"}
         assert all(f"\n{key}:" in page for key in keys), name
     page = pets("train", "--help").stdout
-    assert "\n== model=efficientnet_lite0, or convnext_tiny, efficientnet_lite1" in page
+    assert "\n== model=efficientnet_lite0, or clip_vit_b32, convnext_tiny, " in page
     assert (
         "\n== model/head=linear, or batch_norm, concat_pool; its keys are model.head.<key> =="
         in page
@@ -31,10 +31,14 @@ def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> No
     stage = "stage=default; its keys are plan.stages.head.<key>, plan.stages.body.<key>"
     assert f"\n== {stage} ==\n" in page
     assert "\npct_start: 0.3                  # one_cycle: fraction of the steps" in page
-    assert "\n== experiment=...: lesson1_resnet34, lesson1_resnet50, quickstart" in page
+    assert "\n== experiment=...: lesson1_resnet34, lesson1_resnet50, probe_dinov2_small" in page
+    assert "local" not in "".join(line for line in page.splitlines() if line.startswith("== "))
+    page = pets("train", "--help", "callbacks=[early_stopping,ema]").stdout
+    assert "\n== callbacks=early_stopping, or default, " in page
+    assert "\n== callbacks=ema, or default, early_stopping" in page
     page = pets("verify", "--help").stdout
     assert "\nfew: 10                         # training photos per class; fewer do not" in page
-    title = "data=folder, or demo, dogs_vs_cats, oxford_pets, table; its keys are data.<key>"
+    title = "data=folder, or demo, dogs_vs_cats, hf, oxford_pets, table; its keys are data.<key>"
     assert f"\n== {title} ==\n" in page
     assert "\nlabel_regex: null               # matched on the file name" in page
     assert "${oc.env:PETS_CACHE,'~/.cache/pets'}" in page
@@ -74,7 +78,7 @@ def test_tab_completion(pets: Pets) -> None:
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        (["train", "model=nope"], "model=nope: no such option; choose one of convnext_tiny, "),
+        (["train", "model=nope"], "model=nope: no such option; choose one of clip_vit_b32, "),
         (["train", "model=resnet43"], "model=resnet43: no such option; did you mean resnet34? "),
         (["train", "experiment=quickstar"], "experiment=quickstar: no such option; did you mean "),
         (["train", "data.sise=3"], "data.sise: no such key; did you mean data.size? "),
@@ -96,7 +100,14 @@ def test_tab_completion(pets: Pets) -> None:
             ["train", "+trainer.max_epochs=3"],
             "trainer.max_epochs=3: not supported, remove it; ",
         ),
-        (["train", "+trainer.limit_val_batches=0"], "trainer.limit_val_batches=0: not supported"),
+        (
+            ["train", "trainer.limit_val_batches=0"],
+            "trainer.limit_val_batches=0: expected a number ",
+        ),
+        (
+            ["train", "+trainer.fast_dev_run=true"],
+            "trainer.fast_dev_run=True: not supported, remove ",
+        ),
         (["train", "model.head.dropout=2", "model/head=concat_pool"], "model.head: "),
         (["train", "optimizer.weight_decay=-1"], "optimizer: torch.optim.AdamW refuses its "),
         (["train", "loss=own"], "loss._target_ is needed; give it as loss._target_=..."),

@@ -48,7 +48,13 @@ def _explained(*, _root_: DictConfig) -> str:
         group, _, package = choice.partition("@")
         if not group.startswith("hydra/"):
             packages[group, option].append(package or group.replace("/", "."))
-    sections = [_section(*group, below) for group, below in packages.items()]
+    for override in hydra.overrides.task:  # Hydra lists no choices of several, callbacks=[a,b]
+        if several := re.fullmatch(r"(\w+)=\[(\w+(?:,\w+)*)\]", override):
+            for option in several[2].split(","):
+                packages[several[1], option].append(several[1])
+    # A group that only users have files for, as `local`, has no keys of pets.
+    ours = [group for group in packages if (conf_dir() / group[0]).is_dir()]
+    sections = [_section(*group, packages[group]) for group in ours]
     text = "\n\n".join([_keys(conf_dir() / f"{hydra.job.name}.yaml"), *sections])
     return text.replace("$", "$$")  # Hydra interpolates text after a single dollar sign
 
