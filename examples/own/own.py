@@ -14,6 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
+from torchmetrics.classification import MulticlassAccuracy
 
 from pets.io.serialize import to_json
 
@@ -47,6 +48,16 @@ class SoftenedLoss(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits / self.temperature, targets)
+
+
+class WorstClass(MulticlassAccuracy):
+    """The metric: the lowest accuracy of a class. That higher is better, torchmetrics knows."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average="none")
+
+    def compute(self) -> Tensor:
+        return super().compute().min()
 
 
 class Lion(Optimizer):

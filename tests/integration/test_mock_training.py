@@ -153,7 +153,7 @@ def test_it_stops_when_the_loss_explodes_or_is_no_number(bench: Bench) -> None:
 
 
 def test_an_exploding_loss_is_no_anomaly(drawn: Path, bench: Bench) -> None:
-    curve = Bench(drawn, "+trainer.detect_anomaly=true").record(end_lr=1e-3)
+    curve = Bench(drawn, "trainer.detect_anomaly=true").record(end_lr=1e-3)
     assert curve.ended == "finished"
     assert (curve.losses == bench.record(end_lr=1e-3).losses).all()
 

@@ -58,6 +58,11 @@ def test_everything_of_ones_own_is_used(own: Pets) -> None:
     assert [line["step"] for line in lines if "head/norm" in line] == [3, 6]
     losses = [line["train/loss"] for line in lines if "train/loss" in line]
     assert losses == pytest.approx([event.value for event in scalars(trained, "train/loss")])
+    # The metric, which says what is best.
+    valid = status(trained)["results"]["valid"]
+    assert valid["WorstClass"] == pytest.approx(min(valid["per_class"].values()))
+    assert status(trained)["monitor"]["name"] == "WorstClass"
+    assert float(metrics(trained)[-1]["WorstClass"]) == pytest.approx(valid["WorstClass"])
     # The loss: the head begins at zero, but the second step has logits to soften.
     assert yaml.safe_load((trained / "config.yaml").read_text())["loss"] == {
         "_target_": "own.SoftenedLoss", "temperature": 2.0,

@@ -104,7 +104,7 @@ def test_it_says_what_it_does(pets: Pets, drawn: Path) -> None:
 def test_a_stage_that_ends_early_leaves_its_last_epoch(pets: Pets, drawn: Path) -> None:
     args = (
         "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping",
-        "+callbacks.stop.monitor=valid_loss",
+        "+callbacks.stop.monitor=valid/loss",
         "+callbacks.stop.patience=1",
         "plan.stages.head.lr=1",
     )
