@@ -104,7 +104,10 @@ def test_other_ways_out_are_refused(keys: tuple[str, ...], value: Any, line: str
 
 def test_what_pets_comes_with_is_allowed() -> None:
     """Everything in conf/ works without trust=true."""
-    needed = {"table": ["data.table=x"], "timm": ["model.name=x"], "torchvision": ["model.name=x"]}
+    name = ["model.name=x"]
+    needed = {
+        "hf": ["data.dataset=x"], "table": ["data.table=x"], "timm": name, "torchvision": name,
+    }  # fmt: skip
     groups = ("model/head", "augment", "optimizer", "loss", "callbacks", "logger", "plan", "data")
     for group in groups:
         options = [file.stem for file in (conf_dir() / group).glob("*.yaml")]

@@ -108,6 +108,24 @@ def test_tab_completion(pets: Pets) -> None:
             ["train", "+trainer.fast_dev_run=true"],
             "trainer.fast_dev_run=True: not supported, remove ",
         ),
+        (
+            ["train", "trainer.accumulate_grad_batches=foo"],
+            "trainer.accumulate_grad_batches=foo: e",
+        ),
+        (
+            ["train", "trainer.accumulate_grad_batches=0"],
+            "trainer.accumulate_grad_batches=0: exp",
+        ),
+        (
+            ["train", "logger=wandb", "logger.wandb.offline=no"],
+            "logger.wandb.offline=no: expected tr",
+        ),
+        (["train", "logger=csv", "logger.csv.name=7"], "logger.csv.name=7: expected text"),
+        (
+            ["train", "callbacks=[ema,nope]"],
+            "callbacks=nope: no such option; did you mean ",
+        ),
+        (["train", "logger.wandb.offline=true"], "logger.wandb.offline: no such key; "),
         (["train", "model.head.dropout=2", "model/head=concat_pool"], "model.head: "),
         (["train", "optimizer.weight_decay=-1"], "optimizer: torch.optim.AdamW refuses its "),
         (["train", "loss=own"], "loss._target_ is needed; give it as loss._target_=..."),

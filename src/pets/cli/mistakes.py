@@ -14,6 +14,7 @@ from pets.cli.arguments import FLAGS, FLAGS_WITH_A_VALUE
 from pets.config.foreign import answers
 from pets.config.validation import is_argument, known_keys, suggestion
 from pets.errors import ConfigError, PetsError
+from pets.system.installation import conf_dir
 from pets.system.os_errors import system_error
 
 # How to name what is no option of a group.
@@ -43,7 +44,9 @@ def _of_hydra(error: Exception, command: str, schema: type[BaseModel]) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
-        choices = [name for name in error.options or () if name != "base"]
+        # Of a list of options, callbacks=[a,b], Hydra does not say what there is.
+        there = error.options or sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+        choices = [name for name in there if name != "base"]
         close = difflib.get_close_matches(option.lower(), choices, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         own = _OWN.get(group, "").format(option=option)
@@ -67,8 +70,13 @@ def _adds(key: str, node: str, schema: type[BaseModel]) -> str:
     # conf/trainer/default.yaml has all arguments of the trainer that work here.
     if answers(key) or key.startswith("trainer.") or not is_argument(key, schema):
         return ""
+    group, _, option = node.rpartition(".")
     if len(node.split(".")) < len(key.split(".")):
+        if (conf_dir() / group / f"{option}.yaml").is_file():
+            return f"; {group}={option} has it"
         return f"; +{node}._target_=<a dotted path> adds one"
+    if group == "loss":  # each has all its keys in its file, but those of your own
+        return "; keys are those of the loss: loss=weighted, loss=focal, ..., loss=own"
     return f"; +{key}=... adds an argument to {key.rpartition('.')[0]}"
 
 

@@ -10,9 +10,11 @@ import inspect
 import logging
 from collections.abc import Collection, Mapping
 from importlib.util import find_spec
-from typing import Any
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pets.config import Target
 from pets.config.foreign import answers
@@ -20,6 +22,10 @@ from pets.errors import ConfigError
 
 # It reports what cannot be imported in several lines, before our one.
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
+
+_IN_WORDS = {
+    bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null",
+}  # fmt: skip
 
 OWN = "a module of yours is found in the folder of --config-dir, or on PYTHONPATH"
 
@@ -79,6 +85,37 @@ def check_signature(key: str, target: Target, given: Collection[str] = ()) -> No
     """
     function = imported(f"{key}._target_", target.target)
     check_arguments(key, function, target.model_extra or {}, given)
+    check_types(key, function, target.model_extra or {})
+
+
+def check_types(key: str, function: Any, arguments: Mapping[str, Any]) -> None:
+    """Raise ConfigError, naming the argument, unless the values of plain types are of the types
+    that `function` declares: many libraries notice a wrong one late, or not at all."""
+    called = function.__init__ if inspect.isclass(function) else function
+    defaults = inspect.signature(function).parameters
+    for name, value in arguments.items():
+        declared = _declared(called, name)
+        union = get_origin(declared) in (Union, UnionType)
+        kinds = get_args(declared) if union else (declared,)
+        optional = name in defaults and defaults[name].default is None
+        if not all(kind in _IN_WORDS for kind in kinds) or (value is None and optional):
+            continue
+        try:
+            TypeAdapter(declared, config=ConfigDict(strict=True)).validate_python(value)
+        except ValidationError as error:
+            shown = "null" if value is None else value
+            expected = " or ".join(_IN_WORDS[kind] for kind in kinds)
+            raise ConfigError(f"{key}.{name}={shown}: expected {expected}") from error
+
+
+def _declared(function: Any, name: str) -> Any:
+    """Return the annotation of an argument, or Any."""
+    annotations = {k: v for k, v in getattr(function, "__annotations__", {}).items() if k == name}
+    alone = SimpleNamespace(__annotations__=annotations)  # others may not be importable
+    try:
+        return get_type_hints(alone, getattr(function, "__globals__", {})).get(name, Any)
+    except Exception:  # it may name what only a type checker imports
+        return Any
 
 
 def check_arguments(

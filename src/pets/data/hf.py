@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
@@ -101,6 +102,11 @@ def _load(datasets: Any, dataset: str, subset: str | None) -> dict[str, Any]:
     """Open the data set. Returns its splits."""
     path = Path(dataset)
     local = path.is_dir()
+    if not local and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", dataset):
+        raise DataError(
+            f"data.dataset={dataset}: no such folder, and no name on the Hugging Face hub; "
+            "expected a folder, or user/name"
+        )
     try:
         if not local:
             check_reachable(hub.ENDPOINT)  # the client would retry for minutes

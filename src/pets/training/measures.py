@@ -70,7 +70,7 @@ def _mode(config: TrainConfig, name: str) -> dict[str, Any]:
     node = config.callbacks[name]
     arguments = node.model_extra or {}
     takes = inspect.signature(get_object(node.target)).parameters
-    if not {"monitor", "mode"} <= set(takes) or arguments.get("monitor") is None:
+    if not {"monitor", "mode"} <= set(takes) or "monitor" not in arguments:
         return {}
     monitor = _monitor(config, f"callbacks.{name}.monitor", arguments["monitor"])
     return {} if "mode" in arguments else {"mode": "max" if monitor.maximize else "min"}
@@ -103,8 +103,11 @@ def check_callbacks(config: TrainConfig) -> None:
         if not isinstance(callback, EarlyStopping):
             continue
         key, patience = f"callbacks.{name}", callback.patience
-        if not (isinstance(patience, int) and patience >= 1):
+        if patience < 1:
             raise ConfigError(f"{key}.patience={patience}: expected a whole number of at least 1")
+        # Lightning keeps it with the sign of the direction.
+        if (config.callbacks[name].model_extra or {}).get("min_delta", 0) < 0:
+            raise ConfigError(f"{key}.min_delta: expected a number of at least 0")
         long = [stage for stage, its in stages.items() if its.epochs > patience + 1]
         if not long:
             log.warning(

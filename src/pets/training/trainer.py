@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from torch import Tensor
 
-from pets.config.instantiate import check_arguments
+from pets.config.instantiate import check_arguments, check_types
 from pets.data.splits import VALID
 from pets.distributed.lightning import check_sync_batchnorm, cluster_environment, ddp_kwargs
 from pets.distributed.ranks import check_ranks, ranks
@@ -72,6 +72,15 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
         if name not in HONOURED and value != defaults[name].default:
             fix = REFUSED.get(name, "pets knows no such argument of this version of Lightning")
             raise ConfigError(f"trainer.{name}={value}: not supported, remove it; {fix}")
+    own = (*LIMITS, "profiler")  # these have stricter checks below
+    check_types("trainer", Trainer, {k: v for k, v in values.items() if k not in own})
+    for name in ("accumulate_grad_batches", "num_nodes"):
+        if values.get(name, 1) < 1:
+            raise ConfigError(
+                f"trainer.{name}={values[name]}: expected a whole number of at least 1"
+            )
+    if (clip := values.get("gradient_clip_val")) is not None and clip <= 0:
+        raise ConfigError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null")
     for name in OF_TRAINING:
         value = values.get(name)
         if value is None or value == defaults[name].default:
