@@ -110,7 +110,7 @@ def as_rank(rank: int, world: int, port: int, address: str = "127.0.0.1") -> dic
 
 def ranks_of(trainer: Mapping[str, Any]) -> int:
     """Return how many processes the `trainer` group needs. Raises ConfigError if it is unclear."""
-    return _devices_of(trainer) * int(trainer.get("num_nodes") or 1)
+    return _devices_of(trainer) * _nodes_of(trainer)
 
 
 def _devices_of(trainer: Mapping[str, Any]) -> int:
@@ -123,6 +123,14 @@ def _devices_of(trainer: Mapping[str, Any]) -> int:
     raise ConfigError(
         f"trainer.devices={devices}: expected a number, or a list with the indices of those to use"
     )
+
+
+def _nodes_of(trainer: Mapping[str, Any]) -> int:
+    """The number of machines."""
+    nodes = trainer.get("num_nodes") or 1
+    if isinstance(nodes, int) and not isinstance(nodes, bool) and nodes > 0:
+        return nodes
+    raise ConfigError(f"trainer.num_nodes={nodes}: expected a whole number of at least 1")
 
 
 def check_ranks(trainer: Mapping[str, Any], args: str = "") -> None:
@@ -141,7 +149,7 @@ def check_ranks(trainer: Mapping[str, Any], args: str = "") -> None:
     needed, started = ranks_of(trainer), ranks().world
     if needed == started:
         return
-    nodes = int(trainer.get("num_nodes") or 1)
+    nodes = _nodes_of(trainer)
     asked = f"trainer.devices={trainer.get('devices', 1)}".replace(" ", "")
     asked += f" trainer.num_nodes={nodes}" if nodes > 1 else ""
     if started > 1:
