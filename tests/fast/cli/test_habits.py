@@ -153,7 +153,7 @@ def test_hydras_own_flags_pass() -> None:
         ("callbacks.progress_bar.color", "callbacks.progress_bar.color"),
         ("callbacks.mine.color", "callbacks.mine._target_"),
         ("logger.tensorboard.prefix", "logger.tensorboard.prefix"),
-        ("loss.gamma", "loss.gamma"),
+        ("loss.gamma", None),
         ("augment.crop.ratio", "augment.crop.ratio"),
         ("augment.photo.mine.p", "augment.photo.mine._target_"),
         ("data.prepare.photos_per", "data.prepare.photos_per"),
