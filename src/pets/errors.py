@@ -1,5 +1,7 @@
 """Exceptions for user errors, each shown as one clear line."""
 
+from textwrap import shorten
+
 
 class PetsError(Exception):
     """A user's mistake or a missing resource: shown as one line, exit code 1, no traceback.
@@ -54,6 +56,12 @@ def some(names: list[str], shown: int = 3) -> str:
     """Join the first few names and count the rest: `a, b, c and 12 more`."""
     head = ", ".join(printable(name, "") for name in names[:shown])
     return head if len(names) <= shown else f"{head} and {len(names) - shown:,} more"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return another library's message as at most 200 characters of one line, cut between words; if
+    it has none, the name of its type."""
+    return shorten(str(error), 200, placeholder=" ...").strip() or type(error).__name__
 
 
 def printable(text: str, kept: str = "\n\t") -> str:

@@ -78,12 +78,8 @@ def _main(args: list[str]) -> None:
         hint = f"did you mean pets {close[0]}?" if close else f"one of {', '.join(COMMANDS)}"
         _exit_with(f"pets {name}: no such command; {hint}", code=2)
     overrides = to_overrides(name, args)
-    for key in (
-        "action=",
-        "sweep=",
-        "pattern=",
-        "split=",
-    ):  # given twice, Hydra would use the last one
+    # Of a key that is given twice, Hydra would use the last value.
+    for key in ("action=", "sweep=", "pattern=", "split="):
         if sum(override.startswith(key) for override in overrides) > 1:
             _exit_with(f"pets {name}: got several of {key}...; expected one", code=2)
     threading.excepthook = _report_failed_thread

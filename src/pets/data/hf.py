@@ -23,7 +23,7 @@ from tqdm import tqdm
 from pets.config.base import expanded
 from pets.data.images import FORMATS
 from pets.data.splits import SPLIT_NAMES
-from pets.errors import DataError, some
+from pets.errors import DataError, reason_of, some
 from pets.io.atomic import folder_atomically
 from pets.io.csv_cells import write_cell
 from pets.system.installation import install
@@ -115,7 +115,7 @@ def _load(datasets: Any, dataset: str, subset: str | None) -> dict[str, Any]:
         else:
             found = datasets.load_dataset(str(path.resolve()) if local else dataset, subset)
     except Exception as error:  # datasets and its readers raise anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error)
         raise DataError(
             f"data.dataset={dataset}: cannot be {'opened' if local else 'downloaded'} ({reason}); "
             "expected a name on the Hugging Face hub, as in user/name, or a folder that the "

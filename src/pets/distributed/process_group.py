@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pets.distributed.ranks import Ranks, ranks
-from pets.errors import LostRankError, PetsError, RankError
+from pets.errors import LostRankError, PetsError, RankError, reason_of
 from pets.system.os_errors import system_error
 from pets.system.signals import Stopped, received
 
@@ -176,7 +176,7 @@ def _join(here: Ranks) -> Store:
             store=store, rank=here.rank, world_size=here.world, timeout=_LONGEST_WAIT,
         )  # fmt: skip
     except (RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)
         raise RankError(
             f"rank {here.rank} of {here.world} could not join the others at {here.address}, port "
             f"{here.port}, within {_START.seconds} s ({reason})"

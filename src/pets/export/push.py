@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, get_token
 
 from pets.config import ExportConfig
-from pets.errors import ConfigError, ExportError
+from pets.errors import ConfigError, ExportError, reason_of
 from pets.system.reachable import check_reachable
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def check_push(config: ExportConfig) -> None:
         check_reachable(constants.ENDPOINT)
         HfApi().whoami()
     except Exception as error:  # the client raises many kinds
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         raise ConfigError(
             f"{name}: {constants.ENDPOINT} does not accept it now ({reason}); check the network "
             "and the token, or leave push away"
@@ -64,7 +64,7 @@ def push(folder: Path, config: ExportConfig) -> None:
             commit_message="Export by pets",
         )  # fmt: skip
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)
         raise ExportError(
             f"push={config.push}: the upload failed ({reason}); the export is kept: "
             f"hf upload {config.push} {folder}"

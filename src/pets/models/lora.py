@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from pets.config import LoraConfig
-from pets.errors import ConfigError, some
+from pets.errors import ConfigError, reason_of, some
 from pets.system.installation import install
 
 _ADAPTER = re.compile(r"\.lora_[AB]\.default\.")
@@ -36,7 +36,7 @@ def add_adapters(network: nn.Module, config: LoraConfig) -> None:
     try:
         peft.inject_adapter_in_model(settings, network)
     except (ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         raise ConfigError(
             f"model.lora.target_modules: {some(chosen)} cannot have adapters ({reason}); expected "
             "names of linear layers or convolutions, as qkv or fc1, or null for all linear layers"

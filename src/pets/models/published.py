@@ -26,7 +26,7 @@ from pets.errors import ConfigError, WeightsError
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
 _REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
-_FILES = ("config.json", "model.safetensors")
+FILES = ("config.json", "model.safetensors")
 
 
 class _Preprocessing(BaseModel):
@@ -121,19 +121,19 @@ def _files(key: str, address: str) -> tuple[Path, Path]:
     """The paths of config and weights."""
     name = address.removeprefix(HUB).removeprefix(FOLDER)
     if address.startswith(FOLDER):
-        paths = [Path(name).expanduser().resolve() / file for file in _FILES]
+        paths = [Path(name).expanduser().resolve() / file for file in FILES]
         if missing := [path for path in paths if not path.is_file()]:
             raise WeightsError(f"model.{key}={address}: {missing[0]} is not there")
         return paths[0], paths[1]
     if not _REPOSITORY.fullmatch(name):
         raise ConfigError(f"model.{key}={address}: expected {HUB}<owner>/<name>")
     try:
-        about, weights = (Path(hf_hub_download(name, file)) for file in _FILES)
+        about, weights = (Path(hf_hub_download(name, file)) for file in FILES)
     except EntryNotFoundError as error:
         if isinstance(error, LocalEntryNotFoundError):  # offline, and not in the cache
             raise
         raise WeightsError(
-            f"model.{key}={address}: has no {' or no '.join(_FILES)}; expected a network of timm"
+            f"model.{key}={address}: has no {' or no '.join(FILES)}; expected a network of timm"
         ) from error
     except RepositoryNotFoundError as error:
         raise WeightsError(f"model.{key}={address}: the hub has no such model") from error

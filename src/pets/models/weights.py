@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pets.config import ModelConfig
 from pets.config.instantiate import check_arguments
 from pets.data.transforms import Preprocess
-from pets.errors import ConfigError, WeightsError, some
+from pets.errors import ConfigError, WeightsError, reason_of, some
 from pets.models.published import Published, is_address, read_published
 from pets.system.installation import install
 from pets.system.reachable import check_reachable
@@ -161,7 +161,7 @@ def _check_args(config: ModelConfig) -> None:
         try:
             timm.create_model(config.name, pretrained=False, **args)
         except Exception as error:  # constructors raise all kinds of exceptions
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            reason = reason_of(error)
             shown = ", ".join(f"{name}={value}" for name, value in args.items())
             raise ConfigError(
                 f"{key}: {config.name} refuses {shown} ({reason}); expected values that its "
@@ -210,9 +210,12 @@ def _explain_failed_download(config: ModelConfig) -> Iterator[None]:
             config.weights == "default" or is_address(config.weights)
         ):
             raise
-        reason = " ".join(str(error).split())[:160]
+        what = f"the weights of {config.name}"
+        for key, value in (("name", config.name), ("weights", config.weights)):
+            if is_address(value):
+                what = f"model.{key}={value}"
         raise WeightsError(
-            f"the weights of {config.name} cannot be downloaded ({reason}); "
+            f"{what} cannot be downloaded ({reason_of(error)}); "
             "(1) go online once, they are cached; (2) model.weights=<file> with a state dict; "
             "(3) model=efficientnet_lite0, whose weights are a package"
         ) from error

@@ -13,16 +13,16 @@ from torch import nn
 from pets.config import ModelConfig
 from pets.config.base import Target
 from pets.data.transforms import Preprocess
-from pets.errors import RunError
+from pets.errors import RunError, reason_of
 from pets.io.atomic import regular
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier
 from pets.models.heads import LinearHead
+from pets.models.published import FILES, HUB
 from pets.models.weights import empty_network, read_state_dict
 from pets.system.reachable import check_reachable
 
-HUB = "hf-hub:"
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS = FILES
 
 
 class _Preprocessing(BaseModel):
@@ -70,7 +70,7 @@ def hub_folder(run: str) -> Path:
             )
         )  # fmt: skip
     except Exception as error:  # the client raises many kinds
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = reason_of(error)
         if local:
             reason = f"{constants.ENDPOINT} cannot be reached, and it is not in the cache"
         raise RunError(
@@ -93,7 +93,7 @@ def load_hub(folder: Path) -> tuple[Classifier, float, Path]:
     try:
         config = _Config.model_validate(json.loads(regular(file).read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -122,6 +122,6 @@ def load_hub(folder: Path) -> tuple[Classifier, float, Path]:
         classifier.head.linear.load_state_dict(linear)
         classifier.backbone.network.load_state_dict(rest)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         raise RunError(f"{folder / WEIGHTS}: does not fit its {CONFIG} ({reason})") from error
     return classifier.eval(), config.pets.temperature, folder / WEIGHTS

@@ -15,7 +15,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from pets import trust
-from pets.errors import RunError
+from pets.errors import RunError, reason_of
 from pets.io.atomic import write_atomically
 from pets.io.serialize import plain
 
@@ -96,7 +96,7 @@ def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
             "pets train"
         ) from error
     except Exception as error:  # torch raises all kinds of exceptions for damaged files
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = reason_of(error)
         raise RunError(f"{path}: damaged, cannot be read ({reason})") from error
     about = content.get("pets") if isinstance(content, Mapping) else None
     if not isinstance(about, Mapping) or not isinstance(content.get("state_dict"), Mapping):

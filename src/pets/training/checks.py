@@ -13,7 +13,7 @@ from pets.config.instantiate import check_signature
 from pets.data.labels import label_rule
 from pets.data.photos import Photos
 from pets.data.transforms import Preprocess, check_augment
-from pets.errors import ConfigError
+from pets.errors import ConfigError, reason_of
 from pets.features.engine import check_engine
 from pets.models.backbone import Backbone
 from pets.models.classifier import HEAD, frozen_groups
@@ -79,7 +79,7 @@ def _call_once(
         if not loss.isfinite().all() or not loss.requires_grad:
             raise ValueError(f"returns {loss.tolist()}, which is not finite or has no gradient")
     except Exception as error:  # the loss may be anybody's
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = reason_of(error)
         raise ConfigError(
             f"loss._target_={target.target}: cannot be called with logits (B, C) and {what}: "
             f"{reason}; expected a loss for each photo (B,) or their mean, as of "

@@ -17,7 +17,7 @@ from pets.data.external import external_photos, result_name
 from pets.data.photos import OTHER, SPLITS, LocatedPhotos, Photos, locate_photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.distributed.process_group import all_gather
-from pets.errors import ConfigError, DataError, RunError, some
+from pets.errors import ConfigError, DataError, RunError, reason_of, some
 from pets.models.classifier import Classifier, classifier_from
 from pets.run_dir import RunDir
 from pets.training.checkpoints import load_weights, read_checkpoint
@@ -214,5 +214,5 @@ def load_run(run: RunDir, ckpt: str = "last") -> Trained:
         load_weights(model, checkpoint)
         return Trained(run, config, model.eval(), about["stage"], about.get("temperature"))
     except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         raise RunError(f"{file}: does not fit its own description ({reason})") from error

@@ -34,7 +34,7 @@ from pytorch_lightning.loggers import (
 from pets.config import Target
 from pets.config.instantiate import build, check_arguments, check_signature
 from pets.distributed.ranks import ranks
-from pets.errors import ConfigError, PetsError, RunError
+from pets.errors import ConfigError, PetsError, RunError, reason_of
 from pets.io.atomic import regular, write_atomically
 from pets.io.serialize import to_json
 from pets.system.installation import install
@@ -238,7 +238,7 @@ def _restore(variables: Mapping[str, str | None]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return reason_of(error)
 
 
 def _close(loggers: Sequence[Logger], folder: Path, status: str) -> None:

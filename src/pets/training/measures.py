@@ -17,7 +17,7 @@ from torchmetrics import Metric
 from pets.config import LearnerConfig, Monitor, Target, TrainConfig
 from pets.config.instantiate import build, check_signature
 from pets.config.monitor import SPLIT
-from pets.errors import ConfigError, DataError
+from pets.errors import ConfigError, DataError, reason_of
 from pets.metrics import METRICS, SplitMetric, always_measured, metric_named
 from pets.registry import Registry, expected
 
@@ -208,7 +208,7 @@ def _try(target: Target, metric: SplitMetric, classes: int) -> None:
         if torch.as_tensor(value).numel() != 1:
             raise ValueError(f"computes {tuple(value.shape)} values instead of one")
     except Exception as error:  # the metric may be anybody's
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = reason_of(error)
         raise ConfigError(
             f"metrics: {target.target}: cannot be computed from logits (B, C) and class indices "
             f"(B,): {reason}; expected a torchmetrics.Metric with one number"

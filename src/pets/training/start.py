@@ -19,7 +19,7 @@ from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import Preprocess
 from pets.distributed.process_group import check_same, leader_first, on_rank_0
 from pets.distributed.ranks import ranks
-from pets.errors import ConfigError, DataError, RunError, some
+from pets.errors import ConfigError, DataError, RunError, reason_of, some
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier
 from pets.models.weights import empty_network
@@ -194,7 +194,7 @@ def steps_done(run: RunDir) -> int:
     try:
         done = _Progress.model_validate(read_checkpoint(last, run.trusted)["pets"])
     except ValueError as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         raise RunError(f"{last}: does not fit the run's config.yaml ({reason})") from error
     return done.steps_before + done.steps
 
@@ -215,7 +215,7 @@ def resume_point(config: TrainConfig, model: Classifier, recorder: Recorder) -> 
         index = names.index(done.stage)
         load_weights(model, checkpoint)
     except (ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         raise RunError(f"{last}: does not fit the run's config.yaml ({reason})") from error
     # Not by the planned number of epochs: an earlier stage may have been stopped early.
     recorder.keep_only(names[:index], done.stage, done.epochs)

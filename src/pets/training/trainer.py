@@ -26,17 +26,16 @@ from pets.system import signals
 from pets.system.devices import resolve_precision
 from pets.training.checkpoints import AtomicCheckpointIO
 
-# The Trainer's arguments that work here as documented by Lightning.
+# The Trainer's arguments that limit a training to some of its photos; null: no limit.
+LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches")
+# Those that only training has: other commands use all photos, and are not profiled.
+OF_TRAINING = (*LIMITS, "profiler")
+# All arguments that work here as documented by Lightning.
 HONOURED = (
     "accelerator", "devices", "num_nodes", "strategy", "precision", "sync_batchnorm",
     "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic",
-    "benchmark", "detect_anomaly", "inference_mode", "limit_train_batches", "limit_val_batches",
-    "limit_test_batches", "overfit_batches", "profiler",
+    "benchmark", "detect_anomaly", "inference_mode", *OF_TRAINING,
 )  # fmt: skip
-# Those that shorten a training or watch it, by their values that say nothing; an evaluation is
-# always of all photos.
-LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches")
-OF_TRAINING = (*LIMITS, "profiler")
 _PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
 # The arguments that would break a run or have no effect, by what to use instead.
 _INSTEAD = {
@@ -72,13 +71,12 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
         if name not in HONOURED and value != defaults[name].default:
             fix = REFUSED.get(name, "pets knows no such argument of this version of Lightning")
             raise ConfigError(f"trainer.{name}={value}: not supported, remove it; {fix}")
-    own = (*LIMITS, "profiler")  # these have stricter checks below
-    check_types("trainer", Trainer, {k: v for k, v in values.items() if k not in own})
-    for name in ("accumulate_grad_batches", "num_nodes"):
-        if values.get(name, 1) < 1:
-            raise ConfigError(
-                f"trainer.{name}={values[name]}: expected a whole number of at least 1"
-            )
+    # Those of training have stricter checks below.
+    check_types("trainer", Trainer, {k: v for k, v in values.items() if k not in OF_TRAINING})
+    if (batches := values.get("accumulate_grad_batches", 1)) < 1:
+        raise ConfigError(
+            f"trainer.accumulate_grad_batches={batches}: expected a whole number of at least 1"
+        )
     if (clip := values.get("gradient_clip_val")) is not None and clip <= 0:
         raise ConfigError(f"trainer.gradient_clip_val={clip}: expected a number above 0, or null")
     for name in OF_TRAINING:
@@ -89,8 +87,8 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
             raise ConfigError(
                 f"trainer.{name}={value}: is for pets train; here all photos are used; remove it"
             )
-        batches = value >= 1 if type(value) is int else type(value) is float and 0 < value <= 1
-        if name in LIMITS and not batches:
+        fits = value >= 1 if type(value) is int else type(value) is float and 0 < value <= 1
+        if name in LIMITS and not fits:
             raise ConfigError(
                 f"trainer.{name}={value}: expected a number of batches of at least 1, or a "
                 "fraction of them: above 0, at most 1.0"

@@ -19,7 +19,7 @@ from pets.config import LearnerConfig, ModelConfig
 from pets.data.photos import Photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import Preprocess
-from pets.errors import WeightsError, some
+from pets.errors import WeightsError, reason_of, some
 from pets.io.atomic import regular
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_backbone
@@ -236,5 +236,5 @@ def _load_head(earlier: TrainedNetwork, model: Classifier) -> str:
 
 
 def _misfit(model: ModelConfig, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:160]
+    reason = reason_of(error)
     return f"model.weights={model.weights}: its backbone does not fit {model.name} ({reason})"
