@@ -1,4 +1,4 @@
-"""The metric that says what is best."""
+"""The metric by which epochs, runs and settings are compared."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ SPLIT = "valid/"  # runs are chosen by their validation photos, never by the tes
 
 
 class Monitor(BaseModel):
-    """The validation metric that says which epoch, run or setting is the best.
+    """The validation metric by which epochs, runs and settings are compared.
 
     A run's `status.json` has it, so that the runs of a folder are compared without their code.
     """

@@ -135,7 +135,7 @@ def _rows_by_class(targets: Tensor, power: float, generator: torch.Generator) ->
 
 
 def _earlier(order: Sequence[int]) -> Iterator[int]:
-    """Yield for every draw how often its photo was drawn before."""
+    """Yield, for every draw, how many earlier draws were of the same photo."""
     times: Counter[int] = Counter()
     for row in order:
         yield times[row]

@@ -42,7 +42,7 @@ def check_push(config: ExportConfig) -> None:
 
 
 def push(folder: Path, config: ExportConfig) -> None:
-    """Upload the files of an export, or say which they would be.
+    """Upload the files of an export; with `dry_run` list them instead.
 
     Raises:
         ExportError: The upload failed; the export is kept.

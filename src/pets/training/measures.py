@@ -1,4 +1,4 @@
-"""The metrics that a run measures, and the one that says what is best, by its config."""
+"""The metrics and callbacks of a config, and the metric by which epochs are compared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def measured(config: LearnerConfig) -> dict[str, SplitMetric]:
 
 def check_metrics(config: TrainConfig) -> None:
     """Check that every chosen metric exists, is named once and can be computed, and that one is
-    measured that says what is best. Raises ConfigError."""
+    measured by which epochs are compared. Raises ConfigError."""
     names = list[str]()
     for item in config.metrics:
         metric = _chosen(item)
@@ -59,7 +59,7 @@ def check_top_k(config: TrainConfig, classes: int) -> None:
 
 
 def monitor_of(config: TrainConfig) -> Monitor:
-    """Return the metric that says what is best. Raises ConfigError if it is not measured, or if it
+    """Return the metric by which epochs are compared. Raises ConfigError if it is not measured, or it
     does not say whether higher is better."""
     return _monitor(config, "monitor", config.monitor)
 
@@ -157,8 +157,8 @@ def _chosen(item: str | Target) -> SplitMetric:
             others = Registry({name: m for name, m in METRICS.items() if not m.always})
             names = expected(str(item), others)
             raise ConfigError(
-                f"metrics: {item} is none; expected top<k>, {names}; one of your own is given by "
-                "its path, my_module.MyMetric"
+                f"metrics: {item}: no such metric; expected top<k>, {names}; for one of your own its "
+                "path, my_module.MyMetric"
             )
         return metric
 

@@ -143,8 +143,8 @@ def test_the_metrics_of_a_run(own: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("metrics=[macrof1]", r"metrics: macrof1 is none; .*did you mean macro_f1\?"),
-        ("metrics=[top0]", "metrics: top0 is none"),
+        ("metrics=[macrof1]", r"metrics: macrof1: no such metric; .*did you mean macro_f1\?"),
+        ("metrics=[top0]", "metrics: top0: no such metric"),
         ("metrics=[accuracy]", "metrics: accuracy is always measured; leave it out"),
         ("metrics=[top3,auroc,top3]", "metrics: top3 is there twice"),
         ("metrics=[3]", r"metrics=\[3\]: expected a list of names"),
