@@ -59,7 +59,7 @@ def check_top_k(config: TrainConfig, classes: int) -> None:
 
 
 def monitor_of(config: TrainConfig) -> Monitor:
-    """Return the metric by which epochs are compared. Raises ConfigError if it is not measured, or it
+    """Return the metric by which epochs are compared. Raises ConfigError if it is not measured, or
     does not say whether higher is better."""
     return _monitor(config, "monitor", config.monitor)
 
@@ -157,8 +157,8 @@ def _chosen(item: str | Target) -> SplitMetric:
             others = Registry({name: m for name, m in METRICS.items() if not m.always})
             names = expected(str(item), others)
             raise ConfigError(
-                f"metrics: {item}: no such metric; expected top<k>, {names}; for one of your own its "
-                "path, my_module.MyMetric"
+                f"metrics: {item}: no such metric; expected top<k>, {names}; for one of your own "
+                "its path, my_module.MyMetric"
             )
         return metric
 
