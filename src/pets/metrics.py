@@ -77,6 +77,7 @@ def always_measured() -> dict[str, SplitMetric]:
 
 def metric_named(name: str) -> SplitMetric | None:
     """Return a registered metric, or top-k accuracy for any `top<k>`; None for other names."""
+    name = "accuracy" if name == "top1" else name
     if (match := re.fullmatch(r"top([1-9]\d*)", name)) and name not in METRICS:
         return top_k(int(match[1]))
     return METRICS.get(name)

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-UNKNOWN_NAME = "unknown_name"  # the type of pydantic's error
+UNEXPECTED = "unexpected"  # the type of pydantic's error
 
 
 class Named(Protocol):
@@ -54,11 +54,15 @@ def named_in(registry: str, paths: bool = False) -> AfterValidator:
         entries: Registry[Any] = getattr(import_module(module), attribute)
         for name in [value] if isinstance(value, str) else value:
             if name not in entries and not (paths and "." in name):
-                names = {"expected": expected(name, entries, paths)}
-                raise PydanticCustomError(UNKNOWN_NAME, "{expected}", names)
+                raise unexpected(expected(name, entries, paths))
         return value
 
     return AfterValidator(check)
+
+
+def unexpected(expected: str) -> PydanticCustomError:
+    """Return a validator's error that is shown as `key=value: expected ...`."""
+    return PydanticCustomError(UNEXPECTED, "{expected}", {"expected": expected})
 
 
 def expected(name: str, entries: Registry[Any], paths: bool = False) -> str:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pets import trust
 from pets.config import Monitor, TrainConfig
+from pets.config.base import HUB
 from pets.config.validation import typed_values
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, RunError
@@ -133,13 +134,21 @@ class RunDir:
         self.update_status(state="running", error=None, ranks=ranks().world)
 
     @classmethod
-    def open(cls, path: str | Path, trusted: bool = False) -> RunDir:
-        """Open an existing run. Raises RunError if there is none, or a link leads out of it."""
+    def open(cls, path: str | Path, trusted: bool = False, key: str = "run") -> RunDir:
+        """Open an existing run, which is the value of a config's `key`. Raises RunError if there is
+        none, or a link leads out of it."""
+        if str(path).startswith(HUB):
+            raise RunError(
+                f"{key}={path}: is a model on the hub, which only pets predict takes; expected the "
+                "directory of a run, one of outputs/..."
+            )
         path = Path(os.path.expanduser(path))  # noqa: PTH111 - raises nothing without a home
         for name in ("config.yaml", "status.json"):
             if not (path / name).is_file():
                 what = f"has no {name}" if path.is_dir() else "no such folder"
-                raise RunError(f"{path}: is no run directory ({what}); expected one of outputs/...")
+                raise RunError(
+                    f"{key}={path}: is no run directory ({what}); expected one of outputs/..."
+                )
         if not trusted:
             trust.check_links(path)
         return cls(path, trusted=trusted)
@@ -151,7 +160,7 @@ class RunDir:
         if run.finished:
             return run
         raise RunError(
-            f"{path}: is not finished (state {run.state}, {run.position()}); "
+            f"run={path}: is not finished (state {run.state}, {run.position()}); "
             f"resume with pets train resume={path}"
         )
 

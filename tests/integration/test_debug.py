@@ -105,3 +105,15 @@ def test_a_fraction_of_less_than_a_batch_is_one_line(pets: Pets, drawn: Path) ->
     line = pets.one_line("train", f"data.root={drawn}", *NETWORK, "trainer.overfit_batches=0.02")
     assert line.startswith("trainer.overfit_batches=0.02: 1 photos of one class; expected more")
     assert not [run for run in pets.runs() if RunDir.open(run).state == "running"]
+
+
+def test_too_few_steps_are_one_line_before_anything_is_trained(pets: Pets, drawn: Path) -> None:
+    few = ("train", *NETWORK, "data.batch_size=32", "plan=unfrozen", "plan.epochs=1")
+    # Known from the config: photos that are not there are not looked for.
+    line = pets.one_line(*few, "data=folder", "data.root=gone", "debug=overfit", "plan.epochs=1")
+    reason = "cannot rise and fall (batches in an epoch: {}); expected at least 4: more epochs, "
+    start = "plan.stages.body.epochs=1: one_cycle over {} steps "
+    assert line.startswith(start.format(1) + reason.format(1))
+    line = pets.one_line(*few, f"data.root={drawn}")
+    assert line.startswith(start.format(1) + reason.format(1))
+    assert pets.runs() == []

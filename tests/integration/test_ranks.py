@@ -124,6 +124,32 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on(
     assert status(run)["results"] == status(together[0])["results"]
 
 
+NOTES = """
+from pathlib import Path
+from pytorch_lightning import Callback
+
+class Notes(Callback):
+    def on_train_end(self, trainer, module):
+        Path(f"epochs_of_{trainer.global_rank}").write_text(str(trainer.current_epoch))
+"""
+
+
+def test_all_ranks_are_stopped_early_in_the_same_epoch(pets: Pets, drawn: Path) -> None:
+    (pets.folder / "notes.py").write_text(NOTES)
+    args = [
+        "train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run", "plan=frozen4",
+        "plan.stages.head.epochs=6", "callbacks=early_stopping", "monitor=valid/accuracy",
+        "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=1",
+        "+callbacks.notes._target_=notes.Notes",
+    ]  # fmt: skip
+    started = start_two_ranks(pets.folder, ["pets", *[a for a in args if ".body." not in a]])
+    assert started.end() == [0, 0], [started.said(0), started.said(1)]
+    assert [(pets.folder / f"epochs_of_{rank}").read_text() for rank in range(2)] == ["2", "2"]
+    assert [row["epoch"] for row in metrics(pets.folder / "run")] == ["1", "2"]
+    assert "stopped early, after 2 of 6 epochs" in started.said(0)
+    assert status(pets.folder / "run")["state"] == "finished"
+
+
 def test_where_rank_0_is_killed_the_run_reads_as_interrupted(pets: Pets, drawn: Path) -> None:
     args = ["train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run"]
     started, run = start_two_ranks(pets.folder, ["pets", *args]), pets.folder / "run"

@@ -72,6 +72,16 @@ def test_a_network_that_takes_one_size_only_says_so(pets: Pets, drawn: Path) -> 
         "plan.stages.head: vit_tiny_patch16_224 takes no pictures of 96 x 96 pixels; expected "
         "data.size=auto (224 x 224) or another model.args.img_size"
     )
+    args = ("train", f"data.root={drawn}", *vit, "data.size=auto", "model.args.img_size=100")
+    assert pets(*args, code=1).stderr.splitlines()[-1] == (
+        "model.args.img_size=100: expected a multiple of the 16 pixels of the network's patches, "
+        "as 96 or 112"
+    )
+    args = ("train", f"data.root={drawn}", *vit, "data.size=128", "model.args.img_size=112")
+    assert pets(*args, code=1).stderr.splitlines()[-1] == (
+        "model.args.img_size=112: the photos of plan.stages.head have 128 x 128 pixels; expected "
+        "an img_size like theirs, or data.size=auto (112 x 112)"
+    )
 
 
 class Weights(Callback):

@@ -302,3 +302,19 @@ def test_mistakes_are_said_before_anything_runs(pets: Pets, drawn: Path, tmp_pat
     assert line == "sweep.resume=outputs: is for sweeps; add -m"
     assert {path.name for path in (pets.folder / "outputs").rglob("*")} <= {"sweeps"}
     assert not (pets.folder / "nowhere").exists()
+
+
+@pytest.mark.parametrize("sweeper", ["grid", "optuna"])
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ("data.size=big", "data.size=big: expected pixels: "),
+        ("optimizer.weight_decay=-1", "optimizer: torch.optim.AdamW refuses its arguments (Invali"),
+    ],
+)
+def test_a_sweep_with_a_mistake_leaves_no_folder(
+    pets: Pets, drawn: Path, sweeper: str, wrong: str, line: str
+) -> None:
+    args = ("-m", f"data.root={drawn}", f"hydra/sweeper={sweeper}", "seed=0,1", wrong)
+    assert pets.one_line("train", *args).startswith(line)
+    assert list((pets.folder / "outputs/sweeps").iterdir()) == []

@@ -129,7 +129,7 @@ def test_what_is_no_run_and_other_architectures_are_one_line(trained: Path, pets
     for args, line in (
         (["model.weights=empty"], "empty: is no run directory and no export to safetensors"),
         (["model.weights=nowhere"], "nowhere: no such file; expected default, package, none, a f"),
-        (["model.weights=moved"], "moved/checkpoints/best.ckpt: no such checkpoint"),
+        (["model.weights=moved"], "model.weights=moved: a run (finished) without best.ckpt; exp"),
         (
             [f"model.weights={trained}", "model=resnet18"],
             "is a tf_efficientnet_lite0 of timm, not the config's resnet18 of torchvision; choose",

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import functools
 import os
+import re
 import sys
 import threading
 import time
@@ -162,7 +163,7 @@ def _run_job(name: str, module: ModuleType, cfg: DictConfig) -> Any:
 
     hydra = HydraConfig.get()
     try:
-        _refuse_empty(hydra.overrides.task)
+        _check_overrides(hydra.overrides.task)
         return module.run(cfg)
     except BaseException as error:
         _remove_empty_run_dir(Path(hydra.runtime.output_dir), hydra.job.name)
@@ -172,9 +173,13 @@ def _run_job(name: str, module: ModuleType, cfg: DictConfig) -> Any:
         raise SystemExit(line) from error
 
 
-def _refuse_empty(overrides: list[str]) -> None:
-    """Refuse `key={}`: Hydra merges it into the existing value, so it would change nothing."""
+def _check_overrides(overrides: list[str]) -> None:
+    """Refuse what Hydra would merge: `key={}` into the existing value, so it would change nothing,
+    and two options of a group of which there is one."""
     for override in overrides:
+        if match := re.fullmatch(r"(data|loss|optimizer)=\[(\w+(,\w+)+)\]", override):
+            each = f"pets train -m {match[1]}={match[2]}"
+            raise ConfigError(f"{override}: expected one option; to compare them: {each}")
         if override.endswith("={}"):
             raise ConfigError(
                 f"{override}: changes nothing, since Hydra merges it into the existing value; "
@@ -183,14 +188,14 @@ def _refuse_empty(overrides: list[str]) -> None:
 
 
 def _remove_empty_run_dir(folder: Path, job: str) -> None:
-    """Remove the directory that Hydra created for a run, if it contains only the log."""
+    """Remove the log if nothing was logged, and the directory if it contains only the log."""
     if not ranks().writer:
         return
     log = folder / f"{job}.log"
     with contextlib.suppress(OSError):
-        if list(folder.iterdir()) == [log]:
+        if log.stat().st_size == 0 or list(folder.iterdir()) == [log]:
             log.unlink()
-            folder.rmdir()
+        folder.rmdir()
 
 
 def _of_this_rank(overrides: list[str]) -> list[str]:

@@ -12,11 +12,12 @@ from pydantic import BaseModel
 
 from pets.cli.arguments import FLAGS, FLAGS_WITH_A_VALUE
 from pets.config.foreign import answers
-from pets.config.validation import is_argument, known_keys, suggestion
+from pets.config.validation import is_argument, known_keys, suggestion, together
 from pets.errors import ConfigError, PetsError
 from pets.system.installation import conf_dir
 from pets.system.os_errors import system_error
 
+_SEVERAL = ("callbacks", "logger")  # groups of which a config has several options
 # How to name what is no option of a group.
 _OWN = {
     "model": "; of timm or torchvision: model=timm model.name={option}",
@@ -55,14 +56,42 @@ def _of_hydra(error: Exception, command: str, schema: type[BaseModel]) -> str:
         key, _, value = str(error.override).partition("=")
         return f"{error.override}: cannot be read as key=value; quote it: \"{key}='{value}'\""
     if match := re.search(r"Could not override '([^']+)'. No match in the defaults list", text):
-        return f"{match[1]}: no such config group; pets {command} --help lists the groups"
+        listed = f"pets {command} --help lists the groups"
+        return f"{match[1]}: no such config group; {_option_with(match[1]) or listed}"
+    if match := re.search(r"Ambiguous value for argument '([^=]+)=(.+?)' 1\.", text):
+        each = "; a run with each: pets train -m ..." if command == "train" else ""
+        line = f"{match[1]}={match[2]}: expected one value; or a list"
+        return f"{line}: {match[1]}=[{match[2]}]{each}"
+    if match := re.search(r"^Multiple values for ([\w/]+)\. To override .*: ([\w/]+)'", text):
+        group, option = match.groups()
+        return f"+{group}={option}: {group} is chosen already; expected {group}={option}" + (
+            f", or several: {group}=[{option},...]" if group in _SEVERAL else ""
+        )
+    if match := re.match(r"(\S+) appears more than once in the final defaults list", text):
+        return f"{match[1]}: is chosen by two options of a group; expected one option"
+    if match := re.search(r"unexpected keyword argument '(\w+)'.* full_key: ([\w.]+)$", text):
+        key = f"{match[2]}.{match[1]}"
+        return f"{key}: no such argument; {_option_with(key) or 'remove it'}"
     if match := re.search(r"Could not (?:override|delete from config).*?'([^']+)'", text):
         key = match[1]
+        if how := together(key, schema):
+            return f"{key}: {key.rpartition('.')[0]} is null; give its keys together: {how}"
         node = getattr(error.__cause__, "full_key", None) or key  # its first part that is not there
+        if instead := _option_with(key):
+            return f"{key}: no such key; {instead}"
         return f"{key}: no such key; {suggestion(key, schema)}{_adds(key, node, schema)}"
     cause = error.__cause__
     detail = f" ({' '.join(str(cause).split())})" if cause and str(cause) not in text else ""
     return f"{text}{detail}"
+
+
+def _option_with(key: str) -> str | None:
+    """Name the options of a group that have a key or a group which the chosen one has not."""
+    group, _, last = key.replace(".", "/").rpartition("/")
+    files = sorted((conf_dir() / group).glob("*.yaml")) if group else []
+    has = re.compile(rf"^(  - )?{re.escape(last)}: ", re.MULTILINE)
+    names = [file.stem for file in files if has.search(file.read_text(encoding="utf-8"))]
+    return f"{group}={' or '.join(names)} has it" if names and "base" not in names else None
 
 
 def _adds(key: str, node: str, schema: type[BaseModel]) -> str:
@@ -76,7 +105,7 @@ def _adds(key: str, node: str, schema: type[BaseModel]) -> str:
             return f"; {group}={option} has it"
         return f"; +{node}._target_=<a dotted path> adds one"
     if group == "loss":  # each has all its keys in its file, but those of your own
-        return "; keys are those of the loss: loss=weighted, loss=focal, ..., loss=own"
+        return ""
     return f"; +{key}=... adds an argument to {key.rpartition('.')[0]}"
 
 

@@ -60,7 +60,7 @@ def run(cfg: DictConfig) -> RunDir:
             )  # fmt: skip
         begin = partial(_begin, from_here(hydra.runtime.output_dir), values, overrides)
     else:
-        stopped = RunDir.open(cfg.resume, cfg.trust is True)
+        stopped = RunDir.open(cfg.resume, cfg.trust is True, "resume")
         config, new = _resumed(stopped, cfg, overrides)
         begin = partial(_reopen, stopped, new)
     check_ranks(config.trainer, "" if cfg.resume is None else " ".join(overrides))

@@ -14,6 +14,8 @@ Workers = Annotated[
     Annotated[int, Field(ge=0)] | Literal["auto"],
     Field(description="a whole number of at least 0, or auto"),
 ]
+HUB = "hf-hub:"  # before the name of a repository on the Hugging Face hub
+REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 Folder = Annotated[str, Field(min_length=1, description="a folder")]
 
 

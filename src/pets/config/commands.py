@@ -1,11 +1,14 @@
 """Configs of the commands: the types of the primary configs in `conf/`."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pets.config.base import (
     COUNT,
+    HUB,
+    REPOSITORY,
     Count,
     Folder,
     NamedLoss,
@@ -15,11 +18,11 @@ from pets.config.base import (
     Target,
     Workers,
 )
-from pets.config.data import AugmentConfig, DataConfig, LabelRuleName, height_width
+from pets.config.data import AugmentConfig, DataConfig, LabelRuleName, Regex, height_width
 from pets.config.interpret import InterpretSettings
 from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
-from pets.registry import named_in
+from pets.registry import named_in, unexpected
 
 _Bits = Annotated[int, Field(ge=0, le=48)]
 
@@ -72,7 +75,7 @@ class TrainConfig(LearnerConfig):
         [], description="a list of names, or paths of your own: [top3,macro_f1,my_module.MyMetric]"
     )
     monitor: str = "valid/error_rate"
-    callbacks: dict[str, Target]
+    callbacks: dict[str, Target] = Field(default_factory=dict)  # callbacks=[] leaves none
     interpret: InterpretSettings
     resume: PathText | None = None
     trust: bool = False
@@ -173,7 +176,7 @@ class ExternalDataConfig(RunDataConfig):
     """The photos to use, and how to label external ones."""
 
     label_from: LabelRuleName | None
-    label_regex: str | None
+    label_regex: Regex
     class_folder: Literal["first", "last"] | None
     table: PathText | None
     path_column: str | None
@@ -219,6 +222,13 @@ class PredictConfig(RunConfig):
     num_workers: Workers
     device: str
 
+    @field_validator("run")
+    @classmethod
+    def _of_a_repository(cls, run: str) -> str:
+        if run.startswith(HUB) and not re.fullmatch(f"{HUB}{REPOSITORY}(@.+)?", run):
+            raise unexpected(f"{HUB}user/name, or {HUB}user/name@revision")
+        return run
+
 
 class ExportConfig(RunConfig):
     """The formats to export."""
@@ -232,7 +242,7 @@ class ExportConfig(RunConfig):
     licence: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")] | None = Field(
         description="an identifier of the hub's, such as apache-2.0 or cc-by-sa-4.0, or null"
     )
-    push: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")] | None = Field(
+    push: Annotated[str, Field(pattern=f"^{REPOSITORY}$")] | None = Field(
         description="user/name of a repository on the Hugging Face hub, or null"
     )
     private: bool

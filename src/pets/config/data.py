@@ -1,11 +1,12 @@
 """Configs of data sets and augmentation."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pets.config.base import PathText, Strict, Target
-from pets.registry import named_in
+from pets.registry import named_in, unexpected
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Side = Annotated[int, Field(ge=8, le=4096)]
@@ -13,7 +14,22 @@ SplitFolders = dict[Literal["train", "valid", "test", "unused"], str | list[str]
 Size = Side | Annotated[tuple[Side, Side], Field(strict=False)]
 LabelRuleName = Annotated[str, named_in("pets.data.labels:LABEL_RULES", paths=True)]
 SIZE = "pixels: one number from 8 to 4096, or [height, width]"
+VALID_PCT, CARVE_PCT = 0.2, 0.05  # the defaults of conf/data/base.yaml
 USUAL_SIZE = (224, 224)  # where data.size=auto is asked for and no weights are chosen
+
+
+def _captures(regex: str | None) -> str | None:
+    """Refuse a text that is not a regex, or captures nothing."""
+    reason = "it has no group"
+    try:
+        if regex is None or re.compile(regex).groups:
+            return regex
+    except re.error as error:
+        reason = str(error)
+    raise unexpected(f"a regex with the part to take in brackets, as in '^(.+)_\\d+' ({reason})")
+
+
+Regex = Annotated[str | None, AfterValidator(_captures)]
 
 
 def height_width(size: Size) -> tuple[int, int]:
@@ -32,7 +48,7 @@ class DataConfig(Strict):
     images: str
     photo_list: PathText | None
     label_from: LabelRuleName
-    label_regex: str | None
+    label_regex: Regex
     table: PathText | None
     path_column: str | None
     label_column: str | None
@@ -46,7 +62,7 @@ class DataConfig(Strict):
         default=None, description="a whole number from 0 to data.folds - 1, or null"
     )
     group_column: str | None = None
-    group_regex: str | None = None
+    group_regex: Regex = None
     group_near: Annotated[int, Field(ge=0, le=48)] | None = Field(
         default=None, description="bits from 0 to 48, or null"
     )
@@ -114,19 +130,25 @@ class DataConfig(Strict):
     @model_validator(mode="after")
     def _no_key_without_effect(self) -> "DataConfig":
         """Refuse keys that the chosen labelling, split or cache would ignore."""
-        needs = (  # a key, whether it is set, and the key and values with which it has an effect
-            ("split_folders", self.split_folders, "split", ("folders", "auto")),
-            ("split_column", self.split_column, "split", ("column",)),
-            ("class_folder", self.class_folder, "label_from", ("folder",)),
-            ("label_regex", self.label_regex, "label_from", ("filename",)),
-            ("table", self.table, "label_from", ("table",)),
-            ("cache_side", self.cache_side, "cache", ("decoded", "auto")),
+        if self.split == "column" and (self.split_column is None or self.label_from != "table"):
+            raise ValueError("split=column needs data.label_from=table and data.split_column")
+        needs = (  # a key, its value if not set, and the key and values with which it has an effect
+            ("split_folders", None, "split", ("folders", "auto")),
+            ("split_column", None, "split", ("column",)),
+            ("class_folder", None, "label_from", ("folder",)),
+            ("label_regex", None, "label_from", ("filename",)),
+            ("table", None, "label_from", ("table",)),
+            ("cache_side", None, "cache", ("decoded", "auto")),
+            ("valid_pct", VALID_PCT, "split", ("random", "auto")),
+            ("test_pct", 0, "split", ("random", "auto", "kfold")),
+            ("carve_pct", CARVE_PCT, "split", ("official", "folders", "column", "auto")),
         )
-        for key, value, other, values in needs:
-            if value and getattr(self, other) not in values:
+        for key, unset, other, values in needs:
+            value = getattr(self, key)
+            if value and value != unset and getattr(self, other) not in values:
                 raise ValueError(
                     f"{key} has no effect with {other}={getattr(self, other)}; set "
-                    f"data.{other}={values[0]} or data.{key}=null"
+                    f"data.{other}={values[0]} or data.{key}={'null' if unset is None else unset}"
                 )
         if self.label_from == "filename" and self.label_regex is None:
             raise ValueError(
@@ -135,8 +157,6 @@ class DataConfig(Strict):
         for key in ("table", "path_column", "label_column"):
             if self.label_from == "table" and getattr(self, key) is None:
                 raise ValueError(f"label_from=table needs data.{key}")
-        if self.split == "column" and (self.split_column is None or self.label_from != "table"):
-            raise ValueError("split=column needs data.label_from=table and data.split_column")
         return self
 
     @model_validator(mode="after")

@@ -130,8 +130,9 @@ def check_arguments(
             instead = "".join(f"; in pets: {answer}" for answer in answers(f"{key}.{argument}")[:1])
             raise ConfigError(f"{key}.{argument}: is set by pets itself; remove it{instead}")
         if argument not in parameters and not takes_any:
-            close = difflib.get_close_matches(argument, list(parameters), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(parameters)}"
+            free = [name for name in parameters if name not in given]
+            close = difflib.get_close_matches(argument, free, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(free) or 'none'}"
             raise ConfigError(f"{key}.{argument}: {name} takes no such argument; {hint}")
     for parameter in parameters.values():
         variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pets.config.base import COUNT, Count, Rate, Strict
 from pets.config.data import SIZE, Size
+from pets.registry import unexpected
 
 # The lr finder's suggestion, or a fraction or multiple of it: auto, auto/100, auto*10.
 AutoRate = Annotated[str, Field(pattern=r"^auto([/*][1-9]\d{0,5}(\.\d{1,6})?)?$")]
@@ -115,6 +116,13 @@ class FinderConfig(Strict):
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("method")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise unexpected("each method once")
+        return value
 
     @model_validator(mode="after")
     def _start_before_end(self) -> "FinderConfig":

@@ -23,21 +23,25 @@ def register_resolvers() -> None:
     """Register the interpolations.
 
     - `${run_tag:}`: six random hex digits, the same throughout one process.
-    - `${either:a,b}`: `a`, or `b` if `a` is null.
+    - `${either:a,b}`: `a`, or `b` if `a` is null or no folder with files.
     - `${as_name:a}`: `a` as the name of a folder: `user-name` for `user/name`.
     - `${rank:}`: the rank of this process.
     - `${explained:}`: every key of the command with its comment, as `--help` shows them.
     """
     resolvers: dict[str, Any] = {
         "run_tag": lambda: _TAG,
-        # Hydra creates the folder before the config is validated, so `~` is expanded here.
-        "either": lambda a, b: b if a is None else os.path.expanduser(a),  # noqa: PTH111
+        # Hydra creates the folder before the config is validated: none for one that is mistyped.
+        "either": lambda a, b: b if a is None or not any(Path(_home(a)).glob("*")) else _home(a),
         "as_name": lambda text: re.sub(r"[^\w.-]+", "-", str(text)).strip("-.") or "data",
         "rank": lambda: ranks().rank,
         "explained": _explained,
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+def _home(path: str) -> str:
+    return os.path.expanduser(path)  # noqa: PTH111 - raises nothing without a home
 
 
 def _explained(*, _root_: DictConfig) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterator
+from types import NoneType
 from typing import Any, TypeGuard, TypeVar, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +20,7 @@ from pydantic_core import ErrorDetails
 from pets.config.base import Target
 from pets.config.foreign import answers
 from pets.errors import ConfigError, some
-from pets.registry import UNKNOWN_NAME
+from pets.registry import UNEXPECTED
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -71,7 +72,7 @@ def typed_values(schema: type[Model], values: Any) -> Model:
             else:
                 lines.append(_line(schema, detail, values))
         if missing:
-            lines.append(_missing(missing))
+            lines.append(_missing(missing, schema))
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
@@ -89,19 +90,23 @@ def _line(schema: type[BaseModel], detail: ErrorDetails, values: Any) -> str:
         for name in keys:
             value = value.get(name) if isinstance(value, dict) else None
     expected = detail["msg"].removeprefix("Input should be ")
-    if kind != UNKNOWN_NAME:
+    if kind != UNEXPECTED:
         in_plain_words = _EXPECTED.get(kind, "").format(**detail.get("ctx", {}))
         expected = description or in_plain_words or expected
     return f"{key}={_shown(value)}: expected {expected}"
 
 
-def _missing(keys: list[str]) -> str:
-    """Name the keys that no file gives, and the two ways in which that comes about."""
+def _missing(keys: list[str], schema: type[BaseModel]) -> str:
+    """Name the keys that no file gives, and the ways in which that comes about."""
     key = max(keys, key=lambda key: "." in key)
+    if how := together(key, schema):
+        return f"{some(keys)} is needed; give all together: {how}"
     if key.endswith("._target_"):
         return f"{key} is needed: the dotted path of a class; give it as {key}=..."
     removed, group = f"~{key} on the command line removes it", key.partition(".")[0]
-    if "." in key:
+    if "." not in key:
+        removed += f", and so does {key}=[]"
+    else:
         first = "/stage@stages.<name>: default" if group == "plan" else "base"
         removed += f", or its file in conf/{group}/ does not begin with defaults: [{first}]"
     return f"missing from the config: {some(keys)}; {removed}"
@@ -126,6 +131,22 @@ def _field(schema: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[st
     return keys, None
 
 
+def together(key: str, schema: type[BaseModel]) -> str | None:
+    """How to give a key of a section that may be null, as `model.lora`; None for other keys."""
+    section = key.rpartition(".")[0]
+    kind = _type_of(section, schema) if section else None
+    if NoneType not in get_args(kind) or (model := _model_in(kind)) is None:
+        return None
+    needed = [f"{name}: ..." for name, field in model.model_fields.items() if field.is_required()]
+    return f'"{section}={{{", ".join(needed)}}}"'
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model of a section, which may also be null."""
+    kinds = get_args(annotation) if NoneType in get_args(annotation) else (annotation,)
+    return next((kind for kind in kinds if _is_model(kind) and kind is not Target), None)
+
+
 def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
     return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
 
@@ -143,8 +164,8 @@ def known_keys(schema: type[BaseModel], prefix: str = "", below: str = "") -> It
         node, kind = key, field.annotation
         if get_origin(kind) is dict and below.startswith(f"{key}."):
             node, kind = ".".join(below.split(".")[: key.count(".") + 2]), get_args(kind)[-1]
-        if _is_model(kind):
-            yield from known_keys(kind, f"{node}.", below)
+        if model := _model_in(kind):
+            yield from known_keys(model, f"{node}.", below)
 
 
 def suggestion(key: str, schema: type[BaseModel]) -> str:
@@ -154,12 +175,13 @@ def suggestion(key: str, schema: type[BaseModel]) -> str:
     for answer in answers(key) if strange else ():
         first = answer.removeprefix("-m ").partition("=")[0].replace("/", ".")
         sentence = " " in first
+        if first == key:  # of another option of its group
+            continue
         # Only commands that train or draw have a folder of their own.
         known = "seed" if first.startswith("hydra.") else first
         if sentence or _type_of(known, schema) is not None:
             return f"in pets: {answer}"
-    # Fields named `target` are typed as `_target_`, which belongs to any node.
-    keys = [known for known in known_keys(schema, below=key) if not known.endswith("target")]
+    keys = list(known_keys(schema, below=key))
     keys = [known for known in keys if not f"{key}.".startswith(f"{known}.")]
     close = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
     see_all = f"--cfg {'hydra' if key.startswith('hydra.') else 'job'} shows every key"
@@ -180,6 +202,7 @@ def _type_of(key: str, schema: type[BaseModel]) -> Any:
         elif kind is Any or Target in (kind, *get_args(kind)):
             kind = Any
         else:
-            field = kind.model_fields.get(name) if _is_model(kind) else None
+            model = _model_in(kind)
+            field = model.model_fields.get(name) if model else None
             kind = field.annotation if field else None
     return kind

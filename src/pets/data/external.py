@@ -7,6 +7,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from pets.config import DataConfig, ExternalDataConfig
+from pets.config.data import CARVE_PCT
 from pets.config.validation import typed_values
 from pets.data.collect import label_photos, unreadable
 from pets.data.diagnostics import Diagnostics
@@ -79,6 +80,7 @@ def _labelled_as(asked: ExternalDataConfig, config: DataConfig) -> DataConfig:
         "split_folders": {} if config.split_folders == {} else None,
         **dict.fromkeys(("photo_list", "relabel", "exclude", "split_column", "folds", "fold")),
         **dict.fromkeys(("group_column", "group_regex", "group_near")),
+        "carve_pct": CARVE_PCT,
     }
     for key, rule in (("label_regex", "filename"), ("table", "table")):
         if key in typed:

@@ -41,7 +41,7 @@ def photo_groups(
         groups = column_of_table(names, config, config.group_column)
     elif config.group_regex is not None:
         key = f"data.group_regex={config.group_regex}"
-        groups = captured("data.group_regex", config.group_regex, "group", labels)
+        groups = captured(config.group_regex, "group", labels)
     elif config.group_near is not None:
         key = f"data.group_near={config.group_near}"
         groups = _look_alikes(root, list(labels), config.group_near)

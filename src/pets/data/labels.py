@@ -74,10 +74,9 @@ def label_from_filename(paths: list[str], label_regex: str) -> Labels:
     """Match the regex only on the file name (fastai's `from_name_re`), so it works on every OS.
 
     The label is the group named `label`, else the first group; None where nothing matches.
-    Raises DataError for a regex that is wrong or has no group.
     """
     names = {path: PurePosixPath(path).name for path in paths}
-    labels = captured("data.label_regex", label_regex, "label", names.values())
+    labels = captured(label_regex, "label", names.values())
     return {path: labels[name] for path, name in names.items()}
 
 

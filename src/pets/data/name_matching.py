@@ -113,21 +113,10 @@ class PhotoNames:
         return matches
 
 
-def captured(key: str, regex: str, group: str, names: Iterable[str]) -> dict[str, str | None]:
+def captured(regex: str, group: str, names: Iterable[str]) -> dict[str, str | None]:
     """Return what a regex captures in each name: the group called `group`, else the first one; None
-    where it does not match, or captures nothing.
-
-    Raises DataError, with the `key` of the config, for a regex that is wrong or has no group.
-    """
-    try:
-        pattern = re.compile(regex)
-    except re.error as error:
-        raise DataError(f"{key}={regex}: not a regex ({error})") from error
-    if pattern.groups == 0:
-        raise DataError(
-            f"{key}={regex}: has no group; put the {group}'s part in brackets, "
-            rf"""e.g. "{key}='^(.+)_\d+\.jpg$'" """.strip()
-        )
+    where it does not match, or captures nothing. The config has checked that it has a group."""
+    pattern = re.compile(regex)
     which: str | int = group if group in pattern.groupindex else 1
     matches = {name: pattern.search(name) for name in names}
     return {name: (match[which] or None) if match else None for name, match in matches.items()}

@@ -114,6 +114,13 @@ class Backbone(nn.Module):
             return "its features have no positions in the photo"
         return None
 
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width in pixels of a transformer's patches, 1 for other networks."""
+        patches = getattr(self.network, "patch_embed", None)
+        height, width = getattr(patches, "patch_size", (1, 1))
+        return height, width
+
     def add_adapters(self) -> None:
         """Add the adapters of `lora`, each in the layer group of the weight beside it."""
         assert self.config.lora is not None

@@ -22,10 +22,10 @@ from huggingface_hub.errors import (
 from pydantic import BaseModel, Field, ValidationError
 
 from pets.config import ModelConfig
+from pets.config.base import HUB, REPOSITORY
 from pets.errors import ConfigError, WeightsError
 
-HUB, FOLDER = "hf-hub:", "local-dir:"
-_REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+FOLDER = "local-dir:"
 FILES = ("config.json", "model.safetensors")
 
 
@@ -125,7 +125,7 @@ def _files(key: str, address: str) -> tuple[Path, Path]:
         if missing := [path for path in paths if not path.is_file()]:
             raise WeightsError(f"model.{key}={address}: {missing[0]} is not there")
         return paths[0], paths[1]
-    if not _REPOSITORY.fullmatch(name):
+    if not re.fullmatch(REPOSITORY, name):
         raise ConfigError(f"model.{key}={address}: expected {HUB}<owner>/<name>")
     try:
         about, weights = (Path(hf_hub_download(name, file)) for file in FILES)

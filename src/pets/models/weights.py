@@ -156,8 +156,11 @@ def _check_args(config: ModelConfig) -> None:
         raise ConfigError(f"{key}.{own[0]}={args[own[0]]}: is set by pets itself; remove it")
     with torch.device("meta"):
         constructor = type(timm.create_model(config.name, pretrained=False)).__init__
-        others = inspect.signature(constructor).parameters.keys() - args.keys()
-        check_arguments(key, constructor, args, given=others)
+        parameters = inspect.signature(constructor).parameters.values()
+        needed = {
+            parameter.name for parameter in parameters if parameter.default is parameter.empty
+        }
+        check_arguments(key, constructor, args, given=(needed | reserved) - args.keys())
         try:
             timm.create_model(config.name, pretrained=False, **args)
         except Exception as error:  # constructors raise all kinds of exceptions

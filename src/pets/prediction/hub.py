@@ -11,14 +11,14 @@ from pydantic import BaseModel, Field, ValidationError
 from torch import nn
 
 from pets.config import ModelConfig
-from pets.config.base import Target
+from pets.config.base import HUB, Target
 from pets.data.transforms import Preprocess
 from pets.errors import RunError, reason_of
 from pets.io.atomic import regular
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier
 from pets.models.heads import LinearHead
-from pets.models.published import FILES, HUB
+from pets.models.published import FILES
 from pets.models.weights import empty_network, read_state_dict
 from pets.system.reachable import check_reachable
 

@@ -199,7 +199,7 @@ def _check_foreign(config: TrainConfig, file: Path) -> None:
 def _remove_empty(folder: Path) -> None:
     """Remove what Hydra has written for a sweep that never started."""
     if not runs_of(folder):
-        for name in ("multirun.yaml", FILE):
+        for name in ("multirun.yaml", "optuna.sqlite", FILE):
             (folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()

@@ -23,7 +23,7 @@ from pets.training.loggers import check_loggers
 from pets.training.losses import Criterion, loss_target, new_loss
 from pets.training.measures import check_callbacks, check_metrics
 from pets.training.module import count_classes, new_model
-from pets.training.rates import build_optimizer
+from pets.training.rates import build_optimizer, check_steps
 from pets.training.trainer import check_trainer
 
 
@@ -33,6 +33,7 @@ def check_signatures(config: LearnerConfig) -> None:
     check_augment(config.augment)
     check_signature("model.head", config.model.head, ("features", "classes"))
     check_signature("optimizer", config.optimizer, ("params", "lr"))
+    build_optimizer(config.optimizer, [torch.nn.Parameter(torch.zeros(2, 2))], lr=1e-3)
     check_loss(config.loss, mixes=bool(config.augment.batch))
     _check_balance(config)
     if config.data.prepare is not None:
@@ -111,6 +112,10 @@ def check_plan(config: TrainConfig, backbone: Backbone, preprocess: Preprocess) 
     """
     for stage in config.plan.stages.values():
         frozen_groups([*(name for name, _ in backbone.groups), HEAD], stage.freeze_to)
+    limits = [config.trainer.get(f"{name}_batches") for name in ("limit_train", "overfit")]
+    for limit in limits:
+        if type(limit) is int and limit > 0:
+            check_steps(config, limit)
     stages = {f"plan.stages.{name}": stage for name, stage in config.plan.stages.items()}
     check_network(config, backbone, preprocess, stages)
     check_callbacks(config)
@@ -122,10 +127,9 @@ def check_network(
     preprocess: Preprocess,
     stages: Mapping[str, StageConfig],
 ) -> None:
-    """Check that head, optimizer and the stages' inputs suit the backbone, by building the network
+    """Check that head and the stages' inputs suit the backbone, by building the network
     for two classes. Raises ConfigError."""
     model = new_model(config, backbone, preprocess, ["one", "other"])
-    build_optimizer(config.optimizer, list(model.head.parameters()), lr=1e-3)
     check_inputs(config, stages, model)
     precomputed = all(on_activations(config, model, stage) for stage in stages.values())
     frozen = all(model.trained_groups(stage.freeze_to) == [HEAD] for stage in stages.values())

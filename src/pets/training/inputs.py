@@ -35,13 +35,19 @@ def check_inputs(
         ConfigError: The network does not accept the photos' size, decoded photos are too small for
             it, or a setting has no effect on any stage.
     """
+    _check_img_size(model)
     for name, stage in stages.items():
         size = config.size_of(stage)
         if not model.backbone.takes(size):
-            own = model.backbone.own_size
+            own = " x ".join(map(str, model.backbone.own_size))
+            if (asked := model.config.args.get("img_size")) is not None:
+                raise ConfigError(
+                    f"model.args.img_size={asked}: the photos of {name} have {size[0]} x {size[1]} "
+                    f"pixels; expected an img_size like theirs, or data.size=auto ({own})"
+                )
             raise ConfigError(
                 f"{name}: {model.config.name} takes no pictures of {size[0]} x {size[1]} pixels; "
-                f"expected data.size=auto ({own[0]} x {own[1]}) or another model.args.img_size"
+                f"expected data.size=auto ({own}) or another model.args.img_size"
             )
         Decoder(config.data, model.preprocess, size, config.cache_dir).check(name)
     activated = [on_activations(config, model, stage) for stage in stages.values()]
@@ -55,6 +61,18 @@ def check_inputs(
             "data.cache=decoded has no effect with precompute=true, since every stage runs on "
             "activations; leave one of the two out"
         )
+
+
+def _check_img_size(model: Classifier) -> None:
+    """Refuse a size that the network's patches do not fill: it would ignore the photos' edges."""
+    asked, patch = model.config.args.get("img_size"), model.backbone.patch
+    for side, of_patch in zip(model.backbone.own_size, patch, strict=True):
+        if asked is not None and (rest := side % of_patch):
+            low = side - rest or of_patch
+            raise ConfigError(
+                f"model.args.img_size={asked}: expected a multiple of the {of_patch} pixels of the "
+                f"network's patches, as {low} or {side - rest + of_patch}"
+            )
 
 
 def prepare_stage(

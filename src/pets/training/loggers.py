@@ -32,7 +32,7 @@ from pytorch_lightning.loggers import (
 )
 
 from pets.config import Target
-from pets.config.instantiate import build, check_arguments, check_signature
+from pets.config.instantiate import build, check_signature, imported
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, PetsError, RunError, reason_of
 from pets.io.atomic import regular, write_atomically
@@ -49,6 +49,7 @@ _GIVEN: dict[Any, tuple[str, ...]] = {
     WandbLogger: ("id", "version", "dir"),
     MLFlowLogger: ("run_id",),
 }
+_STORES = ("", "file", "sqlite", "mysql", "postgresql", "mssql")  # MLflow's, without a server
 # Nothing is asked, nothing but the run is sent, and nothing is written elsewhere; an environment
 # variable that is set already stays as it is.
 _ENVIRONMENT = {
@@ -64,11 +65,10 @@ _CHANGED = ("WANDB_CACHE_DIR", "WANDB_MODE", "MLFLOW_TRACKING_URI", _RETRIES)
 def check_loggers(nodes: Mapping[str, Target]) -> None:
     """Check that all loggers can be built. Connects to nothing. Raises ConfigError."""
     for name, node in nodes.items():
-        key = f"logger.{name}"
-        check_signature(key, node, ("save_dir",))
+        key, values = f"logger.{name}", node.model_extra or {}
+        imported(f"{key}._target_", node.target)
         kind = _kind(node)
-        values = node.model_extra or {}
-        check_arguments(key, get_object(node.target), values, ("save_dir", *_GIVEN.get(kind, ())))
+        check_signature(key, node, ("save_dir", *_GIVEN.get(kind, ())))
         package = _PACKAGES.get(kind)
         if package and importlib.util.find_spec(package) is None:
             raise ConfigError(
@@ -80,7 +80,7 @@ def check_loggers(nodes: Mapping[str, Target]) -> None:
                 "the run directory; remove it; pets export writes a model to publish"
             )
     with TemporaryDirectory() as folder:
-        build_loggers(nodes, Path(folder))
+        build_loggers({name: _without_store(node) for name, node in nodes.items()}, Path(folder))
 
 
 @contextlib.contextmanager
@@ -191,6 +191,13 @@ def _kind(node: Target) -> type[Logger] | None:
     named = get_object(node.target)
     kinds = (TensorBoardLogger, CSVLogger, WandbLogger, MLFlowLogger)
     return next((k for k in kinds if inspect.isclass(named) and issubclass(named, k)), None)
+
+
+def _without_store(node: Target) -> Target:
+    """Leave out a folder or database of MLflow: its client creates the store at once."""
+    place = str((node.model_extra or {}).get("tracking_uri"))
+    store = urlparse(place).scheme.partition("+")[0] in _STORES and _kind(node) is MLFlowLogger
+    return node.model_copy(update={"tracking_uri": None} if store else None)
 
 
 def _connect(name: str, node: Target, logger: Logger, folder: Path) -> None:

@@ -37,7 +37,8 @@ def check_metrics(config: TrainConfig) -> None:
     for item in config.metrics:
         metric = _chosen(item)
         if metric.name in always_measured():
-            raise ConfigError(f"metrics: {metric.name} is always measured; leave it out")
+            which = "top1 is accuracy, which" if item == "top1" else metric.name
+            raise ConfigError(f"metrics: {which} is always measured; leave it out")
         if metric.name in names:
             raise ConfigError(f"metrics: {metric.name} is there twice; expected each once")
         names.append(metric.name)
@@ -128,9 +129,11 @@ def _monitor(config: TrainConfig, key: str, value: Any) -> Monitor:
     split, _, name = str(value).rpartition("/")
     metric = metrics.get(name)
     if f"{split}/" != SPLIT or metric is None:
-        known = metric_named(name)
-        if metric or known:
-            fix = f"monitor={SPLIT}{name}" if metric else f"metrics=[{name}] measures it"
+        known = metrics.get(name) or metric_named(name)
+        if known and known.name in metrics:
+            fix = f"monitor={SPLIT}{known.name}"
+        elif known:
+            fix = f"metrics=[{name}] measures it"
         else:
             fix = "metrics=[...] adds others"
         listed = ", ".join(f"{SPLIT}{name}" for name in metrics)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from math import ceil
 from typing import Any
 
 from hydra.utils import get_object
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from pets.config import StageConfig, Target
+from pets.config import StageConfig, Target, TrainConfig
 from pets.config.instantiate import build
 from pets.errors import ConfigError
 from pets.models.classifier import Classifier
@@ -54,20 +55,29 @@ def build_optimizer(target: Target, params: list[Any], lr: float) -> Optimizer:
     return optimizer
 
 
+def check_steps(config: TrainConfig, batches: int) -> None:
+    """Raise ConfigError if, with so many batches in an epoch, a stage is too short for its
+    schedule."""
+    for name, stage in config.plan.stages.items():
+        steps = stage.epochs * ceil(batches / config.trainer.get("accumulate_grad_batches", 1))
+        if stage.schedule == "one_cycle" and steps < 4:
+            key = f"plan.stages.{name}"
+            raise ConfigError(
+                f"{key}.epochs={stage.epochs}: one_cycle over {steps} steps cannot rise and fall "
+                f"(batches in an epoch: {batches}); expected at least 4: more epochs, a smaller "
+                f"data.batch_size, or {key}.schedule=constant"
+            )
+
+
 def schedule(optimizer: Optimizer, stage: StageConfig, steps: int) -> LRScheduler | None:
     """Build the stage's schedule over `steps` optimizer steps; None for constant rates.
 
     One-cycle (Smith 2018, in fastai's shape): cosine from lr/div up to lr in the first
     `pct_start` of the steps, at least two, then down to lr/(div * 10,000); the first moment goes
-    from 0.95 to 0.85 and back. Raises ConfigError for fewer than four steps.
+    from 0.95 to 0.85 and back.
     """
     if stage.schedule == "constant":
         return None
-    if steps < 4:
-        raise ConfigError(
-            f"one_cycle over {steps} steps cannot rise and fall; expected at least 4: "
-            "more epochs, a smaller data.batch_size, or schedule=constant"
-        )
     return OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],

@@ -26,6 +26,7 @@ from pets.models.weights import empty_network
 from pets.run_dir import RunDir
 from pets.training.checkpoints import load_weights, read_checkpoint
 from pets.training.measures import check_top_k
+from pets.training.rates import check_steps
 from pets.training.recorder import Recorder
 from pets.training.trainer import limits
 from pets.training.warm_start import initial_backbone
@@ -93,7 +94,6 @@ def load_photos(config: TrainConfig, run: RunDir) -> Photos:
                 f"{len(photos.of(split))} {split} photos for {ranks().world} ranks: expected at "
                 "least one for each; a smaller trainer.devices, or another data.split"
             )
-    check_limits(config, photos)
     if limited := limits(config.trainer):
         run.update_status(limited=limited)
     return photos
@@ -112,6 +112,7 @@ def _collect(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
     log.info("%s: %s classes; %s", photos.root, len(photos.classes), shown)
     if not resumed:
         check_top_k(config, len(photos.classes))
+        check_limits(config, photos)
         photos.save(table)
         about = {"classes": photos.classes, "fingerprint": photos.fingerprint}
         run.write_json("data.json", {**counts, **about})
@@ -141,7 +142,8 @@ def _few(photos: Photos, config: TrainConfig) -> Photos:
 
 
 def check_limits(config: TrainConfig, photos: Photos) -> None:
-    """Raise ConfigError if a fraction of a split's batches is less than one batch."""
+    """Raise ConfigError if a fraction of a split's batches is less than one batch, or a stage has
+    too few for its schedule."""
     for name, split in (("train", TRAIN), ("val", VALID), ("test", TEST)):
         limit = config.trainer.get(f"limit_{name}_batches")
         count = len(photos.of(split)) / (config.data.batch_size * ranks().world)
@@ -151,6 +153,11 @@ def check_limits(config: TrainConfig, photos: Photos) -> None:
                 f"trainer.limit_{name}_batches={limit}: is less than one of {batches} batches; "
                 "expected a larger fraction, or a number of batches"
             )
+        if split == TRAIN:
+            most = int(limit * batches) if isinstance(limit, float) else limit or batches
+            check_steps(config, min(most, batches))
+        if limit and not batches:
+            log.info("trainer.limit_%s_batches=%s has no effect: no %s photos", name, limit, split)
 
 
 @dataclass(frozen=True)

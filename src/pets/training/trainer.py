@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import logging
 import warnings
@@ -17,13 +18,14 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from torch import Tensor
 
-from pets.config.instantiate import check_arguments, check_types
+from pets.config.foreign import answers
+from pets.config.instantiate import check_types
 from pets.data.splits import VALID
 from pets.distributed.lightning import check_sync_batchnorm, cluster_environment, ddp_kwargs
 from pets.distributed.ranks import check_ranks, ranks
-from pets.errors import ConfigError
+from pets.errors import ConfigError, reason_of
 from pets.system import signals
-from pets.system.devices import resolve_precision
+from pets.system.devices import device_type, resolve_precision
 from pets.training.checkpoints import AtomicCheckpointIO
 
 # The Trainer's arguments that limit a training to some of its photos; null: no limit.
@@ -65,11 +67,13 @@ REFUSED = {name: fix for fix, names in _INSTEAD.items() for name in names.split(
 def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
     """Check the `trainer` group: arguments of Lightning's Trainer that pets supports. Only training
     (`trains`) may use several devices. Raises ConfigError."""
-    check_arguments("trainer", Trainer.__init__, values, given=("self",))
     defaults = inspect.signature(Trainer).parameters
     for name, value in values.items():
-        if name not in HONOURED and value != defaults[name].default:
-            fix = REFUSED.get(name, "pets knows no such argument of this version of Lightning")
+        if name not in HONOURED and (name not in defaults or value != defaults[name].default):
+            close = difflib.get_close_matches(name, HONOURED, n=1)
+            known = f"did you mean {close[0]}?" if close else f"expected {', '.join(HONOURED)}"
+            others = [f"in pets: {answer}" for answer in answers(f"trainer.{name}")]
+            fix = REFUSED.get(name, [*others, known][0])
             raise ConfigError(f"trainer.{name}={value}: not supported, remove it; {fix}")
     # Those of training have stricter checks below.
     check_types("trainer", Trainer, {k: v for k, v in values.items() if k not in OF_TRAINING})
@@ -95,6 +99,12 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
             )
         if name == "profiler" and value not in _PROFILERS:
             raise ConfigError(f"trainer.profiler={value}: expected simple, advanced or null")
+    if values.get("overfit_batches") and (limited := limits(values)[:-1]):
+        raise ConfigError(
+            f"{limited[0]}: has no effect with trainer.overfit_batches="
+            f"{values['overfit_batches']}, which leaves no other photos; leave one of the two out "
+            "(debug=fast, debug=overfit)"
+        )
     devices = values.get("devices", 1)
     if not trains and devices != 1 and not (isinstance(devices, list) and len(devices) == 1):
         raise ConfigError(
@@ -109,6 +119,14 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
         ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException
     ) as error:  # fmt: skip
         reason = " ".join(str(error).split()) or type(error).__name__
+        here = device_type("auto")
+        presets = {"auto": "default", "cpu": "cpu", here: here.replace("cuda", "gpu")}
+        wanted = values.get("accelerator", "auto")
+        if wanted not in (*presets, *presets.values()):
+            raise ConfigError(
+                f"trainer.accelerator={wanted}: cannot be used here ({reason_of(error)}); "
+                f"expected auto, or trainer={presets[here]}"
+            ) from error
         given = " ".join(f"{k}={v}" for k, v in values.items() if v != defaults[k].default)
         raise ConfigError(
             f"trainer: Lightning's Trainer refuses its arguments ({reason}): {given}; "

@@ -19,7 +19,7 @@ from pets.config import LearnerConfig, ModelConfig
 from pets.data.photos import Photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import Preprocess
-from pets.errors import WeightsError, reason_of, some
+from pets.errors import RunError, WeightsError, reason_of, some
 from pets.io.atomic import regular
 from pets.models.backbone import Backbone
 from pets.models.classifier import Classifier, new_backbone
@@ -72,7 +72,6 @@ def initial_backbone(config: LearnerConfig) -> tuple[Backbone, Preprocess, str]:
 
     Raises:
         WeightsError: The weights are unavailable, or of another architecture.
-        RunError: `model.weights` names a run or checkpoint that cannot be read.
         ConfigError: The architecture is unknown.
     """
     model, earlier = config.model, read_trained(config.model.weights)
@@ -129,19 +128,29 @@ def read_trained(weights: str) -> TrainedNetwork | None:
     export to safetensors (its folder or file); None if `weights` is anything else.
 
     Raises:
-        WeightsError: A folder is neither a run nor an export, or an export cannot be read.
-        RunError: A run or checkpoint cannot be read.
+        WeightsError: A folder is neither a run nor an export, or it cannot be read.
     """
-    path = Path(weights)
     if weights in ("default", "package", "none"):
         return None
+    try:
+        return _read(Path(weights))
+    except (RunError, WeightsError) as error:
+        reason = str(error).removeprefix(f"{weights}: ")
+        raise WeightsError(f"model.weights={weights}: {reason}") from error
+
+
+def _read(path: Path) -> TrainedNetwork | None:
     if path.is_dir() and (path / "status.json").is_file():
-        return _of_checkpoint(RunDir.open(path).checkpoint("best"))
+        best = RunDir(path).checkpoint("best")
+        if not best.is_file():
+            raise RunError(
+                f"a run ({RunDir(path).state}) without {best.name}; expected one that has finished "
+                "an epoch"
+            )
+        return _of_checkpoint(best)
     if path.is_dir():
         if not all((path / name).is_file() for name in _EXPORT):
-            raise WeightsError(
-                f"model.weights={weights}: is no run directory and no export to safetensors"
-            )
+            raise WeightsError("is no run directory and no export to safetensors")
         return _of_export(path)
     if path.suffix == ".ckpt":
         return _of_checkpoint(path)

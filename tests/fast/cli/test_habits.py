@@ -119,6 +119,55 @@ def test_what_is_no_option_says_how_to_name_it(option: str, hint: str) -> None:
     assert hint in str(one_line(caught.value, "train", TrainConfig))
 
 
+LORA = 'give its keys together: "model.lora={r: ..., alpha: ...}"'
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        (
+            "+callbacks=ema",
+            "+callbacks=ema: callbacks is chosen already; expected callbacks=ema, or several: "
+            "callbacks=[ema,...]",
+        ),
+        ("+model=resnet18", "+model=resnet18: model is chosen already; expected model=resnet18"),
+        (
+            "metrics=top3,auroc",
+            "metrics=top3,auroc: expected one value; or a list: metrics=[top3,auroc]; a run with "
+            "each: pets train -m ...",
+        ),
+        (
+            "model=[resnet18,resnet34]",
+            "model/head: is chosen by two options of a group; expected one option",
+        ),
+        (
+            "hydra/sweeper/pruner=median",
+            "hydra/sweeper/pruner: no such config group; hydra/sweeper=optuna has it",
+        ),
+        ("model/heads=linear", "model/heads: no such key; did you mean model.head?"),
+        ("model.lora.r=8", f"model.lora.r: model.lora is null; {LORA}"),
+        ("model.head.eps=1", "model.head.eps: no such key; did you mean "),
+        ("loss.gamma=2", "loss.gamma: no such key; loss=focal has it"),
+        ("hydra.launcher.qos=x", "hydra.launcher.qos: no such key; hydra/launcher=slurm has it"),
+    ],
+)
+def test_what_hydra_refuses_is_one_line_with_the_fix(override: str, line: str) -> None:
+    with pytest.raises(HydraException) as caught:
+        composed(override)
+    said = str(one_line(caught.value, "train", TrainConfig))
+    assert said.startswith(line)
+    assert "\n" not in said
+
+
+def test_a_key_is_not_the_answer_to_itself() -> None:
+    with pytest.raises(HydraException) as caught:
+        composed("loss=soft_target", "loss.label_smoothing=0.1")
+    assert str(one_line(caught.value, "train", TrainConfig)) == (
+        "loss.label_smoothing: no such key; loss=asymmetric or bce or cross_entropy or focal or "
+        "poly or weighted has it"
+    )
+
+
 @pytest.mark.parametrize(
     ("args", "line"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from omegaconf import OmegaConf
@@ -82,7 +83,10 @@ def test_the_cache_is_in_the_current_users_home(monkeypatch: pytest.MonkeyPatch)
 def _field(schema: type[BaseModel], key: str) -> object:
     first, _, rest = key.partition(".")
     field = schema.model_fields[first]
-    return _field(field.annotation, rest) if rest else (field.annotation, field.metadata)  # type: ignore[arg-type]
+    kinds = [
+        k for k in (field.annotation, *get_args(field.annotation)) if hasattr(k, "model_fields")
+    ]
+    return _field(kinds[0], rest) if rest else (field.annotation, field.metadata)
 
 
 @pytest.mark.parametrize(
@@ -109,9 +113,15 @@ def test_a_run_directory_may_be_below_the_home(
     assert RunDir.open("~/run").path == tmp_path / "run"
 
 
-def test_hydras_folders_are_below_the_home() -> None:
+def test_hydras_folders_are_below_the_home_and_not_made_for_a_wrong_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     register_resolvers()
-    cfg = composed("resume='~/run'")
-    OmegaConf.set_struct(cfg, False)
-    cfg.folder = "${either:${resume},x}"
-    assert cfg.folder == "/home/me/run"
+    monkeypatch.setattr("os.path.expanduser", lambda path: path.replace("~", str(tmp_path)))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "status.json").touch()
+    for name, folder in (("run", str(tmp_path / "run")), ("rum", "x")):
+        cfg = composed(f"resume='~/{name}'")
+        OmegaConf.set_struct(cfg, False)
+        cfg.folder = "${either:${resume},x}"
+        assert cfg.folder == folder

@@ -7,7 +7,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from pets.config import EvalConfig, Target, TrainConfig
+from pets.config import EvalConfig, PredictConfig, Target, TrainConfig
 from pets.config.instantiate import build, check_signature
 from pets.config.validation import suggestion, typed, typed_values
 from pets.errors import ConfigError
@@ -73,6 +73,10 @@ from tests.conftest import composed, train_config
             "lr_finder.method=guess: expected one or more of valley, slide, minimum, steep",
         ),
         (
+            ["lr_finder.method=[valley,slide,valley]"],
+            "lr_finder.method=[valley, slide, valley]: expected each method once",
+        ),
+        (
             ["data.size=[64,4]"],
             "data.size=[64, 4]: expected pixels: one number from 8 to 4096, or [height, width], "
             "or auto",
@@ -111,6 +115,31 @@ from tests.conftest import composed, train_config
             ["data.valid_pct=0.5", "data.test_pct=0.5"],
             "data: valid_pct + test_pct = 1 leaves nothing to train on; expected less than 0.95",
         ),
+        *(
+            (
+                [f"data.{key}='{regex}'"],
+                f"data.{key}={regex}: expected a regex with the part to take in brackets, as in "
+                f"'^(.+)_\\d+' ({reason})",
+            )
+            for key in ("label_regex", "group_regex")
+            for regex, reason in (
+                ("(", "missing ), unterminated subpattern at position 0"),
+                ("images", "it has no group"),
+            )
+        ),
+        *(
+            (
+                [f"data.split={split}", *more, f"data.{key}={value}"],
+                f"data: {key} has no effect with split={split}; set data.split={other} or "
+                f"data.{key}={default}",
+            )
+            for key, value, default, split, other, more in (
+                ("valid_pct", 0.3, 0.2, "kfold", "random", ["data.folds=5", "data.fold=0"]),
+                ("valid_pct", 0.3, 0.2, "official", "random", ["data.test_pct=0"]),
+                ("test_pct", 0.1, 0, "folders", "random", []),
+                ("carve_pct", 0.1, 0.05, "random", "official", []),
+            )
+        ),
         (["data.on_bad_image=ignore"], "data.on_bad_image=ignore: expected 'error' or 'skip'"),
     ],
 )
@@ -118,6 +147,21 @@ def test_an_invalid_value_is_one_line(overrides: list[str], line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         train_config(*overrides)
     assert str(caught.value) == line
+
+
+def test_an_empty_list_of_callbacks_or_loggers_is_none() -> None:
+    config = train_config("callbacks=[]", "logger=[]")
+    assert (config.callbacks, config.logger) == ({}, {})
+
+
+@pytest.mark.parametrize("run", ["hf-hub:", "hf-hub:nonsense", "hf-hub:a/b/c", "hf-hub:a/b@"])
+def test_a_repository_has_a_user_and_a_name(run: str) -> None:
+    asked = ("source=x.jpg", f"run='{run}'")
+    with pytest.raises(ConfigError) as caught:
+        typed(PredictConfig, composed(*asked, name="predict"))
+    expected = "expected hf-hub:user/name, or hf-hub:user/name@revision"
+    assert str(caught.value) == f"run={run}: {expected}"
+    assert typed(PredictConfig, composed(asked[0], "run='hf-hub:a/b.c'", name="predict")).run
 
 
 def test_two_invalid_values_are_two_lines() -> None:

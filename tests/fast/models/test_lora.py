@@ -114,7 +114,10 @@ def test_layers_can_be_named_also_convolutions() -> None:
             "model.lora.target_modules: nope cannot have adapters",
         ),
         ([*VIT, "model.lora={r: 0, alpha: 4}"], "model.lora.r=0: expected a number of at least 1"),
-        ([*VIT, "model.lora={r: 2}"], "missing from the config: model.lora.alpha"),
+        (
+            [*VIT, "model.lora={r: 2}"],
+            'model.lora.alpha is needed; give all together: "model.lora={r: ..., alpha: ...}"',
+        ),
         ([*VIT, "model.lora=8"], "model.lora=8: expected keys with values"),
     ],
 )

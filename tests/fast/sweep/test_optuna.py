@@ -29,12 +29,16 @@ def node(name: str) -> dict[str, Any]:
 
 
 class Trainer:
-    """A launcher whose runs have an error that depends on the rate alone: lowest at 1e-3."""
+    """A launcher whose runs have an error that depends on the rate alone: lowest at 1e-3.
+
+    They report the error, or what is left to one if the highest is `best`.
+    """
 
     prune: Any = None
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, best: str) -> None:
         self.folder, self.known, self.launched = folder, list[int](), 0
+        self.score = (lambda error: 1 - error) if best == "highest" else float
 
     def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         trials = study(self.folder).trials
@@ -46,11 +50,11 @@ class Trainer:
         rate = float(next(o for o in overrides if o.startswith("lr=")).partition("=")[2])
         error = (math.log10(rate) + 3) ** 2 / 10
         result = JobReturn(status=JobStatus.COMPLETED)
-        result.return_value = error
+        result.return_value = self.score(error)
         state = "finished"
         for epoch in range(1, EPOCHS):
             errors = [error + 0.1 * (EPOCHS - done) for done in range(1, epoch + 1)]
-            if self.prune and self.prune(index, errors, EPOCHS):
+            if self.prune and self.prune(index, [*map(self.score, errors)], EPOCHS):
                 state, result.return_value = "pruned", math.nan
                 break
         run = self.folder / f"{rate}"
@@ -64,14 +68,16 @@ def study(folder: Path) -> Any:
     return optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / 'optuna.sqlite'}")
 
 
-def search(folder: Path, trials: int, pruner: Any = "none", **changes: Any) -> Trainer:
+def search(
+    folder: Path, trials: int, pruner: Any = "none", best: str = "lowest", **changes: Any
+) -> Trainer:
     keys = {key: value for key, value in node("optuna").items() if key[0] not in "_d"}
     keys |= {"n_trials": trials, "pruner": pruner, **changes}
     if pruner in ("none", "median", "halving", "hyperband"):
         keys["pruner"] = node(f"pruner/{pruner}")
     sweeper = OptunaSweeper(**keys)
-    sweeper.launcher = launcher = Trainer(folder)
-    sweeper.composed = composed()
+    sweeper.launcher = launcher = Trainer(folder, best)
+    sweeper.composed = composed("monitor=valid/accuracy" if best == "highest" else "seed=42")
     sweeper.parser, sweeper.folder = OverridesParser.create(), folder
     sweeper.sweep(["lr=tag(log,interval(1e-6,1))"])
     return launcher
@@ -111,9 +117,12 @@ def test_few_trials_are_said_to_be_all_random(
     assert "6 trials are there; more by hydra.sweeper.n_trials=<their total number>" in caplog.text
 
 
+@pytest.mark.parametrize("best", ["lowest", "highest"])
 @pytest.mark.parametrize("pruner", ["median", "halving", "hyperband"])
-def test_hopeless_trials_are_pruned_and_not_run_again(tmp_path: Path, pruner: str) -> None:
-    search(tmp_path, 20, pruner)
+def test_hopeless_trials_are_pruned_and_not_run_again(
+    tmp_path: Path, pruner: str, best: str
+) -> None:
+    search(tmp_path, 20, pruner, best)
     trials = study(tmp_path).trials
     pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
     assert 3 <= len(pruned) <= 15
@@ -121,11 +130,15 @@ def test_hopeless_trials_are_pruned_and_not_run_again(tmp_path: Path, pruner: st
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
     assert len(pruned) + len(complete) == 20
     assert min(trials, key=lambda t: abs(math.log10(t.params["lr"]) + 3)) in complete
+    assert study(tmp_path).best_trial.value == max(
+        (trial.value for trial in complete),
+        key=lambda value: value if best == "highest" else -value,
+    )
     if pruner == "median":
         assert not {trial.number for trial in pruned} & set(range(5))
         assert min(len(trial.intermediate_values) for trial in pruned) == 2
     # Sweeps that go on count them.
-    assert search(tmp_path, 22, pruner).launched == 2
+    assert search(tmp_path, 22, pruner, best).launched == 2
 
 
 def test_nothing_is_pruned_by_default(tmp_path: Path) -> None:

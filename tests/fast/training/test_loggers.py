@@ -71,6 +71,15 @@ def test_what_a_logger_does_not_take_is_one_line(typed: str, line: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("store", ["mine", "file:mine", "sqlite:///mine.sqlite"])
+def test_a_check_leaves_no_store(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_loggers(train_config("logger=mlflow", f"logger.mlflow.tracking_uri={store}").logger)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_missing_package_is_named_with_its_extra(
     name: str, monkeypatch: pytest.MonkeyPatch

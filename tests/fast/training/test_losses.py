@@ -216,7 +216,7 @@ def test_weights_are_divided_by_their_mean_over_the_training_photos() -> None:
         ),
         (
             ["loss=soft_target", "+loss.label_smoothing=0.1"],
-            "loss.label_smoothing: soft_target takes no such argument; it takes ",
+            "loss.label_smoothing: soft_target takes no such argument; it takes none",
         ),
         (
             ["loss=weighted", "loss.weight=inverse"],

@@ -146,6 +146,8 @@ def test_the_metrics_of_a_run(own: str) -> None:
         ("metrics=[macrof1]", r"metrics: macrof1: no such metric; .*did you mean macro_f1\?"),
         ("metrics=[top0]", "metrics: top0: no such metric"),
         ("metrics=[accuracy]", "metrics: accuracy is always measured; leave it out"),
+        ("metrics=[top1]", "metrics: top1 is accuracy, which is always measured; leave it out"),
+        ("monitor=valid/top1", "monitor=valid/top1: is not .*; monitor=valid/accuracy$"),
         ("metrics=[top3,auroc,top3]", "metrics: top3 is there twice"),
         ("metrics=[3]", r"metrics=\[3\]: expected a list of names"),
         ("metrics=[not_there.MyMetric]", "metrics._target_=not_there.MyMetric: cannot be imported"),

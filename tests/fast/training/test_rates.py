@@ -7,7 +7,8 @@ import torch
 
 from pets.config import StageConfig
 from pets.errors import ConfigError
-from pets.training.rates import schedule, spread
+from pets.training.rates import check_steps, schedule, spread
+from tests.conftest import train_config
 
 
 def stage(**changes: object) -> StageConfig:
@@ -66,11 +67,22 @@ def test_sgd_cycles_its_momentum_and_plain_sgd_has_none() -> None:
     assert plain.param_groups[0]["lr"] == pytest.approx(0.1 / 25)
 
 
-def test_constant_has_no_schedule_and_too_short_a_cycle_is_refused() -> None:
+def test_constant_has_no_schedule() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     assert schedule(optimizer, stage(schedule="constant"), 10) is None
-    with pytest.raises(ConfigError, match="one_cycle over 3 steps cannot rise and fall"):
-        schedule(optimizer, stage(), 3)
+
+
+def test_too_short_a_cycle_is_refused() -> None:
+    config = train_config("plan.epochs=1", "trainer.accumulate_grad_batches=3")
+    check_steps(config, 10)
+    with pytest.raises(ConfigError) as caught:
+        check_steps(config, 9)
+    assert str(caught.value) == (
+        "plan.stages.head.epochs=1: one_cycle over 3 steps cannot rise and fall (batches in an "
+        "epoch: 9); expected at least 4: more epochs, a smaller data.batch_size, or "
+        "plan.stages.head.schedule=constant"
+    )
+    check_steps(train_config("plan=constant", "plan.epochs=1"), 1)
 
 
 def test_auto_is_a_unit_that_the_finder_fills_in() -> None:

@@ -11,6 +11,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
 from pets.errors import ConfigError
+from pets.system.devices import device_type
 from pets.system.installation import conf_dir
 from pets.training import trainer
 from pets.training.trainer import HONOURED, REFUSED, check_trainer
@@ -39,6 +40,9 @@ def test_each_is_either_honoured_or_refused() -> None:
         ("enable_checkpointing", False, "last.ckpt and best.ckpt"),
         ("default_root_dir", "x", "hydra.run.dir=<folder>"),
         ("logger", False, "logger=<name>"),
+        ("nope", 1, f"expected {', '.join(HONOURED)}"),
+        ("epochs", 3, "in pets: plan.stages.head.epochs=4"),
+        ("devicez", 2, "did you mean devices?"),
     ],
 )
 def test_what_cannot_be_had_is_named_with_what_to_do(name: str, value: object, fix: str) -> None:
@@ -138,5 +142,15 @@ def test_an_accelerator_whose_package_is_missing_is_one_line(
     monkeypatch.setattr(trainer, "build_trainer", fails)
     with pytest.raises(ConfigError) as raised:
         check_trainer({"accelerator": "tpu"})
-    line = "trainer: Lightning's Trainer refuses its arguments (no torch_xla): accelerator=tpu"
-    assert str(raised.value) == f"{line}; accelerator=auto and precision=auto suit every machine"
+    here = device_type("auto").replace("cuda", "gpu")
+    assert str(raised.value) == (
+        "trainer.accelerator=tpu: cannot be used here (no torch_xla); expected auto, or "
+        f"trainer={here}"
+    )
+
+
+def test_an_overfit_run_has_no_other_limits() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^trainer\.limit_train_batches=4: has no effect with tr"
+    ):
+        check_trainer(train_config("debug=[fast,overfit]", "trainer=cpu").trainer, trains=True)
