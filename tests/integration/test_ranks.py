@@ -140,7 +140,7 @@ def test_all_ranks_are_stopped_early_in_the_same_epoch(pets: Pets, drawn: Path) 
         "train", f"data.root={drawn}", *HALVES, "hydra.run.dir=run", "plan=frozen4",
         "plan.stages.head.epochs=6", "callbacks=early_stopping", "monitor=valid/accuracy",
         "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=1",
-        "+callbacks.notes._target_=notes.Notes",
+        "+callbacks.notes._target_=notes.Notes", "--config-dir", str(pets.folder),
     ]  # fmt: skip
     started = start_two_ranks(pets.folder, ["pets", *[a for a in args if ".body." not in a]])
     assert started.end() == [0, 0], [started.said(0), started.said(1)]

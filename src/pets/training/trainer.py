@@ -119,13 +119,12 @@ def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
         ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException
     ) as error:  # fmt: skip
         reason = " ".join(str(error).split()) or type(error).__name__
-        here = device_type("auto")
-        presets = {"auto": "default", "cpu": "cpu", here: here.replace("cuda", "gpu")}
-        wanted = values.get("accelerator", "auto")
-        if wanted not in (*presets, *presets.values()):
+        here, wanted = device_type("auto"), values.get("accelerator", "auto")
+        preset = here.replace("cuda", "gpu")
+        if wanted not in ("auto", "cpu", here, preset):
             raise ConfigError(
                 f"trainer.accelerator={wanted}: cannot be used here ({reason_of(error)}); "
-                f"expected auto, or trainer={presets[here]}"
+                f"expected auto, or trainer={preset}"
             ) from error
         given = " ".join(f"{k}={v}" for k, v in values.items() if v != defaults[k].default)
         raise ConfigError(

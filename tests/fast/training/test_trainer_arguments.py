@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +12,12 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
+from pets.data.photos import Photo, Photos
 from pets.errors import ConfigError
 from pets.system.devices import device_type
 from pets.system.installation import conf_dir
 from pets.training import trainer
+from pets.training.start import check_limits
 from pets.training.trainer import HONOURED, REFUSED, check_trainer
 from tests.conftest import train_config
 
@@ -154,3 +158,11 @@ def test_an_overfit_run_has_no_other_limits() -> None:
         ConfigError, match=r"^trainer\.limit_train_batches=4: has no effect with tr"
     ):
         check_trainer(train_config("debug=[fast,overfit]", "trainer=cpu").trainer, trains=True)
+
+
+def test_a_limit_of_photos_that_are_not_there_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    rows = tuple(Photo(f"{i}.jpg", "a", "valid" if i < 32 else "train") for i in range(192))
+    config = train_config("debug=fast", "plan=constant")
+    with caplog.at_level(logging.INFO):
+        check_limits(config, Photos(Path("x"), rows))
+    assert caplog.messages == ["trainer.limit_test_batches=2 has no effect: no test photos"]
