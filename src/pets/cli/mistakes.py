@@ -67,7 +67,7 @@ def _of_hydra(error: Exception, command: str, schema: type[BaseModel]) -> str:
         return f"+{group}={option}: {group} is chosen already; expected {group}={option}" + (
             f", or several: {group}=[{option},...]" if group in _SEVERAL else ""
         )
-    if match := re.match(r"(\S+) appears more than once in the final defaults list", text):
+    if match := re.match(r"(?:\S+@)?(\S+) appears more than once in the final defaults list", text):
         return f"{match[1]}: is chosen by two options of a group; expected one option"
     if match := re.search(r"unexpected keyword argument '(\w+)'.* full_key: ([\w.]+)$", text):
         key = f"{match[2]}.{match[1]}"

@@ -141,6 +141,10 @@ LORA = 'give its keys together: "model.lora={r: ..., alpha: ...}"'
             "model/head: is chosen by two options of a group; expected one option",
         ),
         (
+            "plan=[frozen4,lesson1]",
+            "plan.stages.head: is chosen by two options of a group; expected",
+        ),
+        (
             "hydra/sweeper/pruner=median",
             "hydra/sweeper/pruner: no such config group; hydra/sweeper=optuna has it",
         ),
