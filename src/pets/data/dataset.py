@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from pets.data.images import UnreadableImage, open_rgb
+from pets.data.images import UnreadableImage, open_pixels
 from pets.data.transforms import to_tensor
 from pets.seeding import derive, torch_stream
 
@@ -35,7 +35,7 @@ class PhotoFiles(Sequence[Tensor]):
 
     def __getitem__(self, index: Any) -> Any:
         try:
-            return to_tensor(open_rgb(self.paths[index]))
+            return to_tensor(open_pixels(self.paths[index]))
         except UnreadableImage as error:
             raise UnreadableImage(f"{error}; data.on_bad_image=skip leaves it out") from error
 

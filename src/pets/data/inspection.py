@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pets.cache.memo import FileMemo
@@ -61,7 +62,6 @@ def inspect_photos(files: Sequence[Path]) -> list[Inspection]:
     """
     try:
         import imagehash
-        import simplejpeg  # noqa: F401
     except ImportError as error:
         raise PetsError(
             f"comparing photos needs the package {error.name}: {install('verify')}"
@@ -143,8 +143,6 @@ def _damage(content: bytes) -> str | None:
 
     All data is decoded, but the pixels only at an eighth of their size.
     """
-    import simplejpeg
-
     try:
         simplejpeg.decode_jpeg(content, "GRAY", min_factor=8, strict=True)
     except ValueError as error:

@@ -72,10 +72,15 @@ def _without_entries(exif: bytes) -> bool:
     return not exif or tiff[first : first + 2] == b"\0\0"
 
 
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """Return the turn that the EXIF orientation asks for."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # for broken EXIF Pillow's readers raise anything
+        return None
+
+
 def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; an invalid one is ignored."""
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # for broken EXIF Pillow's readers raise anything
-        return image
+    turn = turn_of(image)
     return image if turn is None else image.transpose(turn)

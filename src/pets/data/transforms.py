@@ -54,9 +54,11 @@ class CentreCrop(v2.Transform):
         return self.size[0] / whole[0], self.size[1] / whole[1]
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """Convert an RGB image to uint8 (3, height, width), channels last in memory: resizes faster."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+def to_tensor(image: Image.Image | np.ndarray) -> Tensor:
+    """Convert an RGB image, or its pixels (height, width, 3), to uint8 (3, height, width), channels
+    last in memory: resizes faster."""
+    pixels = image if isinstance(image, np.ndarray) else np.array(image)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def normalize(preprocess: Preprocess) -> v2.Transform:

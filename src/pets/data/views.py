@@ -38,9 +38,10 @@ class Views:
         self.centre = CentreCrop(size, preprocess)
 
     def __call__(self, photo: Tensor) -> Tensor:
-        return torch.stack([self._view(name, photo) for name in self.names])
+        return torch.stack([self.view(name, photo) for name in self.names])
 
-    def _view(self, name: str, photo: Tensor) -> Tensor:
+    def view(self, name: str, photo: Tensor) -> Tensor:
+        """Return one view, uint8 (3, height, width)."""
         height, width = self.size
         if name in _CORNERS:
             down, right = _CORNERS[name]

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pets.config import DataConfig
-from pets.data.images import UnreadableImage, open_rgb
+from pets.data.images import UnreadableImage, open_pixels
 from pets.data.transforms import normalize, to_tensor
 from pets.data.views import Views, log_mean
 from pets.data.workers import worker_options
@@ -87,7 +87,7 @@ class ViewsDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         try:
-            photo = to_tensor(open_rgb(self.paths[item]))
+            photo = to_tensor(open_pixels(self.paths[item]))
         except UnreadableImage as error:
             return {"index": self.indices[item], "problem": str(error)}
         views = self.views(photo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pets.data.images import UnreadableImage, open_rgb
+from pets.data.images import UnreadableImage, open_pixels
 from pets.data.transforms import normalize, to_tensor
 from pets.data.views import NAMES, Views, log_mean
 from pets.models.classifier import Classifier
@@ -109,7 +110,7 @@ def predict_blocks(
         return batch
 
     # The pool's threads are daemons: one that hangs in a remote read does not block the exit.
-    with ThreadPool(max(threads, 1)) as pool:
+    with _pool(max(threads, 1)) as pool:
         batches = (read(b, start) for b in blocks for start in range(0, len(b.files), size))
         read_ahead = map(compute, _prefetch(batches, _PREFETCH if threads else 0))
         speed.start()
@@ -122,6 +123,22 @@ def predict_blocks(
                 probabilities[readable] = (logs / temperature).softmax(1).numpy()
             yield Predicted(batch.block, probabilities, batch.errors, batch.last)
             speed.done_batch(len(batch.errors))
+
+
+def _pool(threads: int) -> ThreadPool:
+    """Start threads in which torch computes with one thread each, not with one per core: sixteen
+    that read would be joined by 240 that copy pixels."""
+    computing, started = torch.get_num_threads(), threading.Barrier(threads + 1)
+
+    def alone() -> None:
+        torch.set_num_threads(1)  # of this thread, and of those that ask later
+        torch.get_num_threads()  # asks, so that it stays
+        started.wait()
+
+    pool = ThreadPool(threads, alone)
+    started.wait()
+    torch.set_num_threads(computing)
+    return pool
 
 
 def _prefetch(items: Iterator[Item], ahead: int) -> Iterator[Item]:
@@ -139,8 +156,9 @@ def _read(file: str, views: Views, into: Tensor) -> str:
     if not is_remote(file) and is_special(file):
         return f"{file}: is no regular file but a pipe, socket or device"
     try:
-        photo = open_rgb(file, open_remote if is_remote(file) else None)
+        photo = open_pixels(file, open_remote if is_remote(file) else None)
     except UnreadableImage as error:
         return str(error)
-    into.copy_(views(to_tensor(photo)))
+    for name, place in zip(views.names, into, strict=True):
+        place.copy_(views.view(name, to_tensor(photo)))
     return ""

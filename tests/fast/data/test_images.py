@@ -5,6 +5,7 @@ import re
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from pets.data.images import (
     UnreadableImage,
     decode_rgb,
     hint,
+    open_pixels,
     open_rgb,
     size_of,
 )
@@ -114,6 +116,56 @@ def test_truncated_text_and_missing_files_are_refused_by_name(tmp_path: Path) ->
             open_rgb(tmp_path / name)
     with pytest.raises(UnreadableImage, match=r"gone\.jpg: no such photo"):
         open_rgb(tmp_path / "gone.jpg")
+
+
+def jpegs(photo: np.ndarray) -> dict[str, bytes]:
+    """A photo as JPEGs of every kind."""
+    kinds: dict[str, dict[str, Any]] = {
+        "plain": {}, "progressive": {"progressive": True}, "sharp": {"subsampling": 0},
+        "4:2:2": {"subsampling": 1}, "restarts": {"restart_marker_rows": 1},
+        "RGB": {"keep_rgb": True}, "dpi": {"dpi": (72, 72)},
+    }  # fmt: skip
+    images = {name: (Image.fromarray(photo), kinds[name]) for name in kinds}
+    images |= {mode: (Image.fromarray(photo).convert(mode), {}) for mode in ("L", "CMYK")}
+    for turn in range(10):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        images[f"turn {turn}"] = (Image.fromarray(photo), {"exif": exif})
+    found = {}
+    for name, (image, options) in images.items():
+        image.save(file := io.BytesIO(), "JPEG", quality=85, **options)
+        found[name] = file.getvalue()
+    return found
+
+
+def test_pixels_are_those_of_the_image(tmp_path: Path) -> None:
+    """Two libraries decode JPEGs; whole, cut or with other bytes, both see the same photo."""
+    rng, outcomes, file = np.random.default_rng(0), set(), tmp_path / "x.jpg"
+    rough = rng.integers(0, 255, (8, 12, 3), dtype=np.uint8)
+    photo = np.asarray(Image.fromarray(rough).resize((75, 53), Image.Resampling.BICUBIC))
+    for name, content in jpegs(photo).items():
+        changed = [content, content[:-2], content + b"more", content[: len(content) // 2]]
+        for at in rng.integers(len(content) // 3, len(content), 20):
+            changed.append(content[:at] + rng.bytes(3) + content[at + 3 :])
+            changed.append(content[:at] + content[at + 9 :])
+        for which, bytes_ in enumerate(changed):
+            file.write_bytes(bytes_)
+            try:
+                expected = np.asarray(open_rgb(file))
+            except UnreadableImage as error:
+                with pytest.raises(UnreadableImage, match=re.escape(str(error))):
+                    open_pixels(file)
+                outcomes.add("refused")
+                assert which, f"{name} is whole"
+            else:
+                pixels = open_pixels(file)
+                assert pixels.flags.writeable
+                assert np.array_equal(pixels, expected), f"{name}, {which}"
+                outcomes.add("read")
+    assert outcomes == {"read", "refused"}
+    file.write_bytes(many_scans(101))
+    with pytest.raises(UnreadableImage, match="101 scans; expected at most 100"):
+        open_pixels(file)
 
 
 def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:

@@ -107,6 +107,29 @@ def test_every_format_holds_the_same_rows(photos: Path) -> None:
     assert names_in("out/shards") == [f"part-{n:06d}.parquet" for n in range(3)]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
+def test_threads_that_read_start_no_others(photos: Path) -> None:
+    class Counting(Colours):
+        size = (256, 256)  # enough pixels for torch to share the work
+        most = 0
+
+        def forward(self, photos: torch.Tensor) -> torch.Tensor:
+            self.most = max(self.most, len(list(Path("/proc/self/task").iterdir())))
+            return super().forward(photos)
+
+    model, before = Counting(), torch.get_num_threads()
+    torch.set_num_threads(8)
+    try:
+        torch.ones(1 << 20).exp()  # starts those that compute
+        running = len(list(Path("/proc/self/task").iterdir()))
+        named("p.csv", replace(OPTIONS, threads=4), model=model)
+        assert torch.get_num_threads() == 8
+    finally:
+        torch.set_num_threads(before)
+    # Four that read, three of their pool, and one of the progress bar; each with seven: 36.
+    assert 4 <= model.most - running <= 12
+
+
 def test_top_k_replaces_the_columns_of_all_classes(photos: Path) -> None:
     named("all.csv")
     named("two.csv", replace(OPTIONS, top_k=2))
