@@ -15,8 +15,10 @@ class Job:
     """The same for all sides; whatever it does not say is each side's own default.
 
     Photos are pairs of a file and its label. `valid` are those whose error counts. `weights` is a
-    state dict of the whole network, None for random numbers. `presize` is what fastai shrinks a
-    photo to before it is turned and cropped. `pets` says photos and network on its command line.
+    state dict of the whole network, None for random numbers. `unfrozen`: the backbone trains too;
+    `fine_tune`: after one frozen epoch, as fastai's method of that name.
+    `presize` is what fastai shrinks a photo to before it is turned and cropped. `pets` says photos
+    and network on its command line.
     """
 
     task: str
@@ -30,6 +32,8 @@ class Job:
     presize: int
     epochs: int
     pets: list[str]
+    unfrozen: bool = False
+    fine_tune: bool = False
     size: int = 224
     batch_size: int = 32
     lr: float = 3e-3

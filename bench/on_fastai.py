@@ -36,7 +36,7 @@ def make_loaders(job: Job) -> DataLoaders:
 
 
 def make_learner(job: Job) -> Learner:
-    """The lesson's learner, its backbone from the job's file, all but the head frozen."""
+    """The lesson's learner, its backbone from the job's file, frozen if the job says so."""
     own = job.library == "torchvision"
     arch = getattr(torchvision.models, job.model) if own else job.model
     learner = vision_learner(make_loaders(job), arch, pretrained=False, metrics=error_rate)
@@ -45,7 +45,10 @@ def make_learner(job: Job) -> Learner:
         tensors = torch.load(job.weights, weights_only=True)
         network.load_state_dict({k: v for k, v in tensors.items() if "classifier" not in k})
     # Without weights of its own choice vision_learner leaves everything unfrozen.
-    learner.freeze()
+    if job.unfrozen:
+        learner.unfreeze()
+    else:
+        learner.freeze()
     return learner
 
 
@@ -62,7 +65,11 @@ def main() -> None:
     learner = make_learner(job)
     with learner.no_bar(), learner.no_logging():
         began = time.perf_counter()
-        learner.fit_one_cycle(job.epochs, slice(job.lr))
+        if job.fine_tune:
+            learner.fine_tune(job.epochs)
+        else:
+            rates = slice(job.lr / 100, job.lr) if job.unfrozen else slice(job.lr)
+            learner.fit_one_cycle(job.epochs, rates)
         seconds = time.perf_counter() - began
     _, _, error = learner.recorder.values[-1]
     # An incomplete last batch is left out of the training, as in pets.

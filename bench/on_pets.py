@@ -14,14 +14,18 @@ from pets.training.evaluation import load_run
 
 
 def pets_command(job: Job, seed: int, cache: Path | None = None) -> list[str]:
-    """`pets train` with the lesson's frozen stage; with a cache of its features in a
-    folder, where one is given."""
+    """`pets train` with one stage; with a cache of its features in a folder, where one is given."""
     command = [
         sys.executable, "-m", "pets", "train", *job.pets,
         f"data.size={job.size}", f"data.batch_size={job.batch_size}", "data.num_workers=0",
         "plan=frozen4", f"plan.stages.head.epochs={job.epochs}", f"plan.stages.head.lr={job.lr}",
         "trainer.accelerator=cpu", f"seed={seed}",
     ]  # fmt: skip
+    if job.unfrozen:
+        command += [
+            "plan.stages.head.freeze_to=0",
+            f"plan.stages.head.lr=[{job.lr / 100},{job.lr}]",
+        ]
     if cache is not None:
         command += ["precompute=true", f"cache_dir={cache}"]
     return command

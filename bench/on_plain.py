@@ -48,7 +48,7 @@ def make_loaders(job: Job) -> tuple[DataLoader[tuple[Tensor, int]], ...]:
 
 
 def make_model(job: Job) -> nn.Module:
-    """The network with the job's weights, its backbone frozen, a new last layer."""
+    """The network with the job's weights, frozen unless it says otherwise, and a new last layer."""
     if job.library == "torchvision":
         model = torchvision.models.get_model(job.model)
         name = "fc"
@@ -59,7 +59,7 @@ def make_model(job: Job) -> nn.Module:
         name = "classifier"
     if job.weights is not None:
         model.load_state_dict(torch.load(job.weights, weights_only=True))
-    model.requires_grad_(False)
+    model.requires_grad_(job.unfrozen)
     last = nn.Linear(getattr(model, name).in_features, len(set(job.labels.values())))
     setattr(model, name, last)
     return model

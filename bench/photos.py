@@ -23,13 +23,13 @@ VALID_SHARE = 8  # a validation photo for as many training photos
 PRESIZE = math.ceil(Job.size * 1.1)
 
 
-def speed_job(work: Path, count: int, epochs: int) -> Job:
-    """ResNet-34 with random weights on drawn photos."""
+def speed_job(work: Path, count: int, epochs: int, model: str, unfrozen: bool) -> Job:
+    """A network with random weights on drawn photos; in smaller batches if it is unfrozen."""
     root = drawn_photos(work, count)
-    config = model_config("resnet34", "none")
+    config = model_config(model, "none")
     found = load_pretrained(config).preprocess
     return Job(
-        task="speed",
+        task="unfrozen" if unfrozen else "speed",
         train=in_folders(root / "train"),
         valid=in_folders(root / "valid"),
         library=config.library,
@@ -39,7 +39,9 @@ def speed_job(work: Path, count: int, epochs: int) -> Job:
         std=found.std,
         presize=PRESIZE,
         epochs=epochs,
-        pets=["data=folder", f"data.root={root}", "model=resnet34", "model.weights=none"],
+        pets=["data=folder", f"data.root={root}", f"model={model}", "model.weights=none"],
+        unfrozen=unfrozen,
+        batch_size=16 if unfrozen else 32,
     )
 
 

@@ -84,7 +84,8 @@ def _about(
         for side in sides
         for trained, valid in [first[side].told.photos]
     )
-    network = f"{job.model}, {'ImageNet' if job.weights else 'random'} weights, backbone frozen"
+    state = "trained too" if job.unfrozen else "frozen"
+    network = f"{job.model}, {'ImageNet' if job.weights else 'random'} weights, backbone {state}"
     limits = sorted(next(iter(found.values())).limit for found in rounds.values())
     return [
         f"{cpu_model()}, {cores} of {os.cpu_count()} cores, {cores} threads, "
