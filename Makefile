@@ -13,7 +13,8 @@ UP_TO_DATE = $(UV) --require-hashes -r
 THIS = $(UV) --no-deps -e .
 
 # A test computes on one core, and a file's tests run on one process: they share what they train.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+# Modules are compiled once, also where the environment says otherwise: every command imports thousands.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 # What the commands below stand on; empty for an environment that was made by hand.
 READY = $(VENV)/.all

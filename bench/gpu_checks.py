@@ -143,7 +143,7 @@ def check_device(rows: Rows) -> None:
     from pets.data.transforms import CentreCrop, normalize, to_tensor
     from pets.run_dir import RunDir
     from pets.serving.predictor import Photo, Predictor
-    from pets.training.evaluation import load_run
+    from pets.training.checkpoints import load_run
 
     files = sorted((DATA / "images").iterdir())[:16]
     trained = load_run(RunDir.open_finished(RUNS / "gpu"))
@@ -257,7 +257,7 @@ def check_interpret(rows: Rows) -> None:
 def check_serve(rows: Rows) -> None:
     """A server that many ask at once, beside `pets predict` on the CPU."""
     from pets.run_dir import RunDir
-    from pets.training.evaluation import load_run
+    from pets.training.checkpoints import load_run
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -50,13 +50,14 @@ from pets.prediction.stream import Network, predict_blocks
 from pets.run_dir import RunDir
 from pets.system.installation import conf_dir
 from pets.training.datamodule import PetsDataModule
+from pets.training.library_logs import silence_lightning
 from pets.training.loggers import build_loggers
 from pets.training.module import ClassifierModule, new_model
 from pets.training.rates import param_groups, spread
 from pets.training.recorder import Recorder
 from pets.training.speed import Speed
 from pets.training.stage import Inputs, Stage
-from pets.training.trainer import build_trainer, silence_lightning
+from pets.training.trainer import build_trainer
 
 PART, WORK, DEVICE = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 SMALL, GPU = "--small" in sys.argv, DEVICE == "cuda"

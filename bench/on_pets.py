@@ -10,7 +10,7 @@ from tell import Told, arithmetic, versions_of
 
 from pets.models.freezing import freeze_to
 from pets.run_dir import RunDir
-from pets.training.evaluation import load_run
+from pets.training.checkpoints import load_run
 
 
 def pets_command(job: Job, seed: int, cache: Path | None = None) -> list[str]:

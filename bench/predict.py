@@ -23,7 +23,7 @@ from pets.prediction.stream import Network, predict_blocks
 from pets.run_dir import RunDir
 from pets.system.cpu import keep_freed_memory
 from pets.system.devices import usable_device
-from pets.training.evaluation import load_run
+from pets.training.checkpoints import load_run
 from pets.training.speed import Speed
 
 

@@ -12,7 +12,7 @@ from pets.data.transforms import CentreCrop, to_tensor
 from pets.run_dir import RunDir
 from pets.serving.predictor import Photo, Prediction, Predictor
 from pets.system.cpu import keep_freed_memory
-from pets.training.evaluation import load_run
+from pets.training.checkpoints import load_run
 
 
 class Named(litserve.LitAPI):

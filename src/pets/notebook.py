@@ -38,8 +38,8 @@ from pets.models.classifier import Classifier
 from pets.report import charts
 from pets.run_dir import RunDir
 from pets.system.signals import Stopped
+from pets.training.checkpoints import load_run
 from pets.training.console import hints
-from pets.training.evaluation import load_run
 from pets.training.metrics_csv import read_metrics
 from pets.trust import refusal
 

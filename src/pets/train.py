@@ -17,17 +17,17 @@ from pets.data.photos import Photos
 from pets.data.splits import TEST, VALID
 from pets.distributed.process_group import on_rank_0
 from pets.errors import PetsError
-from pets.interpretation.interpretation import Interpretation
 from pets.lr_finder.search import LrSearch, find_rate, record_curve
 from pets.models.classifier import Classifier
-from pets.report.write import write_report
 from pets.run_dir import OUT_OF_FOLD, RunDir
 from pets.system.cpu import keep_freed_memory
+from pets.training.checkpoints import Trained
 from pets.training.checks import check_classes, check_plan, check_signatures
 from pets.training.console import log_early, log_results, log_speed, log_stage, log_start
-from pets.training.evaluation import Trained, log_probabilities, measure
+from pets.training.evaluation import log_probabilities, measure
 from pets.training.hparams import hyperparameters, log_hparams
 from pets.training.inputs import prepare_stage
+from pets.training.library_logs import silence_lightning
 from pets.training.loggers import mark_running, open_loggers
 from pets.training.measures import build_callbacks, measured, monitor_of
 from pets.training.module import build_stage, new_model
@@ -42,12 +42,7 @@ from pets.training.start import (
     with_weights,
 )
 from pets.training.stopping import StopOnSignal
-from pets.training.trainer import (
-    build_profiler,
-    build_trainer,
-    measuring,
-    silence_lightning,
-)
+from pets.training.trainer import build_profiler, build_trainer, measuring
 from pets.training.warm_start import take_over_head
 
 log = logging.getLogger(__name__)
@@ -151,6 +146,9 @@ def fit(
 def save_out_of_fold(run: RunDir, photos: Photos, logs: Tensor) -> None:
     """Write the validation photos' log-probabilities (N, classes), which `pets summarize` pools
     over the folds."""
+    # Only these runs need it, and it imports pandas.
+    from pets.interpretation.interpretation import Interpretation
+
     found = Interpretation.of_photos(photos.of(VALID), logs.double().numpy(), photos.classes)
     found.save(run.path / OUT_OF_FOLD, run=run.path.resolve().name)
 
@@ -160,6 +158,9 @@ def report(trained: Trained, photos: Photos, loggers: Sequence[Logger]) -> None:
 
     A failure is logged, not raised: the trained run is complete without it.
     """
+    # The libraries of its charts and analyses take seconds to import.
+    from pets.report.write import write_report
+
     hint = f"training is complete; try pets interpret run={trained.run.path}"
     try:
         write_report(trained, photos, trained.config.interpret, loggers=loggers)

@@ -15,7 +15,13 @@ from pets.sweep.worker import PRELOAD
 # Torch reads it when it is loaded, so in the process that all are forked from, not in a rank.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(PRELOAD)
+# What the commands import, once instead of in every one of them.
+CONTEXT.set_forkserver_preload(
+    [
+        *PRELOAD, "pets.cli.main", "hydra", "pets.report.write", "sklearn.linear_model",
+        "sklearn.model_selection", "pets.prediction.hub", "pets.prediction.job",
+    ]
+)  # fmt: skip
 
 
 class Running:

@@ -190,6 +190,30 @@ def test_config_errors_answer_before_torch_is_imported(pets: Pets) -> None:
     assert result.stdout.strip() == "False"
 
 
+def libraries_after(*args: str, folder: Path) -> set[str]:
+    """The packages that a command has imported by its end, in an interpreter of its own."""
+    code = "import sys; from pets.cli.main import main\ntry: main()\n"
+    code += "finally: print(*{name.partition('.')[0] for name in sys.modules})"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return set(result.stdout.splitlines()[-1].split())
+
+
+def test_a_command_imports_only_what_it_uses(pets: Pets, drawn: Path, trained: Path) -> None:
+    """What others import on their way is theirs: pyarrow pandas, torchmetrics matplotlib."""
+    photo = next(drawn.rglob("*.jpg"))
+    of_a_report = {"sklearn", "captum", "cleanlab", "peft", "datasets"}
+    of_training = {"pytorch_lightning", "torchmetrics", "transformers", "scipy", "matplotlib"}
+    predicting = libraries_after("predict", f"run={trained}", f"source={photo}", folder=pets.folder)
+    assert {"torch", "timm", "pyarrow"} <= predicting
+    assert not predicting & (of_training | of_a_report)
+    head_only = [*SMALL[:-1], "~plan.stages.body", "precompute=true"]
+    training = libraries_after("train", f"data.root={drawn}", *head_only, folder=pets.folder)
+    assert {"torch", "pytorch_lightning"} <= training
+    assert not training & (of_a_report | {"pandas", "pyarrow"})
+
+
 def test_a_sweep_makes_a_run_for_every_job(pets: Pets, drawn: Path) -> None:
     short = ["plan=frozen4", "plan.stages.head.epochs=2", "model/head=linear"]
     pets("train", "-m", f"data.root={drawn}", *SMALL[:-2], *short, "seed=0,1")

@@ -27,7 +27,7 @@ from pets.export.metadata import collect_metadata
 from pets.export.reference import Reference, load_reference
 from pets.export.write import export
 from pets.run_dir import RunDir
-from pets.training.evaluation import Trained, load_run
+from pets.training.checkpoints import Trained, load_run
 from tests.integration.conftest import Pets
 
 # More code after a card's: the logits of photo files.

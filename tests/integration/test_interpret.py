@@ -171,7 +171,7 @@ def test_another_split_and_the_mean_of_named_views(studied: Path, pets: Pets, dr
     from pets.data.transforms import normalize, to_tensor
     from pets.data.views import NAMES, Views
     from pets.run_dir import RunDir
-    from pets.training.evaluation import load_run
+    from pets.training.checkpoints import load_run
 
     model = load_run(RunDir.open(studied)).model
     photo = to_tensor(open_rgb(drawn / result.table.at[0, "path"]))

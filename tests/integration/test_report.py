@@ -17,8 +17,8 @@ from pets.interpretation.analysis import Analysis
 from pets.interpretation.extraction import Extracted
 from pets.report.write import write_page
 from pets.run_dir import RunDir
-from pets.training.checkpoints import AtomicCheckpointIO, read_checkpoint
-from pets.training.evaluation import load_run
+from pets.training.checkpoint_io import AtomicCheckpointIO
+from pets.training.checkpoints import load_run, read_checkpoint
 from tests.integration.browser import COLOURS, opened
 from tests.integration.conftest import Pets
 

@@ -22,7 +22,7 @@ from pets.data.transforms import eval_transform, to_tensor
 from pets.interpretation.gradcam import GradCam
 from pets.run_dir import RunDir
 from pets.system.installation import install
-from pets.training.evaluation import Trained, load_run
+from pets.training.checkpoints import Trained, load_run
 from tests.hostile import many_markers, many_scans, plain_pnm
 from tests.integration.conftest import Pets
 from tests.integration.serving import Served, served

@@ -31,13 +31,15 @@ def run(cfg: DictConfig) -> None:
     from pets.data.external import readable
     from pets.io.atomic import check_writable
     from pets.system.cpu import keep_freed_memory
+    from pets.training.checkpoints import load_run
     from pets.training.console import log_absent
     from pets.training.datamodule import PetsDataModule
-    from pets.training.evaluation import load_run, measure, select_photos
+    from pets.training.evaluation import measure, select_photos
+    from pets.training.library_logs import silence_lightning
     from pets.training.measures import measured
     from pets.training.module import ClassifierModule
     from pets.training.stage import Inputs
-    from pets.training.trainer import build_trainer, check_trainer, silence_lightning
+    from pets.training.trainer import build_trainer, check_trainer
 
     silence_lightning()
     keep_freed_memory()

@@ -28,8 +28,8 @@ def run(cfg: DictConfig) -> None:
     from pets.export.write import check_formats, export
     from pets.io.atomic import check_writable
     from pets.system.cpu import keep_freed_memory
-    from pets.training.evaluation import load_run
-    from pets.training.trainer import silence_lightning
+    from pets.training.checkpoints import load_run
+    from pets.training.library_logs import silence_lightning
 
     silence_lightning()
     keep_freed_memory()

@@ -50,9 +50,9 @@ def run(cfg: DictConfig) -> LrSearch:
     from pets.system.cpu import keep_freed_memory
     from pets.training.checks import check_classes, check_signatures
     from pets.training.inputs import check_inputs, prepare_inputs
+    from pets.training.library_logs import silence_lightning
     from pets.training.loggers import open_loggers
     from pets.training.stage import Stage
-    from pets.training.trainer import silence_lightning
 
     silence_lightning()
     keep_freed_memory()
@@ -133,7 +133,8 @@ def _fresh(config: FindLrConfig, plan: StageConfig) -> tuple[FindLrConfig, Class
 def _trained(run_dir: RunDir, config: FindLrConfig) -> tuple[Classifier, Photos, str]:
     """The run's network and photos, and the name for the curve."""
     from pets.data.splits import TRAIN
-    from pets.training.evaluation import load_run, photos_of_run
+    from pets.training.checkpoints import load_run
+    from pets.training.evaluation import photos_of_run
 
     trained = load_run(run_dir, config.ckpt)
     photos = photos_of_run(run_dir, config.data.root, TRAIN)

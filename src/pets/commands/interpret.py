@@ -24,9 +24,11 @@ def run(cfg: DictConfig) -> Analysis:
 
     from pets.report.write import write_report
     from pets.system.cpu import keep_freed_memory
-    from pets.training.evaluation import load_run, select_photos
+    from pets.training.checkpoints import load_run
+    from pets.training.evaluation import select_photos
+    from pets.training.library_logs import silence_lightning
     from pets.training.loggers import open_loggers
-    from pets.training.trainer import check_trainer, silence_lightning
+    from pets.training.trainer import check_trainer
 
     silence_lightning()
     keep_freed_memory()

@@ -64,8 +64,8 @@ def _predict(config: PredictConfig) -> bool:
     from pets.prediction.stream import Network
     from pets.system.cpu import keep_freed_memory
     from pets.system.devices import usable_device
-    from pets.training.evaluation import load_run
-    from pets.training.trainer import silence_lightning
+    from pets.training.checkpoints import load_run
+    from pets.training.library_logs import silence_lightning
 
     silence_lightning()
     keep_freed_memory()

@@ -37,8 +37,8 @@ def run(cfg: DictConfig) -> None:
         from pets.serving.server import serve
         from pets.system.cpu import keep_freed_memory
         from pets.system.devices import usable_device
-        from pets.training.evaluation import load_run
-        from pets.training.trainer import silence_lightning
+        from pets.training.checkpoints import load_run
+        from pets.training.library_logs import silence_lightning
 
         preload()
         silence_lightning()

@@ -12,7 +12,7 @@ from pets.export.reference import Reference
 from pets.interpretation.interpretation import wilson
 from pets.models.catalogue import weights_origin
 from pets.system.installation import code_version
-from pets.training.evaluation import Trained
+from pets.training.checkpoints import Trained
 
 
 @dataclass(frozen=True)

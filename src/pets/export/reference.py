@@ -20,7 +20,8 @@ from pets.data.transforms import CentreCrop, normalize
 from pets.data.workers import worker_options
 from pets.errors import RunError
 from pets.interpretation.interpretation import Interpretation
-from pets.training.evaluation import Trained, photos_of_run
+from pets.training.checkpoints import Trained
+from pets.training.evaluation import photos_of_run
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from pets.interpretation.suspects import (
     nearest,
     suspects_table,
 )
-from pets.training.evaluation import Trained
+from pets.training.checkpoints import Trained
 from pets.training.measures import measured
 from pets.training.trainer import build_trainer
 

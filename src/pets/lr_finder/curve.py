@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from pets.config import FinderConfig
 from pets.io.figures import plain
 from pets.lr_finder.suggestions import FEWEST, METHODS, Array, NoSuggestion, smooth
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Shares of the configured steps: at the smallest rates, the loss reflects only the first batches.
 # fastai skips the same tenth, and the last 5 of 100, where the loss is about to explode.
@@ -105,6 +107,8 @@ class Curve:
     def draw(self, title: str) -> Figure:
         """Plot measured and smoothed loss over log rate; skipped parts are shaded, and the method
         chosen by `auto` has a solid line."""
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(9, 5.5), layout="constrained")
         axes = figure.subplots()
         used, lrs, smoothed = self.used, self.lrs, self.smoothed

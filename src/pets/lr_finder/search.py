@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
 from pytorch_lightning.loggers import Logger
 
 from pets.config import LearnerConfig
@@ -17,7 +16,6 @@ from pets.data.photos import Photos
 from pets.distributed.process_group import on_rank_0
 from pets.distributed.ranks import ranks
 from pets.errors import DataError, PetsError, RunError
-from pets.io.pictures import pixels, png
 from pets.io.serialize import to_json
 from pets.lr_finder.curve import Curve
 from pets.lr_finder.range_test import record
@@ -27,6 +25,9 @@ from pets.run_dir import RunDir
 from pets.training.loggers import log_picture
 from pets.training.rates import spread
 from pets.training.stage import Stage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,8 @@ class LrSearch:
         return dict(zip(groups, spread(lr, len(groups)), strict=True))
 
     def _write(self, curve: Curve) -> None:
+        from pets.io.pictures import pixels, png
+
         self.file("png").parent.mkdir(parents=True, exist_ok=True)
         stage = self.stage
         about = {"stage": stage.name, "freeze_to": stage.config.freeze_to}

@@ -26,7 +26,8 @@ from pets.report.pictures import add_pictures
 from pets.report.published import split_in_words
 from pets.report.sections import SECTIONS
 from pets.report.template import own, template
-from pets.training.evaluation import Trained, split_of
+from pets.training.checkpoints import Trained
+from pets.training.evaluation import split_of
 from pets.training.metrics_csv import read_metrics
 
 log = logging.getLogger(__name__)

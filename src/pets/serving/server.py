@@ -24,7 +24,7 @@ from pets.serving.middleware import HEADERS, Guard, own_names
 from pets.serving.predictor import Predictor
 from pets.serving.responses import Info
 from pets.serving.service import Service
-from pets.training.evaluation import Trained
+from pets.training.checkpoints import Trained
 
 log = logging.getLogger(__name__)
 _SHUTDOWN_SECONDS = 2  # for pending requests, after Ctrl-C

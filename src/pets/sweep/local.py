@@ -59,7 +59,8 @@ class LocalLauncher(SweepLauncher):
         self.stopping = False
 
     def start(self) -> None:
-        self.context.set_forkserver_preload(PRELOAD)
+        report = ["pets.report.write"] if self.config.report else []
+        self.context.set_forkserver_preload([*PRELOAD, *report])
         forkserver.ensure_running()
 
     def check(self, configs: Sequence[TrainConfig]) -> None:

@@ -70,7 +70,7 @@ def train_in(run: RunDir) -> None:
 def check_config(values: Mapping[str, Any]) -> None:
     """Run the checks that training does before it reads data. Raises ConfigError."""
     from pets.training.checks import check_signatures
-    from pets.training.trainer import silence_lightning
+    from pets.training.library_logs import silence_lightning
 
     silence_lightning()
     check_signatures(typed_values(TrainConfig, values))

@@ -1,64 +1,28 @@
-"""Checkpoint files: written atomically, read without running code, checked for damage."""
+"""Checkpoint files, read without running code and checked for damage; the network in them.
+
+Nothing here needs Lightning: what only uses a trained network starts without its seconds.
+"""
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from pets import trust
+from pets.config import RunDataConfig, TrainConfig
 from pets.errors import RunError, reason_of
-from pets.io.atomic import write_atomically
-from pets.io.serialize import plain
+from pets.models.classifier import Classifier, classifier_from
+from pets.run_dir import RunDir
 
 FORMAT = 1
-
-
-class HeldCheckpoint:
-    """A checkpoint kept in memory, to be written later or never: pass it to
-    `Trainer.save_checkpoint` as `storage_options`."""
-
-    content = b""
-
-    def write(self, path: Path) -> None:
-        """Write it to `path`. Raises RunError if that fails."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)  # of a callback, as Lightning's does
-            write_atomically(path, self.content)
-        except OSError as error:
-            kept = "the one before is untouched" if path.exists() else "there was none before"
-            raise RunError(
-                f"{path}: cannot be written ({error.strerror or error}); {kept}. "
-                "Make room, then resume with pets train resume=<the run's folder>"
-            ) from error
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints through `write_atomically`, read with `read_checkpoint`."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        buffer = io.BytesIO()
-        torch.save(plain(checkpoint, keep=torch.Tensor), buffer)
-        later = isinstance(storage_options, HeldCheckpoint)
-        held = storage_options if later else HeldCheckpoint()
-        held.content = buffer.getvalue()
-        if not later:
-            held.write(Path(path))
-
-    def load_checkpoint(
-        self, path: Any, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        return read_checkpoint(Path(path), trusted=True)  # nothing is built from it
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
@@ -125,3 +89,41 @@ def _check_numbers(path: Path, weights: Mapping[str, Any], temperature: Any) -> 
                 "training diverged or the file was changed; expected finite weights: train "
                 "again, with a lower plan.stages.<stage>.lr"
             )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained run: its network with weights, its config, the stage that the weights are from, and
+    the temperature fitted on the validation photos, or None if it was not fitted."""
+
+    run: RunDir
+    config: TrainConfig
+    model: Classifier
+    stage: str
+    temperature: float | None = None
+
+    def fed_by(self, data: RunDataConfig, trainer: Mapping[str, Any]) -> Trained:
+        """Return a copy with this machine's workers, batch size and trainer."""
+        changes: dict[str, Any] = {"num_workers": data.num_workers}
+        if data.batch_size is not None:
+            changes["batch_size"] = data.batch_size
+        fed = {"data": self.config.data.model_copy(update=changes), "trainer": dict(trainer)}
+        return replace(self, config=self.config.model_copy(update=fed))
+
+
+def load_run(run: RunDir, ckpt: str = "last") -> Trained:
+    """Load exactly the network that was trained, using only the run directory.
+
+    Raises:
+        RunError: A file of the run is missing, damaged or does not fit.
+    """
+    file = run.checkpoint(ckpt)
+    checkpoint, config = read_checkpoint(file, run.trusted), run.train_config
+    about = checkpoint["pets"]
+    try:
+        model = classifier_from(about)
+        load_weights(model, checkpoint)
+        return Trained(run, config, model.eval(), about["stage"], about.get("temperature"))
+    except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        reason = reason_of(error)
+        raise RunError(f"{file}: does not fit its own description ({reason})") from error

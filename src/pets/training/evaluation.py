@@ -1,10 +1,9 @@
-"""Evaluate a classifier on a split; load a trained run from its directory."""
+"""Evaluate a classifier on a split; choose the photos that a trained run is evaluated on."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,14 @@ import torch
 from pytorch_lightning import Trainer
 from torch import Tensor
 
-from pets.config import ExternalDataConfig, RunDataConfig, TrainConfig
+from pets.config import ExternalDataConfig
 from pets.data.external import external_photos, result_name
 from pets.data.photos import OTHER, SPLITS, LocatedPhotos, Photos, locate_photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.distributed.process_group import all_gather
-from pets.errors import ConfigError, DataError, RunError, reason_of, some
-from pets.models.classifier import Classifier, classifier_from
+from pets.errors import ConfigError, DataError, RunError, some
 from pets.run_dir import RunDir
-from pets.training.checkpoints import load_weights, read_checkpoint
+from pets.training.checkpoints import Trained
 from pets.training.datamodule import PetsDataModule
 from pets.training.module import ClassifierModule
 
@@ -178,41 +176,3 @@ def split_of(run: RunDir, split: str) -> str:
         has = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         raise RunError(f"split={split}: the run has no such photos; it has {has}")
     return split
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained run: its network with weights, its config, the stage that the weights are from, and
-    the temperature fitted on the validation photos, or None if it was not fitted."""
-
-    run: RunDir
-    config: TrainConfig
-    model: Classifier
-    stage: str
-    temperature: float | None = None
-
-    def fed_by(self, data: RunDataConfig, trainer: Mapping[str, Any]) -> Trained:
-        """Return a copy with this machine's workers, batch size and trainer."""
-        changes: dict[str, Any] = {"num_workers": data.num_workers}
-        if data.batch_size is not None:
-            changes["batch_size"] = data.batch_size
-        fed = {"data": self.config.data.model_copy(update=changes), "trainer": dict(trainer)}
-        return replace(self, config=self.config.model_copy(update=fed))
-
-
-def load_run(run: RunDir, ckpt: str = "last") -> Trained:
-    """Load exactly the network that was trained, using only the run directory.
-
-    Raises:
-        RunError: A file of the run is missing, damaged or does not fit.
-    """
-    file = run.checkpoint(ckpt)
-    checkpoint, config = read_checkpoint(file, run.trusted), run.train_config
-    about = checkpoint["pets"]
-    try:
-        model = classifier_from(about)
-        load_weights(model, checkpoint)
-        return Trained(run, config, model.eval(), about["stage"], about.get("temperature"))
-    except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
-        reason = reason_of(error)
-        raise RunError(f"{file}: does not fit its own description ({reason})") from error

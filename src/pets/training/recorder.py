@@ -23,7 +23,7 @@ from pets.distributed.process_group import on_rank_0, reduce
 from pets.errors import RunError
 from pets.io.atomic import copy_atomically
 from pets.run_dir import RunDir
-from pets.training.checkpoints import HeldCheckpoint
+from pets.training.checkpoint_io import HeldCheckpoint
 from pets.training.metrics_csv import read_metrics, write_metrics
 from pets.training.rates import momentum_of
 from pets.training.speed import Speed

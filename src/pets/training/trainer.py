@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from pets.distributed.ranks import check_ranks, ranks
 from pets.errors import ConfigError, reason_of
 from pets.system import signals
 from pets.system.devices import device_type, resolve_precision
-from pets.training.checkpoints import AtomicCheckpointIO
+from pets.training.checkpoint_io import AtomicCheckpointIO
 
 # The Trainer's arguments that limit a training to some of its photos; null: no limit.
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches")
@@ -208,25 +206,3 @@ def batch_loss(trainer: Trainer, outputs: Any) -> Tensor:
     Lightning divides it by the number of accumulated batches.
     """
     return outputs["loss"].detach() * trainer.accumulate_grad_batches
-
-
-def silence_lightning() -> None:
-    """Silence Lightning's info messages, and its warnings about intentional choices."""
-    for name in ("pytorch_lightning", "lightning_fabric", "timm"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if not ranks().writer:
-        warnings.simplefilter("ignore")  # rank 0 shows the same warnings
-    for message in (
-        ".*does not have many workers.*",  # on few cores, none is fastest
-        ".*checkpoint that ended before the epoch ended.*",  # the sampler knows what was drawn
-        ".*number of training batches.*smaller than the logging interval.*",
-        ".*exists and is not empty.*",
-        ".*GPU available but not used.*",
-        ".*Encountered `nan` values.*",  # the recorder stops a diverged run
-        ".*module\\(s\\) in eval mode at the start of training.*",  # that is what freezing does
-        ".*The `srun` command is available.*",  # `distributed.ranks` detects the launcher
-        ".*`broadcast_buffers` is deprecated.*",  # older torch versions lack the new name
-        ".*recommended to use `self.log.*sync_dist=True.*",  # all ranks log the same number
-        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own, with new torch
-    ):
-        warnings.filterwarnings("ignore", message)

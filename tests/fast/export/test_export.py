@@ -31,7 +31,7 @@ from pets.io.atomic import folder_atomically
 from pets.models.catalogue import weights_origin
 from pets.models.classifier import Classifier, new_backbone, new_classifier
 from pets.models.heads import BatchNormHead, ConcatPoolHead, LinearHead
-from pets.training.evaluation import Trained
+from pets.training.checkpoints import Trained
 from tests.conftest import composed, train_config
 
 SCRIPTS = Path(hub.__file__).parent / "scripts"

@@ -15,7 +15,8 @@ from pets.export.int8 import Quantised
 from pets.io.serialize import plain, to_json, to_yaml
 from pets.report.template import template
 from pets.run_dir import RunDir
-from pets.training.checkpoints import AtomicCheckpointIO, HeldCheckpoint, read_checkpoint
+from pets.training.checkpoint_io import AtomicCheckpointIO, HeldCheckpoint
+from pets.training.checkpoints import read_checkpoint
 
 NUMPY = {
     "bool": np.bool_(True), "int": np.int64(3), "half": np.float16(0.5), "double": np.float64(0.25),

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pets.errors import RunError
-from pets.training.checkpoints import AtomicCheckpointIO, read_checkpoint
+from pets.training.checkpoint_io import AtomicCheckpointIO
+from pets.training.checkpoints import read_checkpoint
 
 
 def checkpoint(value: float = 1.0, size: int = 1000) -> dict[str, Any]:
