@@ -146,7 +146,7 @@ def test_a_signal_ends_the_finder_with_its_code(
     assert process.stdout is not None
     while "lr finder" not in process.stdout.readline():
         pass
-    time.sleep(5)
+    time.sleep(2)
     process.send_signal(number)
     _, output = process.communicate(timeout=60)
     assert process.returncode == code
