@@ -79,6 +79,18 @@ def test_tab_completion(pets: Pets) -> None:
     ("args", "line"),
     [
         (["train", "model=nope"], "model=nope: no such option; choose one of clip_vit_b32, "),
+        (
+            ["train", "interpret=null"],
+            "interpret=null: expected an option of interpret, one of default",
+        ),
+        (
+            ["train", "callbacks=[ema,null]"],
+            "callbacks=[ema,null]: expected an option of callbacks, ",
+        ),
+        (
+            ["train", "-m", "model=1,2"],
+            "model=1,2: expected an option of model, one of clip_vit_b32, ",
+        ),
         (["train", "model=resnet43"], "model=resnet43: no such option; did you mean resnet34? "),
         (["train", "experiment=quickstar"], "experiment=quickstar: no such option; did you mean "),
         (["train", "data.sise=3"], "data.sise: no such key; did you mean data.size? "),

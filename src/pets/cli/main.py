@@ -112,7 +112,7 @@ def run_command(name: str, overrides: list[str]) -> tuple[Any, Any]:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
 
-    from pets.cli.mistakes import check_flags, one_line
+    from pets.cli.mistakes import check_flags, check_options, one_line
     from pets.config.resolvers import register_resolvers
 
     register_resolvers()
@@ -129,6 +129,7 @@ def run_command(name: str, overrides: list[str]) -> tuple[Any, Any]:
     typed = sys.argv
     try:
         check_flags(overrides, module.SCHEMA)
+        check_options(overrides)
         find_own_modules(overrides)
         if not getattr(module, "SEVERAL_PROCESSES", False):
             check_single_process(name)

@@ -18,6 +18,7 @@ from pets.system.installation import conf_dir
 from pets.system.os_errors import system_error
 
 _SEVERAL = ("callbacks", "logger")  # groups of which a config has several options
+_NO_NAME = re.compile(r"null|true|false|[+-]?[\d.]+")
 # How to name what is no option of a group.
 _OWN = {
     "model": "; of timm or torchvision: model=timm model.name={option}",
@@ -107,6 +108,17 @@ def _adds(key: str, node: str, schema: type[BaseModel]) -> str:
     if group == "loss":  # each has all its keys in its file, but those of your own
         return ""
     return f"; +{key}=... adds an argument to {key.rpartition('.')[0]}"
+
+
+def check_options(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for null, a number or a truth value where a config group has names."""
+    for override in overrides:
+        group, equals, value = override.lstrip("+").partition("=")
+        choices = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+        given = [] if value.startswith("{") else re.split(r"[\[\],\s]+", value.lower())
+        if equals and choices and any(_NO_NAME.fullmatch(name) for name in given):
+            listed = ", ".join(name for name in choices if name != "base")
+            raise ConfigError(f"{override}: expected an option of {group}, one of {listed}")
 
 
 def check_flags(args: Sequence[str], schema: type[BaseModel]) -> None:
