@@ -171,6 +171,10 @@ class RunDir:
         except Timeout as error:
             raise RunError(f"{self.path}: is being trained by another process") from error
 
+    def release(self) -> None:
+        """Let other processes train the run."""
+        self._lock.release()
+
     def held(self) -> bool:
         """Whether a process is training this run."""
         file = self.path / ".lock"
@@ -208,11 +212,12 @@ class RunDir:
                 f"it was written by {self.read_json('environment.json').get('pets')}"
             ) from error
 
-    def update_config(self, key: str, value: Any) -> None:
-        """Change one value of `config.yaml`, by its dotted key."""
+    def update_config(self, changes: Mapping[str, Any]) -> None:
+        """Change some values of `config.yaml`, by their dotted keys."""
         values = self.read_config()
-        *sections, last = key.split(".")
-        reduce(getitem, sections, values)[last] = value
+        for key, value in changes.items():
+            *sections, last = key.split(".")
+            reduce(getitem, sections, values)[last] = value
         self._write("config.yaml", to_yaml(values))
 
     @property

@@ -143,7 +143,7 @@ def test_a_run_is_checked_where_its_config_is_read(run: RunDir) -> None:
 def test_a_run_writes_nothing_elsewhere(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PETS_CACHE", "/mine")
     assert RunDir.open(run.path, trusted=True).config["data"]["prepare"] is not None
-    run.update_config("cache_dir", "/somewhere/else")
+    run.update_config({"cache_dir": "/somewhere/else"})
     assert run.config["cache_dir"] == "/mine"
     assert run.config["data"]["prepare"] is None
     assert run.read_config()["cache_dir"] == "/somewhere/else"

@@ -47,7 +47,7 @@ def test_a_balanced_epoch_goes_on_where_it_was_stopped(
     run = Training(tmp_path / "run", drawn, *args)
     run.stop("batch_start", STEPS + 3, signal.SIGTERM)
     assert run.position == ("head", 1, 3)
-    run.run.update_config("data.num_workers", 2)
+    run.run.update_config({"data.num_workers": 2})
     run.finish()
     assert_same_end(run.path, whole.path)
 

@@ -55,7 +55,7 @@ class Training:
 
     def _send(self, **at: Any) -> None:
         values = {"_target_": "tests.integration.signals.SignalAt", **NEVER, **at}
-        self.run.update_config("callbacks.signal", values)
+        self.run.update_config({"callbacks.signal": values})
 
     @property
     def position(self) -> tuple[str, int, int]:
@@ -132,7 +132,7 @@ def test_stopped_anywhere_it_ends_as_if_never_stopped(
     assert metrics(run.path) == metrics(whole.path)[:2]
 
     # While a loader's process does not answer no step ends; a later signal does not wait for one.
-    run.run.update_config("data.num_workers", 2)
+    run.run.update_config({"data.num_workers": 2})
     (run.path / "stick").touch()
     with monkeypatch.context() as patched:
         patched.setattr(signals, "PATIENCE", 0.5)

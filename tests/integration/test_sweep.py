@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pets.sweep.jobs import prepare, runs_of
+from pets.sweep.processes import Slot
 from tests.conftest import need
 from tests.integration.conftest import SMALL, Pets
+from tests.integration.forked import CONTEXT
 from tests.integration.runs import metrics, same, scalars, status, weights
 from tests.processes import alive, kill, until
 
@@ -318,3 +321,59 @@ def test_a_sweep_with_a_mistake_leaves_no_folder(
     args = ("-m", f"data.root={drawn}", f"hydra/sweeper={sweeper}", "seed=0,1", wrong)
     assert pets.one_line("train", *args).startswith(line)
     assert list((pets.folder / "outputs/sweeps").iterdir()) == []
+
+
+def by_name(pets: Pets, sweep: str) -> dict[str, Path]:
+    """The runs of a sweep by what distinguishes them, whatever their numbers."""
+    runs = [run for run in pets.runs() if run.parent.name == sweep]
+    return {run.name.partition("_")[2]: run for run in runs}
+
+
+def test_runs_that_share_a_process_pass_nothing_on(pets: Pets, drawn: Path) -> None:
+    """In another order, and with other runs that fail in between, all have the same bits."""
+    args = ("train", "-m", f"data.root={drawn}", *SHORT, "hydra.launcher.jobs=2")
+    pets(*args, "seed=0,1,2", "plan.stages.head.lr=1e-3,1e-2", "hydra.sweep.dir=outputs/one")
+    rates = "plan.stages.head.lr=1e-2,1e38,1e-3"
+    pets(*args, "seed=2,0,1", rates, "hydra.sweep.dir=outputs/other", code=1)
+    one, other = by_name(pets, "one"), by_name(pets, "other")
+    assert len(one) == 6
+    assert len(other) == 9
+    for name, run in other.items():
+        if "1e+38" in name:
+            assert status(run)["state"] == "failed"
+            assert "training diverged" in status(run)["error"]
+            continue
+        assert same(weights(run), weights(one[name]))
+        assert metrics(run) == metrics(one[name])
+        assert status(run)["results"] == status(one[name])["results"]
+        assert (run / "train.log").read_text().count("stage head") == 1
+
+
+def test_the_process_of_a_slot_is_kept_until_a_run_fails(
+    pets: Pets, drawn: Path, tmp_path: Path
+) -> None:
+    cache = f"cache_dir={tmp_path / 'cache'}"
+    pets("train", "-m", f"data.root={drawn}", *SHORT, cache, "seed=0", "hydra.sweep.dir=outputs/a")
+    (first,) = runs_of(pets.folder / "outputs/a", trusted=True)
+    stages = first.train_config.plan.stages
+    diverges = stages["head"].model_copy(update={"lr": 1e38})
+    plan = first.train_config.plan.model_copy(update={"stages": {"head": diverges}})
+    changes = [{"seed": 1}, {"seed": 2}, {"plan": plan}, {"seed": 3}, {"seed": 4}]
+    configs = [first.train_config.model_copy(update=change) for change in changes]
+    jobs = prepare(pets.folder / "outputs/a", [(c, []) for c in configs], [[]] * 5)
+    slot, exits, processes = Slot(CONTEXT, 2, {}), [], []
+    for job in jobs:
+        if job is jobs[4]:
+            slot.processes[0].kill()
+        slot.train(job, {"version": 1})
+        processes.append(slot.processes[0].pid)
+        exits.append(slot.wait())
+    slot.end()
+    assert exits[:4] == [0, 0, 1, 0]
+    assert processes[0] == processes[1] == processes[2] != processes[3]
+    assert [job.run.status["state"] for job in jobs[:4]] == [
+        "finished", "finished", "failed", "finished",
+    ]  # fmt: skip
+    # One that is killed while it waits is replaced, or takes only the run along that it was given.
+    assert (exits[4], jobs[4].run.status["state"]) in ((0, "finished"), (-9, "waiting"))
+    assert not any(job.run.held() for job in jobs)

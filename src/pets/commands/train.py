@@ -147,8 +147,8 @@ def _begin(path: Path, config: dict[str, Any], overrides: list[str]) -> RunDir:
 
 def _reopen(run_dir: RunDir, new: dict[str, Any]) -> RunDir:
     run_dir.begin()
-    for key, value in new.items():
-        run_dir.update_config(key, value)
+    if new:
+        run_dir.update_config(new)
     return run_dir
 
 

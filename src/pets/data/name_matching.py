@@ -105,8 +105,14 @@ class PhotoNames:
         lines = [line for line in dict.fromkeys(lines) if line]
         names = lines
         if not any(map(self.find, lines)):
-            ways = [[_without_columns(line, *way) for line in lines] for way in _COLUMNS]
-            names = max([lines, *ways], key=lambda way: len(set(map(tuple, map(self.find, way)))))
+            most = 0
+            for way in _COLUMNS:
+                cut = [_without_columns(line, *way) for line in lines]
+                found = {tuple(photos) for photos in map(self.find, cut)}
+                if len(found) > max(most, 1):
+                    names, most = cut, len(found)
+                if most == len(lines):  # no other way can find more
+                    break
         matches = self.match(name for name in names if not name.startswith("#") or self.find(name))
         if not (matches.photos or matches.missing or matches.ambiguous):
             raise DataError(f"{file}: names no photo; expected one photo per line")

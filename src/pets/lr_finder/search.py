@@ -147,7 +147,7 @@ def find_rate(search: LrSearch, run: RunDir) -> Stage:
     found = on_rank_0(lambda: own)
     # In this order: a run killed in between searches again, with the same result.
     run.update_status(lr_found={**run.status.get("lr_found", {}), name: found})
-    run.update_config(key, found["lr"])
+    run.update_config({key: found["lr"]})
     log.info(
         "  lr %s: %s suggests %.2e, so %s",
         shown(found["asked"]), found["method"], found["found"],

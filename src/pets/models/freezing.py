@@ -38,10 +38,14 @@ def train_mode(model: Classifier, n: int) -> None:
     """
     frozen, config = _frozen_ids(model, n), model.config
     model.train()
-    for module in model.modules():
+    unknown: list[nn.Module] = [model]
+    while unknown:
+        module = unknown.pop()
         ids = {id(parameter) for parameter in module.parameters()}
         if ids and ids <= frozen:
-            module.eval()
+            module.eval()  # with all that is inside it, which need not be looked at
+        else:
+            unknown += module.children()
     for module in model.backbone.modules():
         if isinstance(module, BATCH_NORM):
             is_frozen = any(id(parameter) in frozen for parameter in module.parameters())

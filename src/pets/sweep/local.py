@@ -7,21 +7,20 @@ import multiprocessing
 import os
 import queue
 import signal
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from multiprocessing import connection, forkserver
-from multiprocessing.process import BaseProcess
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pets.config import TrainConfig
-from pets.distributed.ranks import as_rank, ranks_of
+from pets.distributed.ranks import ranks_of
 from pets.errors import ConfigError
 from pets.io.serialize import to_json
 from pets.sweep.jobs import Job, log_outcome
 from pets.sweep.launcher import SweepLauncher, resume_command
-from pets.sweep.worker import PRELOAD, check_config, device_count, run_job
+from pets.sweep.processes import Slot
+from pets.sweep.worker import PRELOAD, check_config, device_count
 from pets.system.cpu import available_cores
 from pets.system.orphans import end_with_maker
 from pets.training.metrics_csv import read_metrics
@@ -29,9 +28,6 @@ from pets.training.metrics_csv import read_metrics
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-# Seconds for a rank to end by itself after another one has failed, and then after SIGTERM.
-_PATIENCE = 30.0
 
 # Seconds between two looks at the epochs of a job that may be pruned.
 _SECONDS_BETWEEN = 0.5
@@ -42,6 +38,8 @@ _WITHOUT_TARGETS = ("plan", "seed", "lr_finder", "interpret")
 
 class LocalLauncher(SweepLauncher):
     """Hydra launcher that forks a process for each job from one that has imported torch.
+
+    Runs that only train heads on activations share the process of their slot, one after another.
 
     Args:
         jobs: How many run in parallel. `auto`: one per GPU (per `trainer.devices` GPUs), or without
@@ -55,7 +53,7 @@ class LocalLauncher(SweepLauncher):
             )
         self.jobs = jobs
         self.context = multiprocessing.get_context("forkserver")
-        self.running: set[BaseProcess] = set()
+        self.slots: list[Slot] = []
         self.stopping = False
 
     def start(self) -> None:
@@ -87,63 +85,56 @@ class LocalLauncher(SweepLauncher):
     def run_jobs(self, jobs: Sequence[Job], folder: Path) -> None:
         """Train each job as soon as a slot is free, and log its outcome."""
         devices = max(ranks_of(job.config.trainer) for job in jobs)
-        slots = divide(len(jobs), devices, self.jobs, available_cores(), self._gpus(jobs))
-        log.info("%s in parallel; each run logs to its train.log", len(slots))
-        free: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
-        for slot in slots:
+        shares = divide(len(jobs), devices, self.jobs, available_cores(), self._gpus(jobs))
+        log.info("%s in parallel; each run logs to its train.log", len(shares))
+        self.slots = [Slot(self.context, len(shares), share) for share in shares]
+        free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        for slot in self.slots:
             free.put(slot)
-        with ThreadPoolExecutor(len(slots)) as pool:
+        with ThreadPoolExecutor(len(shares)) as pool:
             try:
-                done = as_completed(pool.submit(self._run, job, free, len(slots)) for job in jobs)
+                done = as_completed(pool.submit(self._run, job, free) for job in jobs)
                 for count, future in enumerate(done, 1):
                     log_outcome(future.result(), count, len(jobs))
             except BaseException:
                 # Running jobs save a checkpoint; the others remain waiting.
                 self.stopping = True
                 pool.shutdown(wait=False, cancel_futures=True)
-                for process in list(self.running):
-                    process.terminate()
+                for slot in self.slots:
+                    slot.terminate()
                 log.warning("stopped; resume with %s", resume_command(self.config, folder))
                 raise
+        for slot in self.slots:
+            slot.end()
 
-    def _run(self, job: Job, free: queue.SimpleQueue[Mapping[str, str]], slots: int) -> Job:
+    def _run(self, job: Job, free: queue.SimpleQueue[Slot]) -> Job:
         slot = free.get()
         try:
-            processes = []
-            for rank in _environments(job, slot):
-                run = (str(job.run.path), job.run.trusted, slots, rank, self.log_config(job))
-                process = self.context.Process(target=run_job, args=run, name=job.name)
-                process.start()
-                processes.append(process)
-                self.running.add(process)
-                if self.stopping:
-                    process.terminate()
-            pruned = self._watch(job, processes)
-            exitcode = wait_for_ranks(processes)
-            self.running -= set(processes)
-            _note_end(job, exitcode)
+            slot.train(job, self.log_config(job))
+            if self.stopping:
+                slot.terminate()
+            pruned = self._watch(job, slot)
+            _note_end(job, slot.wait())
             if pruned and job.run.status.get("state") == "interrupted":
                 job.run.update_status(state="pruned", error=None)
         finally:
             free.put(slot)
         return job
 
-    def _watch(self, job: Job, processes: Sequence[BaseProcess]) -> bool:
+    def _watch(self, job: Job, slot: Slot) -> bool:
         """Stop a job as soon as its epochs say that it is hopeless; return whether it was stopped.
 
         It saves a checkpoint first, as after any signal. Returns when a process of it has ended.
         """
         epochs, seen = sum(stage.epochs for stage in job.config.plan.stages.values()), 0
-        ended = [process.sentinel for process in processes]
-        while self.prune is not None and not connection.wait(ended, _SECONDS_BETWEEN):
+        while self.prune is not None and not slot.over(_SECONDS_BETWEEN):
             column = job.run.monitor.column
             scores = [row[column] for row in read_metrics(job.run.path / "metrics.csv")]
             # After the last epoch only the results are missing.
             if seen < len(scores) < epochs:
                 seen = len(scores)
                 if self.prune(self.index[job.run.path], scores, epochs):
-                    for process in processes:
-                        process.terminate()
+                    slot.terminate()
                     return True
         return False
 
@@ -179,38 +170,6 @@ def divide(
     count = len(shares) if gpus else min(own_cores, max(2, own_cores // 2))
     count = min(jobs, count if wanted == "auto" else wanted)
     return [{"CUDA_VISIBLE_DEVICES": shares[i % len(shares)]} if gpus else {} for i in range(count)]
-
-
-def _environments(job: Job, slot: Mapping[str, str]) -> list[Mapping[str, str]]:
-    """The environment variables of each of a job's processes, one per device."""
-    world = ranks_of(job.config.trainer)
-    if world == 1:
-        return [slot]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    return [{**slot, **as_rank(rank, world, port)} for rank in range(world)]
-
-
-def wait_for_ranks(ranks: Sequence[BaseProcess]) -> int:
-    """Wait until all ranks of a job have ended; stop those that do not notice a failed one.
-
-    Returns:
-        The exit code of the rank that failed first; of several, that of a killed one (negative);
-        0 if all succeeded. Exit codes of ranks stopped here do not count.
-    """
-    running = list(ranks)
-    while running and not any(process.exitcode for process in ranks):
-        connection.wait([process.sentinel for process in running])
-        running = [process for process in running if process.is_alive()]
-    exitcode = min((process.exitcode for process in ranks if process.exitcode), default=0)
-    for end in (BaseProcess.terminate, BaseProcess.kill):
-        for process in running:
-            process.join(_PATIENCE)
-            if process.is_alive():
-                end(process)
-    for process in ranks:
-        process.join()
-    return exitcode
 
 
 def _note_end(job: Job, exitcode: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging.config
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +26,42 @@ PRELOAD = ["torch.utils.tensorboard", "torchvision", "pets.train"]
 _GRACE = 60.0  # seconds for a job to finish its step and save its checkpoint
 
 
-def run_job(
-    folder: str,
-    trusted: bool,
-    slots: int,
-    environment: Mapping[str, str],
-    log_config: Mapping[str, Any],
-) -> None:
-    """Train in a prepared or stopped run directory, with all output in its `screen.log`.
+def run_jobs(jobs: Connection, slots: int, environment: Mapping[str, str]) -> None:
+    """Train in prepared or stopped run directories, one after another as they arrive from `jobs`,
+    with all output in each one's `screen.log`.
 
-    The job shares the machine's cores with `slots` - 1 others. Exits with the exit code that `pets
-    train` would have.
+    A job is a run's folder, whether it is trusted, and its logging. They share the machine's cores
+    with `slots` - 1 other processes. A run that does not finish ends the process, with the exit
+    code that `pets train` would have; every other one is answered.
     """
     os.environ |= environment
-    _redirect_output(Path(folder) / "screen.log")
     # Ctrl-C reaches only the launcher, which stops its jobs; they also end if it is killed.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     end_with_maker(signal.SIGTERM, _GRACE)
-    log_as_rank(log_config)
-    from pets.system.devices import share_threads
+    gc.freeze()  # what was imported is not searched for garbage after every run
+    shared = False
+    for folder, trusted, log_config in _arriving(jobs):
+        _redirect_output(Path(folder) / "screen.log")
+        log_as_rank(log_config)
+        if not shared:
+            from pets.system.devices import share_threads
 
-    share_threads(slots)
-    train_in(RunDir.open(folder, trusted))
+            share_threads(slots)
+            shared = True
+        run = RunDir.open(folder, trusted)
+        train_in(run)
+        run.release()
+        del run
+        gc.collect()  # the objects of Lightning refer to each other
+
+
+def _arriving(jobs: Connection) -> Iterator[tuple[str, bool, Mapping[str, Any]]]:
+    """Yield jobs until there are no more, and answer each that is done."""
+    with contextlib.suppress(EOFError, OSError):  # the other end is closed
+        while True:
+            yield jobs.recv()
+            jobs.send(None)
 
 
 def log_as_rank(config: Mapping[str, Any]) -> None:

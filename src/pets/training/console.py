@@ -87,10 +87,11 @@ def log_results(
     report = run.path / "report.html"
     if report.exists():
         log.info("report %s", report)
+    folder = run.as_typed
     hints.info("\nnext:")
-    hints.info("  pets predict run=%s source=<photo or folder>", run.as_typed)
+    hints.info("  pets predict run=%s source=<photo or folder>", folder)
     if not report.exists():
-        hints.info("  pets interpret run=%s", run.as_typed)
-    hints.info("  pets serve run=%s", run.as_typed)
-    hints.info("  pets export run=%s to=safetensors", run.as_typed)
+        hints.info("  pets interpret run=%s", folder)
+    hints.info("  pets serve run=%s", folder)
+    hints.info("  pets export run=%s to=safetensors", folder)
     hints.info("  tensorboard --logdir %s", run.path.parent)

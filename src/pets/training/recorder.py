@@ -165,7 +165,8 @@ class Recorder(Checkpoint):
         # All ranks take part in a checkpoint, so they must agree on its time.
         if may_wait and not ends and on_rank_0(lambda: soon):
             if improved:
-                self.held = HeldCheckpoint()
+                module: Any = trainer.lightning_module
+                self.held = HeldCheckpoint(frozen=module.model.backbone)
                 trainer.save_checkpoint(best, storage_options=self.held)
         elif improved:
             _flush(trainer)

@@ -64,8 +64,7 @@ def with_weights(config: Config, backbone: Backbone) -> Config:
 def record_weights(config: TrainConfig, run: RunDir) -> None:
     """Write what the weights determined to the run's config, from which all commands read it."""
     values = config.model_dump(by_alias=True, mode="json")
-    run.update_config("data.size", values["data"]["size"])
-    run.update_config("model", values["model"])
+    run.update_config({"data.size": values["data"]["size"], "model": values["model"]})
 
 
 def load_photos(config: TrainConfig, run: RunDir) -> Photos:

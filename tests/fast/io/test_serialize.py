@@ -50,7 +50,7 @@ def test_a_run_directory_stores_numpy_numbers(tmp_path: Path) -> None:
     run = RunDir.prepare(tmp_path / "run", {"plan": {"lr": 0.1}}, [])
     run.update_status(lr_found=NUMPY)
     assert run.status["lr_found"] == PLAIN
-    run.update_config("plan.lr", np.float32(0.5))
+    run.update_config({"plan.lr": np.float32(0.5)})
     assert run.config == {"plan": {"lr": 0.5}}
     run.write_json("numbers.json", NUMPY)
     assert run.read_json("numbers.json") == PLAIN

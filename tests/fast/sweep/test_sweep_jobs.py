@@ -14,9 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pets.errors import ConfigError, RunError
 from pets.sweep.jobs import check_swept, identity, prepare, runs_of
-from pets.sweep.local import divide, wait_for_ranks
+from pets.sweep.local import divide
 from pets.sweep.optuna import OptunaSweeper, distribution
 from pets.sweep.overrides import FILE, save_overrides, saved_overrides, with_saved_overrides
+from pets.sweep.processes import wait_for_ranks
 from tests.conftest import composed, need, train_config
 
 
@@ -94,7 +95,7 @@ END, KILL, HANG = (os._exit, 1), (signal.raise_signal, signal.SIGKILL), (time.sl
 def test_the_exit_code_of_a_job_is_that_of_the_rank_that_failed(
     ranks: Sequence[tuple[Any, int]], exitcode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pets.sweep.local._PATIENCE", 0.1)
+    monkeypatch.setattr("pets.sweep.processes._PATIENCE", 0.1)
     context = multiprocessing.get_context("forkserver")
     processes = [context.Process(target=target, args=(arg,)) for target, arg in ranks]
     for process in processes:
