@@ -25,8 +25,10 @@ SIDES = {
     "head on activations": [*HEAD],
     "+ body at 160 px": [*HEAD, "plan.stages.body.size=160"],
     "+ last group only": [*HEAD, "plan.stages.body.freeze_to=-2"],
+    "+ last two groups only": [*HEAD, "plan.stages.body.freeze_to=-3"],
     "+ half of the epochs": [*HEAD, SHORT],
-    "+ all three": [*HEAD, SHORT, "plan.stages.body.size=160", "plan.stages.body.freeze_to=-2"],
+    "+ bfloat16": [*HEAD, "trainer.precision=bf16-mixed"],
+    "+ 160 px, half of the epochs": [*HEAD, SHORT, "plan.stages.body.size=160"],
     "head alone": [*HEAD[:1], "plan=frozen4"],
 }
 

@@ -101,6 +101,17 @@ def test_it_says_what_it_does(pets: Pets, drawn: Path) -> None:
     assert made(pets.folder) == []
 
 
+def test_the_finder_and_the_stage_share_a_pass(pets: Pets, drawn: Path) -> None:
+    found = pets("find-lr", f"data.root={drawn}", *HEAD, *PRE, "lr_finder.steps=20")
+    assert "activations/s" in found.stdout + found.stderr
+    entries = made(pets.folder)
+    auto = ("plan.stages.head.lr=auto", "lr_finder.steps=20")
+    trained = pets("train", f"data.root={drawn}", *HEAD, *PRE, *auto).stdout
+    assert "float32): read from" in trained
+    assert "activations/s" not in trained
+    assert made(pets.folder) == entries
+
+
 def test_a_stage_that_ends_early_leaves_its_last_epoch(pets: Pets, drawn: Path) -> None:
     args = (
         "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping",

@@ -34,6 +34,8 @@ from pets.seeding import derive, torch_stream
 from pets.system.devices import all_threads, device_type, resolve_precision
 
 KIND, FORMAT = "activations", 1
+# Which others may give other pixels or other numbers.
+_VERSIONS = ("torch", "torchvision", "timm", "pillow", "simplejpeg")
 
 
 class AugmentedViews(Dataset[Tensor]):
@@ -205,7 +207,7 @@ def _load_or_compute(
         "dtype": settings.dtype,
         "precision": precision,
         "device": device_type(config.trainer.get("accelerator", "auto")),
-        "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
+        "versions": {name: version(name) for name in _VERSIONS},
     }
     inputs = f"{views} views of {len(rows):,} photos" if views else f"{len(rows):,} photos"
     description = (

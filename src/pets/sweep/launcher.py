@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from pets.config import TrainConfig
 from pets.config.validation import typed
 from pets.errors import ConfigError, PetsError, RunError
 from pets.run_dir import from_here
+from pets.sweep.compose import Composer
 from pets.sweep.jobs import Job, check_swept, prepare, runs_of
 from pets.sweep.overrides import FILE, save_overrides, saved_overrides
 from pets.sweep.slurm_queue import in_slurm
@@ -116,8 +116,9 @@ class SweepLauncher(Launcher):
             return [Job(run, run.train_config) for run in runs if not run.ended]
         fixed = self._fixed(None if resumed is None else saved_overrides(folder))
         configs, swept = [], []
+        composer = Composer(self.hydra_context, self.config)
         for job in job_overrides:
-            config, overrides = self._compose(job)
+            config, overrides = _config_of(*composer.compose(job))
             if resumed is not None and not trusted:
                 _check_foreign(config, folder / FILE)
             configs.append((config, overrides))
@@ -142,22 +143,6 @@ class SweepLauncher(Launcher):
             if not override.is_sweep_override() and (saved is None or override.input_line in saved)
         }
 
-    def _compose(self, job: Sequence[str]) -> tuple[TrainConfig, list[str]]:
-        cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
-        with open_dict(cfg):
-            cfg.hydra.job.id = cfg.hydra.job.num = 0  # a config may refer to them
-            HydraConfig.instance().set_config(cfg)
-            overrides = [o for o in cfg.hydra.overrides.task if _is_about_run(o)]
-            task = cfg.copy()
-            task.pop("hydra")
-        config = typed(TrainConfig, task)
-        if config.resume is not None:
-            raise ConfigError(
-                f"resume={config.resume}: is for a single run; resume a sweep with "
-                "sweep.resume=<its folder>"
-            )
-        return config, overrides
-
 
 class SweepEnd(Callback):
     """Hydra callback at the end of a sweep: its summary, and an exit code."""
@@ -180,6 +165,17 @@ def resume_command(config: DictConfig, folder: Path) -> str:
     """Return the command that resumes a sweep with the same launcher."""
     overrides = [o for o in config.hydra.overrides.hydra if re.match(r"hydra[./]launcher", o)]
     return shlex.join(["pets", "train", "-m", f"sweep.resume={folder}", *overrides])
+
+
+def _config_of(task: DictConfig, overrides: Sequence[str]) -> tuple[TrainConfig, list[str]]:
+    """Return the typed config of a job, and the overrides that are about its run."""
+    config = typed(TrainConfig, task)
+    if config.resume is not None:
+        raise ConfigError(
+            f"resume={config.resume}: is for a single run; resume a sweep with "
+            "sweep.resume=<its folder>"
+        )
+    return config, [override for override in overrides if _is_about_run(override)]
 
 
 def _check_foreign(config: TrainConfig, file: Path) -> None:
