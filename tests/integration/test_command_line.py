@@ -212,12 +212,19 @@ def libraries_after(*args: str, folder: Path) -> set[str]:
     return set(result.stdout.splitlines()[-1].split())
 
 
+def test_a_mistake_leaves_the_folder_that_it_was_made_in(pets: Pets) -> None:
+    (pets.folder / "predict.log").touch()  # of whoever called it
+    assert "no such folder" in pets.one_line("predict", "run=gone", "source=photo.jpg")
+    assert [path.name for path in pets.folder.iterdir()] == ["predict.log"]
+
+
 def test_a_command_imports_only_what_it_uses(pets: Pets, drawn: Path, trained: Path) -> None:
     """What others import on their way is theirs: pyarrow pandas, torchmetrics matplotlib."""
     photo = next(drawn.rglob("*.jpg"))
     of_a_report = {"sklearn", "captum", "cleanlab", "peft", "datasets"}
     of_training = {"pytorch_lightning", "torchmetrics", "transformers", "scipy", "matplotlib"}
-    predicting = libraries_after("predict", f"run={trained}", f"source={photo}", folder=pets.folder)
+    words = (f"run={trained}", f"source={photo}", "out=names.csv")
+    predicting = libraries_after("predict", *words, folder=pets.folder)
     assert {"torch", "timm", "pyarrow"} <= predicting
     assert not predicting & (of_training | of_a_report)
     head_only = [*SMALL[:-1], "~plan.stages.body", "precompute=true"]

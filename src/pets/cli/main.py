@@ -189,8 +189,11 @@ def _check_overrides(overrides: list[str]) -> None:
 
 
 def _remove_empty_run_dir(folder: Path, job: str) -> None:
-    """Remove the log if nothing was logged, and the directory if it contains only the log."""
-    if not ranks().writer:
+    """Remove the log if nothing was logged, and the directory if it contains only the log.
+
+    A command without a directory of its own has the one that it was called in.
+    """
+    if not ranks().writer or folder.resolve() == Path.cwd().resolve():
         return
     log = folder / f"{job}.log"
     with contextlib.suppress(OSError):
