@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -55,7 +56,9 @@ def main() -> None:
             if side == "fastai":
                 found = of_fastai(python, file, seed, asked.cores)
             else:
-                found = of_pets(job, SIDES[side], seed, work / "to_the_error" / str(seed) / side)
+                name = re.sub(r"\W+", "-", side).strip("-")
+                run = work / "to_the_error" / str(seed) / name
+                found = of_pets(job, SIDES[side], seed, run)
             measured.setdefault(side, []).append(found)
             print(f"seed {seed}, {side}: {found[0]:.1f} s, {100 * found[1]:.1f} %", flush=True)
     print(table(measured))

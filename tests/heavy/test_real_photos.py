@@ -25,7 +25,8 @@ def test_lesson1_on_real_photos(tmp_path: Path, mini: Path) -> None:
     pets = Pets(tmp_path)
     output = pets(
         "train", "data=oxford_pets", f"data.root={mini}", "data.split=official",
-        "model=efficientnet_lite0", "plan=lesson1", "lr_curves=true", "seed=0",
+        "model=efficientnet_lite0", "plan=lesson1", "lr_curves=true", "lr_finder.steps=60",
+        "seed=0",
     ).stdout  # fmt: skip
     (run,) = pets.runs()
     assert "37 classes" in output
