@@ -23,6 +23,7 @@ from pets.run_dir import RunDir
 from pets.sweep.overrides import with_saved_overrides
 from pets.system.installation import conf_dir
 from pets.training.checkpoints import FORMAT, read_checkpoint
+from pets.training.warm_start import read_trained
 from pets.trust import check, check_words, refusal
 from tests.conftest import train_config
 
@@ -138,6 +139,14 @@ def test_a_run_is_checked_where_its_config_is_read(run: RunDir) -> None:
         "elsewhere; expected what pets comes with; if you trust who made it: trust=true"
     )
     assert RunDir.open(run.path, trusted=True).config == values
+
+
+def test_weights_of_a_run_with_a_link_out_of_it_are_refused(run: RunDir, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.csv").touch()
+    (run.path / "photos.csv").unlink(missing_ok=True)
+    (run.path / "photos.csv").symlink_to(tmp_path / "elsewhere.csv")
+    with pytest.raises(WeightsError, match=r"^model\.weights=.*leads out of the folder"):
+        read_trained(str(run.path))
 
 
 def test_a_run_writes_nothing_elsewhere(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

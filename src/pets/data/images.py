@@ -79,8 +79,8 @@ def open_rgb(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) 
 def open_pixels(path: Path | str, opened: Callable[[str], BinaryIO] | None = None) -> np.ndarray:
     """Like `open_rgb`, as an array: uint8 (height, width, 3).
 
-    The pixels are the same; those of an upright JPEG cost half as much, as libjpeg-turbo writes
-    them without a detour by an `Image`.
+    The pixels are the same; an upright JPEG takes less time, since libjpeg-turbo writes them
+    directly to the array, not to an `Image` first.
     """
     return _read(lambda: opened(str(path)) if opened else path, str(path), _pixels)
 

@@ -141,11 +141,11 @@ def read_trained(weights: str) -> TrainedNetwork | None:
 
 def _read(path: Path) -> TrainedNetwork | None:
     if path.is_dir() and (path / "status.json").is_file():
-        best = RunDir(path).checkpoint("best")
+        run = RunDir.open(path)
+        best = run.checkpoint("best")
         if not best.is_file():
             raise RunError(
-                f"a run ({RunDir(path).state}) without {best.name}; expected one that has finished "
-                "an epoch"
+                f"a run ({run.state}) without {best.name}; expected one that has finished an epoch"
             )
         return _of_checkpoint(best)
     if path.is_dir():
