@@ -20,7 +20,7 @@ from sides import fastai_environment
 HELD_OUT = 4  # every fourth photo of a breed
 HEAD = ("precompute=true", "plan.stages.head.epochs=4", "plan.stages.head.lr=3e-3")
 SHORT = "plan.stages.body.epochs=1"
-# What is tried, each alone upon the warm head, then together; the plan is fastai's fine_tune.
+# Words after those of fastai's plan: first a head trained on activations, then that and one more.
 SIDES = {
     "equal work": [],
     "head on activations": [*HEAD],
@@ -70,7 +70,7 @@ def split_job(work: Path, root: Path, epochs: int) -> Job:
     job = accuracy_job(work, root, epochs)
     if not links.exists():
         place: dict[str, int] = {}
-        for photo, breed in sorted({**job.labels}.items()):
+        for photo, breed in sorted(job.labels.items()):
             place[breed] = place.get(breed, -1) + 1
             split = "train" if place[breed] % HELD_OUT else "valid"
             (links / split / breed).mkdir(parents=True, exist_ok=True)

@@ -141,6 +141,7 @@ def test_tab_completion(pets: Pets) -> None:
         (["train", "logger.wandb.offline=true"], "logger.wandb.offline: no such key; "),
         (["train", "model.head.dropout=2", "model/head=concat_pool"], "model.head: "),
         (["train", "optimizer.weight_decay=-1"], "optimizer: torch.optim.AdamW refuses its "),
+        (["train", "model=[resnet18,resnet34]"], "model=[resnet18,resnet34]: expected one option"),
         (["train", "loss=[focal,bce]"], "loss=[focal,bce]: expected one option; to compare them: "),
         (["train", "loss=own"], "loss._target_ is needed; give it as loss._target_=..."),
         (["train", "loss.name=focus"], "loss.name=focus: expected cross_entropy, weighted, focal"),

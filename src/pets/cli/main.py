@@ -6,7 +6,6 @@ import contextlib
 import difflib
 import functools
 import os
-import re
 import sys
 import threading
 import time
@@ -175,12 +174,8 @@ def _run_job(name: str, module: ModuleType, cfg: DictConfig) -> Any:
 
 
 def _check_overrides(overrides: list[str]) -> None:
-    """Refuse what Hydra would merge: `key={}` into the existing value, so it would change nothing,
-    and two options of a group of which there is one."""
+    """Refuse `key={}`: Hydra merges it into the existing value, so it would change nothing."""
     for override in overrides:
-        if match := re.fullmatch(r"(data|loss|optimizer)=\[(\w+(,\w+)+)\]", override):
-            each = f"pets train -m {match[1]}={match[2]}"
-            raise ConfigError(f"{override}: expected one option; to compare them: {each}")
         if override.endswith("={}"):
             raise ConfigError(
                 f"{override}: changes nothing, since Hydra merges it into the existing value; "

@@ -18,6 +18,7 @@ from pets.system.installation import conf_dir
 from pets.system.os_errors import system_error
 
 _SEVERAL = ("callbacks", "logger")  # groups of which a config has several options
+_ONE = ("model", "model/head", "data", "loss", "optimizer", "plan")  # of these it has one
 _NO_NAME = re.compile(r"null|true|false|[+-]?[\d.]+")
 # How to name what is no option of a group.
 _OWN = {
@@ -111,7 +112,8 @@ def _adds(key: str, node: str, schema: type[BaseModel]) -> str:
 
 
 def check_options(overrides: Sequence[str]) -> None:
-    """Raise ConfigError for null, a number or a truth value where a config group has names."""
+    """Raise ConfigError for null, a number or a truth value where a config group has names, and for
+    several options of a group of which a config has one."""
     for override in overrides:
         group, equals, value = override.lstrip("+").partition("=")
         choices = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
@@ -119,6 +121,9 @@ def check_options(overrides: Sequence[str]) -> None:
         if equals and choices and any(_NO_NAME.fullmatch(name) for name in given):
             listed = ", ".join(name for name in choices if name != "base")
             raise ConfigError(f"{override}: expected an option of {group}, one of {listed}")
+        if group in _ONE and re.fullmatch(r"\[.+,.+\]", value):
+            each = f"pets train -m {group}={value[1:-1]}"
+            raise ConfigError(f"{override}: expected one option; to compare them: {each}")
 
 
 def check_flags(args: Sequence[str], schema: type[BaseModel]) -> None:

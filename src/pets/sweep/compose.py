@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,9 @@ class Composer:
     def compose(self, job: Sequence[str]) -> tuple[DictConfig, list[str]]:
         """Return a job's config and its overrides, without those of Hydra itself."""
         parsed = self.parser.parse_overrides(list(job))
-        plain = {o.key_or_group: o for o in parsed if self._is_plain(o)}
+        times = Counter(o.key_or_group for o in parsed)
+        once = (o for o in parsed if times[o.key_or_group] == 1)
+        plain = {o.key_or_group: o for o in once if self._is_plain(o)}
         lines = {o.input_line: key for key, o in plain.items()}
         kind = tuple(lines.get(line, line) for line in job)
         if kind not in self.composed or self.composed[kind].own:

@@ -53,13 +53,15 @@ def test_only_other_options_and_other_keys_are_composed_by_hydra(loader: ConfigL
         ["seed=2", "plan.stages.head.lr='1e-2'", "model=resnet34"],
         ["seed=4", "data.root='a=b, c'"],
         ["seed=3", "data.root=null"],
+        ["seed=5", "seed=6"],
+        ["seed=6", "seed=5"],
     ]
     for words in jobs:
         job = [*COMMON, *words]
         task, overrides = composer.compose(job)
         found = OmegaConf.to_container(task, resolve=True), overrides
         assert found == by_hydra(loader, sweep, job)
-    assert len(composer.composed) == 3
+    assert len(composer.composed) == 5
 
 
 def test_a_list_and_a_new_key_are_hydras(loader: ConfigLoader) -> None:
