@@ -103,35 +103,35 @@ def _summary(
     job: Job, rounds: dict[int, Round], sides: Sequence[str], columns: list[Column]
 ) -> str:
     middle = mean if job.task == "accuracy" else median
-    lines = [_row([f"{middle.__name__} (range)", *(title for title, _, _ in columns)])]
-    lines.append(_row(["---"] * (1 + len(columns))))
+    lines = [row([f"{middle.__name__} (range)", *(title for title, _, _ in columns)])]
+    lines.append(row(["---"] * (1 + len(columns))))
     for side in sides:
         cells = [NAMES[side]]
         for _, how, number in columns:
             found = [number(r[side], r) for r in rounds.values() if side in r]
-            cells.append(_spread([n for n in found if n is not None], how, middle))
-        lines.append(_row(cells))
+            cells.append(spread([n for n in found if n is not None], how, middle))
+        lines.append(row(cells))
     return "\n".join(lines)
 
 
 def _each(job: Job, rounds: dict[int, Round], sides: Sequence[str], columns: list[Column]) -> str:
     kind = "seed" if job.task == "accuracy" else "round"
-    lines = [_row([kind, "side", *(title for title, _, _ in columns)])]
-    lines.append(_row(["---"] * (2 + len(columns))))
+    lines = [row([kind, "side", *(title for title, _, _ in columns)])]
+    lines.append(row(["---"] * (2 + len(columns))))
     for seed, found in rounds.items():
         for side in sides:
             if side in found:
                 numbers = [(number(found[side], found), how) for _, how, number in columns]
                 cells = ["" if n is None else f"{n:{how}}" for n, how in numbers]
-                lines.append(_row([str(seed), NAMES[side], *cells]))
+                lines.append(row([str(seed), NAMES[side], *cells]))
     return "\n".join(lines)
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _spread(numbers: list[float], how: str, middle: Callable[[list[float]], float]) -> str:
+def spread(numbers: list[float], how: str, middle: Callable[[list[float]], float]) -> str:
     """Middle and range, for example `2.10 (2.04 to 2.13)`."""
     if not numbers:
         return ""

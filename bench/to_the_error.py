@@ -6,15 +6,16 @@ import argparse
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 from compare import use_cores
 from job import Job
 from photos import accuracy_job, in_folders
+from results import row, spread
 from sides import fastai_environment
 
 HELD_OUT = 4  # every fourth photo of a breed
@@ -28,7 +29,6 @@ SIDES = {
     "+ last group only": [*HEAD, "plan.stages.body.freeze_to=-2"],
     "+ last two groups only": [*HEAD, "plan.stages.body.freeze_to=-3"],
     "+ half of the epochs": [*HEAD, SHORT],
-    "+ bfloat16": [*HEAD, "trainer.precision=bf16-mixed"],
     "+ 160 px, half of the epochs": [*HEAD, SHORT, "plan.stages.body.size=160"],
     "head alone": [*HEAD[:1], "plan=frozen4"],
 }
@@ -111,16 +111,15 @@ def of_pets(job: Job, words: list[str], seed: int, run: Path) -> tuple[float, fl
 
 def table(measured: dict[str, list[tuple[float, float]]]) -> str:
     """Means and ranges over the seeds, and how much less time than fastai, seed by seed."""
-    lines = ["| | error, % | seconds | of fastai's time |", "| --- | --- | --- | --- |"]
+    lines = [row(["mean (range)", "error, %", "seconds", "of fastai's time"]), row(["---"] * 4)]
     for side, found in measured.items():
         pairs = zip(found, measured["fastai"], strict=True)
-        columns = [[100 * error for _, error in found], [seconds for seconds, _ in found]]
-        columns.append([own / others for (own, _), (others, _) in pairs])
-        cells = [
-            f"{statistics.mean(c):.{d}f} ({min(c):.{d}f} to {max(c):.{d}f})"
-            for c, d in zip(columns, (1, 0, 2), strict=True)
+        columns = [
+            ([100 * error for _, error in found], ".1f"),
+            ([seconds for seconds, _ in found], ".0f"),
+            ([own / others for (own, _), (others, _) in pairs], ".2f"),
         ]
-        lines.append(f"| {side} | {' | '.join(cells)} |")
+        lines.append(row([side, *(spread(numbers, how, mean) for numbers, how in columns)]))
     return "\n".join(lines)
 
 
