@@ -24,6 +24,7 @@ import pandas as pd
 
 from pets.cli.arguments import override, to_overrides
 from pets.cli.main import run_command
+from pets.comparison.comparison import Comparison
 from pets.config import LookConfig
 from pets.config.validation import typed
 from pets.data import preview
@@ -147,6 +148,15 @@ class Learner:
     def interpret(self, args: str = "") -> Interpreted:
         """Run `pets interpret run=<run>`: what the model gets wrong; also writes the report."""
         return Interpreted(self._use("interpret", args))
+
+    def compare(self, other: str | Path | Learner, args: str = "") -> Comparison:
+        """Run `pets compare <other> <run>`: whether this run is better than the other one."""
+        other = other if isinstance(other, Learner) else Learner(other)
+        typed = [override("old", other.path), override("new", self.path), "fail_on=never"]
+        runs = [self.run, other.run]
+        if all(run.trusted for run in runs) and any(refusal(run.read_config()) for run in runs):
+            typed.append("trust=true")
+        return run("compare", [*typed, *shlex.split(args)])[1]
 
     def predict(self, source: str | Path, args: str = "") -> pd.DataFrame:
         """Run `pets predict run=<run> source=...`: one row per photo, one probability per class."""

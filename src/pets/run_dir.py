@@ -98,6 +98,7 @@ class RunDir:
     profile/          fit-<stage>.txt, with trainer.profiler
     slurm.json        the Slurm job that it was given to, and its log
     out_of_fold.parquet   predictions of the validation photos, with data.split=kfold
+    looks.jsonl       a line for each time its test photos were measured
     ```
 
     Only one of several ranks writes; on the others (`writes=False`) methods that change files do
@@ -154,13 +155,13 @@ class RunDir:
         return cls(path, trusted=trusted)
 
     @classmethod
-    def open_finished(cls, path: str | Path, trusted: bool = False) -> RunDir:
+    def open_finished(cls, path: str | Path, trusted: bool = False, key: str = "run") -> RunDir:
         """Open a finished run. Raises RunError if it is unfinished."""
-        run = cls.open(path, trusted)
+        run = cls.open(path, trusted, key)
         if run.finished:
             return run
         raise RunError(
-            f"run={path}: is not finished (state {run.state}, {run.position()}); "
+            f"{key}={path}: is not finished (state {run.state}, {run.position()}); "
             f"resume with pets train resume={path}"
         )
 

@@ -29,6 +29,7 @@ from pets.training.hparams import hyperparameters, log_hparams
 from pets.training.inputs import prepare_stage
 from pets.training.library_logs import silence_lightning
 from pets.training.loggers import mark_running, open_loggers
+from pets.training.looks import count_look
 from pets.training.measures import build_callbacks, measured, monitor_of
 from pets.training.module import build_stage, new_model
 from pets.training.recorder import Recorder
@@ -110,9 +111,12 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
             on_rank_0(lambda: save_out_of_fold(run, photos, logs))
         log_hparams(loggers, hyperparameters(config, model, run.overrides), results, steps)
         run.finish(results)
+        looks = None
+        if tested := photos.of(TEST):
+            looks = on_rank_0(lambda: count_look(run, photos.contents(tested), "train"))
         if config.report:
             on_rank_0(lambda: report(Trained(run, config, model, stage.name), photos, loggers))
-    log_results(run, measured(config), results, time.perf_counter() - started)
+    log_results(run, measured(config), results, time.perf_counter() - started, looks)
     return results
 
 

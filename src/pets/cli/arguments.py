@@ -35,6 +35,8 @@ def to_overrides(command: str, args: Sequence[str]) -> list[str]:
         (flags if is_flag else overrides).append(arg)
     if command == "predict" and {"-m", "--multirun"} & set(flags):
         return [*flags, *overrides]  # commas are choices there
+    if command == "compare":
+        overrides = _two_runs(overrides)
     return [*flags, *(_to_override(command, arg) for arg in overrides)]
 
 
@@ -44,7 +46,7 @@ def _to_override(command: str, arg: str) -> str:
     other = re.match(r"[-+~]|[\w.]+=", arg)
     if command == "models" and not other:
         return f"pattern={_quoted(arg)}"
-    if command == "summarize" and (not other or (arg[0] not in "-+~" and Path(arg).is_dir())):
+    if command == "summarize" and _is_place(arg):
         return f"sweep={_quoted(arg)}"
     # Quote a path or glob; text in Hydra's grammar is left unchanged.
     path = re.fullmatch(r"(source|out)=((?!null$|['\"]|.*\$\{).+)", arg, re.DOTALL)
@@ -58,6 +60,24 @@ def _to_override(command: str, arg: str) -> str:
     arg = re.sub(r"^(split|monitor)=val(?=/|$)", r"\1=valid", arg)
     # `precompute=true` would replace the whole group and lose its other keys.
     return re.sub("^precompute=", "precompute.enabled=", arg)
+
+
+def _is_place(arg: str) -> bool:
+    """Whether an argument is a folder, not `key=value`; its name may have a `=`, too."""
+    is_override = re.match(r"[-+~]|[\w./@]+=", arg)
+    return not is_override or (arg[0] not in "-+~" and Path(arg).is_dir())
+
+
+def _two_runs(args: list[str]) -> list[str]:
+    """Name the runs of `pets compare a b`: the first is `old`, the next `new`, unless given so."""
+    left = [key for key in ("old", "new") if not any(arg.startswith(f"{key}=") for arg in args)]
+    named = list[str]()
+    for arg in args:
+        if not _is_place(arg):
+            named.append(arg)
+            continue
+        named.append(f"{left.pop(0) if left else 'new'}={_quoted(arg)}")
+    return named
 
 
 def override(key: str, value: object) -> str:

@@ -79,7 +79,7 @@ def _main(args: list[str]) -> None:
         _exit_with(f"pets {name}: no such command; {hint}", code=2)
     overrides = to_overrides(name, args)
     # Of a key that is given twice, Hydra would use the last value.
-    for key in ("action=", "sweep=", "pattern=", "split="):
+    for key in ("action=", "sweep=", "pattern=", "split=", "old=", "new="):
         if sum(override.startswith(key) for override in overrides) > 1:
             _exit_with(f"pets {name}: got several of {key}...; expected one", code=2)
     threading.excepthook = _report_failed_thread

@@ -36,6 +36,7 @@ def run(cfg: DictConfig) -> None:
     from pets.training.datamodule import PetsDataModule
     from pets.training.evaluation import measure, select_photos
     from pets.training.library_logs import silence_lightning
+    from pets.training.looks import COUNTED, count_look
     from pets.training.measures import measured
     from pets.training.module import ClassifierModule
     from pets.training.stage import Inputs
@@ -60,8 +61,13 @@ def run(cfg: DictConfig) -> None:
     log.info("split %s, checkpoint %s", asked.split, config.ckpt)
     _log_metrics(metrics, measured(own))
     log_absent(asked.split, metrics)
+    looks = count_look(run_dir, asked.contents, "eval") if asked.split in COUNTED else None
+    if looks is not None:
+        log.info("these photos were %s", looks)
     # Logged before it is written, so that a full disk does not lose it.
-    about = {"split": asked.split, "ckpt": config.ckpt}
+    about: dict[str, Any] = {"split": asked.split, "ckpt": config.ckpt}
+    if looks is not None:
+        about["looks"] = looks.as_dict()
     if asked.external is not None:
         about["root"] = str(photos.root.resolve())
     file = f"eval/{asked.name}_{config.ckpt}.json"

@@ -6,6 +6,7 @@ Defaults and their reasons are in `conf/`; these classes define which values are
 from pets.config.base import NamedLoss, Strict, Target
 from pets.config.commands import (
     CacheConfig,
+    CompareConfig,
     EvalConfig,
     ExportConfig,
     ExternalDataConfig,
@@ -30,7 +31,7 @@ from pets.config.plan import FinderConfig, PlanConfig, StageConfig
 from pets.config.slurm import SlurmSettings
 
 __all__ = [
-    "AugmentConfig", "CacheConfig", "DataConfig", "EvalConfig", "ExportConfig",
+    "AugmentConfig", "CacheConfig", "CompareConfig", "DataConfig", "EvalConfig", "ExportConfig",
     "ExternalDataConfig", "FindLrConfig", "FinderConfig", "InterpretConfig", "InterpretSettings",
     "LearnerConfig", "LookConfig", "LoraConfig", "ModelConfig", "ModelsConfig", "Monitor",
     "NamedLoss", "PlanConfig", "PrecomputeConfig", "PredictConfig", "RunDataConfig", "ServeConfig",

@@ -1,6 +1,7 @@
 """Configs of the commands: the types of the primary configs in `conf/`."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -206,6 +207,27 @@ class EvalConfig(RunConfig):
 
 class InterpretConfig(InterpretSettings, EvalConfig):
     """The photos to interpret, and the report's settings."""
+
+
+class CompareConfig(Strict):
+    """The two runs to compare, and the photos."""
+
+    old: PathText
+    new: PathText
+    trust: bool
+    split: Literal["auto", "valid", "test"]
+    ckpt: Literal["last", "best"]
+    data: ExternalDataConfig
+    leave_out: bool
+    fail_on: Literal["worse", "significant", "never"]
+    shown: int = Field(ge=1)
+    trainer: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _two_runs(self) -> "CompareConfig":
+        if Path(self.old).resolve() == Path(self.new).resolve():
+            raise ValueError(f"new={self.new}: is the run old, too; expected another run")
+        return self
 
 
 class PredictConfig(RunConfig):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
@@ -23,6 +24,7 @@ from pets.config.monitor import ERROR_RATE, Monitor
 from pets.data import preview
 from pets.data.images import UnreadableImage
 from pets.interpretation.analysis import Analysis
+from pets.interpretation.calibration import Reliability
 from pets.interpretation.curves import PRECISION_RECALL, ROC, Threshold, at_thresholds
 from pets.interpretation.interpretation import Floats, Interpretation
 from pets.interpretation.layers import BackboneStage
@@ -122,14 +124,18 @@ def reliability_diagram(analysis: Analysis) -> Figure:
     The area of a dot is its share of the photos.
     """
     before, after = analysis.calibration
-    shown = [(before, BLUE, f"as predicted: ECE {100 * before.ece:.1f} %")]
+    shown = {f"as predicted: ECE {100 * before.ece:.1f} %": before}
     if analysis.calibrated:
-        cooled = f"temperature {analysis.temperature:.2f}: ECE {100 * after.ece:.1f} %"
-        shown.append((after, ORANGE, cooled))
+        shown[f"temperature {analysis.temperature:.2f}: ECE {100 * after.ece:.1f} %"] = after
+    return draw_reliability(shown)
+
+
+def draw_reliability(shown: Mapping[str, Reliability]) -> Figure:
+    """Plot accuracy over confidence, for one or two reliabilities by the label of each."""
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as sure as right")
-    for bins, colour, label in shown:
+    for (label, bins), colour in zip(shown.items(), (BLUE, ORANGE), strict=False):
         sizes = 20 + 600 * bins.counts / max(bins.counts.sum(), 1)
         axes.scatter(bins.confidence, bins.accuracy, sizes, color=colour, alpha=0.45, linewidths=0)
         axes.plot(bins.confidence, bins.accuracy, color=colour, lw=1.2, label=label)

@@ -27,18 +27,6 @@ function figure(index) {
   return box;
 }
 
-// Grad-CAM: a pixel a place of the feature map; the browser smooths it over the photo.
-document.querySelectorAll("canvas[data-cam]").forEach((canvas) => {
-  const values = atob(canvas.dataset.cam);
-  const drawing = canvas.getContext("2d");
-  const pixels = drawing.createImageData(canvas.width, canvas.height);
-  for (let i = 0; i < values.length; i++) {
-    const x = values.charCodeAt(i) / 255;
-    pixels.data.set([255, Math.round(210 * x), 40 * (1 - x), Math.round(190 * x)], 4 * i);
-  }
-  drawing.putImageData(pixels, 0, 0);
-});
-
 // The confusion matrix: a cell opens its photos, the arrows go to the next cell that has some.
 const cells = [...document.querySelectorAll(".matrix button")];
 const at = new Map(cells.map((b) => [`${b.dataset.row}-${b.dataset.column}`, b]));

@@ -28,6 +28,7 @@ from pets.report.sections import SECTIONS
 from pets.report.template import own, template
 from pets.training.checkpoints import Trained
 from pets.training.evaluation import split_of
+from pets.training.looks import COUNTED, looks_at
 from pets.training.metrics_csv import read_metrics
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def write_page(analysis: Analysis, file: Path, suspects: Path) -> None:
         photos=photos,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         style=own("pets.report", "page.css"),
-        script=own("pets.report", "page.js", "sort.js"),
+        script=own("pets.report", "page.js", "cams.js", "sort.js"),
     )
     write_atomically(file, page.encode())
 
@@ -119,11 +120,15 @@ def _headline(analysis: Analysis) -> dict[str, Any]:
     predictions, data = analysis.predictions, analysis.trained.config.data
     photos, report = len(predictions), predictions.classification_report()
     absent = report.index[report["photos"] == 0].tolist()
+    rows = tuple(photo for photo in analysis.photos if photo.split == analysis.split)
+    contents = Photos(analysis.root, rows).contents(rows)
+    looks = looks_at(contents, analysis.trained.run) if analysis.split in COUNTED else None
     return {
         **analysis.summary(),
         "errors": int((~predictions.correct).sum()),
         "classes": len(predictions.classes) - len(absent),
         "absent": absent,
+        "looks": looks,
         "measured_on": f"{analysis.root}, {photos:,} photos"
         if analysis.split == OTHER
         else split_in_words(data, analysis.split, photos),

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from pets.config import StageConfig, TrainConfig
+from pets.data.splits import TEST
 from pets.data.workers import automatic_workers
 from pets.distributed.ranks import ranks
 from pets.errors import some
 from pets.metrics import SplitMetric
 from pets.run_dir import RunDir
 from pets.system.devices import device_type, resolve_precision
+from pets.training.looks import Looks
 from pets.training.speed import Speed
 from pets.training.trainer import limits
 
@@ -68,9 +70,13 @@ def log_early(epochs: int, planned: int) -> None:
 
 
 def log_results(
-    run: RunDir, measured: Mapping[str, SplitMetric], results: dict[str, Any], seconds: float
+    run: RunDir,
+    measured: Mapping[str, SplitMetric],
+    results: dict[str, Any],
+    seconds: float,
+    looks: Looks | None = None,
 ) -> None:
-    """Log the last lines of a run: metrics, folder, suggested next commands."""
+    """Log the last lines of a run: metrics, looks at its test photos, folder, next commands."""
     log.info("")
     if limited := run.status.get("limited"):
         log.info("limited by %s:", " ".join(limited))
@@ -82,6 +88,8 @@ def log_results(
         ]
         log.info("%-5s  %s  (%s photos)", split, "  ".join(shares), f"{found['photos']:,}")
         log_absent(split, found)
+        if split == TEST and looks is not None:
+            log.info("       these photos were %s", looks)
     log.info("took   %d:%02d", *divmod(round(seconds), 60))
     log.info("run    %s", run.path)
     report = run.path / "report.html"

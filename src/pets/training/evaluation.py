@@ -92,6 +92,12 @@ class PhotoSelection:
         return self.split if self.external is None else result_name(self.external)
 
     @property
+    def contents(self) -> list[bytes]:
+        """The content hash of each photo to evaluate, readable or not."""
+        photos = self.external or self.own
+        return photos.contents(photos.of(self.split))
+
+    @property
     def training_copies(self) -> int:
         """Number of external photos that are byte-identical to training photos of the run."""
         if self.external is None:

@@ -22,7 +22,7 @@ from tests.conftest import composed, train_config
 # Every key of a config whose value is a path; one that is added belongs here.
 PATHS = {
     "data.dataset", "data.exclude", "data.photo_list", "data.relabel", "data.root", "data.table",
-    "model.weights", "out", "resume", "run", "source", "sweep", "sweep.resume",
+    "model.weights", "new", "old", "out", "resume", "run", "source", "sweep", "sweep.resume",
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Two trained runs on the same photos: which is better, where, and by more than chance?"""
