@@ -40,7 +40,9 @@ class Pets:
 
         What measures does so in the precision that small runs have, whatever is fast here.
         """
-        if args[:1] in (("eval",), ("interpret",)) and not any("precision=" in w for w in args):
+        if args[:1] in (("eval",), ("interpret",), ("compare",)) and not any(
+            "precision=" in w for w in args
+        ):
             args = (*args, FLOAT)
         if not env:
             result = forked.pets(args, self.folder)

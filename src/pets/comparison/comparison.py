@@ -14,19 +14,18 @@ from matplotlib.figure import Figure
 
 from pets.callbacks.progress import ProgressBar
 from pets.comparison.paired import Paired, by_class
+from pets.comparison.selection import choose
 from pets.config import CompareConfig
-from pets.data.photos import OTHER, Photo, Photos
-from pets.data.splits import TRAIN, VALID
+from pets.data.photos import Photo
 from pets.data.views import NAMES, Views
 from pets.distributed.lightning import single_process
-from pets.errors import DataError, RunError, some
+from pets.errors import DataError
 from pets.interpretation.calibration import Reliability, at_temperature, reliability
 from pets.interpretation.extraction import Extracted, Extractor, ViewsDataset, extract
 from pets.interpretation.interpretation import Floats, Interpretation
 from pets.io.figures import plain
 from pets.io.pictures import TITLE, as_pixels, grid
 from pets.training.checkpoints import Trained
-from pets.training.evaluation import select_photos
 from pets.training.looks import COUNTED, Looks, count_look, looks_at
 from pets.training.trainer import build_trainer
 
@@ -168,122 +167,35 @@ class Comparison:
 def compare_runs(old: Trained, new: Trained, config: CompareConfig) -> Comparison:
     """Predict the same photos with both runs, and count the look.
 
-    The photos are held-out ones of the new run with its labels, or external ones. A photo is told
-    by its bytes, whatever its name: of copies, the first counts; a recompressed or resized copy of
-    a photo that a run was trained on is not recognised.
-
     Raises:
         ConfigError: The options contradict each other.
         DataError: A run was trained on some of the photos, or none are left.
         RunError: The runs have no two classes in common, or a file of theirs does not fit.
     """
-    classes = _common_classes(old, new)
-    asked = select_photos(new, config.data, config.split)
-    here, contents = asked.external or asked.own, asked.contents
-    by_content: dict[str, Photo] = {}
-    for content, photo in zip(contents, here.of(asked.split), strict=True):
-        by_content.setdefault(content.hex(), photo)
-    notes = _class_notes(old, new, classes, by_content)
-    if copies := len(contents) - len(by_content):
-        notes.append(f"Left out {copies:,} copies: each picture counts once.")
-    rows = {content: p for content, p in by_content.items() if p.label in classes}
-    tables = [Photos.load(t.run.path / "photos.csv", here.root) for t in (old, new)]
-    rows = _never_trained_on(rows, tables, config, asked.split, notes)
-    notes += _table_notes(rows, tables, asked.split)
+    chosen = choose(old, new, config)
+    photos, notes = chosen.photos, [*chosen.notes]
     for note in notes:
         log.info("%s", note)
-    photos = list(rows.values())
-    log.info("comparing on %s %s photos of %s", f"{len(photos):,}", asked.split, here.root)
-    passes = [_extract(trained, here.root, photos) for trained in (old, new)]
+    count = f"{len(photos):,}"
+    log.info("comparing on %s %s photos of %s", count, chosen.split, chosen.root)
+    passes = [_extract(trained, chosen.root, photos) for trained in (old, new)]
     for problem in dict.fromkeys(p for one in passes for p in one.problems.values()):
         log.warning("left out: %s", problem)
         notes.append(f"Left out: {problem}.")
     indices = [i for i in passes[1].indices if i in passes[0].log_probabilities]
     if not indices:
-        raise DataError(f"{here.root}: none of the {asked.split} photos could be read")
+        raise DataError(f"{chosen.root}: none of the {chosen.split} photos could be read")
     photos = [photos[index] for index in indices]
     sides = [
-        Side(trained, _predictions(trained, one, indices, photos, classes), one, indices)
+        Side(trained, _predictions(trained, one, indices, photos, chosen.classes), one, indices)
         for trained, one in zip((old, new), passes, strict=True)
     ]
     looks = None
-    if asked.split in COUNTED:
+    if chosen.split in COUNTED:
         for side in sides:
-            count_look(side.trained.run, contents, "compare")
-        looks = looks_at(contents, old.run, new.run)
-    return Comparison(*sides, asked.split, here.root, photos, notes, looks)
-
-
-def _common_classes(old: Trained, new: Trained) -> list[str]:
-    theirs, own = old.model.classes, new.model.classes
-    common = [name for name in own if name in theirs]
-    if len(common) < 2:
-        only = f"only {common[0]}" if common else "none"
-        raise RunError(
-            f"old={old.run.path}: of its classes ({some(theirs)}) new={new.run.path} has {only} "
-            f"({some(own)}); expected two runs with at least two classes in common"
-        )
-    return common
-
-
-def _class_notes(
-    old: Trained, new: Trained, classes: list[str], rows: dict[str, Photo]
-) -> list[str]:
-    notes = []
-    for word, trained in (("old", old), ("new", new)):
-        if other := [name for name in trained.model.classes if name not in classes]:
-            notes.append(f"Classes of the {word} run alone: {some(other)}.")
-    if notes:
-        out = sum(photo.label not in classes for photo in rows.values())
-        notes.append(
-            f"Both runs choose among the {len(classes):,} classes that they have in common; "
-            f"{out:,} photos of other classes are left out."
-        )
-    return notes
-
-
-def _never_trained_on(
-    rows: dict[str, Photo], tables: Sequence[Photos], config: CompareConfig, split: str,
-    notes: list[str],
-) -> dict[str, Photo]:  # fmt: skip
-    """Return the photos that neither run was trained on. Raises DataError, unless `leave_out`."""
-    of_run = [{p.content for p in table.of(TRAIN)} & rows.keys() for table in tables]
-    left = {content: p for content, p in rows.items() if content not in of_run[0] | of_run[1]}
-    names = (f"old={config.old}", f"new={config.new}")
-    counts = [
-        f"{len(mine):,} are training photos of {name}"
-        for name, mine in zip(names, of_run, strict=True)
-        if mine
-    ]
-    what = f"of the {len(rows):,} {split} photos {' and '.join(counts)}"
-    if counts and left and config.leave_out:
-        notes.append(f"Left out: {what}.")
-    elif counts:
-        rest = f"; leave_out=true compares on the {len(left):,} others" if left else ""
-        raise DataError(
-            f"{what}, which has seen their labels{rest}; data.root=<folder> on photos from "
-            "elsewhere"
-        )
-    if not left:
-        raise DataError(f"{names[1]}: no {split} photo of a class that both runs have")
-    return left
-
-
-def _table_notes(rows: dict[str, Photo], tables: Sequence[Photos], split: str) -> list[str]:
-    """Say what the runs' own tables know of the photos."""
-    notes = []
-    for word, table in zip(("old", "new"), tables, strict=True):
-        chosen = sum(p.split == VALID and p.content in rows for p in table.rows)
-        if chosen:
-            notes.append(
-                f"{chosen:,} are validation photos of the {word} run, by which its best epoch and "
-                "its temperature were chosen: it may look a little better than it is."
-            )
-        known = [p for p in table.rows if p.content in rows]
-        if other := sum(p.label != rows[p.content].label for p in known):
-            counts = "the one given here" if split == OTHER else "the new run's"
-            notes.append(f"{other:,} have another label in the {word} run; {counts} counts.")
-    return notes
+            count_look(side.trained.run, chosen.contents, "compare")
+        looks = looks_at(chosen.contents, old.run, new.run)
+    return Comparison(sides[0], sides[1], chosen.split, chosen.root, photos, notes, looks)
 
 
 def _extract(trained: Trained, root: Path, photos: Sequence[Photo]) -> Extracted:

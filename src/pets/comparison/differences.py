@@ -49,12 +49,6 @@ class DataDifference:
     classes_gone: list[str]
     classes_added: list[str]
 
-    @property
-    def same(self) -> bool:
-        """Whether both runs have the same photos with the same labels in the same splits."""
-        changed = self.only_old or self.only_new or self.moved or self.relabelled
-        return not changed and all(old == new for old, new in self.counts.values())
-
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -79,7 +79,8 @@ class Paired:
 
         Bonett and Price: Adjusted Wald confidence interval for a difference of binomial proportions
         based on paired data, 2012. One photo is added to each kind of flip, so that it has a width
-        even if no photo flipped.
+        even if no photo flipped. The exact test is a little stricter: with few flips the interval
+        may just leave out 0 where the test does not call the difference more than chance.
         """
         old, new = (self.only_old + 1) / (self.photos + 2), (self.only_new + 1) / (self.photos + 2)
         centre = new - old

@@ -124,5 +124,5 @@ def _calibration(side: Side) -> dict[str, float | int | None]:
     }
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [*table.drop(columns="flip").to_dict("records")]
+def _rows(table: pd.DataFrame) -> Any:
+    return table.drop(columns="flip").to_dict("records")

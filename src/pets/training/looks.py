@@ -22,6 +22,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def count_look(run: RunDir, contents: Sequence[bytes], command: str) -> Looks:
         command: Who looked, for the record.
     """
     data = hash_of_set(contents)
-    line = to_json({"data": data, **_name(run), "command": command, "at": _now()}) + "\n"
+    look = {"data": data, "id": _id(run), "run": run.path.resolve().name, "command": command}
+    line = to_json({**look, "at": datetime.now(UTC).isoformat()}) + "\n"
     for file in (run.path / FILE, _shared(data)) if run.writes else ():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -82,13 +84,14 @@ def looks_at(contents: Sequence[bytes], *runs: RunDir) -> Looks:
     data = hash_of_set(contents)
     lines = {line for file in (_shared(data), *(r.path / FILE for r in runs)) for line in _of(file)}
     looks = [look for look in map(_parsed, lines) if look.get("data") == data]
-    runs_of = {(str(look.get("run")), str(look.get("started"))) for look in looks}
-    return Looks(len(looks), len(runs_of))
+    return Looks(len(looks), len({str(look.get("id")) for look in looks}))
 
 
-def _name(run: RunDir) -> dict[str, Any]:
-    """What a run is told by, also after it was moved or copied."""
-    return {"run": run.path.resolve().name, "started": run.status.get("started")}
+def _id(run: RunDir) -> str:
+    """Tell a run, also after it was moved, renamed or copied: by when, where and how long it was
+    trained, in milliseconds."""
+    trained = [run.status.get(key) for key in ("started", "host", "seconds")]
+    return blake2b(to_json(trained).encode(), digest_size=8).hexdigest()
 
 
 def _shared(data: str) -> Path:
@@ -111,7 +114,3 @@ def _parsed(line: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return look if isinstance(look, dict) else {}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()

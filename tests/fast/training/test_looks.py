@@ -1,0 +1,104 @@
+"""Looks at test photos are counted by the photos' contents, over runs and commands."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import pytest
+
+from pets.run_dir import RunDir
+from pets.training.looks import FILE, Looks, count_look, looks_at
+
+PHOTOS = [b"one", b"two", b"three"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PETS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def a_run(folder: Path) -> RunDir:
+    """A run of its own time."""
+    folder.mkdir()
+    seconds = {"head": time.monotonic()}
+    status = {"state": "finished", "started": "2026-01-01T00:00:00+00:00", "seconds": seconds}
+    (folder / "status.json").write_text(json.dumps(status))
+    return RunDir(folder)
+
+
+def test_looks_are_counted_over_runs_and_commands(tmp_path: Path) -> None:
+    first, second = a_run(tmp_path / "first"), a_run(tmp_path / "second")
+    assert looks_at(PHOTOS, first) == Looks(0, 0)
+    assert count_look(first, PHOTOS, "train") == Looks(1, 1)
+    assert count_look(second, PHOTOS, "train") == Looks(2, 2)
+    assert count_look(first, PHOTOS, "eval") == Looks(3, 2)
+    assert looks_at(PHOTOS) == looks_at(PHOTOS, first, second) == Looks(3, 2)
+    lines = [json.loads(line) for line in (first.path / FILE).read_text().splitlines()]
+    assert [line["command"] for line in lines] == ["train", "eval"]
+
+
+def test_photos_are_told_by_their_contents_in_any_order(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run")
+    count_look(run, PHOTOS, "eval")
+    assert count_look(run, PHOTOS[::-1], "eval") == Looks(2, 1)
+    assert count_look(run, PHOTOS[:2], "eval") == Looks(1, 1), "other photos"
+    assert looks_at(PHOTOS, run) == Looks(2, 1)
+
+
+def test_without_its_cache_a_run_still_knows_its_own_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = a_run(tmp_path / "first"), a_run(tmp_path / "second")
+    for run in (first, first, second):
+        count_look(run, PHOTOS, "eval")
+    monkeypatch.setenv("PETS_CACHE", str(tmp_path / "another machine"))
+    assert count_look(first, PHOTOS, "eval") == Looks(3, 1)
+    assert looks_at(PHOTOS, first, second) == Looks(4, 2)
+    assert looks_at(PHOTOS) == Looks(1, 1)
+
+
+def test_a_run_that_was_moved_is_the_same_run(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run")
+    count_look(run, PHOTOS, "train")
+    (tmp_path / "elsewhere").mkdir()
+    moved = RunDir(run.path.rename(tmp_path / "elsewhere/renamed"))
+    assert count_look(moved, PHOTOS, "eval") == Looks(2, 1)
+    # A sweep's runs have the same names as those of another one.
+    other = a_run(tmp_path / "run")
+    assert count_look(other, PHOTOS, "eval") == Looks(3, 2)
+
+
+def test_a_line_that_was_cut_off_is_no_look(tmp_path: Path, cache: Path) -> None:
+    run = a_run(tmp_path / "run")
+    count_look(run, PHOTOS, "eval")
+    for file in (run.path / FILE, *(cache / "looks").iterdir()):
+        with file.open("a") as stream:
+            stream.write('{"data": "x", "ru\n[1]\n"text"\n\n')
+    assert count_look(run, PHOTOS, "eval") == Looks(2, 1)
+
+
+def test_what_cannot_be_written_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = a_run(tmp_path / "run")
+    (run.path / FILE).mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert count_look(run, PHOTOS, "eval") == Looks(1, 1)
+    assert f"{run.path / FILE}: this look at the photos is not counted there (" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("looks", "text"),
+    [
+        (Looks(1, 1), "looked at once, by 1 run"),
+        (Looks(2, 1), "looked at twice, by 1 run"),
+        (Looks(4, 3), "looked at 4 times, by 3 runs"),
+        (Looks(1234, 1000), "looked at 1,234 times, by 1,000 runs"),
+    ],
+)
+def test_they_are_said_in_words(looks: Looks, text: str) -> None:
+    assert str(looks) == text
