@@ -19,7 +19,7 @@ from pets.config import CompareConfig
 from pets.data.photos import Photo
 from pets.data.views import NAMES, Views
 from pets.distributed.lightning import single_process
-from pets.errors import DataError
+from pets.errors import DataError, some
 from pets.interpretation.calibration import Reliability, at_temperature, reliability
 from pets.interpretation.extraction import Extracted, Extractor, ViewsDataset, extract
 from pets.interpretation.interpretation import Floats, Interpretation
@@ -179,9 +179,9 @@ def compare_runs(old: Trained, new: Trained, config: CompareConfig) -> Compariso
     count = f"{len(photos):,}"
     log.info("comparing on %s %s photos of %s", count, chosen.split, chosen.root)
     passes = [_extract(trained, chosen.root, photos) for trained in (old, new)]
-    for problem in dict.fromkeys(p for one in passes for p in one.problems.values()):
-        log.warning("left out: %s", problem)
-        notes.append(f"Left out: {problem}.")
+    if problems := {**passes[0].problems, **passes[1].problems}:
+        notes.append(f"Left out {len(problems):,} unreadable photos: {some([*problems.values()])}.")
+        log.warning("%s", notes[-1])
     indices = [i for i in passes[1].indices if i in passes[0].log_probabilities]
     if not indices:
         raise DataError(f"{chosen.root}: none of the {chosen.split} photos could be read")
