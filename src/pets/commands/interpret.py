@@ -28,7 +28,6 @@ def run(cfg: DictConfig) -> Analysis:
     from pets.training.evaluation import select_photos
     from pets.training.library_logs import silence_lightning
     from pets.training.loggers import open_loggers
-    from pets.training.looks import COUNTED, count_look
     from pets.training.trainer import check_trainer
 
     silence_lightning()
@@ -37,9 +36,8 @@ def run(cfg: DictConfig) -> Analysis:
     trained = load_run(run_dir, config.ckpt).fed_by(config.data, config.trainer)
     asked = select_photos(trained, config.data, config.split)
     settings = InterpretSettings(**{k: getattr(config, k) for k in InterpretSettings.model_fields})
-    if asked.split in COUNTED:
-        count_look(run_dir, asked.contents, "interpret")
     with open_loggers(trained.config.logger, run_dir.path) as loggers:
         return write_report(
-            trained, asked.own, settings, asked.split, config.ckpt, asked.external, loggers
-        )
+            trained, asked.own, settings, asked.split, config.ckpt, asked.external, loggers,
+            looker="interpret",
+        )  # fmt: skip

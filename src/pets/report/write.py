@@ -28,7 +28,7 @@ from pets.report.sections import SECTIONS
 from pets.report.template import own, template
 from pets.training.checkpoints import Trained
 from pets.training.evaluation import split_of
-from pets.training.looks import COUNTED, looks_at
+from pets.training.looks import COUNTED, count_look, looks_at
 from pets.training.metrics_csv import read_metrics
 
 log = logging.getLogger(__name__)
@@ -63,11 +63,13 @@ def write_report(
     ckpt: str = "last",
     external: Photos | None = None,
     loggers: Sequence[Logger] = (),
+    looker: str | None = None,
 ) -> Analysis:
     """Analyse a split, write the report and its files, and return the analysis.
 
     The report on the run's own test photos (or validation photos) is `report.html` in the run
-    directory; all others go to `interpret/<name>/`, next to their tables.
+    directory; all others go to `interpret/<name>/`, next to their tables. A `looker`, the command's
+    name, counts the look at test photos; without one it was counted before.
 
     Raises:
         PetsError: The photos cannot be read, or the report cannot be written.
@@ -83,6 +85,8 @@ def write_report(
     page = run / "report.html" if name == main else folder / "report.html"
     check_writable(folder, page.parent)
     analysis = analyse(trained, photos, split, settings, external)
+    if looker is not None and split in COUNTED:
+        count_look(trained.run, _contents(analysis), looker)
     try:
         _write(analysis, folder, page, ckpt, loggers, name)
     except TemplateNotFound:  # an OSError, but of a section that lacks its file
@@ -115,14 +119,19 @@ def _write(
     add_pictures(analysis, loggers, name, step=epochs[-1]["step"] if epochs else 0)
 
 
+def _contents(analysis: Analysis) -> list[bytes]:
+    """Return the content hash of each photo of the split, readable or not."""
+    rows = tuple(photo for photo in analysis.photos if photo.split == analysis.split)
+    return Photos(analysis.root, rows).contents(rows)
+
+
 def _headline(analysis: Analysis) -> dict[str, Any]:
     """Return the summary, what was measured, and the classes without photos."""
     predictions, data = analysis.predictions, analysis.trained.config.data
     photos, report = len(predictions), predictions.classification_report()
     absent = report.index[report["photos"] == 0].tolist()
-    rows = tuple(photo for photo in analysis.photos if photo.split == analysis.split)
-    contents = Photos(analysis.root, rows).contents(rows)
-    looks = looks_at(contents, analysis.trained.run) if analysis.split in COUNTED else None
+    counted = analysis.split in COUNTED
+    looks = looks_at(_contents(analysis), analysis.trained.run) if counted else None
     return {
         **analysis.summary(),
         "errors": int((~predictions.correct).sum()),
