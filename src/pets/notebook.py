@@ -36,6 +36,8 @@ from pets.interpretation.layers import BackboneStage
 from pets.io.csv_cells import read_cell
 from pets.lr_finder.search import LrSearch
 from pets.models.classifier import Classifier
+from pets.probe.curve_result import CurveResult
+from pets.probe.race_result import RaceResult
 from pets.report import charts
 from pets.run_dir import RunDir
 from pets.system.signals import Stopped
@@ -164,6 +166,14 @@ class Learner:
         with contextlib.suppress(SystemExit):  # rows with an error are in the table
             self._use("predict", args, override("source", source), override("out", out))
         return pd.read_csv(out).map(read_cell).rename(columns=read_cell)
+
+    def race(self, args: str = "") -> RaceResult:
+        """Run `pets race run=<run>`: how other backbones do on the run's photos."""
+        return self._use("race", args)  # type: ignore[no-any-return]
+
+    def curve(self, args: str = "") -> CurveResult:
+        """Run `pets curve run=<run>`: what more photos would bring."""
+        return self._use("curve", args)  # type: ignore[no-any-return]
 
     def _use(self, command: str, args: str, *overrides: str) -> Any:
         typed = [override("run", self.path), *overrides, *shlex.split(args)]

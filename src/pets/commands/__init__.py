@@ -13,8 +13,8 @@ from types import ModuleType
 
 # In the order in which a first project uses them; the others follow in alphabetical order.
 _FIRST = (
-    "train", "look", "verify", "find-lr", "eval", "interpret", "compare", "predict", "export",
-    "serve", "summarize",
+    "train", "look", "verify", "race", "curve", "find-lr", "eval", "interpret", "compare",
+    "predict", "export", "serve", "summarize",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pets.config.base import NamedLoss, Strict, Target
 from pets.config.commands import (
     CacheConfig,
     CompareConfig,
+    CurveConfig,
     EvalConfig,
     ExportConfig,
     ExternalDataConfig,
@@ -16,6 +17,8 @@ from pets.config.commands import (
     LookConfig,
     ModelsConfig,
     PredictConfig,
+    ProbeConfig,
+    RaceConfig,
     RunDataConfig,
     ServeConfig,
     ServeLimits,
@@ -31,10 +34,10 @@ from pets.config.plan import FinderConfig, PlanConfig, StageConfig
 from pets.config.slurm import SlurmSettings
 
 __all__ = [
-    "AugmentConfig", "CacheConfig", "CompareConfig", "DataConfig", "EvalConfig", "ExportConfig",
-    "ExternalDataConfig", "FindLrConfig", "FinderConfig", "InterpretConfig", "InterpretSettings",
-    "LearnerConfig", "LookConfig", "LoraConfig", "ModelConfig", "ModelsConfig", "Monitor",
-    "NamedLoss", "PlanConfig", "PrecomputeConfig", "PredictConfig", "RunDataConfig", "ServeConfig",
-    "ServeLimits", "SlurmSettings", "StageConfig", "Strict", "SummarizeConfig", "Target",
-    "TrainConfig", "VerifyConfig",
+    "AugmentConfig", "CacheConfig", "CompareConfig", "CurveConfig", "DataConfig", "EvalConfig",
+    "ExportConfig", "ExternalDataConfig", "FindLrConfig", "FinderConfig", "InterpretConfig",
+    "InterpretSettings", "LearnerConfig", "LookConfig", "LoraConfig", "ModelConfig", "ModelsConfig",
+    "Monitor", "NamedLoss", "PlanConfig", "PrecomputeConfig", "PredictConfig", "ProbeConfig",
+    "RaceConfig", "RunDataConfig", "ServeConfig", "ServeLimits", "SlurmSettings", "StageConfig",
+    "Strict", "SummarizeConfig", "Target", "TrainConfig", "VerifyConfig",
 ]  # fmt: skip

@@ -140,6 +140,56 @@ class LookConfig(Strict):
     photos: int = Field(ge=1, le=64)
 
 
+class ProbeConfig(Strict):
+    """The photos on whose features heads are fitted, and how these are computed."""
+
+    run: PathText | None
+    trust: bool
+    data: DataConfig
+    trainer: dict[str, Any]
+    engine: Literal["eager", "folded", "compile", "openvino", "auto"]
+    cache_dir: Folder
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _no_key_without_effect(self) -> "ProbeConfig":
+        for key, value, only in (
+            ("cache", self.data.cache, "none"), ("sampler", self.data.sampler, "shuffle")
+        ):  # fmt: skip
+            if value != only:
+                raise ValueError(
+                    f"data.{key}={value} has no effect here: each photo is read once; leave "
+                    f"data.{key}={only}"
+                )
+        return self
+
+
+class RaceConfig(ProbeConfig):
+    """The backbones to compare."""
+
+    models: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="here, a name, a pattern, or several as [resnet34,vit*dino*]"
+    )
+    larger: bool
+
+    @model_validator(mode="after")
+    def _larger_than_the_own_size(self) -> "RaceConfig":
+        if self.larger and self.data.size != "auto":
+            raise ValueError(
+                f"larger=true has no effect with data.size={self.data.size}, which is the size of "
+                "all; leave one of the two out"
+            )
+        return self
+
+
+class CurveConfig(ProbeConfig):
+    """The backbone, and the photos that may be added."""
+
+    model: ModelConfig
+    seeds: int = Field(ge=2, le=50)
+    more: Count | None = Field(description=f"{COUNT}, or null for as many again")
+
+
 class VerifyConfig(Strict):
     """The photos to check, and the limits beyond which they are reported."""
 

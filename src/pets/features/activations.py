@@ -201,7 +201,7 @@ def _load_or_compute(
         "size": size,
         "preprocess": model.preprocess.as_dict(),
         "augment": augment if views else None,
-        "backbone": {**about, "weights": _digest_of_weights(backbone)},
+        "backbone": {**about, "weights": digest_of_weights(backbone)},
         "pooling": "concat" if backbone.pooling == "avg" else backbone.pooling,
         "engine": settings.engine,
         "dtype": settings.dtype,
@@ -219,7 +219,8 @@ def _load_or_compute(
     return store.get(KIND, key, description, expected_bytes, make, Activations.load)
 
 
-def _digest_of_weights(backbone: nn.Module) -> str:
+def digest_of_weights(backbone: nn.Module) -> str:
+    """Return a hash of all tensors of a network, with their names."""
     whole = blake2b(digest_size=16)
     for name, tensor in backbone.state_dict().items():
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,11 +16,14 @@ import torchvision
 from huggingface_hub import try_to_load_from_cache
 
 from pets.config import ModelConfig
-from pets.errors import PetsError
+from pets.config.validation import typed
+from pets.errors import ConfigError, PetsError, some
 from pets.models.published import is_address
 from pets.models.weights import empty_network, input_size
 from pets.run_dir import RunDir
 
+# Options of the group `model` that name no architecture.
+_OPEN = ("base", "timm", "torchvision")
 # The names under which the hub keeps weights.
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -40,8 +46,68 @@ class Entry:
 def entry_of(name: str, model: ModelConfig) -> Entry:
     """Return the entry of a config in `conf/model/`. Nothing is downloaded."""
     count, size = _measures(model)
-    licence = weights_origin(model)["licence"].partition(":")[0].partition(",")[0]
-    return Entry(name, count, size, licence, has_weights(model))
+    return Entry(name, count, size, licence_of(model), has_weights(model))
+
+
+def licence_of(model: ModelConfig) -> str:
+    """Return the licence of the pretrained weights in a word, or "unknown"."""
+    return weights_origin(model)["licence"].partition(":")[0].partition(",")[0]
+
+
+def configured() -> dict[str, ModelConfig]:
+    """Return the configs in the group `model`, with those of `--config-dir`, inside a command."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    names = GlobalHydra.instance().config_loader().get_group_options("model")
+    return {name: _composed(f"model={name}") for name in names if name not in _OPEN}
+
+
+def of_timm(*names: str) -> dict[str, ModelConfig]:
+    """Return the configs `model=timm model.name=<name>`, inside a command."""
+    model = _composed("model=timm", "model.name=any") if names else None
+    return {name: model.model_copy(update={"name": name}) for name in names if model}
+
+
+def _composed(*overrides: str) -> ModelConfig:
+    """The model of `pets train` with these overrides."""
+    from hydra import compose
+
+    return typed(ModelConfig, compose("train", list(overrides)).model)
+
+
+def weights_here(known: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
+    """Return every backbone whose weights are on this machine: the `known` ones in the group
+    `model`, then the others of timm."""
+    here = {name: model for name, model in known.items() if has_weights(model)}
+    same = {model.name for model in here.values()}
+    others = [name for name in matching("*") if not same & {name, name.partition(".")[0]}]
+    return here | {n: model for n, model in of_timm(*others).items() if has_weights(model)}
+
+
+def named(names: list[str], known: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
+    """Return the backbones of these names: `known` ones in the group `model`, of timm, an address,
+    or a pattern for the first two.
+
+    Raises:
+        ConfigError: There is none of a name.
+    """
+    chosen = dict[str, ModelConfig]()
+    for name in names:
+        found = {key: model for key, model in known.items() if fnmatch(key, name)}
+        if is_address(name):
+            found = of_timm(name)
+        elif "*" in name:
+            found |= of_timm(*matching(name))
+        elif not found and timm.is_model(name):
+            found = of_timm(name)
+        if not found:
+            close = get_close_matches(name, [*known, *timm.list_models()], n=3)
+            hint = f"did you mean {some(close)}?" if close else "pets models lists them"
+            raise ConfigError(
+                f"models={name}: no backbone of this name in conf/model/ or timm; {hint}"
+            )
+        chosen |= found
+    return chosen
 
 
 def has_weights(model: ModelConfig) -> bool:
