@@ -71,6 +71,7 @@ class _Data(_Values):
     test: int = 0
     classes: list[str] = []
     fingerprint: str = ""
+    superclasses: dict[str, str] = {}
 
 
 class _Environment(_Values):
@@ -99,6 +100,7 @@ class RunDir:
     slurm.json        the Slurm job that it was given to, and its log
     out_of_fold.parquet   predictions of the validation photos, with data.split=kfold
     looks.jsonl       a line for each time its test photos were measured
+    unsure/<ckpt>.safetensors   what unsure=auto learned of its photos
     ```
 
     Only one of several ranks writes; on the others (`writes=False`) methods that change files do

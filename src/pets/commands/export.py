@@ -20,6 +20,8 @@ def run(cfg: DictConfig) -> None:
 
     run_dir = RunDir.open_finished(config.run, config.trust)
 
+    import torch
+
     from pets.export.formats import FORMATS
     from pets.export.int8 import CALIBRATION
     from pets.export.metadata import collect_metadata
@@ -30,6 +32,7 @@ def run(cfg: DictConfig) -> None:
     from pets.system.cpu import keep_freed_memory
     from pets.training.checkpoints import load_run
     from pets.training.library_logs import silence_lightning
+    from pets.unsure.fit import promise_of
 
     silence_lightning()
     keep_freed_memory()
@@ -42,9 +45,13 @@ def run(cfg: DictConfig) -> None:
     plain = trained.model.without_adapters()
     check_formats(config.formats, plain, out)
     check_writable(out)
+    promise = promise_of(
+        trained, config.ckpt, config, config.data.root, torch.device("cpu"),
+        config.data.batch_size or trained.config.data.batch_size, config.data.num_workers,
+    )  # fmt: skip
     reference = load_reference(trained, config.data, CALIBRATION if config.int8 else 0)
     collected = collect_metadata(reference, config.ckpt, config.licence)
-    metadata = replace(collected, trained=replace(trained, model=plain))
+    metadata = replace(collected, trained=replace(trained, model=plain), promise=promise)
     for name in config.formats:
         export(name, out, metadata, reference, config.int8)
     if config.push is not None:

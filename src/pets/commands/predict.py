@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +67,13 @@ def _predict(config: PredictConfig) -> bool:
     from pets.system.devices import usable_device
     from pets.training.checkpoints import load_run
     from pets.training.library_logs import silence_lightning
+    from pets.unsure.fit import promise_of
 
     silence_lightning()
     keep_freed_memory()
     device = usable_device(config.device, ranks().local if ranks().local_world > 1 else None)
     temperature: float | None
+    promise = None
     if run_dir is None:
         model, temperature, weights = load_hub(leader_first(lambda: hub_folder(config.run)))
         folder = Path("predictions")
@@ -78,10 +81,17 @@ def _predict(config: PredictConfig) -> bool:
         trained = load_run(run_dir, config.ckpt)
         model, temperature = trained.model, trained.temperature
         weights, folder = run_dir.checkpoint(config.ckpt), run_dir.path / "predictions"
+        workers = config.num_workers
+        promise = promise_of(
+            trained, config.ckpt, config, config.data.root, device, config.batch_size, workers
+        )
     options = _options(config, model, temperature, weights)
+    if promise is not None:
+        options = replace(options, unsure=promise.numbers)
+    rule = promise and promise.rule
     if output is None:
         output = Output.default(folder, source, options.settings)
-    summary = predict(Network(model, device), source, output, options, _SHOWN)
+    summary = predict(Network(model, device, rule), source, output, options, _SHOWN)
     if summary is None:
         return False  # rank 0 reports
     _report(summary, config, model.classes, output.path)
@@ -100,6 +110,11 @@ def _is_exported(config: PredictConfig) -> bool:
         raise ConfigError(
             f"ckpt={config.ckpt}: has no effect on {config.run}, an export: it has one set of "
             "weights; leave ckpt away"
+        )
+    if config.unsure is not None:
+        raise ConfigError(
+            f"unsure={config.unsure}: {config.run} is an export, without the validation photos "
+            "that a promise needs; expected the run's directory"
         )
     return True
 
@@ -126,7 +141,8 @@ def _options(config: PredictConfig, model: Classifier, fitted: float | None, fil
 def _report(
     summary: PredictionSummary, config: PredictConfig, classes: list[str], path: Path
 ) -> None:
-    _show_rows(summary, min(config.top, config.top_k or config.top, len(classes)), classes)
+    top = min(config.top, config.top_k or config.top, len(classes))
+    _show_rows(summary, top, classes, config.unsure is not None)
     for line in summary.errors:
         log.warning("skipped: %s", line)
     if summary.unreadable > len(summary.errors):
@@ -147,15 +163,20 @@ def _report(
     log.info("%s of %s photos classified, written to %s", f"{named:,}", f"{summary.photos:,}", path)
 
 
-def _show_rows(summary: PredictionSummary, top: int, classes: list[str]) -> None:
+def _show_rows(summary: PredictionSummary, top: int, classes: list[str], judged: bool) -> None:
     rows = [row for row in summary.rows if row["error"] is None]
     if not rows:
         return
+    from pets.unsure.rule import Unsure
+
     width = max(len(_shortened(row["file"])) for row in rows)
     breed = max(map(len, classes))
     log.info("%s  %s  %6s  runners-up", "file".ljust(width), "breed".ljust(breed), "prob")
     for row in rows:
-        others = ", ".join(f"{name} {100 * p:.1f} %" for name, p in _runners_up(row, classes, top))
+        unsure = [Unsure.in_words(row)] if judged and row["unsure"] else []
+        best = _runners_up(row, classes, top, judged)
+        runners_up = [f"{name} {100 * p:.1f} %" for name, p in best]
+        others = "; ".join([", ".join(runners_up), *unsure])
         log.info(
             "%s  %s  %4.1f %%  %s", _shortened(row["file"]).ljust(width),
             row["prediction"].ljust(breed), 100 * row["probability"], others,
@@ -164,11 +185,13 @@ def _show_rows(summary: PredictionSummary, top: int, classes: list[str]) -> None
         log.info("... and %s more in the file", f"{summary.photos - len(summary.rows):,}")
 
 
-def _runners_up(row: dict[str, Any], classes: list[str], top: int) -> list[tuple[str, float]]:
+def _runners_up(
+    row: dict[str, Any], classes: list[str], top: int, judged: bool
+) -> list[tuple[str, float]]:
     """The classes after the most probable one, with their probabilities."""
     from pets.prediction.table import class_columns
 
-    columns = class_columns(classes)
+    columns = class_columns(classes, judged)
     if columns[0] not in row:  # with top_k
         ranks = range(2, top + 1)
         return [(row[f"prediction_{rank}"], row[f"probability_{rank}"]) for rank in ranks]

@@ -24,6 +24,7 @@ from pets.config.commands import (
     ServeLimits,
     SummarizeConfig,
     TrainConfig,
+    UnsureConfig,
     VerifyConfig,
 )
 from pets.config.data import AugmentConfig, DataConfig
@@ -39,5 +40,5 @@ __all__ = [
     "InterpretSettings", "LearnerConfig", "LookConfig", "LoraConfig", "ModelConfig", "ModelsConfig",
     "Monitor", "NamedLoss", "PlanConfig", "PrecomputeConfig", "PredictConfig", "ProbeConfig",
     "RaceConfig", "RunDataConfig", "ServeConfig", "ServeLimits", "SlurmSettings", "StageConfig",
-    "Strict", "SummarizeConfig", "Target", "TrainConfig", "VerifyConfig",
+    "Strict", "SummarizeConfig", "Target", "TrainConfig", "UnsureConfig", "VerifyConfig",
 ]  # fmt: skip

@@ -25,6 +25,7 @@ from pets.config.model import ModelConfig, PrecomputeConfig
 from pets.config.plan import AutoRate, FinderConfig, PlanConfig, StageConfig, check_order
 from pets.registry import named_in, unexpected
 
+COVERAGE, FALSE_ALARMS = 0.95, 0.05  # the defaults of conf/predict.yaml, serve.yaml, export.yaml
 _Bits = Annotated[int, Field(ge=0, le=48)]
 
 
@@ -247,6 +248,22 @@ class RunConfig(Strict):
     ckpt: Literal["last", "best"]
 
 
+class UnsureConfig(Strict):
+    """Whether a rule says what the network is not sure of, and what the rule promises."""
+
+    unsure: Literal["auto"] | None = Field(description="auto or null")
+    coverage: float = Field(gt=0, lt=1)
+    false_alarms: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _promises_need_a_rule(self) -> "UnsureConfig":
+        for key, default in (("coverage", COVERAGE), ("false_alarms", FALSE_ALARMS)):
+            if self.unsure is None and getattr(self, key) != default:
+                value = getattr(self, key)
+                raise ValueError(f"{key}={value:g} has no effect without unsure=auto")
+        return self
+
+
 class EvalConfig(RunConfig):
     """The split to measure the run on."""
 
@@ -280,7 +297,7 @@ class CompareConfig(Strict):
         return self
 
 
-class PredictConfig(RunConfig):
+class PredictConfig(UnsureConfig, RunConfig):
     """The photos to classify, and the output."""
 
     source: PathText = Field(min_length=1, description="a photo, folder, glob, URL, list or -")
@@ -293,6 +310,24 @@ class PredictConfig(RunConfig):
     batch_size: int = Field(ge=1)
     num_workers: Workers
     device: str
+    data: DataRoot
+
+    @model_validator(mode="after")
+    def _sets_are_of_the_plain_network(self) -> "PredictConfig":
+        if self.unsure is None:
+            if self.data.root is not None:
+                raise ValueError(
+                    f"data.root={self.data.root} has no effect without unsure=auto; the photos to "
+                    "classify are source=..."
+                )
+            return self
+        for key, value, own in (("tta", self.tta, 1), ("temperature", self.temperature, "run")):
+            if value != own:
+                raise ValueError(
+                    f"{key}={value} with unsure=auto: the sets are promised for the probabilities "
+                    f"of {key}={own}; leave {key} away, or unsure"
+                )
+        return self
 
     @field_validator("run")
     @classmethod
@@ -302,7 +337,7 @@ class PredictConfig(RunConfig):
         return run
 
 
-class ExportConfig(RunConfig):
+class ExportConfig(UnsureConfig, RunConfig):
     """The formats to export."""
 
     to: Annotated[
@@ -336,6 +371,15 @@ class ExportConfig(RunConfig):
         return self
 
     @model_validator(mode="after")
+    def _the_hub_has_no_rule(self) -> "ExportConfig":
+        if self.unsure is not None and "hub" in self.formats:
+            raise ValueError(
+                f"unsure={self.unsure} with to={','.join(self.formats)}: timm's layout has no "
+                "place for it; expected to=safetensors or to=onnx"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _int8_is_onnx(self) -> "ExportConfig":
         if self.int8 and "onnx" not in self.formats:
             reason = "8-bit integers are available for to=onnx only"
@@ -355,7 +399,7 @@ class ServeLimits(Strict):
     held_megabytes: float = Field(gt=0)
 
 
-class ServeConfig(RunConfig):
+class ServeConfig(UnsureConfig, RunConfig):
     """The address to serve the run at, and the limits of requests."""
 
     host: str = Field(min_length=1, description="an address of this machine")

@@ -4,6 +4,7 @@ import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from pets.config.base import PathText, Strict, Target
 from pets.registry import named_in, unexpected
@@ -30,6 +31,17 @@ def _captures(regex: str | None) -> str | None:
 
 
 Regex = Annotated[str | None, AfterValidator(_captures)]
+
+
+def _compiles(regex: str) -> str:
+    try:
+        re.compile(regex)
+    except re.error as error:
+        raise PydanticCustomError("regex", "a regex on the name of a class") from error
+    return regex
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
 def height_width(size: Size) -> tuple[int, int]:
@@ -71,6 +83,14 @@ class DataConfig(Strict):
         default=None, description="{train: <folder>, valid: <folder>}, a list for several, or null"
     )
     class_folder: Literal["first", "last"] | None = None
+    superclass: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[dict[str, Pattern], Field(min_length=1)]
+        | None
+    ) = Field(
+        default=None,
+        description="a column of data.table, {name: regex on the class}, or null",
+    )
     valid_pct: Fraction
     test_pct: Fraction
     carve_pct: Fraction
@@ -150,6 +170,11 @@ class DataConfig(Strict):
                     f"{key} has no effect with {other}={getattr(self, other)}; set "
                     f"data.{other}={values[0]} or data.{key}={'null' if unset is None else unset}"
                 )
+        if isinstance(self.superclass, str) and self.label_from != "table":
+            raise ValueError(
+                "superclass as a column is one of data.table; set data.label_from=table, or "
+                "\"data.superclass={cat: '^[A-Z]', dog: '^[a-z]'}\""
+            )
         if self.label_from == "filename" and self.label_regex is None:
             raise ValueError(
                 "label_from=filename needs a regex, as in \"data.label_regex='^(.+)_\\d+'\""

@@ -79,7 +79,7 @@ def _labelled_as(asked: ExternalDataConfig, config: DataConfig) -> DataConfig:
         "on_unlabelled": "skip",
         "split_folders": {} if config.split_folders == {} else None,
         **dict.fromkeys(("photo_list", "relabel", "exclude", "split_column", "folds", "fold")),
-        **dict.fromkeys(("group_column", "group_regex", "group_near")),
+        **dict.fromkeys(("group_column", "group_regex", "group_near", "superclass")),
         "carve_pct": CARVE_PCT,
     }
     for key, rule in (("label_regex", "filename"), ("table", "table")):

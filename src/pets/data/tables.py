@@ -90,6 +90,7 @@ def _rows_of(config: DataConfig) -> list[Row]:
     file = Path(config.root) / str(config.table)
     columns = [
         config.path_column, config.label_column, config.split_column, config.group_column,
+        config.superclass if isinstance(config.superclass, str) else None,
     ]  # fmt: skip
     return read_rows(f"data.table={file}", file, *filter(None, columns))
 

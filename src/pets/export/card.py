@@ -10,13 +10,20 @@ from pets.export.check import Check
 from pets.export.formats import FORMATS
 from pets.export.int8 import FILE, Quantised
 from pets.export.metadata import Metadata
+from pets.export.promise import PromiseCheck
 from pets.io.markdown import text
 
 _PAIRS = 10  # confused pairs shown
 _OFTEN = 2  # photos of a pair: a single one may be chance
 
 
-def render_card(name: str, metadata: Metadata, check: Check, quantised: Quantised | None) -> str:
+def render_card(
+    name: str,
+    metadata: Metadata,
+    check: Check,
+    quantised: Quantised | None,
+    promise: PromiseCheck | None = None,
+) -> str:
     """Render `card.md`, the README.md of an export."""
     environment = Environment(
         loader=PackageLoader("pets.export", "."),
@@ -53,6 +60,8 @@ def render_card(name: str, metadata: Metadata, check: Check, quantised: Quantise
         int8=quantised if quantised and quantised.kept else None,
         int8_file=FILE,
         check=check,
+        promise=promise,
+        promised=metadata.promise,
         same=check.pictures,
         by_file=check.files,
         **metadata.preprocessing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import subprocess
 import sys
@@ -27,22 +28,23 @@ RELATIVE_TOLERANCE = 1e-5
 SHIFT = 0.03
 SCRIPT = "predict.py"
 
-# Run the export's script on photo files in a separate process in which pets cannot be imported.
+# Run a method of the export's script on photo files in a separate process in which pets cannot be
+# imported.
 _RUN = (
     END_WITH_MAKER
     + """
-import runpy, sys
+import json, runpy, sys
 sys.modules["pets"] = None
-import numpy
 from PIL import Image
-folder, names, out = sys.argv[1:]
+folder, method, names, out = sys.argv[1:]
 classifier = runpy.run_path(folder + "/predict.py")["Classifier"](folder)
-logits = []
+rows = []
 files = open(names, encoding="utf-8").read().split("\\0")
 for start in range(0, len(files), 16):
     photos = [Image.open(file) for file in files[start : start + 16]]
-    logits.append(numpy.asarray(classifier.logits(photos)))
-numpy.save(out, numpy.concatenate(logits))
+    result = getattr(classifier, method)(photos)
+    rows += result.tolist() if hasattr(result, "tolist") else result
+json.dump(rows, open(out, "w", encoding="utf-8"))
 """
 )
 
@@ -122,7 +124,9 @@ def check(folder: Path, name: str, reference: Reference) -> Check:
             f"to={name}: refused, its logits differ from the run's by up to {same.logits:.2g} on "
             f"the same pictures (allowed {allowed:.2g}), and {same.changed} get another class"
         )
-    by_file = Agreement.of(ours, _logits_without_pets(folder, name, reference))
+    by_file = Agreement.of(
+        ours, torch.tensor(without_pets(folder, name, "logits", reference.files))
+    )
     if not by_file.shift <= SHIFT:
         raise ExportError(
             f"to={name}: refused, from photo files its probabilities differ from the run's by "
@@ -132,11 +136,14 @@ def check(folder: Path, name: str, reference: Reference) -> Check:
     return Check(reference.split, largest, allowed, same, by_file)
 
 
-def _logits_without_pets(folder: Path, name: str, reference: Reference) -> Tensor:
+def without_pets(folder: Path, name: str, method: str, files: list[Path]) -> list[Any]:
+    """Return what a method of the export's script gives for photo files, a row for each, in a
+    process without pets. Raises ExportError."""
     with TemporaryDirectory() as scratch:
-        names, out = Path(scratch, "names"), Path(scratch, "logits.npy")
-        names.write_text("\0".join(str(file.resolve()) for file in reference.files), "utf-8")
-        command = [sys.executable, "-I", "-c", _RUN, str(folder.resolve()), str(names), str(out)]
+        names, out = Path(scratch, "names"), Path(scratch, "rows.json")
+        names.write_text("\0".join(str(file.resolve()) for file in files), "utf-8")
+        args = [str(folder.resolve()), method, str(names), str(out)]
+        command = [sys.executable, "-I", "-c", _RUN, *args]
         with lifeline() as end:
             ended = subprocess.run(
                 command, cwd=scratch, stdin=end, capture_output=True, text=True, check=False
@@ -146,4 +153,5 @@ def _logits_without_pets(folder: Path, name: str, reference: Reference) -> Tenso
             raise ExportError(
                 f"to={name}: refused, its {SCRIPT} does not run without pets ({last})"
             )
-        return torch.from_numpy(np.load(out))
+        rows: list[Any] = json.loads(out.read_text(encoding="utf-8"))
+        return rows

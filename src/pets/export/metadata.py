@@ -13,6 +13,7 @@ from pets.interpretation.interpretation import wilson
 from pets.models.catalogue import weights_origin
 from pets.system.installation import code_version
 from pets.training.checkpoints import Trained
+from pets.unsure.calibration import Promise
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Metadata:
         pretrained: The pretrained weights of the run, and their licence, as text.
         data: Name, licence, fingerprint and number of the photos.
         licence: Of the exported model, as the hub names it; None: not chosen.
+        promise: What says which photos the network is not sure of; None: not exported.
     """
 
     trained: Trained
@@ -37,6 +39,7 @@ class Metadata:
     pretrained: dict[str, str]
     data: dict[str, Any]
     licence: str | None = None
+    promise: Promise | None = None
 
     @property
     def temperature(self) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pets.errors import ExportError
 from pets.export.metadata import Metadata
 from pets.io.serialize import to_json
-from pets.models.classifier import Classifier
+from pets.models.classifier import Classifier, as_vectors
 
 INPUT, OUTPUTS = "pictures", ("logits", "probabilities")
 
@@ -26,8 +26,9 @@ def check(model: Classifier) -> None:
 
 def write(folder: Path, metadata: Metadata) -> None:
     """Write `model.onnx`: uint8 pictures (batch, 3, h, w) to logits and probabilities (batch,
-    classes). Normalisation and temperature are part of the graph; classes and preprocessing are in
-    its metadata.
+    classes), and to pooled features (batch, C) if there is a rule for what it is not sure of.
+    Normalisation and temperature are part of the graph; classes and preprocessing are in its
+    metadata.
 
     Raises:
         ExportError: torch cannot export the network.
@@ -36,7 +37,8 @@ def write(folder: Path, metadata: Metadata) -> None:
 
     file = folder / "model.onnx"
     trained = metadata.trained
-    _export(_Graph(trained.model, metadata.temperature).eval(), trained.model, file)
+    graph = _Graph(trained.model, metadata.temperature, metadata.promise is not None)
+    _export(graph.eval(), trained.model, file)
     model = onnx.load(file)
     values = {
         "classes": trained.model.classes,
@@ -54,30 +56,33 @@ def write(folder: Path, metadata: Metadata) -> None:
 class _Graph(nn.Module):
     """The network with normalisation before it and softmax after it."""
 
-    def __init__(self, model: Classifier, temperature: float) -> None:
+    def __init__(self, model: Classifier, temperature: float, features: bool) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
         # The memory format is up to the runtime.
         self.model.config = model.config.model_copy(update={"channels_last": False})
-        self.temperature = temperature
+        self.temperature, self.features = temperature, features
+        self.outputs = (*OUTPUTS, "features") if features else OUTPUTS
         self.mean, self.std = (
             nn.Buffer(torch.tensor(values).view(1, 3, 1, 1))
             for values in (model.preprocess.mean, model.preprocess.std)
         )
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.model((pictures.float() / 255 - self.mean) / self.std)
-        return logits, (logits / self.temperature).softmax(dim=1)
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        pooled = self.model.pooled((pictures.float() / 255 - self.mean) / self.std)
+        logits = self.model.head(pooled)
+        outputs = logits, (logits / self.temperature).softmax(dim=1)
+        return (*outputs, as_vectors(pooled)) if self.features else outputs
 
 
-def _export(graph: nn.Module, model: Classifier, file: Path) -> None:
+def _export(graph: _Graph, model: Classifier, file: Path) -> None:
     # Two pictures: a batch of one would be exported as a constant.
     example = torch.zeros(2, 3, *model.size, dtype=torch.uint8)
     try:
         with suppress_logging(), torch.no_grad():
             program = torch.onnx.export(
                 graph, (example,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
-                dynamo=True, verbose=False, input_names=[INPUT], output_names=list(OUTPUTS),
+                dynamo=True, verbose=False, input_names=[INPUT], output_names=list(graph.outputs),
             )  # fmt: skip
             assert program is not None
             program.save(file, external_data=False)

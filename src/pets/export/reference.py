@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Reference:
     """A trained run's network on its own photos, on the CPU in float32 like the exports.
 
     The export is checked on `split`: the validation photos, or the test photos if there are none.
+    What it promises is measured on the `test` photos that are there.
     """
 
     trained: Trained
@@ -38,6 +39,7 @@ class Reference:
     training: list[Photo]
     batch_size: int
     num_workers: int | str
+    test: list[Photo] = field(default_factory=list)
 
     @property
     def files(self) -> list[Path]:
@@ -99,4 +101,5 @@ def load_reference(trained: Trained, data: RunDataConfig, calibration: int = 0) 
         training = training[:: max(len(training) // calibration, 1)]
     training = training[:calibration]
     size = data.batch_size or config.batch_size
-    return Reference(trained, photos.root, split, rows, training, size, data.num_workers)
+    test = photos.of(TEST)
+    return Reference(trained, photos.root, split, rows, training, size, data.num_workers, test)

@@ -12,6 +12,7 @@ from pets.export.check import SCRIPT, check
 from pets.export.formats import FORMATS
 from pets.export.int8 import FILE, quantise
 from pets.export.metadata import Metadata
+from pets.export.promise import check_promise, write_promise
 from pets.export.reference import Reference
 from pets.export.scripts import standalone_script
 from pets.io.atomic import folder_atomically
@@ -54,8 +55,12 @@ def export(name: str, out: Path, metadata: Metadata, reference: Reference, int8:
             FORMATS[name].module.write(folder, metadata)
             (folder / SCRIPT).write_text(standalone_script(name), encoding="utf-8")
             checked = check(folder, name, reference)
+            promise = None
+            if metadata.promise is not None:
+                write_promise(folder, metadata.promise)
+                promise = check_promise(folder, name, reference, metadata.promise)
             quantised = quantise(folder, reference) if int8 and name == "onnx" else None
-            text = render_card(name, metadata, checked, quantised)
+            text = render_card(name, metadata, checked, quantised, promise)
             (folder / "README.md").write_text(text, encoding="utf-8")
             for file in folder.iterdir():
                 shutil.copymode(folder / "README.md", file)  # save_file makes its file owner-only
@@ -63,6 +68,7 @@ def export(name: str, out: Path, metadata: Metadata, reference: Reference, int8:
                 "format": name,
                 **checked.as_dict(),
                 "int8": quantised and quantised.as_dict(),
+                **({"unsure": promise.as_dict()} if promise else {}),
             }
             (folder / "check.json").write_text(to_json(values, indent=2) + "\n", encoding="utf-8")
             _check_free(final)  # again: it may have appeared meanwhile
@@ -79,6 +85,8 @@ def export(name: str, out: Path, metadata: Metadata, reference: Reference, int8:
         "  from photo files, without pets: %s of %s, logits by up to %.1e, probabilities by %.1e",
         f"{by_file.same_class:,}", f"{by_file.photos:,}", by_file.logits, by_file.shift,
     )  # fmt: skip
+    if promise:
+        log.info("  %s", promise.summary)
     if quantised and quantised.kept:
         log.info("  %s: %s", FILE, quantised.summary)
     elif quantised:

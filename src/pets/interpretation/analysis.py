@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pets.callbacks.progress import ProgressBar
 from pets.config import InterpretSettings
+from pets.config.commands import COVERAGE
 from pets.data.photos import OTHER, Photo, Photos
 from pets.data.splits import TRAIN, VALID
 from pets.data.views import NAMES, Views
@@ -39,6 +40,13 @@ from pets.interpretation.suspects import (
 from pets.training.checkpoints import Trained
 from pets.training.measures import measured
 from pets.training.trainer import build_trainer
+from pets.unsure.conformal import (
+    Reached,
+    TooFewPhotosError,
+    fit_thresholds,
+    measure,
+    measure_halves,
+)
 
 log = logging.getLogger(__name__)
 _PAIRS = 1_000_000_000  # skip the duplicate check above this many pairwise comparisons
@@ -125,6 +133,25 @@ class Analysis:
         )
 
     @cached_property
+    def sets(self) -> Reached | None:
+        """What sets of classes with a promised coverage reach on the split; None if there are too
+        few validation photos, or it is the training photos."""
+        valid, here = self.all_predictions.of(VALID), self.predictions
+        fitted, probabilities = (
+            np.exp(at_temperature(photos.log_probabilities, self.temperature))
+            for photos in (valid, here)
+        )
+        try:
+            if self.split == TRAIN:
+                return None
+            if self.split == VALID:
+                return measure_halves(fitted, valid.labels, COVERAGE)
+            least = fit_thresholds(fitted, valid.labels, COVERAGE).least
+            return measure(probabilities, here.labels, least, COVERAGE, len(valid))
+        except TooFewPhotosError:
+            return None
+
+    @cached_property
     def suspects(self) -> pd.DataFrame:
         """Likely label errors. Held-out photos are scored with the network's calibrated
         probabilities, training photos with out-of-fold probabilities of a model fitted on their
@@ -202,6 +229,7 @@ class Analysis:
             "temperature": self.temperature if self.calibrated else None,
             "ece": before.ece,
             "ece_at_temperature": after.ece,
+            "sets": self.sets and {**asdict(self.sets), "coverage": self.sets.coverage},
             "most_confused": [list(pair) for pair in predictions.most_confused()[:50]],
             "suspects": len(self.suspects),
         }

@@ -41,7 +41,11 @@ class Classifier(nn.Module):
             self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.backbone.pool(self.features(x), size_of(x)))
+        return self.head(self.pooled(x))
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return the head's input for photos (B, 3, h, w): (B, C), or maps for heads that pool."""
+        return self.backbone.pool(self.features(x), size_of(x))
 
     def features(self, x: Tensor) -> Tensor:
         """Return the backbone's features, before pooling, of photos (B, 3, h, w)."""
@@ -88,6 +92,11 @@ class Classifier(nn.Module):
             "preprocess": self.preprocess.as_dict(),
             "size": list(self.size),
         }
+
+
+def as_vectors(pooled: Tensor) -> Tensor:
+    """Return a head's input as one vector for each photo (B, C): maps are averaged."""
+    return pooled.mean((2, 3)) if pooled.ndim == 4 else pooled
 
 
 def size_of(photos: Tensor) -> tuple[int, int]:

@@ -31,8 +31,8 @@ _MAX_THREADS = 16
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a prediction, named like the config keys; `checkpoint` is the weights'
-    digest."""
+    """The options of a prediction, named like the config keys; `checkpoint` is the weights' digest,
+    `unsure` are the numbers of the rule that says what the network is not sure of."""
 
     batch_size: int
     threads: int
@@ -41,6 +41,7 @@ class Options:
     temperature: float
     top_k: int | None
     checkpoint: str
+    unsure: tuple[float, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -50,6 +51,7 @@ class Options:
             "tta": list(NAMES[: self.tta]),
             "temperature": self.temperature,
             "top_k": self.top_k,
+            **({"unsure": list(self.unsure)} if self.unsure else {}),
         }
 
 
@@ -96,7 +98,7 @@ def predict(
         if not output.folder:
             # A table with only errors does not replace an earlier one.
             if summary.unreadable < summary.photos or not output.path.exists():
-                schema = schema_of(network.model.classes, options.top_k)
+                schema = schema_of(network.model.classes, options.top_k, network.rule is not None)
                 with replacing(output.path) as part:
                     tables = (shards.read(block) for block in blocks)
                     FORMATS[output.path.suffix.lower()](part, schema, tables)
@@ -136,6 +138,8 @@ def _write_shards(
                     [error for b in batches for error in b.errors],
                     network.model.classes,
                     options.top_k,
+                    network.rule,
+                    np.concatenate([b.distances for b in batches]),
                 )
                 shards.write(batch.block, table)
                 batches.clear()

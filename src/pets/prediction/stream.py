@@ -16,11 +16,12 @@ from torch import Tensor
 from pets.data.images import UnreadableImage, open_pixels
 from pets.data.transforms import normalize, to_tensor
 from pets.data.views import NAMES, Views, log_mean
-from pets.models.classifier import Classifier
+from pets.models.classifier import Classifier, as_vectors
 from pets.prediction.remote import is_remote, open_remote
 from pets.prediction.shards import Block
 from pets.prediction.sources import is_special
 from pets.training.speed import Speed
+from pets.unsure.rule import Unsure
 
 Item = TypeVar("Item")
 _PREFETCH = 2  # batches read while one is in the network
@@ -28,26 +29,34 @@ _PREFETCH = 2  # batches read while one is in the network
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions for a batch of consecutive photos of a block: probabilities (photos, classes),
-    float64, NaN for photos with an error; `last` marks the block's last batch."""
+    """Predictions for a batch of consecutive photos of a block: probabilities (photos, classes) and
+    distances (photos,) by the network's rule, float64, NaN for photos with an error or without a
+    rule; `last` marks the block's last batch."""
 
     block: Block
     probabilities: np.ndarray
+    distances: np.ndarray
     errors: list[str]
     last: bool
 
 
 class Network:
-    """A classifier on a device; views (photos, V, 3, h, w), uint8, to logits (photos * V, C)."""
+    """A classifier on a device, and the rule that says what it is not sure of, if there is one."""
 
-    def __init__(self, model: Classifier, device: torch.device) -> None:
-        self.model, self.device = model.eval().to(device), device
+    def __init__(self, model: Classifier, device: torch.device, rule: Unsure | None = None) -> None:
+        self.model, self.device, self.rule = model.eval().to(device), device, rule
         self.normalize = normalize(model.preprocess)
 
     @torch.inference_mode()
-    def __call__(self, views: Tensor) -> Tensor:
+    def __call__(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
+        """From views (photos, V, 3, h, w), uint8, return logits (photos * V, classes) and, for the
+        rule, pooled features (photos * V, C)."""
         pixels = views.to(self.device, non_blocking=True)
-        return self.model(self.normalize(pixels.flatten(0, 1)))
+        photos = self.normalize(pixels.flatten(0, 1))
+        if self.rule is None:
+            return self.model(photos), None
+        pooled = self.model.pooled(photos)
+        return self.model.head(pooled), as_vectors(pooled)
 
 
 @dataclass
@@ -60,6 +69,7 @@ class _Batch:
     reading: list[AsyncResult[str]]
     errors: list[str]
     logits: Tensor | None = None  # of the readable photos
+    features: Tensor | None = None
 
 
 def predict_blocks(
@@ -106,7 +116,8 @@ def predict_blocks(
         readable = batch.views
         if any(batch.errors):
             readable = readable[[not error for error in batch.errors]]
-        batch.logits = network(readable) if len(readable) else None
+        if len(readable):
+            batch.logits, batch.features = network(readable)
         return batch
 
     # The pool's threads are daemons: one that hangs in a remote read does not block the exit.
@@ -117,11 +128,14 @@ def predict_blocks(
         # A GPU gets the next batch before the results of this one are copied back.
         for batch in _prefetch(read_ahead, 0 if on_cpu else 1):
             probabilities = np.full((len(batch.errors), len(model.classes)), np.nan)
+            distances = np.full(len(batch.errors), np.nan)
+            readable = [not error for error in batch.errors]
             if batch.logits is not None:
                 logs = log_mean(batch.logits.float().cpu(), tta)
-                readable = [not error for error in batch.errors]
                 probabilities[readable] = (logs / temperature).softmax(1).numpy()
-            yield Predicted(batch.block, probabilities, batch.errors, batch.last)
+            if network.rule is not None and batch.features is not None:
+                distances[readable] = network.rule.distances(batch.features.float().cpu().numpy())
+            yield Predicted(batch.block, probabilities, distances, batch.errors, batch.last)
             speed.done_batch(len(batch.errors))
 
 

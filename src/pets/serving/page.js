@@ -7,6 +7,7 @@ const TYPES = { JPEG: "image/jpeg", PNG: "image/png", GIF: "image/gif", WEBP: "i
 const at = (id) => document.getElementById(id);
 const cards = at("cards");
 let limits = { megabytes: Infinity };
+let promised = null; // by a server with unsure=auto
 const percent = (p, digits = 1) => `${(100 * p).toFixed(digits)}\u00a0%`;
 const readable = (name) => name.replaceAll("_", " ");
 // Read out by screen readers, one after another.
@@ -33,6 +34,7 @@ async function ask(path, options) {
 async function showModel() {
   const info = await (await ask("api/info")).json();
   limits = info.limits;
+  promised = info.unsure;
   at("model").textContent = `${info.run} · ${info.architecture} · ${info.size.join(" x ")} pixels`;
   const split = ["test", "valid"].find((name) => info.metrics[name]);
   const right = split ? `, ${percent(info.metrics[split].accuracy)} of the run's ${info.metrics[split].photos.toLocaleString("en")} ${split === "test" ? "test" : "validation"} photos right` : "";
@@ -130,12 +132,31 @@ function showProblem(card, line) {
   announce(`Cannot be named: ${line}`);
 }
 
+// What to call a photo: the only class that it may show, several, their group, or none.
+function verdict({ sure, predictions: [first], judged }) {
+  const name = readable(first.name);
+  if (judged && judged.none_of_these >= 1) return `None of these? At most ${name}`;
+  if (judged && judged.unsure && judged.superclass) return `Not sure which ${readable(judged.superclass)}: perhaps ${name}`;
+  return sure ? name : `Not sure: perhaps ${name}`;
+}
+
+// Below the classes, what is promised of them.
+function promise({ judged }) {
+  if (!judged || !promised || judged.none_of_these >= 1 || judged.set.length === 1) return "";
+  const names = judged.set.slice(0, SHOWN).map(readable).join(", ");
+  const more = judged.set.length > SHOWN ? ` and ${judged.set.length - SHOWN} more` : "";
+  return `May be ${names}${more}: such sets have the right class for ${percent(promised.coverage, 0)} of photos like the model's own.`;
+}
+
 function showAnswer(card, answer, label) {
   card.classList.remove("waiting");
   const [first] = answer.predictions;
   const title = card.querySelector("h3");
   card.classList.toggle("unsure", !answer.sure);
-  title.textContent = `${answer.sure ? "" : "Not sure: perhaps "}${readable(first.name)}`;
+  title.textContent = verdict(answer);
+  const note = card.querySelector(".note");
+  note.textContent = promise(answer);
+  note.hidden = !note.textContent;
   card.querySelector("img").alt = `${answer.file}: ${readable(first.name)}`;
   if (label !== undefined) {
     const right = first.name === label;
@@ -158,7 +179,7 @@ function showAnswer(card, answer, label) {
   }));
   drawCam(card.querySelector("canvas"), answer.gradcam, answer.seen);
   showCams();
-  announce(`${answer.file}: ${answer.sure ? "" : "not sure, perhaps "}${readable(first.name)}, ${percent(first.probability, 0)}`);
+  announce([`${answer.file}: ${verdict(answer)}, ${percent(first.probability, 0)}`, promise(answer)].filter(Boolean).join(". "));
 }
 
 // Grad-CAM: a pixel a place of the feature map; the browser smooths it over what the model saw. Some networks have none.

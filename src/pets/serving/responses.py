@@ -43,8 +43,18 @@ class Cam(BaseModel):
     values: list[float]
 
 
+class Judged(BaseModel):
+    """What a server with `unsure=auto` says of a photo beside its probabilities."""
+
+    set: list[str] = Field(description="the classes that it may show, most probable first")
+    superclass: str | None = Field(description="the group of all of these, if they have one group")
+    none_of_these: float = Field(description="from 1 on it shows probably none of the classes")
+    unsure: bool = Field(description="the set has several classes, or it shows none of them")
+
+
 class PhotoPrediction(BaseModel):
-    """The classes of a photo; `sure` if the first one reaches the server's threshold."""
+    """The classes of a photo; `sure` if the first one reaches the server's threshold, and with
+    `unsure=auto` is the only one that the photo may show."""
 
     file: str
     width: int = Field(description="in pixels, upright")
@@ -52,6 +62,7 @@ class PhotoPrediction(BaseModel):
     seen: Box = Field(description="what the network sees of it")
     sure: bool
     predictions: list[ClassProbability]
+    judged: Judged | None = None
     gradcam: Cam | None = None
 
 
@@ -94,6 +105,7 @@ class Info(BaseModel):
     preprocess: dict[str, Any] = Field(description="mean and std of 0..1 pixels, and so on")
     temperature: float = Field(description="the logits are divided by it")
     threshold: float
+    unsure: dict[str, Any] | None = Field(description="with unsure=auto: what is promised, reached")
     metrics: dict[str, dict[str, float]] = Field(description="by split")
     limits: dict[str, float]
     formats: list[str]

@@ -25,8 +25,11 @@ from pets.serving.predictor import Predictor
 from pets.serving.responses import Info
 from pets.serving.service import Service
 from pets.training.checkpoints import Trained
+from pets.unsure.calibration import Promise
+from pets.unsure.fit import promise_of
 
 log = logging.getLogger(__name__)
+_CALIBRATION_BATCH = 64  # photos, before the first request
 _SHUTDOWN_SECONDS = 2  # for pending requests, after Ctrl-C
 
 
@@ -37,7 +40,11 @@ def serve(trained: Trained, config: ServeConfig, sock: socket.socket, device: to
         RunError: The server does not start.
     """
     temperature = trained.temperature or 1.0
-    service = Service(Predictor(trained.model, temperature, device), config)
+    promise = promise_of(
+        trained, config.ckpt, config, config.data.root, device, _CALIBRATION_BATCH, "auto"
+    )
+    rule = promise and promise.rule
+    service = Service(Predictor(trained.model, temperature, device, rule), config)
     examples = find_examples(
         trained.run, config.data.root or trained.config.data.root, config.examples
     )
@@ -55,7 +62,7 @@ def serve(trained: Trained, config: ServeConfig, sock: socket.socket, device: to
         yield
         await asyncio.sleep(0.1)  # let the responses to cancelled requests go out
 
-    app = build_app(_info(trained, config), service, examples, config.limits, lifespan)
+    app = build_app(_info(trained, config, promise), service, examples, config.limits, lifespan)
     # The app logs its own errors; silence uvicorn's messages about requests cancelled on shutdown.
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     running = uvicorn.Server(
@@ -106,7 +113,7 @@ def _connections(seconds: float) -> type[H11Protocol]:
     return Connection
 
 
-def _info(trained: Trained, config: ServeConfig) -> Info:
+def _info(trained: Trained, config: ServeConfig, promise: Promise | None) -> Info:
     results = trained.run.status.get("results", {})
     return Info(
         run=trained.run.path.name,
@@ -117,6 +124,7 @@ def _info(trained: Trained, config: ServeConfig) -> Info:
         preprocess=trained.model.preprocess.as_dict(),
         temperature=trained.temperature or 1.0,
         threshold=config.threshold,
+        unsure=promise and promise.as_dict(),
         metrics={
             split: {k: v for k, v in values.items() if isinstance(v, int | float)}
             for split, values in results.items()

@@ -16,6 +16,7 @@ from pets.serving.responses import (
     Box,
     Cam,
     ClassProbability,
+    Judged,
     PhotoError,
     PhotoPrediction,
     Predictions,
@@ -122,14 +123,16 @@ class Service:
     ) -> PhotoPrediction:
         classes, cam = self._predictor.model.classes, prediction.cam
         ranked = sorted(zip(prediction.probabilities, classes, strict=True), reverse=True)
+        judged = prediction.judged
         height, width = self._crop.part_of(photo.height, photo.width)
         return PhotoPrediction(
             file=upload.name,
             width=photo.width,
             height=photo.height,
             seen=Box(left=(1 - width) / 2, top=(1 - height) / 2, width=width, height=height),
-            sure=ranked[0][0] >= self._config.threshold,
+            sure=ranked[0][0] >= self._config.threshold and not (judged and judged["unsure"]),
             predictions=[ClassProbability(name=name, probability=p) for p, name in ranked[:top_k]],
+            judged=None if judged is None else Judged(**judged),
             gradcam=None if cam is None else _cam(cam, ranked[0][1]),
         )
 

@@ -7,7 +7,7 @@ import socket
 from dataclasses import astuple, dataclass, replace
 from math import ceil, floor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -16,6 +16,7 @@ from pets.data.collect import collect_photos
 from pets.data.photos import SPLITS, Photo, Photos
 from pets.data.prepare import make_data
 from pets.data.splits import TEST, TRAIN, VALID
+from pets.data.superclasses import superclasses_of
 from pets.data.transforms import Preprocess
 from pets.distributed.process_group import check_same, leader_first, on_rank_0
 from pets.distributed.ranks import ranks
@@ -112,8 +113,10 @@ def _collect(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
     if not resumed:
         check_top_k(config, len(photos.classes))
         check_limits(config, photos)
+        superclasses = superclasses_of(config.data, photos)
         photos.save(table)
-        about = {"classes": photos.classes, "fingerprint": photos.fingerprint}
+        about: dict[str, Any] = {"classes": photos.classes, "fingerprint": photos.fingerprint}
+        about |= {"superclasses": superclasses} if superclasses else {}
         run.write_json("data.json", {**counts, **about})
     elif run.read_json("data.json").get("fingerprint") != photos.fingerprint:
         raise RunError(

@@ -22,6 +22,8 @@ from pets.export.scripts.shared import main, rgb
 class Classifier:
     """The trained network of a folder, ready for inference."""
 
+    unsure = None  # of other formats
+
     def __init__(self, folder: str | Path) -> None:
         self.network: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
         own: Any = self.network.pretrained_cfg

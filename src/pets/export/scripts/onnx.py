@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from pets.export.scripts.shared import main, rgb
+from pets.export.scripts.shared import load_unsure, main, rgb
 
 
 class Classifier:
@@ -26,6 +26,8 @@ class Classifier:
         self.classes: list[str] = json.loads(about["classes"])
         self.preprocessing = json.loads(about["preprocessing"])
         self.temperature = float(about["temperature"])
+        # Its numbers are those of the float model.
+        self.unsure = load_unsure(folder) if file == "model.onnx" else None
 
     def picture(self, photo: Image.Image) -> np.ndarray:
         """Preprocess: upright RGB, resized to cover `covers`, centre-cropped; uint8 (3, h, w)."""
@@ -53,6 +55,16 @@ class Classifier:
         """Return probabilities (B, classes), equal to the model's second output."""
         scaled = np.exp((logits - logits.max(1, keepdims=True)) / self.temperature)
         return scaled / scaled.sum(1, keepdims=True)
+
+    def judge_of(self, pictures: Any) -> list[dict[str, Any]]:
+        """Return what `Unsure` in unsure.py says of uint8 pictures (B, 3, h, w)."""
+        inputs = {"pictures": np.asarray(pictures)}
+        probabilities, features = self.session.run(["probabilities", "features"], inputs)
+        return self.unsure(probabilities, self.unsure.distances(features))
+
+    def judge(self, photos: list[Image.Image]) -> list[dict[str, Any]]:
+        """Return the same of photos of any size."""
+        return self.judge_of(np.stack([self.picture(photo) for photo in photos]))
 
 
 if __name__ == "__main__":

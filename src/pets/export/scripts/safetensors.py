@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as VF
 
-from pets.export.scripts.shared import main, rgb
+from pets.export.scripts.shared import load_unsure, main, rgb
 
 
 class Network(nn.Module):
@@ -46,9 +46,13 @@ class Network(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pooled(x))
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Map normalised photos (B, 3, h, w) to the head's input (B, features)."""
         x = self.backbone.forward_features(x) if self.is_timm else self.backbone(x)
         if self.pooling in ("own", "token"):
-            return self.head(self.backbone.forward_head(x, pre_logits=True))
+            return self.backbone.forward_head(x, pre_logits=True)
         if x.ndim == 3:  # tokens: skip the prefix tokens, such as the class token
             x = x[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
             dims: tuple[int, ...] = (1,)
@@ -58,7 +62,7 @@ class Network(nn.Module):
         pooled = x.mean(dims)
         if self.pooling == "concat":
             pooled = torch.cat([x.amax(dims), pooled], dim=1)
-        return self.head(pooled)
+        return pooled
 
 
 class Classifier:
@@ -72,6 +76,7 @@ class Classifier:
         self.network = Network(config["architecture"])
         self.network.load_state_dict(load_file(Path(folder, "model.safetensors")))
         self.network.eval()
+        self.unsure = load_unsure(folder)
 
     def picture(self, photo: Image.Image) -> Tensor:
         """Preprocess: upright RGB, resized to cover `covers`, centre-cropped; uint8 (3, h, w)."""
@@ -87,9 +92,12 @@ class Classifier:
     @torch.inference_mode()
     def logits_of(self, pictures: Tensor) -> Tensor:
         """Return the logits (B, classes) of uint8 pictures (B, 3, h, w)."""
+        return self.network(self.normalised(pictures))
+
+    def normalised(self, pictures: Tensor) -> Tensor:
+        """Return uint8 pictures (B, 3, h, w) as the network's input."""
         values = VF.to_dtype(pictures, torch.float32, scale=True)
-        wanted = self.preprocessing
-        return self.network(VF.normalize(values, wanted["mean"], wanted["std"]))
+        return VF.normalize(values, self.preprocessing["mean"], self.preprocessing["std"])
 
     def logits(self, photos: list[Image.Image]) -> Tensor:
         """Return the logits (B, classes) of photos of any size."""
@@ -98,6 +106,17 @@ class Classifier:
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return probabilities (B, classes), with the temperature fitted on validation photos."""
         return (logits / self.temperature).softmax(dim=1)
+
+    @torch.inference_mode()
+    def judge_of(self, pictures: Tensor) -> list[dict[str, Any]]:
+        """Return what `Unsure` in unsure.py says of uint8 pictures (B, 3, h, w)."""
+        pooled = self.network.pooled(self.normalised(pictures))
+        probabilities = self.probabilities(self.network.head(pooled))
+        return self.unsure(probabilities.numpy(), self.unsure.distances(pooled.numpy()))
+
+    def judge(self, photos: list[Image.Image]) -> list[dict[str, Any]]:
+        """Return the same of photos of any size."""
+        return self.judge_of(torch.stack([self.picture(photo) for photo in photos]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Code shared by the export scripts; `standalone_script` inlines it in place of the import."""
 
+import runpy
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,8 +36,15 @@ def _in_8_bits(grey: Image.Image) -> Image.Image:
     return Image.fromarray(scaled.round().astype(np.uint8))
 
 
+def load_unsure(folder: str | Path) -> Any:
+    """Load what says which photos the network is not sure of; None if it was exported without."""
+    file = Path(folder, "unsure.py")
+    return runpy.run_path(str(file))["Unsure"].load(Path(folder)) if file.exists() else None
+
+
 def main(load: Callable[[], Any], names: list[str]) -> int:
-    """Print the top three classes of each photo, with the classifier that `load` returns.
+    """Print the top three classes of each photo, with the classifier that `load` returns, and what
+    it is not sure of, if it was exported with `unsure=auto`.
 
     Returns the exit code: 1 if a photo cannot be read, 2 if none is given, else 0.
     """
@@ -55,5 +64,8 @@ def main(load: Callable[[], Any], names: list[str]) -> int:
             continue
         shares = classifier.probabilities(classifier.logits([photo]))[0].tolist()
         best = sorted(zip(shares, classifier.classes, strict=True), reverse=True)[:3]
-        print(name, *(f"{label} {100 * share:.1f} %" for share, label in best), sep="  ")
+        words = [f"{label} {100 * share:.1f} %" for share, label in best]
+        if classifier.unsure is not None:
+            words += filter(None, map(classifier.unsure.in_words, classifier.judge([photo])))
+        print(name, *words, sep="  ")
     return code

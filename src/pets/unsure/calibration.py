@@ -1,0 +1,232 @@
+"""What a run knows about its own doubt: typical features, and its answers on held-out photos.
+
+Rules for any coverage are made of it. It is kept in the run, `unsure/<ckpt>.safetensors`: tensors
+and a few words, nothing that runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from pets.errors import ConfigError
+from pets.io.atomic import regular, write_atomically
+from pets.unsure.conformal import (
+    Floats,
+    Reached,
+    Rows,
+    Thresholds,
+    TooFewPhotosError,
+    fit_thresholds,
+    measure,
+    measure_halves,
+    photos_needed,
+)
+from pets.unsure.novelty import Typical, limit_of
+from pets.unsure.rule import Unsure
+
+log = logging.getLogger(__name__)
+
+_TYPICAL = ("center", "directions", "variances", "means", "rest")
+_HELD_OUT = ("probabilities", "labels", "distances")
+_NAMES = (*_TYPICAL, *(f"{split}.{name}" for split in ("valid", "test") for name in _HELD_OUT))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Photos that the network was not trained on: probabilities (N, classes) after temperature,
+    labels (N,), and distances (N,) from the typical features."""
+
+    probabilities: Floats
+    labels: Rows
+    distances: Floats
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A rule, and how its promises turned out.
+
+    Attributes:
+        rule: The rule.
+        coverage: The promised share of sets that contain the right class.
+        thresholds: From which probability on a class is in a set.
+        reached: What the sets reach on photos beside those of the thresholds; None if there are
+            too few photos to measure it.
+        on_test: Whether that is measured on test photos; else on halves of the validation photos.
+        false_alarms: The promised share of photos of these classes that are called none of these.
+        alarms: How many of the test photos are; None without test photos.
+    """
+
+    rule: Unsure
+    coverage: float
+    thresholds: Thresholds
+    reached: Reached | None
+    on_test: bool
+    false_alarms: float
+    alarms: int | None
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """What distinguishes rules of the same weights and photos."""
+        return (self.rule.limit, *self.rule.least.tolist())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for an export's files."""
+        reached = self.reached and asdict(self.reached) | {"coverage": self.reached.coverage}
+        names = [n for n, own in zip(self.rule.classes, self.thresholds.own, strict=True) if own]
+        return {
+            "coverage": self.coverage,
+            "reached": reached,
+            "measured_on": "test photos" if self.on_test else "halves of the validation photos",
+            "own_threshold": names,
+            "false_alarms": {"promised": self.false_alarms, "test_photos": self.alarms},
+        }
+
+    @property
+    def summary(self) -> str:
+        """The promise beside what was reached, in one line."""
+        reached = self.reached
+        if reached is None:
+            return "sets: too few photos to measure what they reach"
+        where = "test photos" if self.on_test else "validation photos, by halves"
+        own = int(self.thresholds.own.sum())
+        parts = [
+            f"sets: promised {100 * self.coverage:g} %, reached {100 * reached.coverage:.1f} % "
+            f"of {reached.photos:,} {where}",
+            f"{reached.size:.2f} classes on average, one class for "
+            f"{100 * reached.single / reached.photos:.0f} %",
+            f"{own} of {len(self.thresholds.own)} classes with a threshold of their own"
+            if own
+            else "one threshold for all classes",
+        ]
+        if self.alarms is not None:
+            parts.append(
+                f"none of these: promised at most {100 * self.false_alarms:g} %, "
+                f"{100 * self.alarms / reached.photos:.1f} % of the test photos"
+            )
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Typical features of a network's classes, and its answers on held-out photos.
+
+    `test` may have no photos. `superclasses` are the groups of the classes, None where there is
+    none.
+    """
+
+    classes: list[str]
+    superclasses: list[str | None]
+    typical: Typical
+    valid: HeldOut
+    test: HeldOut
+
+    def promise(self, coverage: float, false_alarms: float) -> Promise:
+        """Make the rule for a coverage and a share of false alarms.
+
+        Raises:
+            ConfigError: There are too few validation photos to promise it.
+        """
+        valid, test, count = self.valid, self.test, len(self.valid)
+        try:
+            thresholds = fit_thresholds(valid.probabilities, valid.labels, coverage)
+        except TooFewPhotosError as error:
+            raise ConfigError(
+                f"coverage={coverage:g}: the run has {count:,} validation photos, which can "
+                f"promise at most {count / (count + 1):.3f}; expected a lower one, or a run with "
+                f"{photos_needed(coverage):,} validation photos or more (data.valid_pct)"
+            ) from error
+        try:
+            limit = limit_of(valid.distances, false_alarms)
+        except TooFewPhotosError as error:
+            raise ConfigError(
+                f"false_alarms={false_alarms:g}: the run has {count:,} validation photos, which "
+                f"can promise at least {1 / (count + 1):.3f}; expected a higher one, or a run "
+                f"with {photos_needed(1 - false_alarms):,} validation photos or more"
+            ) from error
+        reached, alarms = None, None
+        if len(test):
+            reached = measure(
+                test.probabilities, test.labels, thresholds.least, coverage, len(valid)
+            )
+            alarms = int((test.distances >= limit).sum())
+        elif count // 2 >= photos_needed(coverage):
+            reached = measure_halves(valid.probabilities, valid.labels, coverage)
+        rule = self._rule(thresholds.least, limit)
+        return Promise(rule, coverage, thresholds, reached, bool(len(test)), false_alarms, alarms)
+
+    def distances(self, features: Any) -> Floats:
+        """Return the distances (N,) of pooled features (N, C), whatever the limit."""
+        distances: Floats = self._rule(np.zeros(len(self.classes)), 1.0).distances(features)
+        return distances
+
+    def _rule(self, least: Floats, limit: float) -> Unsure:
+        return Unsure(self.classes, self.superclasses, least, limit, **vars(self.typical))
+
+    def save(self, file: Path, about: dict[str, str]) -> None:
+        """Write it with the plain texts `about`, by which `load` knows it. Raises OSError."""
+        tensors = {name: np.atleast_1d(getattr(self.typical, name)) for name in _TYPICAL}
+        for split in ("valid", "test"):
+            held_out = getattr(self, split)
+            tensors |= {f"{split}.{name}": getattr(held_out, name) for name in _HELD_OUT}
+        content = save({name: np.ascontiguousarray(t) for name, t in tensors.items()}, about)
+        file.parent.mkdir(exist_ok=True)
+        write_atomically(file, content)
+
+    @classmethod
+    def load(
+        cls, file: Path, about: dict[str, str], classes: list[str], superclasses: list[str | None]
+    ) -> Calibration | None:
+        """Read what `save` wrote; None if there is none, it is damaged, or of other weights or
+        photos."""
+        if not file.exists():
+            return None
+        try:
+            with safe_open(regular(file), "numpy") as stored:
+                if stored.metadata() != about:
+                    log.info("%s: is of other weights or photos; it is fitted again", file)
+                    return None
+                tensors = {name: stored.get_tensor(name) for name in _NAMES}
+            typical = Typical(**{n: tensors[n] for n in _TYPICAL[:-1]}, rest=tensors["rest"].item())
+            valid, test = (
+                HeldOut(*(tensors[f"{split}.{name}"] for name in _HELD_OUT))
+                for split in ("valid", "test")
+            )
+            loaded = cls(classes, superclasses, typical, valid, test)
+            loaded.check()
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            log.warning("%s: damaged (%s); it is fitted again", file, error)
+            return None
+        return loaded
+
+    def check(self) -> None:
+        """Raise ValueError if shapes or numbers do not fit, as in a file that was changed."""
+        count, typical = len(self.classes), self.typical
+        width, inner = len(typical.center), len(typical.variances)
+        shapes = [
+            ("directions", typical.directions, (inner, width)),
+            ("means", typical.means, (count, inner)),
+        ]
+        for held_out in (self.valid, self.test):
+            photos, labels = len(held_out), held_out.labels
+            shapes += [
+                ("probabilities", held_out.probabilities, (photos, count)),
+                ("distances", held_out.distances, (photos,)),
+                ("labels", labels, (photos,)),
+            ]
+            if labels.dtype != np.int64 or not ((labels >= 0) & (labels < count)).all():
+                raise ValueError("labels are no classes")
+        for name, tensor, shape in shapes:
+            if tensor.shape != shape or not np.isfinite(tensor).all():
+                raise ValueError(f"{name} has the wrong shape or numbers")
+        if not ((typical.variances > 0).all() and typical.rest > 0):
+            raise ValueError("variances are not above 0")

@@ -1,0 +1,73 @@
+"""`data.superclass`: the group of each class, by a regex on its name or a column of the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pets.config import DataConfig
+from pets.config.validation import typed_values
+from pets.data.photos import Photo, Photos
+from pets.data.superclasses import superclasses_of
+from pets.errors import ConfigError, DataError
+from tests.conftest import train_config
+
+PATHS = {"a.jpg": "Birman", "b.jpg": "Birman", "c.jpg": "beagle", "d.jpg": "42"}
+
+
+def data(tmp_path: Path, *overrides: str) -> DataConfig:
+    return train_config("data=oxford_pets", f"data.root={tmp_path}", *overrides).data
+
+
+def photos(root: Path) -> Photos:
+    return Photos(root, tuple(Photo(path, label, "train") for path, label in PATHS.items()))
+
+
+def table(root: Path, *species: str) -> DataConfig:
+    rows = zip(PATHS.items(), species, strict=True)
+    lines = [f"{path},{label},{group}\n" for (path, label), group in rows]
+    (root / "labels.csv").write_text("".join(["path,label,species\n", *lines]))
+    return train_config(
+        "data=table", f"data.root={root}", "data.table=labels.csv", "data.superclass=species",
+        "data.path_column=path", "data.label_column=label",
+    ).data  # fmt: skip
+
+
+def test_oxfords_cats_have_a_capital(tmp_path: Path) -> None:
+    assert superclasses_of(data(tmp_path), photos(tmp_path)) == {"Birman": "cat", "beagle": "dog"}
+
+
+def test_a_column_names_the_group_of_each_photos_class(tmp_path: Path) -> None:
+    config = table(tmp_path, "cat", "", "dog", "")
+    for path in PATHS:
+        (tmp_path / path).touch()
+    assert superclasses_of(config, photos(tmp_path)) == {"Birman": "cat", "beagle": "dog"}
+
+
+def test_a_class_has_one_group(tmp_path: Path) -> None:
+    for path in PATHS:
+        (tmp_path / path).touch()
+    with pytest.raises(DataError) as caught:
+        superclasses_of(table(tmp_path, "cat", "dog", "dog", ""), photos(tmp_path))
+    assert str(caught.value) == (
+        "data.superclass=species: 1 classes have several superclasses, Birman has cat, dog; "
+        "expected one for each class"
+    )
+    both = data(tmp_path, "data.superclass={cat: '^[A-Z]', dog: '[a-z]$'}")
+    with pytest.raises(DataError, match="Birman has cat, dog"):
+        superclasses_of(both, photos(tmp_path))
+
+
+def test_what_names_no_group_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"superclass as a column is one of data.table"):
+        data(tmp_path, "data.superclass=species")
+    with pytest.raises(ConfigError, match=r"data.superclass=.*expected a column of data.table"):
+        data(tmp_path, "data.superclass={cat: '[A-'}")
+
+
+def test_runs_from_before_have_none(tmp_path: Path) -> None:
+    values = data(tmp_path).model_dump(by_alias=True)
+    del values["superclass"]
+    config = typed_values(DataConfig, values)
+    assert superclasses_of(config, photos(tmp_path)) == {}
