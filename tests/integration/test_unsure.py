@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from tests.integration.browser import opened
 from tests.integration.conftest import Pets
 from tests.integration.serving import served
 
@@ -91,17 +94,18 @@ def test_the_table_has_the_sets_and_the_log_what_they_reach(
     assert groups["snow_sled_dog"] == "dog"
 
 
-@pytest.mark.core
-def test_noise_is_none_of_these(run: Path, pets: Pets) -> None:
-    import numpy as np
-    from PIL import Image
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("noise")
+    files = [folder / f"{number}.png" for number in range(5)]
+    for file in files:
+        Image.fromarray(random.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(file)
+    return files
 
-    random = np.random.default_rng(0)
-    (pets.folder / "noise").mkdir()
-    for number in range(5):
-        pixels = random.integers(0, 256, (96, 96, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(pets.folder / f"noise/{number}.png")
-    said = pets("predict", f"run={run}", "source=noise", "out=n.csv", *RULE).stdout
+
+@pytest.mark.core
+def test_noise_is_none_of_these(run: Path, noise: list[Path], pets: Pets) -> None:
+    said = pets("predict", f"run={run}", f"source={noise[0].parent}", "out=n.csv", *RULE).stdout
     rows = pd.read_csv(pets.folder / "n.csv")
     assert (rows.none_of_these > 1.5).all()
     assert rows.unsure.all()
@@ -157,6 +161,42 @@ def test_the_server_says_what_the_table_says(
             )
             if row["unsure"]:
                 assert not answer["sure"]
+
+
+def test_the_page_says_what_is_promised(
+    run: Path, table: dict[str, dict[str, Any]], photos: list[Path], noise: list[Path], pets: Pets
+) -> None:
+    chosen = [*photos[:12], noise[0]]
+    with (
+        served(run, pets.folder, "examples=0", "threshold=0", *RULE) as server,
+        opened(server.url) as page,
+    ):
+        page.locator("#pick").set_input_files(chosen)
+        titles = page.locator(".result:not(.waiting) h3")
+        page.wait_for_function(
+            "count => document.querySelectorAll('.result:not(.waiting)').length == count",
+            arg=len(chosen),
+        )
+        said = titles.all_inner_texts()
+        notes = [note.inner_text() for note in page.locator(".result .note").all()]
+    assert said[-1].startswith("None of these? If one, ")
+    assert notes[-1] == (
+        "It looks unlike the photos of all classes, as at most 10\u00a0% of these do."
+    )
+    several = 0
+    for file, title, note in zip(photos, said[:-1], notes, strict=False):
+        row, name = table[str(file)], table[str(file)]["prediction"].replace("_", " ")
+        if row["none_of_these"] >= 1:
+            assert title == f"None of these? If one, {name}"
+        elif row["size"] == 1:
+            assert (title, note) == (name, "")
+        else:
+            several += 1
+            which = f" which {row['superclass']}" if row["superclass"] else ""
+            assert title == f"Not sure{which}: perhaps {name}"
+            assert note.startswith(f"May be {name}, ")
+            assert note.endswith("the right class for 90\u00a0% of photos like the model's own.")
+    assert several
 
 
 def test_mistakes_are_one_line(run: Path, pets: Pets, drawn: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from pets.data.name_matching import PhotoNames
 from pets.data.photos import Photos
 from pets.data.tables import column_of_table
 from pets.errors import DataError, some
+
+log = logging.getLogger(__name__)
 
 
 def superclasses_of(config: DataConfig, photos: Photos) -> dict[str, str]:
@@ -31,10 +34,13 @@ def superclasses_of(config: DataConfig, photos: Photos) -> dict[str, str]:
     if several:
         name, its = next(iter(several.items()))
         raise DataError(
-            f"data.superclass={given}: {len(several):,} classes have several superclasses, {name} "
-            f"has {some(its)}; expected one for each class"
+            f"data.superclass={given}: {name} has {some(its)}; expected one superclass for each "
+            "class"
         )
-    return {name: next(iter(its)) for name, its in found.items() if its}
+    groups = {name: next(iter(its)) for name, its in found.items() if its}
+    if not groups:
+        log.warning("data.superclass=%s: none of the classes has one", given)
+    return groups
 
 
 def _by_pattern(patterns: Mapping[str, str], classes: list[str]) -> dict[str, set[str]]:

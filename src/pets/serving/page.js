@@ -135,17 +135,20 @@ function showProblem(card, line) {
 // What to call a photo: the only class that it may show, several, their group, or none.
 function verdict({ sure, predictions: [first], judged }) {
   const name = readable(first.name);
-  if (judged && judged.none_of_these >= 1) return `None of these? At most ${name}`;
+  if (judged && judged.none_of_these >= 1) return `None of these? If one, ${name}`;
   if (judged && judged.unsure && judged.superclass) return `Not sure which ${readable(judged.superclass)}: perhaps ${name}`;
   return sure ? name : `Not sure: perhaps ${name}`;
 }
 
-// Below the classes, what is promised of them.
+// What is promised of that.
 function promise({ judged }) {
-  if (!judged || !promised || judged.none_of_these >= 1 || judged.set.length === 1) return "";
+  if (!judged || !promised) return "";
+  const exact = (p) => `${Number((100 * p).toFixed(2))}\u00a0%`;
+  if (judged.none_of_these >= 1) return `It looks unlike the photos of all classes, as at most ${exact(promised.false_alarms.promised)} of these do.`;
+  if (judged.set.length === 1) return "";
   const names = judged.set.slice(0, SHOWN).map(readable).join(", ");
   const more = judged.set.length > SHOWN ? ` and ${judged.set.length - SHOWN} more` : "";
-  return `May be ${names}${more}: such sets have the right class for ${percent(promised.coverage, 0)} of photos like the model's own.`;
+  return `May be ${names}${more}: such sets have the right class for ${exact(promised.coverage)} of photos like the model's own.`;
 }
 
 function showAnswer(card, answer, label) {

@@ -7,6 +7,7 @@ and a few words, nothing that runs.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -142,16 +143,18 @@ class Calibration:
         except TooFewPhotosError as error:
             raise ConfigError(
                 f"coverage={coverage:g}: the run has {count:,} validation photos, which can "
-                f"promise at most {count / (count + 1):.3f}; expected a lower one, or a run with "
-                f"{photos_needed(coverage):,} validation photos or more (data.valid_pct)"
+                f"promise at most {math.floor(1000 * count / (count + 1)) / 1000:g}; expected a "
+                f"lower one, or a run with {photos_needed(coverage):,} validation photos or more "
+                "(data.valid_pct)"
             ) from error
         try:
             limit = limit_of(valid.distances, false_alarms)
         except TooFewPhotosError as error:
             raise ConfigError(
                 f"false_alarms={false_alarms:g}: the run has {count:,} validation photos, which "
-                f"can promise at least {1 / (count + 1):.3f}; expected a higher one, or a run "
-                f"with {photos_needed(1 - false_alarms):,} validation photos or more"
+                f"cannot promise less than {math.ceil(1000 / (count + 1)) / 1000:g}; expected a "
+                f"higher one, or a run with {photos_needed(1 - false_alarms):,} validation photos "
+                "or more (data.valid_pct)"
             ) from error
         reached, alarms = None, None
         if len(test):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from pets.config import UnsureConfig
 from pets.data.dataset import PhotoDataset, PhotoFiles
-from pets.data.photos import SPLITS, Photo
+from pets.data.photos import Photo
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.data.transforms import CentreCrop, normalize
 from pets.data.workers import worker_options
@@ -31,6 +32,7 @@ from pets.unsure.novelty import fit_typical
 log = logging.getLogger(__name__)
 FORMAT = "1"
 FOLDER = "unsure"
+_TRAINING = 20_000  # training photos are enough for what is typical
 
 
 def promise_of(
@@ -115,10 +117,11 @@ def _fit(
 
     photos = photos_of_run(trained.run, root or trained.config.data.root, TRAIN, VALID)
     model = trained.model.eval().to(device)
-    rows = [row for split in SPLITS for row in photos.of(split)]
+    training = _some(photos.of(TRAIN), _TRAINING // len(model.classes))
+    rows = [*training, *photos.of(VALID), *photos.of(TEST)]
     log.info("unsure=auto: %s photos pass through the network, once", f"{len(rows):,}")
     files = [photos.root / row.path for row in rows]
-    logits, features = _outputs(model, files, device, batch_size, num_workers)
+    logits, features = outputs(model, files, device, batch_size, num_workers)
     scaled = torch.from_numpy(logits) / (trained.temperature or 1.0)
     probabilities = scaled.softmax(1).numpy().astype(np.float32)
     labels = np.array([model.classes.index(row.label) for row in rows], np.int64)
@@ -134,12 +137,22 @@ def _fit(
     return replace(fitted, **parts)
 
 
+def _some(rows: Sequence[Photo], of_class: int) -> list[Photo]:
+    """Return at most so many photos of each class, but at least 20."""
+    taken, counts = list[Photo](), Counter[str]()
+    for index in np.random.default_rng(0).permutation(len(rows)):
+        counts[rows[index].label] += 1
+        if counts[rows[index].label] <= max(of_class, 20):
+            taken.append(rows[index])
+    return taken
+
+
 def _rows_of(rows: Sequence[Photo], split: str) -> list[int]:
     return [index for index, row in enumerate(rows) if row.split == split]
 
 
 @torch.inference_mode()
-def _outputs(
+def outputs(
     model: Classifier,
     files: list[Path],
     device: torch.device,
@@ -150,13 +163,13 @@ def _outputs(
     crop = CentreCrop(model.size, model.preprocess)
     cropped = PhotoDataset(PhotoFiles(files), [0] * len(files), crop)
     workers = worker_options("auto" if num_workers == "auto" else int(num_workers))
-    prepare, outputs = normalize(model.preprocess), list[tuple[Floats, Floats]]()
+    prepare, found = normalize(model.preprocess), list[tuple[Floats, Floats]]()
     with tqdm(total=len(files), unit="photo", leave=False, disable=None) as bar:
         for pictures, _ in DataLoader(cropped, batch_size, **workers):
             pooled = model.pooled(prepare(pictures.to(device)))
-            outputs.append((_floats(model.head(pooled)), _floats(as_vectors(pooled))))
+            found.append((_floats(model.head(pooled)), _floats(as_vectors(pooled))))
             bar.update(len(pictures))
-    logits, features = zip(*outputs, strict=True)
+    logits, features = zip(*found, strict=True)
     return np.concatenate(logits), np.concatenate(features)
 
 

@@ -93,4 +93,5 @@ def limit_of(distances: Floats, false_alarms: float) -> float:
     if beyond < 1:
         needed = photos_needed(1 - false_alarms)
         raise TooFewPhotosError(f"{len(distances)} photos, and {needed} are needed")
-    return float(np.sort(distances)[-beyond]) * (1 + SLACK)
+    # Not 0, by which distances could not be divided: all photos may be the same.
+    return max(float(np.sort(distances)[-beyond]), 1e-9) * (1 + SLACK)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+_SHOWN = 5  # classes of a set in words
+
 
 class Unsure:
     """A rule for photos, made of plain values.
@@ -86,5 +88,6 @@ class Unsure:
             return "none of these"
         if not judged["unsure"]:
             return ""
-        names, group = " or ".join(judged["set"]), judged["superclass"]
+        names, more = " or ".join(judged["set"][:_SHOWN]), len(judged["set"]) - _SHOWN
+        names, group = names + (f" or {more} more" if more > 0 else ""), judged["superclass"]
         return f"{group}, unsure which: {names}" if group else f"unsure: {names}"

@@ -51,12 +51,19 @@ def test_a_class_has_one_group(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         superclasses_of(table(tmp_path, "cat", "dog", "dog", ""), photos(tmp_path))
     assert str(caught.value) == (
-        "data.superclass=species: 1 classes have several superclasses, Birman has cat, dog; "
-        "expected one for each class"
+        "data.superclass=species: Birman has cat, dog; expected one superclass for each class"
     )
     both = data(tmp_path, "data.superclass={cat: '^[A-Z]', dog: '[a-z]$'}")
     with pytest.raises(DataError, match="Birman has cat, dog"):
         superclasses_of(both, photos(tmp_path))
+
+
+def test_groups_of_no_class_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = data(tmp_path, "data.superclass={cat: '^xx', dog: '^yy'}")
+    assert superclasses_of(config, photos(tmp_path)) == {}
+    assert (
+        "data.superclass={'cat': '^xx', 'dog': '^yy'}: none of the classes has one" in caplog.text
+    )
 
 
 def test_what_names_no_group_is_refused(tmp_path: Path) -> None:

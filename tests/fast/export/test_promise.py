@@ -43,8 +43,7 @@ def promised(model: Classifier) -> Promise:
         np.arange(30) % 3, 3,
     )  # fmt: skip
     rows = np.repeat(probabilities, 20, 0)
-    labels = np.arange(60) % 3
-    held_out = HeldOut(rows, labels, random.random(60))
+    held_out = HeldOut(rows, rows.argsort(1)[:, -2], random.random(60))
     return Calibration(
         model.classes, ["cat", "dog", "dog"], typical, held_out, held_out
     ).promise(0.6, 0.1)  # fmt: skip

@@ -61,7 +61,7 @@ def test_a_set_has_what_is_probable_enough_and_always_the_best_class() -> None:
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
 def test_coverage_over_20_splits_is_what_chance_allows(coverage: float) -> None:
     """With one threshold, the number of covered photos is a beta-binomial draw: of 20 splits at
-    most one lies outside its central 99 %, and the mean within three standard errors, or above:
+    most two lie outside its central 99 %, and the mean within three standard errors, or above:
     the best class is always in a set."""
     covered = []
     for seed in range(20):
@@ -74,7 +74,7 @@ def test_coverage_over_20_splits_is_what_chance_allows(coverage: float) -> None:
     outside = np.floor(301 * (1 - coverage) + 1e-9)
     law = betabinom(400, 301 - outside, outside)
     low, high = law.interval(0.99)
-    assert sum(not low <= count <= high for count in covered) <= 1
+    assert sum(not low <= count <= high for count in covered) <= 2
     error = law.std() / np.sqrt(20)
     assert law.mean() - 3 * error <= np.mean(covered) <= law.mean() + 3 * error + 4
 

@@ -98,5 +98,6 @@ def test_few_photos_give_finite_numbers(count: int) -> None:
 def test_few_photos_cannot_promise_few_false_alarms() -> None:
     assert limit_of(np.arange(19.0), 0.05) == pytest.approx(18, rel=2e-3)
     assert limit_of(np.arange(19.0), 0.05) > 18
+    assert limit_of(np.zeros(19), 0.05) > 0  # distances are divided by it
     with pytest.raises(TooFewPhotosError, match="18 photos, and 19 are needed"):
         limit_of(np.arange(18.0), 0.05)

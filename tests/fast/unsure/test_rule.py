@@ -64,6 +64,11 @@ def test_classes_without_groups_have_none_in_common() -> None:
     assert Unsure.in_words(judged) == "unsure: Ragdoll or Birman"
 
 
+def test_a_large_set_is_named_in_part() -> None:
+    judged = {"set": list("abcdefg"), "superclass": None, "none_of_these": 0.1, "unsure": True}
+    assert Unsure.in_words(judged) == "unsure: a or b or c or d or e or 2 more"
+
+
 def test_the_distance_is_in_units_of_the_limit() -> None:
     # Normalised (0, 1) lies at (-1, 1) from the center: 1 along the direction, 1 across.
     along = min(1.0, 0.9**2) / 0.25
@@ -122,8 +127,22 @@ def test_too_few_photos_for_a_promise_are_one_line() -> None:
         "coverage=0.95: the run has 10 validation photos, which can promise at most 0.909; "
         "expected a lower one, or a run with 19 validation photos or more (data.valid_pct)"
     )
-    with pytest.raises(ConfigError, match=r"^false_alarms=0.01: the run has 10 .* at least 0.091"):
+    with pytest.raises(ConfigError, match=r"^false_alarms=0.01: the run has 10 .* less than 0.091"):
         calibration(photos=10).promise(0.9, 0.01)
+
+
+@pytest.mark.parametrize("photos", [13, 20, 998])
+def test_what_a_line_proposes_can_be_promised(photos: int) -> None:
+    """The proposed numbers are rounded to the side where they hold."""
+    with pytest.raises(ConfigError) as caught:
+        calibration(photos).promise(0.99999, 0.5)
+    most = float(str(caught.value).split("at most ")[1].split(";")[0])
+    with pytest.raises(ConfigError) as caught:
+        calibration(photos).promise(0.5, 0.00001)
+    least = float(str(caught.value).split("less than ")[1].split(";")[0])
+    assert calibration(photos).promise(most, least).coverage == most
+    with pytest.raises(ConfigError):
+        calibration(photos).promise(most + 0.001, least)
 
 
 def test_an_exports_files_give_the_same_rule(tmp_path: Path) -> None:
