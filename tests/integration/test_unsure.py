@@ -194,7 +194,7 @@ def test_the_page_says_what_is_promised(
             several += 1
             which = f" which {row['superclass']}" if row["superclass"] else ""
             assert title == f"Not sure{which}: perhaps {name}"
-            assert note.startswith(f"May be {name}, ")
+            assert note.startswith(f"May be {name} or ")
             assert note.endswith("the right class for 90\u00a0% of photos like the model's own.")
     assert several
 
@@ -209,10 +209,13 @@ def test_mistakes_are_one_line(run: Path, pets: Pets, drawn: Path) -> None:
         "tta=2 with unsure=auto: the sets are promised for the probabilities of tta=1; leave tta "
         "away, or unsure"
     )
-    assert pets.one_line(*predict, "unsure=auto", "coverage=0.99").endswith(
+    fresh = Path(shutil.copytree(run, pets.folder / "fresh", ignore=lambda *_: ["unsure"]))
+    few = pets.one_line("predict", f"run={fresh}", source, "unsure=auto", "coverage=0.99")
+    assert few.endswith(
         "the run has 20 validation photos, which can promise at most 0.952; expected a lower one, "
         "or a run with 99 validation photos or more (data.valid_pct)"
     )
+    assert "unsure" not in [entry.name for entry in fresh.iterdir()]  # before any photo is read
     hub = pets.one_line("export", f"run={run}", "to=[onnx,hub]", "unsure=auto")
     assert hub.startswith("unsure=auto with to=onnx,hub: timm's layout has no place for it")
     bare = pets.folder / "bare"

@@ -146,8 +146,8 @@ function promise({ judged }) {
   const exact = (p) => `${Number((100 * p).toFixed(2))}\u00a0%`;
   if (judged.none_of_these >= 1) return `It looks unlike the photos of all classes, as at most ${exact(promised.false_alarms.promised)} of these do.`;
   if (judged.set.length === 1) return "";
-  const names = judged.set.slice(0, SHOWN).map(readable).join(", ");
-  const more = judged.set.length > SHOWN ? ` and ${judged.set.length - SHOWN} more` : "";
+  const names = judged.set.slice(0, SHOWN).map(readable).join(" or ");
+  const more = judged.set.length > SHOWN ? ` or ${judged.set.length - SHOWN} more` : "";
   return `May be ${names}${more}: such sets have the right class for ${exact(promised.coverage)} of photos like the model's own.`;
 }
 

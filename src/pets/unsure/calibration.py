@@ -23,7 +23,6 @@ from pets.unsure.conformal import (
     Reached,
     Rows,
     Thresholds,
-    TooFewPhotosError,
     fit_thresholds,
     measure,
     measure_halves,
@@ -117,6 +116,23 @@ class Promise:
         return "; ".join(parts)
 
 
+def check_photos(count: int, coverage: float, false_alarms: float) -> None:
+    """Raise ConfigError if so few validation photos cannot promise that."""
+    run = f"the run has {count:,} validation photos, which"
+    if count < (needed := photos_needed(coverage)):
+        raise ConfigError(
+            f"coverage={coverage:g}: {run} can promise at most "
+            f"{math.floor(1000 * count / (count + 1)) / 1000:g}; expected a lower one, or a run "
+            f"with {needed:,} validation photos or more (data.valid_pct)"
+        )
+    if count < (needed := photos_needed(1 - false_alarms)):
+        raise ConfigError(
+            f"false_alarms={false_alarms:g}: {run} cannot promise less than "
+            f"{math.ceil(1000 / (count + 1)) / 1000:g}; expected a higher one, or a run with "
+            f"{needed:,} validation photos or more (data.valid_pct)"
+        )
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Typical features of a network's classes, and its answers on held-out photos.
@@ -138,24 +154,9 @@ class Calibration:
             ConfigError: There are too few validation photos to promise it.
         """
         valid, test, count = self.valid, self.test, len(self.valid)
-        try:
-            thresholds = fit_thresholds(valid.probabilities, valid.labels, coverage)
-        except TooFewPhotosError as error:
-            raise ConfigError(
-                f"coverage={coverage:g}: the run has {count:,} validation photos, which can "
-                f"promise at most {math.floor(1000 * count / (count + 1)) / 1000:g}; expected a "
-                f"lower one, or a run with {photos_needed(coverage):,} validation photos or more "
-                "(data.valid_pct)"
-            ) from error
-        try:
-            limit = limit_of(valid.distances, false_alarms)
-        except TooFewPhotosError as error:
-            raise ConfigError(
-                f"false_alarms={false_alarms:g}: the run has {count:,} validation photos, which "
-                f"cannot promise less than {math.ceil(1000 / (count + 1)) / 1000:g}; expected a "
-                f"higher one, or a run with {photos_needed(1 - false_alarms):,} validation photos "
-                "or more (data.valid_pct)"
-            ) from error
+        check_photos(count, coverage, false_alarms)
+        thresholds = fit_thresholds(valid.probabilities, valid.labels, coverage)
+        limit = limit_of(valid.distances, false_alarms)
         reached, alarms = None, None
         if len(test):
             reached = measure(

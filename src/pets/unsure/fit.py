@@ -25,7 +25,7 @@ from pets.distributed.process_group import leader_first
 from pets.errors import RunError
 from pets.models.classifier import Classifier, as_vectors
 from pets.training.checkpoints import Trained
-from pets.unsure.calibration import Calibration, HeldOut, Promise
+from pets.unsure.calibration import Calibration, HeldOut, Promise, check_photos
 from pets.unsure.conformal import Floats
 from pets.unsure.novelty import fit_typical
 
@@ -73,6 +73,7 @@ def promise_of(
             "can be promised; expected a run trained with some (data.valid_pct=0.2, or a list of "
             "its own with data.split)"
         )
+    check_photos(held_out[VALID], config.coverage, config.false_alarms)
     groups = held_out.get("superclasses", {})
     classes = trained.model.classes
     superclasses = [groups.get(name) for name in classes]
