@@ -88,7 +88,7 @@ def _predict(config: PredictConfig) -> bool:
     options = _options(config, model, temperature, weights)
     if promise is not None:
         options = replace(options, unsure=promise.numbers)
-    rule = promise and promise.rule
+    rule = None if promise is None else promise.rule
     if output is None:
         output = Output.default(folder, source, options.settings)
     summary = predict(Network(model, device, rule), source, output, options, _SHOWN)

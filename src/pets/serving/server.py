@@ -43,7 +43,7 @@ def serve(trained: Trained, config: ServeConfig, sock: socket.socket, device: to
     promise = promise_of(
         trained, config.ckpt, config, config.data.root, device, _CALIBRATION_BATCH, "auto"
     )
-    rule = promise and promise.rule
+    rule = None if promise is None else promise.rule
     service = Service(Predictor(trained.model, temperature, device, rule), config)
     examples = find_examples(
         trained.run, config.data.root or trained.config.data.root, config.examples
@@ -124,7 +124,7 @@ def _info(trained: Trained, config: ServeConfig, promise: Promise | None) -> Inf
         preprocess=trained.model.preprocess.as_dict(),
         temperature=trained.temperature or 1.0,
         threshold=config.threshold,
-        unsure=promise and promise.as_dict(),
+        unsure=None if promise is None else promise.as_dict(),
         metrics={
             split: {k: v for k, v in values.items() if isinstance(v, int | float)}
             for split, values in results.items()

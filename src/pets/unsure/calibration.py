@@ -216,7 +216,7 @@ class Calibration:
         """Raise ValueError if shapes or numbers do not fit, as in a file that was changed."""
         count, typical = len(self.classes), self.typical
         width, inner = len(typical.center), len(typical.variances)
-        shapes = [
+        shapes: list[tuple[str, Floats | Rows, tuple[int, ...]]] = [
             ("directions", typical.directions, (inner, width)),
             ("means", typical.means, (count, inner)),
         ]

@@ -6,7 +6,6 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +134,7 @@ def _fit(
         its = _rows_of(rows, split)
         far = fitted.distances(features[its]).astype(np.float32)
         parts[split] = HeldOut(probabilities[its], labels[its], far)
-    return replace(fitted, **parts)
+    return Calibration(model.classes, superclasses, typical, parts[VALID], parts[TEST])
 
 
 def _some(rows: Sequence[Photo], of_class: int) -> list[Photo]:

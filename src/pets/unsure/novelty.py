@@ -74,9 +74,11 @@ def fit_typical(features: Floats, labels: Rows, classes: int, most: int = DIRECT
     # ones in what they differ in, a drawing or a tree in everything else.
     # Not below a thousandth of all: where hardly anything is across, rounding would decide.
     rest = max(float(outside.mean()), 1e-3 * float((unit**2).sum(1).mean()), 1e-9) / count
-    tensors = (center, turned.T @ main, variances, means @ turned)
     # In the precision that they are kept in, so that distances are the same everywhere.
-    return Typical(*(tensor.astype(np.float32) for tensor in tensors), rest)
+    center, directions, variances, means = (
+        tensor.astype(np.float32) for tensor in (center, turned.T @ main, variances, means @ turned)
+    )
+    return Typical(center, directions, variances, means, rest)
 
 
 def limit_of(distances: Floats, false_alarms: float) -> float:

@@ -27,7 +27,7 @@ class Classifier:
         self.preprocessing = json.loads(about["preprocessing"])
         self.temperature = float(about["temperature"])
         # Its numbers are those of the float model.
-        self.unsure = load_unsure(folder) if file == "model.onnx" else None
+        self.unsure: Any = load_unsure(folder) if file == "model.onnx" else None
 
     def picture(self, photo: Image.Image) -> np.ndarray:
         """Preprocess: upright RGB, resized to cover `covers`, centre-cropped; uint8 (3, h, w)."""
