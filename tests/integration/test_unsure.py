@@ -199,6 +199,20 @@ def test_the_page_says_what_is_promised(
     assert several
 
 
+def test_the_report_reaches_what_the_table_reaches(
+    run: Path, photos: list[Path], pets: Pets
+) -> None:
+    pets("interpret", f"run={run}", "split=test")
+    sets = json.loads((run / "interpret/test/summary.json").read_text())["sets"]
+    assert (sets["promised"], sets["photos"], sets["calibrated"]) == (0.95, 20, 20)
+    said = pets("predict", f"run={run}", f"source={photos[0]}", "out=p.csv", "unsure=auto").stdout
+    line = f"promised 95 %, reached {100 * sets['coverage']:.1f} % of 20 test photos; "
+    assert f"{line}{sets['size']:.2f} classes on average" in said
+    page = (run / "report.html").read_text()
+    assert "Sets of classes with a promise" in page
+    assert f"{100 * sets['coverage']:.1f} % of 20 photos" in page.replace("\u00a0", " ")
+
+
 def test_mistakes_are_one_line(run: Path, pets: Pets, drawn: Path) -> None:
     source = f"source={drawn}/images"
     predict = ("predict", f"run={run}", source)
