@@ -28,6 +28,7 @@ from pets.export.reference import Reference, load_reference
 from pets.export.write import export
 from pets.run_dir import RunDir
 from pets.training.checkpoints import Trained, load_run
+from pets.training.looks import Looks
 from tests.integration.conftest import Pets
 
 # More code after a card's: the logits of photo files.
@@ -200,6 +201,7 @@ def test_what_is_said_is_what_was_measured(trained: Path, folders: Path) -> None
         card = (folders / name / "README.md").read_text()
         args = f"| test | {data['test']} | {100 * status['test']['accuracy']:.1f} % |"
         assert args in card
+        assert f"The test photos were {Looks(**config['metrics']['test']['looks'])}: the" in card
         assert data["fingerprint"] in card
         result = json.loads((folders / name / "check.json").read_text())
         assert result["pictures"]["photos"] == result["pictures"]["same_class"] == data["valid"]

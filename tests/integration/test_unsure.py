@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pets.training.looks import FILE
 from tests.integration.browser import opened
 from tests.integration.conftest import Pets
 from tests.integration.serving import served
@@ -62,6 +63,10 @@ def table(
     return {row["file"]: row for row in rows} | {"": {"said": first}}
 
 
+def commands_of_looks(run: Path) -> list[str]:
+    return [json.loads(line)["command"] for line in (run / FILE).read_text().splitlines()]
+
+
 def judged(row: dict[str, Any]) -> tuple[set[str], bool, bool, str | None]:
     return set(row["set"]), row["unsure"], row["none_of_these"] >= 1, row["superclass"]
 
@@ -89,6 +94,8 @@ def test_the_table_has_the_sets_and_the_log_what_they_reach(
     assert float(line[1]) == pytest.approx(5 * covered)
     assert "one threshold for all classes" in line[0]
     assert f"none of these: promised at most 10 %, {5 * alarms:.1f} % of the test photos" in line[0]
+    assert re.search(r"these test photos were looked at .*, by \d+ run", said)
+    assert commands_of_looks(run).count("unsure") == 1, "measured once, shown twice"
     groups = json.loads((run / "data.json").read_text())["superclasses"]
     assert groups["Tabby_Marmalade"] == "cat"
     assert groups["snow_sled_dog"] == "dog"
@@ -120,6 +127,7 @@ def test_exports_give_the_sets_of_the_run(
     args = ("to=[safetensors,onnx]", "out=.", "data.num_workers=0", *RULE)
     said = pets("export", f"run={run}", *args).stdout
     assert said.count("sets: the run's for 20 of 20 pictures; promised 90 %, reached") == 2
+    assert commands_of_looks(run)[-1] == "export", "the sets are measured on the test photos"
     for name in ("safetensors", "onnx"):
         folder = pets.folder / name
         command = [sys.executable, "-I", "-B", "-c", JUDGE, *map(str, photos)]

@@ -22,6 +22,7 @@ def run(cfg: DictConfig) -> None:
 
     import torch
 
+    from pets.data.splits import TEST
     from pets.export.formats import FORMATS
     from pets.export.int8 import CALIBRATION
     from pets.export.metadata import collect_metadata
@@ -32,6 +33,7 @@ def run(cfg: DictConfig) -> None:
     from pets.system.cpu import keep_freed_memory
     from pets.training.checkpoints import load_run
     from pets.training.library_logs import silence_lightning
+    from pets.training.looks import contents_of_test, count_look
     from pets.unsure.fit import promise_of
 
     silence_lightning()
@@ -50,6 +52,8 @@ def run(cfg: DictConfig) -> None:
         config.data.batch_size or trained.config.data.batch_size, config.data.num_workers,
     )  # fmt: skip
     reference = load_reference(trained, config.data, CALIBRATION if config.int8 else 0)
+    if reference.split == TEST or (promise is not None and reference.test):
+        count_look(run_dir, contents_of_test(run_dir), "export")
     collected = collect_metadata(reference, config.ckpt, config.licence)
     metadata = replace(collected, trained=replace(trained, model=plain), promise=promise)
     for name in config.formats:

@@ -59,6 +59,7 @@ def choose(old: Trained, new: Trained, config: CompareConfig) -> Chosen:
     tables = [Photos.load(t.run.path / "photos.csv", here.root) for t in (old, new)]
     rows = _never_trained_on(rows, tables, config, asked.split, notes)
     notes += _table_notes(rows, tables, asked.split)
+    notes += _earlier_notes(old, new)
     return Chosen(asked.split, here.root, [*rows.values()], contents, classes, notes)
 
 
@@ -110,6 +111,21 @@ def _never_trained_on(
     elif not left:
         raise DataError(f"{names[1]}: no {split} photo of a class that both runs have")
     return left
+
+
+def _earlier_notes(old: Trained, new: Trained) -> list[str]:
+    """Name weights that a run began with, if they are neither pretrained nor of the other run."""
+    notes = []
+    for word, trained, other in (("old", old, new), ("new", new, old)):
+        weights = trained.config.model.weights
+        if weights in ("default", "package", "none") or weights.startswith("hf-hub:"):
+            continue
+        if not trained.run.root(weights).resolve().is_relative_to(other.run.path.resolve()):
+            notes.append(
+                f"The {word} run began with the weights in {weights}: whether those were trained "
+                "on some of the photos is not known."
+            )
+    return notes
 
 
 def _table_notes(rows: dict[str, Photo], tables: Sequence[Photos], split: str) -> list[str]:

@@ -65,10 +65,7 @@ def verdict(comparison: Comparison) -> list[str]:
         "(pets train -m seed=0,1,2, pets summarize)."
     )
     if comparison.looks is not None:
-        sentences.append(
-            f"These photos were {comparison.looks}: the more looks lead to a choice, the more the "
-            "chosen number flatters."
-        )
+        sentences.append(comparison.looks.sentence())
     return [*sentences, *comparison.notes]
 
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pets.data.splits import TEST
 from pets.export.check import Check
 from pets.export.formats import FORMATS
 from pets.export.int8 import FILE, Quantised
 from pets.export.metadata import Metadata
 from pets.export.promise import PromiseCheck
 from pets.io.markdown import text
+from pets.training.looks import Looks
 
 _PAIRS = 10  # confused pairs shown
 _OFTEN = 2  # photos of a pair: a single one may be chance
@@ -41,6 +43,7 @@ def render_card(
         "values": _values,
     }
     environment.filters |= filters
+    looks = metadata.metrics.get(TEST, {}).get("looks")
     return environment.get_template("card.md").render(
         name=name,
         format=FORMATS[name],
@@ -53,6 +56,7 @@ def render_card(
         licence=metadata.licence,
         temperature=metadata.trained.temperature,
         metrics=metadata.metrics,
+        looks=Looks(**looks).sentence("The test photos") if looks else None,
         split=_spoken(check.split),
         confused=metadata.confused,
         pairs=[pair for pair in metadata.confused if pair[2] >= _OFTEN][:_PAIRS],

@@ -13,6 +13,7 @@ from pets.interpretation.interpretation import wilson
 from pets.models.catalogue import weights_origin
 from pets.system.installation import code_version
 from pets.training.checkpoints import Trained
+from pets.training.looks import contents_of_test, looks_at
 from pets.unsure.calibration import Promise
 
 
@@ -23,8 +24,8 @@ class Metadata:
     Attributes:
         trained: The run.
         ckpt: Which of its checkpoints.
-        metrics: By split: photos, accuracy and its 95 % interval (Wilson); first the split that the
-            export is checked on.
+        metrics: By split: photos, accuracy and its 95 % interval (Wilson), and how often test
+            photos were looked at; first the split that the export is checked on.
         confused: (actual, predicted, photos) among the photos that it is checked on.
         pretrained: The pretrained weights of the run, and their licence, as text.
         data: Name, licence, fingerprint and number of the photos.
@@ -83,6 +84,8 @@ def collect_metadata(reference: Reference, ckpt: str, licence: str | None = None
         test = trained.run.read_json(f"eval/{TEST}_{ckpt}.json")
     if test and {"photos", "accuracy"} <= test.keys():
         metrics.setdefault(TEST, _with_interval(test["photos"], test["accuracy"]))
+    if TEST in metrics:
+        metrics[TEST]["looks"] = looks_at(contents_of_test(trained.run), trained.run).as_dict()
     counts = trained.run.read_json("data.json")
     data = {
         "name": trained.config.data.name,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from pets.errors import DataError
+from pets.run_dir import RunDir
 from pets.summary.settings import Difference, Setting, Summary, shrunk
+from pets.training.looks import contents_of_test, looks_at
 
 _MOST_NAMED = 4  # settings in a sentence
 
@@ -24,7 +27,7 @@ def verdict(summary: Summary) -> list[str]:
         f"{': '.join(filter(None, (best.label, error)))}.",
         *_out_of_fold(summary),
         *_comparison(summary, best),
-        _test(summary, best),
+        *_test(summary, best),
         *_caveats(summary, best),
     ]
 
@@ -104,12 +107,27 @@ def _against_runner_up(
     return f"{best.label} is better than the runner-up, {second.label}, by {points} {why}"
 
 
-def _test(summary: Summary, best: Setting) -> str:
+def _test(summary: Summary, best: Setting) -> list[str]:
     errors = best.runs[f"test_{summary.monitor.short}"].dropna()
     if errors.empty:
-        return "The chosen setting was not measured on test photos."
+        return ["The chosen setting was not measured on test photos."]
     mean, sample = summary.percent(errors.mean()), describe_sample(summary, errors)
-    return f"Test {summary.monitor.words} of the chosen setting: {mean} ({sample})."
+    return [
+        f"Test {summary.monitor.words} of the chosen setting: {mean} ({sample}).",
+        _looks(summary, best.runs.run[errors.index]),
+    ]
+
+
+def _looks(summary: Summary, names: pd.Series[str]) -> str:
+    """How often the test photos of some runs were looked at, as all runs of the sweep know."""
+    runs = [RunDir(summary.folder / name) for name in summary.runs.run]
+    try:
+        sets = {frozenset(contents_of_test(RunDir(summary.folder / name))) for name in names}
+    except DataError as error:
+        return f"How often its test photos were looked at is not known ({error})."
+    most = max((looks_at([*contents], *runs) for contents in sets), key=lambda looks: looks.times)
+    several = f"Of its {len(sets):,} sets of test photos, those seen most"
+    return most.sentence("Its test photos" if len(sets) == 1 else several)
 
 
 def _caveats(summary: Summary, best: Setting) -> list[str]:

@@ -1,11 +1,11 @@
 """How often test photos were looked at. Whoever chooses among runs by a test figure, as one does
 after some looks, chooses what was lucky on these photos: the figure flatters the model.
 
-A look is one measurement of one run: the test at the end of training, `pets eval`, `pets interpret`
-and `pets compare` (one for each of its two runs). Sets of photos are told apart by their contents,
-by a hash of the sorted hashes of all files, whatever their names. Each look is a line in
-`looks.jsonl` of the run, and a line in `looks/` of the user's cache (`PETS_CACHE`), which counts
-over all runs.
+A look is one measurement of one run: the test at the end of training, `pets eval`, `pets
+interpret`, `pets compare` (one for each of its two runs), and what `unsure=auto` and `pets export`
+reach on test photos. Sets of photos are told apart by their contents, by a hash of the sorted
+hashes of all files, whatever their names. Each look is a line in `looks.jsonl` of the run, and a
+line in `looks/` of the user's cache (`PETS_CACHE`), which counts over all runs.
 
 What it cannot see: looks by another user, on another machine or with another cache folder, except
 those of the very run that is measured; looks before the counting began, or whose lines were
@@ -28,8 +28,9 @@ from typing import Any
 
 from pets.cache.memo import cache_folder
 from pets.data.content_hash import hash_of_set
-from pets.data.photos import OTHER
+from pets.data.photos import OTHER, Photos
 from pets.data.splits import TEST
+from pets.errors import DataError
 from pets.io.atomic import regular
 from pets.io.serialize import to_json
 from pets.run_dir import RunDir
@@ -47,8 +48,17 @@ class Looks:
     runs: int
 
     def __str__(self) -> str:
+        if not self.times:
+            return "looked at before looks were counted"
         times = {1: "once", 2: "twice"}.get(self.times, f"{self.times:,} times")
         return f"looked at {times}, by {self.runs:,} run{'' if self.runs == 1 else 's'}"
+
+    def sentence(self, photos: str = "These photos") -> str:
+        """What stands beside a number that was measured on the photos."""
+        return (
+            f"{photos} were {self}: the more looks lead to a choice, the more the chosen "
+            "number flatters."
+        )
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -77,6 +87,15 @@ def count_look(run: RunDir, contents: Sequence[bytes], command: str) -> Looks:
             reason = error.strerror or error
             log.warning("%s: this look at the photos is not counted there (%s)", file, reason)
     return looks_at(contents, run)
+
+
+def contents_of_test(run: RunDir) -> list[bytes]:
+    """Return the content hash of each test photo of a run, from its table. Raises DataError."""
+    file = run.path / "photos.csv"
+    try:
+        return [bytes.fromhex(photo.content) for photo in Photos.load(file, run.path).of(TEST)]
+    except ValueError as error:
+        raise DataError(f"{file}: damaged, a content that is no hash ({error})") from error
 
 
 def looks_at(contents: Sequence[bytes], *runs: RunDir) -> Looks:

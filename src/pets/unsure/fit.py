@@ -24,6 +24,7 @@ from pets.distributed.process_group import leader_first
 from pets.errors import RunError
 from pets.models.classifier import Classifier, as_vectors
 from pets.training.checkpoints import Trained
+from pets.training.looks import contents_of_test, count_look, looks_at
 from pets.unsure.calibration import Calibration, HeldOut, Promise, check_photos
 from pets.unsure.conformal import Floats
 from pets.unsure.novelty import fit_typical
@@ -94,6 +95,8 @@ def promise_of(
 
     promise = leader_first(load_or_fit).promise(config.coverage, config.false_alarms)
     log.info("%s", promise.summary)
+    if promise.on_test and (run.path / "photos.csv").exists():  # a deployed copy may lack it
+        log.info("these test photos were %s", looks_at(contents_of_test(run), run))
     if promise.on_test and promise.reached is not None and not promise.reached.is_kept:
         log.warning(
             "the promise is not kept on the test photos: they differ from the validation photos, "
@@ -134,6 +137,8 @@ def _fit(
         its = _rows_of(rows, split)
         far = fitted.distances(features[its]).astype(np.float32)
         parts[split] = HeldOut(probabilities[its], labels[its], far)
+    if parts[TEST].labels.size:
+        count_look(trained.run, contents_of_test(trained.run), "unsure")
     return Calibration(model.classes, superclasses, typical, parts[VALID], parts[TEST])
 
 

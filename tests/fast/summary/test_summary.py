@@ -24,6 +24,7 @@ from pets.summary import show_summary
 from pets.summary.settings import Difference, Summary, summarize
 from pets.summary.tables import as_csv, on_screen, runs_table, settings_table
 from pets.summary.verdict import verdict
+from pets.training.looks import contents_of_test, count_look
 from tests.conftest import composed
 from tests.made_up_sweep import made_up_run, made_up_sweep
 
@@ -130,6 +131,36 @@ def test_settings_are_ranked_only_by_validation_error(tmp_path: Path) -> None:
     sentences = verdict(summarize(tmp_path))
     assert sentences[0] == "lr=2: 10.0 % validation error."
     assert "Test error of the chosen setting: 40.0 % (one run)." in sentences
+
+
+def looked_at(run: Path, test: list[str], seconds: int) -> None:
+    """Give a made-up run a table with test photos, and a look at these."""
+    rows = [f"{name}.jpg,cat,test,{name * 32}" for name in test]
+    (run / "photos.csv").write_text("\n".join(["path,label,split,content", *rows]) + "\n")
+    RunDir(run).update_status(seconds={"head": seconds})
+    count_look(RunDir(run), contents_of_test(RunDir(run)), "train")
+
+
+def test_looks_at_test_photos_stand_beside_the_test_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over all runs of the sweep, also where these have other caches, as on a cluster."""
+    made_up_sweep(tmp_path, {(1, 0): 0.1, (1, 1): 0.2, (2, 0): 0.3}, ["lr", "seed"])
+    paths = sorted(tmp_path.iterdir())
+    assert [path.name for path in paths] == ["00_run", "01_run", "02_run"]
+    unknown = "How often its test photos were looked at is not known ("
+    assert any(sentence.startswith(unknown) for sentence in verdict(summarize(tmp_path)))
+    for seconds, path in enumerate(paths):
+        monkeypatch.setenv("PETS_CACHE", str(tmp_path.parent / f"cache{seconds}"))
+        looked_at(path, ["a", "b"], seconds)
+    sentences = verdict(summarize(tmp_path))
+    at = sentences.index("Test error of the chosen setting: 17.0 % (mean of 2 runs, 12.0 to 22.0 "
+                         "%, standard deviation 7.1 points).")  # fmt: skip
+    assert sentences[at + 1].startswith("Its test photos were looked at 3 times, by 3 runs: ")
+    looked_at(paths[1], ["c"], 9)
+    text = " ".join(verdict(summarize(tmp_path)))
+    most = "Of its 2 sets of test photos, those seen most were looked at 3 times, by 3 runs: "
+    assert most in text
 
 
 def test_runs_with_the_same_seeds_are_compared_in_pairs(tmp_path: Path) -> None:

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pets.cache import memo
+from pets.cache.store import Store
+from pets.data.photos import Photo, Photos
+from pets.errors import DataError
 from pets.run_dir import RunDir
-from pets.training.looks import FILE, Looks, count_look, looks_at
+from pets.training.looks import FILE, Looks, contents_of_test, count_look, looks_at
 
 PHOTOS = [b"one", b"two", b"three"]
 
@@ -72,6 +76,14 @@ def test_a_run_that_was_moved_is_the_same_run(tmp_path: Path) -> None:
     assert count_look(other, PHOTOS, "eval") == Looks(3, 2)
 
 
+def test_clearing_the_cache_keeps_the_looks(tmp_path: Path, cache: Path) -> None:
+    run = a_run(tmp_path / "run")
+    count_look(run, PHOTOS, "eval")
+    Store(str(cache)).clear()
+    memo.clear(cache)
+    assert looks_at(PHOTOS) == Looks(1, 1)
+
+
 def test_a_line_that_was_cut_off_is_no_look(tmp_path: Path, cache: Path) -> None:
     run = a_run(tmp_path / "run")
     count_look(run, PHOTOS, "eval")
@@ -91,9 +103,26 @@ def test_what_cannot_be_written_is_a_warning(
     assert f"{run.path / FILE}: this look at the photos is not counted there (" in caplog.text
 
 
+def test_a_run_knows_the_contents_of_its_test_photos(tmp_path: Path) -> None:
+    run, root = a_run(tmp_path / "run"), tmp_path / "photos"
+    root.mkdir()
+    splits = {"a.jpg": "train", "b.jpg": "test", "c.jpg": "valid", "d.jpg": "test"}
+    for name in splits:
+        (root / name).write_text(name)
+    photos = Photos(root, tuple(Photo(name, "cat", split) for name, split in splits.items()))
+    photos.save(run.path / "photos.csv")
+    assert count_look(run, photos.contents(photos.of("test")), "train") == Looks(1, 1)
+    assert looks_at(contents_of_test(run), run) == Looks(1, 1)
+    table = run.path / "photos.csv"
+    table.write_text(table.read_text().replace(contents_of_test(run)[0].hex(), "no hash"))
+    with pytest.raises(DataError, match=r"photos.csv: damaged, a content that is no hash \("):
+        contents_of_test(run)
+
+
 @pytest.mark.parametrize(
     ("looks", "text"),
     [
+        (Looks(0, 0), "looked at before looks were counted"),
         (Looks(1, 1), "looked at once, by 1 run"),
         (Looks(2, 1), "looked at twice, by 1 run"),
         (Looks(4, 3), "looked at 4 times, by 3 runs"),
@@ -102,3 +131,7 @@ def test_what_cannot_be_written_is_a_warning(
 )
 def test_they_are_said_in_words(looks: Looks, text: str) -> None:
     assert str(looks) == text
+    assert looks.sentence() == (
+        f"These photos were {text}: the more looks lead to a choice, the more the chosen number "
+        "flatters."
+    )
