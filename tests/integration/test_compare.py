@@ -92,13 +92,15 @@ def test_it_finds_the_photos_that_flipped_and_whether_that_is_chance(
     assert result["data"]["moved"] == {}
     better = "is better than" if result["p"] < 0.05 else "cannot be told apart"
     assert better in output
-    assert f"{len(won)} photos are right in the new run alone" in output
+    assert f"Photos right in the new run alone: {len(won)}, in the old run" in output
 
 
 @pytest.mark.core
 def test_the_exit_code_says_whether_it_is_worse(two: Pets) -> None:
     two("compare", "weak", "strong", "fail_on=worse")
-    output = two("compare", "strong", "weak", "fail_on=worse", "hydra.run.dir=out", code=3).stdout
+    result = two("compare", "strong", "weak", "fail_on=worse", "hydra.run.dir=out", code=3)
+    output = result.stdout
+    assert "fail_on=worse: fewer photos right; exit code 3" in output + result.stderr
     assert "weak is worse than strong" in output or "cannot be told apart" in output
     worse = json.loads((two.folder / "out/compare.json").read_text())
     assert worse["difference"] < 0
@@ -148,7 +150,7 @@ def test_photos_that_a_run_was_trained_on_are_refused_and_counted(two: Pets) -> 
     assert len((two.folder / "weak" / FILE).read_text().splitlines()) == 1, "nobody looked"
     output = two("compare", "weak", "strong", "leave_out=true", "fail_on=never").stdout
     assert "Left out: 5 of the 20 test photos are training photos (5 of old=weak)." in output
-    assert "3 are validation photos of the old run" in output
+    assert "Validation photos of the old run: 3." in output
     result = found(two)
     assert result["photos"] == 15
     assert result["data"]["moved"] == {"train -> test": 5, "valid -> test": 3}
@@ -194,7 +196,7 @@ def test_other_photos_are_compared_by_their_folders(two: Pets, drawn: Path) -> N
     )
     args = ["data.root=others", "data.label_from=folder", "fail_on=never"]
     output = two("compare", "weak", "strong", *args).stdout
-    assert "Left out 1 copies: each picture counts once." in output
+    assert "Copies left out: 1; each picture counts once." in output
     result = found(two)
     assert (result["split"], result["photos"]) == ("other", 20)
     expected = status(two.folder / "strong")["results"]["test"]["accuracy"]
@@ -205,6 +207,18 @@ def test_other_photos_are_compared_by_their_folders(two: Pets, drawn: Path) -> N
         "compare", "weak", "strong", f"data.root={seen}", "data.label_from=filename"
     )
     assert "60 of the 100 other photos are training photos (60 of old=weak, 60 of new=st" in line
+
+
+def test_weights_of_a_third_run_are_named(two: Pets) -> None:
+    """Nobody knows here which photos those were trained on; the other run's photos are checked."""
+    for run, weights in (("weak", "strong/checkpoints/best.ckpt"), ("strong", "outputs/earlier")):
+        config = two.folder / run / "config.yaml"
+        text = config.read_text()
+        assert text.count("weights: package") == 1
+        config.write_text(text.replace("weights: package", f"weights: {weights}"))
+    output = two("compare", "weak", "strong", "fail_on=never").stdout
+    assert "The new run began with the weights in outputs/earlier: whether those were" in output
+    assert "The old run began with" not in output
 
 
 def test_what_is_no_finished_run_is_one_line(two: Pets) -> None:

@@ -57,5 +57,6 @@ def run(cfg: DictConfig) -> Comparison:
     for name, file in zip(("page", "text", "values"), files, strict=True):
         log.info("%-7s %s", name, file)
     if comparison.paired.fails(config.fail_on):
+        log.error("fail_on=%s: fewer photos right; exit code %d", config.fail_on, WORSE)
         raise SystemExit(WORSE)
     return comparison

@@ -54,7 +54,7 @@ def choose(old: Trained, new: Trained, config: CompareConfig) -> Chosen:
         by_content.setdefault(content.hex(), photo)
     notes = _class_notes(old, new, classes, by_content)
     if copies := len(contents) - len(by_content):
-        notes.append(f"Left out {copies:,} copies: each picture counts once.")
+        notes.append(f"Copies left out: {copies:,}; each picture counts once.")
     rows = {content: p for content, p in by_content.items() if p.label in classes}
     tables = [Photos.load(t.run.path / "photos.csv", here.root) for t in (old, new)]
     rows = _never_trained_on(rows, tables, config, asked.split, notes)
@@ -135,11 +135,11 @@ def _table_notes(rows: dict[str, Photo], tables: Sequence[Photos], split: str) -
         chosen = sum(p.split == VALID and p.content in rows for p in table.rows)
         if chosen:
             notes.append(
-                f"{chosen:,} are validation photos of the {word} run, by which its best epoch and "
-                "its temperature were chosen: it may look a little better than it is."
+                f"Validation photos of the {word} run: {chosen:,}. Its best epoch and its "
+                "temperature were chosen by them: it may look a little better than it is."
             )
         known = [p for p in table.rows if p.content in rows]
         if other := sum(p.label != rows[p.content].label for p in known):
             counts = "the one given here" if split == OTHER else "the new run's"
-            notes.append(f"{other:,} have another label in the {word} run; {counts} counts.")
+            notes.append(f"With another label in the {word} run: {other:,}; {counts} counts.")
     return notes

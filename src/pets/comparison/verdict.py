@@ -50,9 +50,9 @@ def verdict(comparison: Comparison) -> list[str]:
     sentences = [
         first,
         f"The difference is {points(it.difference)} points (95 % interval {points(low)} to "
-        f"{points(high)}, exact McNemar p {p_value(it.p)}): {it.only_new:,} photos are right in "
-        f"the new run alone, {it.only_old:,} in the old run alone, {it.both:,} in both, "
-        f"{it.neither:,} in neither.",
+        f"{points(high)}, exact McNemar p {p_value(it.p)}). Photos right in the new run alone: "
+        f"{it.only_new:,}, in the old run alone: {it.only_old:,}, in both: {it.both:,}, in "
+        f"neither: {it.neither:,}.",
     ]
     if it.flipped < (least := fewest_flips()):
         sentences.append(

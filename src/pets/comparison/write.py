@@ -91,10 +91,10 @@ def describe_data(data: dict[str, Any]) -> list[str]:
     )
     lines = [f"Photos of the old and of the new run: {counts}; {data['shared']:,} are in both."]
     alone = [(data["only_old"], "old"), (data["only_new"], "new")]
-    lines += [f"{count:,} are in the {word} run alone." for count, word in alone if count]
-    lines += [f"{count:,} moved from {way}." for way, count in data["moved"].items()]
+    lines += [f"In the {word} run alone: {count:,}." for count, word in alone if count]
+    lines += [f"Moved from {way}: {count:,}." for way, count in data["moved"].items()]
     if data["relabelled"]:
-        lines.append(f"{data['relabelled']:,} have another label.")
+        lines.append(f"With another label: {data['relabelled']:,}.")
     for key, word in (("classes_gone", "old"), ("classes_added", "new")):
         if names := data[key]:
             lines.append(f"Classes of the {word} run alone: {', '.join(names)}.")

@@ -68,10 +68,10 @@ def test_photos_differ_by_their_contents() -> None:
     assert describe_data(found.as_dict()) == [
         "Photos of the old and of the new run: 3 and 4 train, 1 valid, 1 and 0 test; 4 are in "
         "both.",
-        "1 are in the old run alone.",
-        "1 are in the new run alone.",
-        "1 moved from test -> train.",
-        "1 have another label.",
+        "In the old run alone: 1.",
+        "In the new run alone: 1.",
+        "Moved from test -> train: 1.",
+        "With another label: 1.",
         "Classes of the old run alone: newt.",
         "Classes of the new run alone: ant.",
     ]
