@@ -186,14 +186,13 @@ def test_classes_that_differ_are_compared_where_they_are_common(two: Pets) -> No
 
 def test_other_photos_are_compared_by_their_folders(two: Pets, drawn: Path) -> None:
     rows = pd.read_csv(two.folder / "strong/photos.csv")
-    for row in rows[rows.split == "test"].itertuples():
-        folder = two.folder / "others" / row.label
+    test = rows[rows.split == "test"]
+    for path, label in zip(map(str, test.path), map(str, test.label), strict=True):
+        folder = two.folder / "others" / label
         folder.mkdir(parents=True, exist_ok=True)
         # Other bytes, the same picture.
-        (folder / Path(row.path).name).write_bytes((drawn / row.path).read_bytes() + b"\0")
-    (two.folder / "others" / row.label / "copy.jpg").write_bytes(
-        (drawn / row.path).read_bytes() + b"\0"
-    )
+        (folder / Path(path).name).write_bytes((drawn / path).read_bytes() + b"\0")
+    (folder / "copy.jpg").write_bytes((drawn / path).read_bytes() + b"\0")
     args = ["data.root=others", "data.label_from=folder", "fail_on=never"]
     output = two("compare", "weak", "strong", *args).stdout
     assert "Copies left out: 1; each picture counts once." in output
