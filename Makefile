@@ -19,7 +19,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n a
 # What the commands below stand on; empty for an environment that was made by hand.
 READY = $(VENV)/.all
 
-.PHONY: setup tools demo test test-fast test-rest test-all check format notebooks lock clean
+.PHONY: setup tools demo test test-fast test-rest test-all check format notebooks docs lock clean
 setup: $(READY)
 tools: $(VENV)/.tools
 
@@ -74,6 +74,10 @@ format: $(READY)
 # Outputs anew, from a clean kernel.
 notebooks: $(READY)
 	$(BIN)/python notebooks/execute.py
+
+# The documentation as a site; every warning is an error. Read it from build/site/index.html, without a network.
+docs: $(READY)
+	$(BIN)/mkdocs build --strict --quiet
 
 # The newest versions that pyproject.toml allows, for every Python and system; test them before they are committed.
 LOCK = $(BIN)/uv --quiet pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -17,7 +17,7 @@ class ConcatPoolHead(nn.Module):
     Maps (B, features) to (B, classes). `dropout` is applied before the last layer, half of it
     before the hidden one. The hidden layer is initialised as in fastai's apply_init (Kaiming,
     normal); the last one is initialised to zero, since fastai's random logits cost 1 to 3 % error
-    on small data sets (README, "Defaults").
+    on small data sets (docs/measurements.md).
     """
 
     pool = "concat"
@@ -50,7 +50,7 @@ class LinearHead(nn.Module):
     """Layer norm and one linear layer initialised to zero: (B, features) to (B, classes).
 
     The norm makes one learning rate fit any backbone's features. With few photos per class it works
-    better than the hidden layer of `ConcatPoolHead` (README, "Defaults").
+    better than the hidden layer of `ConcatPoolHead` (docs/measurements.md).
     """
 
     pool = "avg"
@@ -74,7 +74,7 @@ class BatchNormHead(LinearHead):
 
     At inference, a batch norm is one factor and one shift per feature, which fold into the linear
     layer: the result is the head of timm's and torchvision's networks. Its error is that of
-    `LinearHead` (README, "Export").
+    `LinearHead` (docs/measurements.md, "Exports").
     """
 
     def __init__(self, features: int, classes: int):

@@ -4,7 +4,7 @@ A Mahalanobis distance to the nearest class mean (Lee, Lee, Lee, Shin: A Simple 
 for Detecting Out-of-Distribution Samples and Adversarial Attacks, NeurIPS 2018), of features that
 are normalised to length 1 (Mueller, Hein: Mahalanobis++, ICML 2025). With fewer photos than
 features their shared covariance is not known; so it is kept along the main directions of the
-training features, and one number stands for all others. README, "Not sure", has what that reaches
+training features, and one number stands for all others. docs/not_sure.md has what that reaches
 beside the full covariance and the nearest neighbours.
 """
 
