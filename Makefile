@@ -77,7 +77,7 @@ notebooks: $(READY)
 
 # The documentation as a site; every warning is an error. Read it from build/site/index.html, without a network.
 docs: $(READY)
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The newest versions that pyproject.toml allows, for every Python and system; test them before they are committed.
 LOCK = $(BIN)/uv --quiet pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

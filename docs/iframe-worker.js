@@ -21,9 +21,7 @@ if (location.protocol === "file:") {
     }
 
     #emit(target, data) {
-      const event = new MessageEvent("message", { data });
-      target.dispatchEvent(event);
-      target.onmessage?.(event);
+      target.dispatchEvent(new MessageEvent("message", { data }));
     }
 
     #load(url) {

@@ -62,13 +62,15 @@ def _keys(pairs: Iterable[tuple[Any, Any]], lines: list[str], prefix: str) -> It
             yield from _keys(value.value, lines, f"{name}.")
             continue
         start, end = value.start_mark, value.end_mark
-        shown = value.start_mark.buffer[start.index : end.index]
-        yield Key(name, " ".join(shown.split()), _comment(lines, key, end))
+        shown = re.sub(r"\s+#.*", "", start.buffer[start.index : end.index].rstrip("\0"))
+        in_rows = isinstance(value, yaml.SequenceNode) and not value.flow_style
+        comment = _comment(lines, key, key.end_mark if in_rows else end)
+        yield Key(name, " ".join(shown.split()), comment)
 
 
 def _comment(lines: list[str], key: Any, end: Any) -> str:
     """The comment on a key's line, with the lines that continue it, or the one above the key."""
-    words = [lines[end.line][end.column :]]
+    words = [lines[end.line][end.column :].lstrip(":")]
     for line in lines[end.line + 1 :]:
         indent = len(line) - len(line.lstrip())
         if not line.lstrip().startswith("#") or indent < key.start_mark.column + 8:
@@ -235,13 +237,15 @@ def _table(keys: list[Key], schema: dict[str, Any], prefix: str = "") -> str:
     rows = []
     for key in keys:
         name = prefix + key.name
-        cells = [
-            f"<code>{escape(name)}</code>", f"<code>{escape(key.value)}</code>",
-            _inline(expected(schema, name)), _inline(key.comment),
-        ]  # fmt: skip
+        values = _inline(expected(schema, name))
+        values = f"<em>{values}</em>" if values else ""
+        meaning = "<br>".join(part for part in (_inline(key.comment), values) if part)
+        cells = (f"<code>{escape(name)}</code>", f"<code>{escape(key.value)}</code>", meaning)
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    head = "<tr><th>key</th><th>default</th><th>values</th><th></th></tr>"
-    return f"<table>\n<thead>{head}</thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody>\n</table>"
+    head = "<tr><th>key</th><th>default</th><th>meaning, <em>values</em></th></tr>"
+    body = "\n".join(rows)
+    table = f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    return f'<div class="keys">\n{table}\n</div>'
 
 
 def _inline(text: str) -> str:

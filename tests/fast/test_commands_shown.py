@@ -16,7 +16,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from pets import notebook
 from pets.cli.arguments import ALIASES, FLAGS_WITH_A_VALUE, to_overrides
 from pets.cli.mistakes import check_flags, check_options
 from pets.commands import list_commands, load_command
@@ -40,7 +39,7 @@ def filled(args: list[str]) -> list[str]:
             result += _PHOTOS
         elif arg != "...":
             assert "..." not in arg, arg
-            result.append(re.sub(r"<\w+>", "x", arg))
+            result.append(re.sub(r"<(\w+)>", r"\1", arg))
     return result
 
 
@@ -89,6 +88,8 @@ def check(command: str, args: list[str], my_conf: Path) -> None:
             search.append(str(_OWN.get(word, my_conf)))
         elif not word.startswith("-") and before not in FLAGS_WITH_A_VALUE:
             overrides.append(word)
+    if any(word.startswith("sweep.resume=") for word in words):  # its folder says which sweeper
+        overrides += ["hydra/sweeper=optuna"] if "hydra.sweeper" in " ".join(words) else []
     for job in jobs(overrides, bool({"-m", "--multirun"} & set(words))):
         path = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in search)}]"]
         cfg = compose(name, overrides=[*job, *(path if search else [])], return_hydra_config=True)
@@ -163,7 +164,7 @@ def _cheap() -> list[list[str]]:
     """Those that train nothing and need no run, each kind once."""
     found = {}
     for _, command, args in all_commands():
-        args = [re.sub(r"<\w+>", "x", arg) for arg in args]
+        args = [re.sub(r"<(\w+)>", r"\1", arg) for arg in args]
         kind = next((word for word in (command, *args) if word in _RUN), None)
         own = command not in ("look", "verify") or args == _PHOTOS
         if kind and own and command not in ("--help", "-sc"):
@@ -185,5 +186,7 @@ def test_what_takes_no_time_is_run(
             folder = tmp_path / "my_photos" / file.name.rpartition("_")[0]
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, folder)
+    from pets import notebook
+
     notebook.run(words[0], words[1:])
     assert capsys.readouterr().out.strip()
