@@ -1,7 +1,5 @@
-"""What the site has beside the pages here: the reference, which is made of conf/ and its types, and
-the files at the top of the repository. Nothing of it is committed. MkDocs calls what begins with
-`on_`.
-"""
+"""The reference of the site: every command, config group and key, made of the comments in conf/ and
+their types. Nothing of it is committed. MkDocs calls `on_files`."""
 
 from __future__ import annotations
 
@@ -26,10 +24,6 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
-INCLUDED = (
-    "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md",
-    "bench/RESULTS.md",
-)  # fmt: skip
 # What users do not choose, and what a machine has of its own.
 _NOT_CHOSEN = ("hydra/help", "hydra/hydra_logging", "hydra/job_logging", "local")
 _PACKAGES = {"stage": "plan.stages.<stage>", "external_photos": "data"}
@@ -134,7 +128,8 @@ def _in_words(node: dict[str, Any], defs: dict[str, Any]) -> str:
             "exclusiveMaximum": "below",
         }  # fmt: skip
         given = [f"{words} {node[name]:g}" for name, words in limits.items() if name in node]
-        return " ".join([{"integer": "a whole number", "number": "a number"}[kind], *given])
+        noun = {"integer": "a whole number", "number": "a number"}[kind]
+        return f"{noun} {' and '.join(given)}".strip()
     words = {
         "boolean": "true | false", "string": "text", "null": "null", "array": "a list",
         "object": "keys",
@@ -162,11 +157,8 @@ def commands_page() -> str:
             f"{line[:1].upper()}{line[1:]}.",
             f"```\n{examples}\n```",
         ]
-        if used := _groups_of(settings):
-            links = (f"[`{shown}`](groups.md#{_anchor(group)})" for group, shown in used)
-            parts.append(f"Groups: {', '.join(links)}.")
-        parts.append(_table(keys_of(file), schema))
-    return "\n\n".join(parts) + "\n"
+        parts += [_takes(settings, "groups.md"), _table(keys_of(file), schema)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def groups_page() -> str:
@@ -186,7 +178,8 @@ def groups_page() -> str:
             prefix = "" if first.startswith("# @package _global_") else f"{package}."
             if file.stem != "base":
                 parts.append(f"### `{group}={file.stem}` {{ #{_anchor(group)}-{file.stem} }}")
-            parts += [_paragraphs(about(file)), _table(keys_of(file), _schema_of(group), prefix)]
+            parts += [_paragraphs(about(file)), _takes(yaml.safe_load(first) or {})]
+            parts.append(_table(keys_of(file), _schema_of(group, file.stem), prefix))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -196,8 +189,8 @@ def groups() -> list[str]:
     return sorted(folder for folder in folders if folder != "." and folder not in _NOT_CHOSEN)
 
 
-def _schema_of(group: str) -> dict[str, Any]:
-    if group == "hydra/launcher":
+def _schema_of(group: str, option: str) -> dict[str, Any]:
+    if (group, option) == ("hydra/launcher", "slurm"):
         slurm = SlurmSettings.model_json_schema()
         nested = {"hydra": {"properties": {"launcher": slurm}}}
         return {"properties": nested, "$defs": slurm.get("$defs", {})}
@@ -205,15 +198,17 @@ def _schema_of(group: str) -> dict[str, Any]:
     return model.model_json_schema()
 
 
-def _groups_of(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """The groups of a defaults list, each with what is chosen: (model, model=resnet34)."""
-    pairs = [item for item in settings["defaults"] if isinstance(item, dict)]
-    result = []
+def _takes(settings: dict[str, Any], page: str = "") -> str:
+    """What a defaults list takes of other groups, with links to them."""
+    pairs = [item for item in settings.get("defaults", ()) if isinstance(item, dict)]
+    links = list[str]()
     for key, option in (pair for item in pairs for pair in item.items()):
-        group = key.removeprefix("override ").removeprefix("optional ").partition("@")[0]
+        name = key.removeprefix("override ").removeprefix("optional ").lstrip("/")
+        group = name.partition("@")[0]
         if group in groups():
-            result.append((group, f"{group}={option}" if option else group))
-    return result
+            shown = f"{group}={option}" if option else group
+            links.append(f"[`{shown}`]({page}#{_anchor(group)})")
+    return f"Takes {', '.join(dict.fromkeys(links))}." if links else ""
 
 
 def _anchor(group: str) -> str:
@@ -253,38 +248,9 @@ def _inline(text: str) -> str:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages and the included files."""
+    """Add the pages of the reference."""
     from mkdocs.structure.files import File
 
-    pages = {"reference/commands.md": commands_page(), "reference/groups.md": groups_page()}
-    pages |= {name: (TOP / name).read_text(encoding="utf-8") for name in INCLUDED}
-    for name, text in pages.items():
-        files.append(File.generated(config, name, content=text))
+    for name, text in (("commands", commands_page()), ("groups", groups_page())):
+        files.append(File.generated(config, f"reference/{name}.md", content=text))
     return files
-
-
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links to files at the top of the repository lead to their pages."""
-    return linked(markdown, page.file.src_uri)
-
-
-def linked(markdown: str, page: str) -> str:
-    """Rewrite links of a page as it lies in the repository to links of the site.
-
-    What is no page is named without a link: the repository's address is not known here.
-    """
-
-    def link(match: re.Match[str]) -> str:
-        text, target, anchor = match.groups()
-        here = (TOP / page if page in INCLUDED else TOP / "docs" / page).parent
-        there = (here / target).resolve()
-        if there.suffix != ".md" or not there.is_relative_to(TOP):
-            return match[0] if there.is_relative_to(TOP / "docs") else text
-        name = there.relative_to(TOP).as_posix()
-        if name not in INCLUDED and not name.startswith("docs/"):
-            return text
-        up = "../" * page.count("/")
-        return f"[{text}]({up}{name.removeprefix('docs/')}{anchor or ''})"
-
-    # Images and addresses stay as they are.
-    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)", link, markdown)

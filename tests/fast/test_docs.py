@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from docs import reference
+from docs import included, reference
 from pets.commands import list_commands
 from pets.system.installation import conf_dir
 from tests.shown import GUIDES, PAGES, TEXTS, TOP, anchors, blocks, links
@@ -46,18 +46,18 @@ def test_every_page_is_in_the_navigation() -> None:
             yield from pages(child) if not isinstance(node, str) else ()
 
     shown = set(pages(yaml.safe_load(text)["nav"]))
-    assert shown == {page.name for page in GUIDES} | GENERATED | set(reference.INCLUDED)
+    assert shown == {page.name for page in GUIDES} | GENERATED | set(included.INCLUDED)
 
 
 def test_a_page_of_the_repository_links_to_pages_of_the_site() -> None:
     text = "[S](../SECURITY.md) [b](../bench/README.md#sides) [o](../examples/own) ![p](serve.jpg)"
-    linked = reference.linked(text, "own.md")
+    linked = included.linked(text, "own.md")
     assert linked == "[S](SECURITY.md) [b](bench/README.md#sides) o ![p](serve.jpg)"
-    assert reference.linked("[a](sweeps.md#x) [w](https://x.org)", "own.md") == (
+    assert included.linked("[a](sweeps.md#x) [w](https://x.org)", "own.md") == (
         "[a](sweeps.md#x) [w](https://x.org)"
     )
-    assert reference.linked("[R](README.md)", "bench/RESULTS.md") == "[R](../bench/README.md)"
-    assert reference.linked("[own](docs/own.md)", "ARCHITECTURE.md") == "[own](own.md)"
+    assert included.linked("[R](README.md)", "bench/RESULTS.md") == "[R](../bench/README.md)"
+    assert included.linked("[own](docs/own.md)", "ARCHITECTURE.md") == "[own](own.md)"
 
 
 def keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -104,6 +104,8 @@ def test_a_key_stands_with_its_default_values_and_comment() -> None:
     groups = reference.groups_page()
     stage = next(line for line in groups.splitlines() if "stages.&lt;stage&gt;.schedule<" in line)
     assert "<em>one_cycle | constant</em>" in stage
+    assert "<em>a number above 0 and below 1</em>" in groups
+    assert "Takes [`data=oxford_pets`](#data), [`model=resnet34`](#model)" in groups
     lora = next(line for line in groups.splitlines() if "<code>model.lora</code>" in line)
     assert escape("target_modules: [qkv, fc1]", quote=False) in lora
 
