@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -188,8 +189,6 @@ def test_what_takes_no_time_is_run(
             shutil.copy(file, folder)
     from pets import notebook
 
-    try:
+    with suppress(SystemExit) if "--help" in words else nullcontext():  # Hydra ends after its text
         notebook.run(words[0], words[1:])
-    except SystemExit as end:  # Hydra ends after --help
-        assert end.code == 0
     assert capsys.readouterr().out.strip()
