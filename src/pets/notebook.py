@@ -169,11 +169,11 @@ class Learner:
 
     def race(self, args: str = "") -> RaceResult:
         """Run `pets race run=<run>`: how other backbones do on the run's photos."""
-        return self._use("race", args)  # type: ignore[no-any-return]
+        return self._use("race", args)
 
     def curve(self, args: str = "") -> CurveResult:
         """Run `pets curve run=<run>`: what more photos would bring."""
-        return self._use("curve", args)  # type: ignore[no-any-return]
+        return self._use("curve", args)
 
     def _use(self, command: str, args: str, *overrides: str) -> Any:
         typed = [override("run", self.path), *overrides, *shlex.split(args)]

@@ -100,7 +100,7 @@ def check(command: str, args: list[str], my_conf: Path) -> None:
             typed(schema, cfg)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hydra() -> Iterator[None]:
     register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
