@@ -49,16 +49,17 @@ class Served:
 
 
 @contextmanager
-def served(run: Path, folder: Path, *args: str) -> Iterator[Served]:
-    """`pets serve run=<run> <words>` in a folder, at a free port, until the block ends."""
-    running = forked.Running(["serve", f"run={run}", "port=0", *args], folder)
+def served(run: Path, folder: Path, *args: str, command: str = "serve") -> Iterator[Served]:
+    """`pets serve run=<run> <words>` in a folder, at a free port, until the block ends; or another
+    command that serves a page."""
+    running = forked.Running([command, f"run={run}", "port=0", *args], folder)
     process, out, err = running.process, running.out, running.err
     try:
         while "ready at " not in (output := out.read_text() if out.exists() else ""):
             assert process.is_alive(), output + err.read_text()
             time.sleep(0.05)
         url = output.split("ready at ")[1].split()[0]
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url.partition("?")[0], timeout=60) as client:
             yield Served(running, url, client)
     finally:
         process.kill()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.integration.browser import COLOURS, opened
+from tests.integration.browser import CONTRASTS, opened
 from tests.integration.serving import Served, served
 
 BAD = "error: Failed to load resource: the server responded with a status of 400 (Bad Request)"
@@ -217,31 +217,12 @@ def test_what_a_screen_reader_finds(server: Served, files: list[Path]) -> None:
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_every_text_can_be_read(server: Served, files: list[Path], width: int, scheme: str) -> None:
     """Contrast of at least 4.5 to 1 (WCAG 2, AA), and nothing beyond the page's sides."""
-    contrasts = (
-        "() => {"
-        + COLOURS
-        + """
-      const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3]));
-      const behind = (e) => {
-        if (!e) return [255, 255, 255];
-        return over(rgba(getComputedStyle(e).backgroundColor), behind(e.parentElement));
-      };
-      const texts = [...document.querySelectorAll("body *")].filter((e) =>
-        e.checkVisibility() && !e.closest(".unseen, .skip, noscript") &&
-        [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()));
-      return texts.map((e) => {
-        const both = [light(behind(e)), light(rgba(getComputedStyle(e).color))];
-        const [a, b] = both.sort((x, y) => y - x);
-        return [(a + 0.05) / (b + 0.05), e.textContent.trim()];
-      });
-    }"""
-    )
     phone = width == 390
     with opened(server.url, width, scheme, phone, expected=[BAD]) as page:
         page.locator("#pick").set_input_files(files)
         answered(page, 3)
         page.locator("#gradcam").check()
-        result = page.evaluate(contrasts)
+        result = page.evaluate(CONTRASTS)
         assert len(result) > 30
         assert min(result)[0] >= 4.5, min(result)
         assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -14,7 +14,7 @@ from types import ModuleType
 # In the order in which a first project uses them; the others follow in alphabetical order.
 _FIRST = (
     "train", "look", "verify", "race", "curve", "find-lr", "eval", "interpret", "compare",
-    "predict", "export", "serve", "summarize",
+    "label", "predict", "export", "serve", "summarize",
 )  # fmt: skip
 
 

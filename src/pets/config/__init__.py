@@ -13,6 +13,7 @@ from pets.config.commands import (
     ExternalDataConfig,
     FindLrConfig,
     InterpretConfig,
+    LabelConfig,
     LearnerConfig,
     LookConfig,
     ModelsConfig,
@@ -37,8 +38,9 @@ from pets.config.slurm import SlurmSettings
 __all__ = [
     "AugmentConfig", "CacheConfig", "CompareConfig", "CurveConfig", "DataConfig", "EvalConfig",
     "ExportConfig", "ExternalDataConfig", "FindLrConfig", "FinderConfig", "InterpretConfig",
-    "InterpretSettings", "LearnerConfig", "LookConfig", "LoraConfig", "ModelConfig", "ModelsConfig",
-    "Monitor", "NamedLoss", "PlanConfig", "PrecomputeConfig", "PredictConfig", "ProbeConfig",
-    "RaceConfig", "RunDataConfig", "ServeConfig", "ServeLimits", "SlurmSettings", "StageConfig",
-    "Strict", "SummarizeConfig", "Target", "TrainConfig", "UnsureConfig", "VerifyConfig",
+    "InterpretSettings", "LabelConfig", "LearnerConfig", "LookConfig", "LoraConfig", "ModelConfig",
+    "ModelsConfig", "Monitor", "NamedLoss", "PlanConfig", "PrecomputeConfig", "PredictConfig",
+    "ProbeConfig", "RaceConfig", "RunDataConfig", "ServeConfig", "ServeLimits", "SlurmSettings",
+    "StageConfig", "Strict", "SummarizeConfig", "Target", "TrainConfig", "UnsureConfig",
+    "VerifyConfig",
 ]  # fmt: skip

@@ -297,6 +297,38 @@ class CompareConfig(Strict):
         return self
 
 
+class LabelConfig(RunConfig):
+    """The photos to label, the table of decisions, and the address of the page."""
+
+    data: ExternalDataConfig
+    trainer: dict[str, Any]
+    out: PathText | None
+    every: int = Field(ge=1)
+    near: _Bits | None = Field(description="bits from 0 to 48, or null for no search")
+    host: str = Field(min_length=1, description="an address of this machine")
+    hosts: list[str]
+    port: int = Field(ge=0, le=65535)
+    cache_dir: Folder
+    seed: int = Field(ge=0)
+
+    @field_validator("out")
+    @classmethod
+    def _is_a_csv_file(cls, out: str | None) -> str | None:
+        if out is not None and (Path(out).suffix != ".csv" or Path(out).is_dir()):
+            raise unexpected("a file that ends in .csv, or null")
+        return out
+
+    @model_validator(mode="after")
+    def _labelling_is_for_new_photos(self) -> "LabelConfig":
+        if self.data.root is None and (typed := self.data.labelling):
+            key, value = next(iter(typed.items()))
+            raise ValueError(
+                f"data.{key}={value}: has no effect on the run's own photos; it is for other ones, "
+                "given by data.root=<their folder>"
+            )
+        return self
+
+
 class PredictConfig(UnsureConfig, RunConfig):
     """The photos to classify, and the output."""
 

@@ -30,7 +30,7 @@ def external_photos(asked: ExternalDataConfig, config: DataConfig, classes: list
     assert asked.root is not None
     root = Path(asked.root)
     try:
-        named = label_photos(_labelled_as(asked, config), Diagnostics())
+        named = label_photos(labelled_as(asked, config), Diagnostics())
     except DataError as error:
         raise DataError(
             f"{error}; if these photos are labelled differently from the run's, set "
@@ -69,8 +69,8 @@ def result_name(photos: Photos) -> str:
     return f"other_{photos.root.resolve().name}_{photos.fingerprint[:6]}"
 
 
-def _labelled_as(asked: ExternalDataConfig, config: DataConfig) -> DataConfig:
-    """The run's data config, changed for the external photos."""
+def labelled_as(asked: ExternalDataConfig, config: DataConfig) -> DataConfig:
+    """Return the run's data config, changed for external photos, as `asked` says."""
     root, typed = Path(asked.root or ""), dict(asked.labelling)
     values = config.model_dump(by_alias=True) | {
         "root": str(root),

@@ -137,14 +137,16 @@ def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
     """Replace labels by those of a table with the columns `path` and `label`.
 
     Paths are those of a run's photos.csv. If there is a column `given`, as in a table of suspects,
-    it must equal the present label. Raises DataError if the table is for other photos, or has a
-    label that no photo has (probably a typo).
+    it must equal the present label; rows where it is empty, as in a table of `pets label`, are of
+    photos without one, and left to `data=table`. Raises DataError if the table is for other photos,
+    or has a label that no photo has (probably a typo).
     """
     name = f"data.relabel={file}"
-    names = PhotoNames(labels)
-    rows = [
-        row | {"path": names.path(row["path"])} for row in read_rows(name, file, "path", "label")
-    ]
+    names, table = PhotoNames(labels), read_rows(name, file, "path", "label")
+    if bare := [row["path"] for row in table if row.get("given") == ""]:
+        line = "%s: %s photos had no label (%s); data=table takes them"
+        log.info(line, name, f"{len(bare):,}", some(bare))
+    rows = [row | {"path": names.path(row["path"])} for row in table if row.get("given") != ""]
     twice = [path for path, count in Counter(row["path"] for row in rows).items() if count > 1]
     if twice:
         raise DataError(f"{name}: names photos twice: {some(twice)}; expected one row per photo")

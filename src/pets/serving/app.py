@@ -69,7 +69,7 @@ def build_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    _add_error_handlers(app)
+    add_error_handlers(app)
 
     @app.post(
         "/api/predict",
@@ -142,15 +142,16 @@ def build_app(
         ("/page.css", style, "text/css"),
         ("/page.js", own("pets.serving", "page.js"), "text/javascript"),
     ):
-        app.add_api_route(path, _static(content, media_type), include_in_schema=False)
+        app.add_api_route(path, static(content, media_type), include_in_schema=False)
     return app
 
 
-def _static(content: str, media_type: str) -> Callable[[], Response]:
+def static(content: str, media_type: str) -> Callable[[], Response]:
+    """Return an endpoint with a fixed response."""
     return lambda: Response(content, media_type=media_type)
 
 
-def _add_error_handlers(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Answer every error with a Problem."""
 
     @app.exception_handler(Refusal)

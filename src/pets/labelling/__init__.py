@@ -1,0 +1,1 @@
+"""`pets label`: a page to label photos on, those first that help most."""

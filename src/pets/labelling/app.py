@@ -1,0 +1,240 @@
+"""The routes of the page, and who may use them."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import io
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+
+from pets.data.content_hash import content_hashes
+from pets.data.images import UnreadableImage, open_rgb
+from pets.errors import reason_of
+from pets.labelling.background import Background
+from pets.labelling.learn import HELPFUL, NEAR, SUSPECTS, TYPICAL, UNLABELLED, UNSURE
+from pets.labelling.session import Conflict, Session, Written
+from pets.report.template import own
+from pets.serving.app import add_error_handlers, static
+from pets.serving.responses import Refusal
+
+log = logging.getLogger(__name__)
+_SIDES = {"large": 1600, "small": 240}  # pixels
+_NEWS = 200  # entries
+_GUESSES = 9  # keys 1 to 9
+Name = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
+QUEUES = {
+    HELPFUL: "What helps most",
+    SUSPECTS: "Suspected labels",
+    UNSURE: "Least sure",
+    TYPICAL: "Most typical",
+    NEAR: "Near duplicates",
+    UNLABELLED: "Unlabelled",
+}
+
+
+class Undo(BaseModel):
+    """Take back the last decision of a tab."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tab: Name
+    key: Name
+
+
+class Decision(Undo):
+    """A decision of a tab about a photo, which had this version when it was shown."""
+
+    photo: int
+    version: int
+    action: Literal["label", "exclude", "skip"]
+    label: str = ""
+
+
+class Gate:
+    """ASGI middleware that asks for a token: the address that the command shows has it, and the
+    browser keeps it as a cookie. Photos may be private, and other users share this machine."""
+
+    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
+        self._app, self._token, self._cookie = app, token, f"pets-label-{port}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if request.url.path == "/" and self._is_token(given):
+            response: Response = RedirectResponse("./", 303)  # out of the address bar
+            response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
+            await response(scope, receive, send)
+        elif self._is_token(request.cookies.get(self._cookie, "")):
+            await self._app(scope, receive, send)
+        else:
+            line = "open the address that pets label shows: it ends in ?token=..."
+            await JSONResponse({"error": line}, 403)(scope, receive, send)
+
+    def _is_token(self, text: str) -> bool:
+        return hmac.compare_digest(text.encode(), self._token.encode())
+
+
+def build_app(
+    session: Session, background: Background, about: Mapping[str, Any], lifespan: Lifespan[FastAPI]
+) -> FastAPI:
+    """Build the ASGI application. `about` is what the page shows of the run and the files."""
+    app = FastAPI(title="pets label", openapi_url=None, lifespan=lifespan)
+    add_error_handlers(app)
+    pool, items = session.pool, session.pool.items
+
+    def of_photo(row: int) -> dict[str, Any]:
+        item, odds = items[row], session.probabilities(row)
+        best = [] if odds is None else odds.argsort(kind="stable")[::-1][:_GUESSES].tolist()
+        label, decision = int(session.labels[row]), session.decision(row)
+        return {
+            "id": row,
+            "path": item.copies[0].path,
+            "copies": [copy.path for copy in item.copies],
+            "split": item.split,
+            "label": pool.classes[label] if label >= 0 else None,
+            "share": float(odds[label]) if odds is not None and label >= 0 else None,
+            "suspect": bool((session.suspects == row).any()),
+            "decided": decision and decision.action,
+            "version": int(session.versions[row]),
+            "guesses": [] if odds is None else [[pool.classes[k], float(odds[k])] for k in best],
+            "alike": [of_other(other) for other in session.alike(row)[:_GUESSES]],
+        }
+
+    def of_other(row: int) -> dict[str, Any]:
+        label = int(session.labels[row])
+        name = pool.classes[label] if label >= 0 else None
+        return {"id": row, "label": "left out" if session.excluded[row] else name}
+
+    def written(result: Written) -> dict[str, Any]:
+        """Write the table, and tell the tab what it had not seen."""
+        background.decided(result.entry)
+        try:
+            session.save()
+            session.problem = ""
+        except OSError as error:
+            reason = error.strerror or reason_of(error)
+            session.problem = (
+                f"{session.table} cannot be written ({reason}); nothing is lost, the labels are "
+                f"in {session.journal.file}"
+            )
+            log.warning("%s", session.problem)
+        row = session.rows[result.entry.photo]
+        unseen = result.unseen
+        return {
+            "entry": result.entry.number,
+            "photo": of_photo(row),
+            "unseen": unseen and {"action": unseen.action, "label": unseen.label},
+        }
+
+    def write(decide: Any) -> dict[str, Any]:
+        try:
+            return written(decide())
+        except Conflict as error:
+            raise Refusal(409, str(error)) from error
+        except OSError as error:
+            reason = error.strerror or reason_of(error)
+            line = f"{session.journal.file} cannot be written ({reason}); this was not recorded"
+            raise Refusal(507, line) from error
+
+    def find(row: int) -> int:
+        if not 0 <= row < len(items):
+            raise Refusal(404, f"photo {row}: there are {len(items)}")
+        return row
+
+    @app.get("/api/about")
+    async def get_about() -> dict[str, Any]:
+        return {**about, "classes": pool.classes, "queues": QUEUES}
+
+    @app.get("/api/state")
+    async def get_state(since: int = 0) -> dict[str, Any]:
+        fit, entries = session.fit, session.journal.entries
+        news = [entry for entry in entries[-_NEWS:] if entry.number > since]
+        return {
+            "number": entries[-1].number if entries else 0,
+            "decided": int(session.decided.sum()),
+            "excluded": int(session.excluded.sum()),
+            "left": {name: len(session.order(name)) for name in QUEUES},
+            "head": None
+            if fit is None or not fit.photos
+            else {"error": fit.error, "interval": fit.interval, "photos": fit.photos},
+            "heads": background.heads,
+            "fitting": background.fitting,
+            "history": [asdict(point) for point in session.journal.measured],
+            "problem": session.problem or background.problem,
+            "news": [
+                {"photo": session.rows[e.photo], "tab": e.tab, "action": e.action, "label": e.label}
+                for e in news
+                if e.photo in session.rows
+            ],
+        }
+
+    @app.get("/api/next")
+    async def get_next(queue: str, tab: Name, without: str = "") -> dict[str, Any]:
+        if queue not in QUEUES:
+            raise Refusal(422, f"queue={queue[:80]}: expected one of {', '.join(QUEUES)}")
+        had = [int(number) for number in without.split(",") if number.isdecimal()]
+        return {"photos": [of_photo(row) for row in session.next(queue, tab, 3, had)]}
+
+    @app.get("/api/photos/{row}")
+    async def get_photo(row: int) -> dict[str, Any]:
+        if not items[find(row)].copies:
+            raise Refusal(404, f"photo {row}: is not one to label")
+        return of_photo(row)
+
+    @app.post("/api/decide")
+    async def decide(asked: Decision) -> dict[str, Any]:
+        if not items[find(asked.photo)].copies:
+            raise Refusal(404, f"photo {asked.photo}: is not one to label")
+        return write(
+            lambda: session.decide(
+                asked.photo, asked.action, asked.label, asked.tab, asked.key, asked.version
+            )
+        )
+
+    @app.post("/api/undo")
+    async def undo(asked: Undo) -> dict[str, Any]:
+        return write(lambda: session.undo(asked.tab, asked.key))
+
+    @app.get("/api/photos/{row}/{size}")
+    async def get_picture(row: int, size: Literal["large", "small"]) -> Response:
+        item = items[find(row)]
+        content = await asyncio.to_thread(_picture, item.file, item.content, _SIDES[size])
+        return Response(content, media_type="image/jpeg")
+
+    style = "".join(own(f"pets.{room}", "page.css") for room in ("report", "serving", "labelling"))
+    for path, content, media_type in (
+        ("/", own("pets.labelling", "page.html"), "text/html"),
+        ("/page.css", style, "text/css"),
+        ("/page.js", own("pets.labelling", "page.js"), "text/javascript"),
+    ):
+        app.add_api_route(path, static(content, media_type))
+    return app
+
+
+def _picture(file: Path, content: str, side: int) -> bytes:
+    """A photo as JPEG, upright, with a longer side of at most so many pixels."""
+    try:
+        # The label is for these bytes.
+        if content_hashes([file])[0].hex() != content:
+            raise Refusal(409, f"{file.name}: has changed; start pets label again")
+        image = open_rgb(file)
+    except (OSError, UnreadableImage) as error:
+        raise Refusal(404, f"{file.name}: cannot be read any more") from error
+    image.thumbnail((side, side))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=88)
+    return stream.getvalue()
