@@ -75,7 +75,11 @@ class Paired:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the difference, for the sampling of photos only.
+        """The 95 % interval of the difference, for the sampling of photos only."""
+        return self.interval_at(_CONFIDENCE)
+
+    def interval_at(self, confidence: float) -> tuple[float, float]:
+        """Return the interval of the difference with another confidence.
 
         Bonett and Price: Adjusted Wald confidence interval for a difference of binomial proportions
         based on paired data, 2012. One photo is added to each kind of flip, so that it has a width
@@ -85,7 +89,7 @@ class Paired:
         old, new = (self.only_old + 1) / (self.photos + 2), (self.only_new + 1) / (self.photos + 2)
         centre = new - old
         error = math.sqrt((new + old - centre**2) / (self.photos + 2))
-        reach = float(norm.ppf((1 + _CONFIDENCE) / 2)) * error
+        reach = float(norm.ppf((1 + confidence) / 2)) * error
         return max(centre - reach, -1.0), min(centre + reach, 1.0)
 
     @property

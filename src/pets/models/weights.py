@@ -58,7 +58,8 @@ def load_pretrained(config: ModelConfig) -> Pretrained:
         with _explain_failed_download(config), _only_cache_when_offline():
             published = read_published(config)
         network, preprocess, _ = _timm(published.config, published)
-        _load_strictly(network, read_state_dict(published.file), published.config.weights)
+        tensors = _resampled(network, read_state_dict(published.file), config)
+        _load_strictly(network, tensors, published.config.weights)
         return Pretrained(network, preprocess, published.config.weights, published.config)
     network, preprocess, source = (
         _torchvision(config) if config.library == "torchvision" else _timm(config)

@@ -35,28 +35,34 @@ class CurveResult:
         return pd.DataFrame([_row(one) for one in (self.curve.whole, *self.curve.classes)])
 
     def picture(self) -> Figure:
-        """Draw the law of all photos, and the forecast of each class."""
+        """Draw the law of all photos, and the forecast of each class that has a law."""
         from matplotlib.figure import Figure
 
-        shown = self._classes[:_CLASSES]
+        lawful = [one for one in self._classes if one.law is not None]
+        shown = lawful[:_CLASSES]
         figure = Figure(figsize=(10, max(4.5, 0.24 * len(shown) + 1.5)), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        if shown:
+            left, right = figure.subplots(1, 2)
+            _draw_classes(right, shown, len(lawful))
+        else:
+            left = figure.subplots()
         _draw_law(left, self.curve.whole)
-        _draw_classes(right, shown, len(self.curve.classes))
         return figure
 
     def write(self, folder: Path) -> list[str]:
         """Write the files to the folder; return the lines for the log."""
         curve, table = self.curve, _shown(self._classes)
         sentences, picture = verdict(curve), self.picture()
+        beside = ""
+        if any(one.law for one in curve.classes):
+            beside = " Beside it: the change of each class's own error; blue where it can be told."
         sections = [
             Section(
                 "Curve",
-                ["Left: validation error over the number of training photos, every class growing "
-                 "alike; the line is the law a · n^-b + c, the band its 95 % interval over photos "
-                 "and seeds, up to twice the photos. Orange: the intervals of a law fitted without "
-                 "the largest sizes, which should contain the points. Right: the forecast change "
-                 "of each class's own error; blue where it can be told."],
+                ["Validation error over the number of training photos, every class growing alike; "
+                 "the line is the law a · n^-b + c, the band its 95 % interval over photos and "
+                 "seeds, up to twice the photos. Orange: the intervals of a law fitted without the "
+                 f"largest sizes, which should contain the points.{beside}"],
                 as_svg(picture), "Error over the number of training photos",
             ),
             Section(
@@ -148,8 +154,9 @@ def _draw_classes(axes: Axes, classes: list[Forecast], total: int) -> None:
     axes.set_yticks(range(len(classes)), labels, fontsize="small")
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.axvline(0, color=GREY, lw=1)
-    some = f"the {len(classes)} worst of {total} classes" if len(classes) < total else "classes"
-    axes.set_title(f"{some} (error now): change in points", loc="left", fontsize="medium")
+    some = f"{len(classes)} worst of {total} classes" if len(classes) < total else "class"
+    axes.set_title(f"{some} (error now)", loc="left", fontsize="medium")
+    axes.set_xlabel("change of its error in points, with 95 % interval")
     axes.grid(axis="x", alpha=0.25)
 
 

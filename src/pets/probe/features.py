@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -40,7 +41,8 @@ from pets.training.trainer import build_trainer, check_trainer
 
 Config = TypeVar("Config", bound=ProbeConfig)
 # What may be typed with run=.
-_OF_DATA = ("data.root", "data.size", "data.batch_size", "data.num_workers")
+_HOW = ("data.size", "data.batch_size", "data.num_workers")
+_OF_DATA = ("data.root", *_HOW)
 # Keys of a run's data that have no effect here, which the config would refuse.
 _OWN_WAYS = {"cache": "none", "cache_side": None, "sampler": "shuffle"}
 _ROUNDS, _LEAST_ROUNDS, _SECONDS = 20, 3, 2.0  # timings of a batch: enough, or enough time
@@ -80,10 +82,12 @@ def probe_config(
 
 
 def data_overrides(overrides: list[str], run: RunDir | None) -> tuple[str, ...]:
-    """Return those of the overrides that choose photos, or those of the run; none sets a size."""
+    """Return those of the overrides that choose photos, or those of the run, whose experiment may
+    have chosen them; none says how they are read."""
     given = overrides if run is None else run.overrides
     pairs = [(override, override.partition("=")[0].lstrip("+~")) for override in given]
-    return tuple(o for o, key in pairs if key.split(".")[0] == "data" and key != "data.size")
+    kept = ("data", "experiment")
+    return tuple(o for o, key in pairs if key.split(".")[0] in kept and key not in _HOW)
 
 
 def probe_photos(config: ProbeConfig, run: RunDir | None) -> Photos:
@@ -91,7 +95,7 @@ def probe_photos(config: ProbeConfig, run: RunDir | None) -> Photos:
 
     Raises:
         ConfigError: A value is wrong.
-        DataError: There are no validation photos, or no class has two training photos.
+        DataError: There are no validation photos, or not two classes with two training photos.
     """
     silence_lightning()
     keep_freed_memory()
@@ -107,11 +111,11 @@ def probe_photos(config: ProbeConfig, run: RunDir | None) -> Photos:
             f"data.root={root}: no validation photos, on which errors are measured; expected some: "
             "data.split=random with a larger data.valid_pct, or a folder valid/"
         )
-    labels = [photo.label for photo in photos.of(TRAIN)]
-    if len(labels) == len(set(labels)):
+    counts = Counter(photo.label for photo in photos.of(TRAIN))
+    if sum(count > 1 for count in counts.values()) < 2:
         raise DataError(
-            f"data.root={root}: one training photo of each class; expected at least two, since the "
-            "head is chosen by cross-validation"
+            f"data.root={root}: fewer than two classes have two training photos; expected more "
+            "photos, since the head is chosen by cross-validation"
         )
     return photos
 
@@ -182,7 +186,7 @@ def photos_per_second(config: LearnerConfig, model: Classifier, photos: int) -> 
     model.eval()
     with all_threads():
         trainer = build_trainer(config.trainer)
-        loader = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+        loader: DataLoader[Tensor] = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
         trainer.predict(timing, loader, return_predictions=False)
     return len(batch) / min(timing.seconds)  # the others had to wait for other programs
 

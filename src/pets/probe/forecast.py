@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,9 @@ class Forecast:
             where there are too few photos.
         checks: The held-out sizes.
         change: The forecast difference of the error.
-        low: Lower end of its 95 % interval. It is that of the expected change: a measured one also
-            has the luck of the photos that are added, of the size of `spread`.
+        low: Lower end of its 95 % interval; those of all classes hold together. It is that of the
+            expected change: a measured one also has the luck of the photos that are added, of the
+            size of `spread`.
         high: Upper end.
         doubt: Why the change cannot be told; "" if it can.
         spread: Standard deviation of the error over sets of training photos.
@@ -58,8 +60,9 @@ class Forecast:
 
 
 def forecast(
-    name: str, photos: Sequence[int], wrong: Floats, more: int | None, rng: np.random.Generator
-) -> Forecast:
+    name: str, photos: Sequence[int] | NDArray[Any], wrong: Floats, more: int | None,
+    rng: np.random.Generator, among: int = 1,
+) -> Forecast:  # fmt: skip
     """Fit, check and extrapolate.
 
     Args:
@@ -68,6 +71,7 @@ def forecast(
         wrong: Whether each validation photo is wrong (sizes, seeds, photos).
         more: Further training photos; None for as many again.
         rng: Of the bootstrap.
+        among: Of so many forecasts the intervals of the change shall hold together.
     """
     counts = np.asarray(photos, dtype=np.float64)
     now = counts[-1]
@@ -88,7 +92,7 @@ def forecast(
     spread = float(wrong[-2].mean(1).std(ddof=1))
     checks = hold_out(counts, draws, HELD_OUT, rng.normal(0, spread, DRAWS), seeds)
     changes = law(now + added) - law(now)
-    low, high = interval(changes[1:], seeds)
+    low, high = interval(changes[1:], seeds, among)
     if now + added > FARTHEST * now:
         doubt = f"that is more than {FARTHEST:g} times the photos, farther than the check reaches"
     elif missed := [check for check in checks if not check.inside]:
@@ -156,7 +160,8 @@ def curve_of(
     classes = []
     for index, name in enumerate(labels):
         photos = [int((train[rows] == index).sum()) for rows in subsets]
-        classes.append(forecast(name, photos, wrong[:, :, valid == index], more, rng))
+        of_class = wrong[:, :, valid == index]
+        classes.append(forecast(name, photos, of_class, more, rng, len(labels)))
     return whole, tuple(classes)
 
 
@@ -202,15 +207,18 @@ def verdict(curve: Curve) -> list[str]:
     if told:
         listed = "; ".join(f"{one.more:,} more {one.name}: {points(one)}" for one in told[:_NAMED])
         others = f"; and {len(told) - _NAMED} more classes" if told[_NAMED:] else ""
-        sentences.append(f"{listed}{others}. Each of its own error, if all classes grow alike.")
+        sentences.append(
+            f"{listed}{others}. Each of its own error, if all classes grow alike; these "
+            "intervals hold together."
+        )
     if unknown := len(curve.classes) - len(told):
-        which = "any class" if not told else f"the other {unknown}"
-        sentences.append(f"For {which} it cannot be told; the table says why.")
+        which = f"the other {unknown}" if told else f"any of the {unknown}"
+        sentences.append(f"It cannot be told for {which} classes; the table says why.")
     if checks:
         inside = sum(check.inside for check in checks)
         sentences.append(
             f"Check: with the {HELD_OUT} largest sizes held out, {inside} of {len(checks)} "
-            f"measured errors are inside the law's 95 % interval ({inside / len(checks):.0%})."
+            "measured errors are inside the law's 95 % interval."
         )
     sentences.append(
         f"Measured with a linear head on the frozen {curve.network}, {curve.seeds} orders of the "

@@ -40,13 +40,13 @@ class RaceResult:
         rows = []
         for one, against in zip(race.entrants, (None, *race.comparisons), strict=True):
             low, high = one.interval
+            apart = against.interval if against else (0.0, 0.0)
             rows.append({
                 "name": one.name, "network": one.network,
                 "height": one.size[0], "width": one.size[1], "error": one.error,
                 "error_low": low, "error_high": high,
-                "difference": against.mean if against else 0.0,
-                "difference_low": against.low if against else 0.0,
-                "difference_high": against.high if against else 0.0,
+                "difference": against.paired.difference if against else 0.0,
+                "difference_low": apart[0], "difference_high": apart[1],
                 "p": against.p if against else 1.0,
                 "tied": one in race.tied, "pareto": one in race.front,
                 "photos_per_second": one.speed, "megabytes": one.megabytes,
@@ -145,9 +145,9 @@ def _shown(race: Race) -> Table:
         low, high = (percent(end, "") for end in one.interval)
         apart = "best"
         if against is not None:
-            ends = f"{100 * against.low:+.1f} to {100 * against.high:+.1f}"
+            ends = " to ".join(f"{100 * end:+.1f}" for end in against.interval)
             tie = ", a tie" if against.is_tie else ""
-            apart = f"{100 * against.mean:+.1f} points ({ends}){tie}"
+            apart = f"{100 * against.paired.difference:+.1f} points ({ends}){tie}"
         rows.append([
             Cell(one.name), number(pixels(one.size), one.size[0] * one.size[1]),
             number(percent(one.error), one.error), Cell(f"{low} to {high} %"), Cell(apart),

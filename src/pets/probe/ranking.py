@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
 
+from pets.comparison.paired import SIGNIFICANT, Paired
 from pets.errors import some
 from pets.interpretation.interpretation import wilson
 
-CONFIDENCE = 0.95
 _FASTER = 1.1  # a lower ratio of speeds is not worth a sentence: timings vary by as much
 _NAMED = 3  # names in a sentence
 
@@ -58,38 +57,34 @@ class Entrant:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How much higher an entrant's error is than the best one's, on the same photos.
+class Against:
+    """An entrant against the best one, on the same photos.
 
-    `p` is the exact McNemar test's, times the number of comparisons (Bonferroni); `low` and `high`
-    are the ends of an interval that holds for all comparisons together with 95 % confidence.
+    The best is chosen by the same photos, so that every pair of entrants counts as a comparison
+    (Bonferroni), not only the pairs with the best: of equal entrants, the luckiest meets the least
+    lucky.
+
+    Attributes:
+        paired: The best is the new one, so that the difference is how much higher the error is.
+        pairs: The number of comparisons.
     """
 
-    mean: float
-    low: float
-    high: float
-    p: float
+    paired: Paired
+    pairs: int
+
+    @property
+    def p(self) -> float:
+        """The p-value of the exact McNemar test, times the number of comparisons."""
+        return min(1.0, self.paired.p * self.pairs)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """An interval of the difference; those of all pairs hold together with 95 % confidence."""
+        return self.paired.interval_at(1 - SIGNIFICANT / self.pairs)
 
     @property
     def is_tie(self) -> bool:
-        return self.p >= 1 - CONFIDENCE
-
-
-def compare(best: Sequence[bool], other: Sequence[bool], comparisons: int) -> Comparison:
-    """Compare two classifiers by the photos that only one of them gets wrong.
-
-    The interval is that of Agresti and Min (2005) for paired shares.
-    """
-    a, b = np.asarray(best, bool), np.asarray(other, bool)
-    gained, lost, photos = int((~a & b).sum()), int((a & ~b).sum()), len(a)
-    p = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-    # Half a photo is added to each of the four cells.
-    more, fewer, n = gained + 0.5, lost + 0.5, photos + 2
-    centre = (more - fewer) / n
-    spread = math.sqrt((more + fewer) / n - centre**2) / math.sqrt(n)
-    half = float(stats.norm.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons)) * spread
-    return Comparison((gained - lost) / photos, centre - half, centre + half,
-                      min(1.0, p * comparisons))  # fmt: skip
+        return self.p >= SIGNIFICANT
 
 
 @dataclass(frozen=True)
@@ -125,11 +120,16 @@ class Race:
         """The number of validation photos."""
         return len(self.best.wrong)
 
+    @property
+    def pairs(self) -> int:
+        """The number of pairs of entrants."""
+        return math.comb(len(self.entrants), 2)
+
     @cached_property
-    def comparisons(self) -> tuple[Comparison, ...]:
+    def comparisons(self) -> tuple[Against, ...]:
         """Each other entrant against the best, in order."""
-        others = self.entrants[1:]
-        return tuple(compare(self.best.wrong, one.wrong, len(others)) for one in others)
+        best, *others = (~np.array(one.wrong) for one in self.entrants)
+        return tuple(Against(Paired.of(right, best), self.pairs) for right in others)
 
     @cached_property
     def tied(self) -> tuple[Entrant, ...]:
@@ -185,9 +185,13 @@ def verdict(race: Race) -> list[str]:
         return [*sentences, "It ran alone: there is nothing to compare it with."]
     tied = race.tied[1:]
     if tied:
-        names = [label(one) for one in tied]
-        listed = names[0] if len(names) == 1 else some(names, _NAMED)
-        line = f"{label(best)} and {listed} cannot be told apart on {race.photos:,} photos"
+        names, on = [label(one) for one in tied], f"on {race.photos:,} photos"
+        if not tied[1:]:
+            line = f"{label(best)} and {names[0]} cannot be told apart {on}"
+        elif tied == others:
+            line = f"None of the other {len(tied)} can be told apart from {label(best)} {on}"
+        else:
+            line = f"{some(names, _NAMED)} cannot be told apart from {label(best)} {on}"
         if race.has_faster_tie:
             factor = race.fastest.speed / best.speed
             line += f"; {label(race.fastest)} is {factor:.1f} times as fast"
@@ -196,10 +200,12 @@ def verdict(race: Race) -> list[str]:
     if worse:
         second = worse[0]
         against = race.comparisons[others.index(second)]
+        low, high = against.interval
         sentences.append(
-            f"{label(best)} is better than {label(second)} by {percent(against.mean, '')} points "
-            f"(interval {percent(against.low, '')} to {percent(against.high, '')}, p = "
-            f"{against.p:.2g})" + (f", and than {len(worse) - 1} more." if worse[1:] else ".")
+            f"{label(best)} is better than {label(second)} by "
+            f"{percent(against.paired.difference, '')} points (interval {percent(low, '')} to "
+            f"{percent(high, '')}, p = {against.p:.2g})"
+            + (f", and than {len(worse) - 1} more." if worse[1:] else ".")
         )
         fast = max(worse, key=lambda one: one.speed)
         if fast.speed >= _FASTER * race.fastest.speed:
@@ -208,9 +214,9 @@ def verdict(race: Race) -> list[str]:
                 f"times as fast as {label(best)}."
             )
     sentences.append(
-        f"Ties are by the exact McNemar test on the same photos, with Bonferroni's correction for "
-        f"{len(others)} {'comparison' if len(others) == 1 else 'comparisons'}. The lowest of "
-        "several errors is optimistic; test photos were not used."
+        "Ties are by the exact McNemar test on the same photos, with Bonferroni's correction for "
+        f"{race.pairs} {'pair' if race.pairs == 1 else 'pairs'}. The lowest of several errors is "
+        "optimistic; test photos were not used."
     )
     if race.failures:
         sentences.append(f"Without a result: {some(list(race.failures), _NAMED)}.")

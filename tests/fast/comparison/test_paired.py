@@ -61,6 +61,8 @@ def test_the_interval_is_that_of_bonett_and_price() -> None:
     low, high = paired(35, 1, 8, 6).interval
     centre, error = 7 / 52, np.sqrt((11 / 52 - (7 / 52) ** 2) / 52)
     assert (low, high) == pytest.approx((centre - 1.959964 * error, centre + 1.959964 * error))
+    wider = paired(35, 1, 8, 6).interval_at(0.99)
+    assert wider == pytest.approx((centre - 2.575829 * error, centre + 2.575829 * error))
     # It turns with the runs, and has a width where nothing flipped.
     assert paired(35, 8, 1, 6).interval == pytest.approx((-high, -low))
     low, high = paired(50, 0, 0).interval

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from pets.comparison.paired import Paired
+from pets.probe.features import data_overrides
 from pets.probe.race import one_step_larger
 from pets.probe.race_result import RaceResult
-from pets.probe.ranking import Entrant, Race, compare, verdict
+from pets.probe.ranking import Entrant, Race, verdict
+from pets.run_dir import RunDir
 
 
 def entrant(
@@ -30,27 +35,30 @@ def first(count: int, photos: int = 100) -> list[int]:
     return [1] * count + [0] * (photos - count)
 
 
-def test_mcnemar_counts_the_photos_that_only_one_gets_wrong() -> None:
+def test_an_entrant_is_compared_with_the_best_photo_by_photo() -> None:
     # 3 only the best gets wrong, 12 only the other, 5 both.
     best, other = [1] * 5 + [1] * 3 + [0] * 92, [1] * 5 + [0] * 3 + [1] * 12 + [0] * 80
-    found = compare(best, other, comparisons=1)
-    assert found.mean == pytest.approx(0.09)
+    two = race(entrant("a", other), entrant("b", best))
+    (found,) = two.comparisons
+    assert found.paired == Paired(photos=100, both=80, only_old=3, only_new=12)
+    assert found.paired.difference == pytest.approx(0.09)
     assert found.p == pytest.approx(2 * stats.binom.cdf(3, 15, 0.5))  # 0.035
-    # Agresti and Min: 12.5 and 3.5 of 102 photos.
-    centre = 9 / 102
-    half = stats.norm.ppf(0.975) * np.sqrt((16 / 102 - centre**2) / 102)
-    assert (found.low, found.high) == pytest.approx((centre - half, centre + half))
+    assert found.interval == pytest.approx(found.paired.interval)
     assert not found.is_tie
-    several = compare(best, other, comparisons=4)
-    assert several.p == pytest.approx(4 * found.p)
-    assert several.is_tie
-    assert several.low < found.low
+    # Of four entrants the best is chosen, so that each of the six pairs counts.
+    four = race(*two.entrants, entrant("c", other), entrant("d", other))
+    assert four.pairs == 6
+    assert [one.p for one in four.comparisons] == pytest.approx([6 * found.p] * 3)
+    assert all(one.is_tie for one in four.comparisons)
+    low, high = four.comparisons[0].interval
+    assert (low, high) == pytest.approx(found.paired.interval_at(1 - 0.05 / 6))
+    assert low < found.interval[0] < found.interval[1] < high
 
 
 def test_the_same_predictions_are_a_tie() -> None:
-    found = compare(first(7), first(7), 1)
-    assert (found.mean, found.p) == (0, 1)
-    assert found.low == -found.high
+    (found,) = race(entrant("a", first(7)), entrant("b", first(7))).comparisons
+    assert (found.paired.difference, found.p, found.is_tie) == (0, 1, True)
+    assert found.interval[0] == -found.interval[1]
 
 
 def test_planted_ties_and_differences() -> None:
@@ -65,7 +73,7 @@ def test_planted_ties_and_differences() -> None:
         bad = entrant("bad", np.where(rng.random(300) < 0.4, rng.random(300), hard) < 0.27)
         whole += len(race(*same).tied) == 6
         apart += bad not in race(*same, bad).tied
-    assert whole >= 185
+    assert whole >= 190
     assert apart >= 185
 
 
@@ -76,8 +84,8 @@ def test_the_best_has_the_lowest_error_and_of_equals_the_highest_speed() -> None
     assert found.best.interval == pytest.approx(
         tuple(stats.binomtest(2, 100).proportion_ci(method="wilson"))
     )
-    # Nine wrong against two, all seven on one side: p = 2 / 2**7, twice for two comparisons.
-    assert [against.p for against in found.comparisons] == pytest.approx([2 * 2 / 2**7] * 2)
+    # Nine wrong against two, all seven on one side: p = 2 / 2**7, times three for three pairs.
+    assert [against.p for against in found.comparisons] == pytest.approx([3 * 2 / 2**7] * 2)
     assert [one.name for one in found.front] == ["c", "b"]
 
 
@@ -94,7 +102,15 @@ def test_the_sentences_call_ties_ties_and_name_what_is_faster() -> None:
     )
     assert said[2].startswith("lite2 is better than lite0 by 6.4 points (interval ")
     assert said[3] == "lite0, with 10.1 %, is 1.6 times as fast as lite2."
-    assert "Bonferroni's correction for 2 comparisons" in said[4]
+    assert "Bonferroni's correction for 3 pairs" in said[4]
+    lite3 = entrant("lite3", first(13, 297), 60)
+    assert verdict(race(lite0, lite1, lite2, lite3))[1] == (
+        "lite1, lite3 cannot be told apart from lite2 on 297 photos; lite1 is 1.2 times as fast."
+    )
+    assert verdict(race(lite1, lite2, lite3))[1] == (
+        "None of the other 2 can be told apart from lite2 on 297 photos; lite1 is 1.2 times as "
+        "fast."
+    )
     alone = verdict(race(lite0, other="it is broken"))
     assert "nothing to compare it with" in alone[1]
 
@@ -130,6 +146,16 @@ def test_the_commands_train_the_best_and_a_faster_tie() -> None:
     ]
     alone = RaceResult(race(fast, entrant("slower", first(9), 100)), ())
     assert alone.commands == ["pets train model=fast data.size=224"]
+
+
+def test_the_commands_have_the_photos_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "overrides.yaml").write_text(
+        "[experiment=quickstart, data.root=pets, data.size=96, +data.split_seed=1, seed=3]\n"
+    )
+    of_run = data_overrides(["data.size=64"], RunDir(tmp_path))
+    assert of_run == ("experiment=quickstart", "data.root=pets", "+data.split_seed=1")
+    typed = ["data=folder", "data.size=64", "models=here", "data.root=pets"]
+    assert data_overrides(typed, None) == ("data=folder", "data.root=pets")
 
 
 def test_the_table_has_fractions_and_the_verdict_of_every_row() -> None:
