@@ -415,7 +415,7 @@ def naming(setting: Setting) -> None:
     fresh()
     network = Network(setting.model, torch.device(DEVICE))
     pixels = torch.zeros((BATCH, 1, 3, *network.model.size), dtype=torch.uint8)
-    of = rate(lambda: network(pixels).cpu(), SECONDS / 2)
+    of = rate(lambda: network(pixels)[0].cpu(), SECONDS / 2)
     setting.rows.add(what="resnet34: predict's network, float32", speed=of, memory=peak())
     fresh()
     count = 32 if SMALL else 6_000
