@@ -59,7 +59,7 @@ def main() -> None:
     def bare() -> Took:
         began = Took.now()
         for start in range(0, len(files), given.batch):
-            network(constant[: len(files) - start]).cpu()
+            network(constant[: len(files) - start])[0].cpu()
         return Took.now() - began
 
     def predict(threads: int) -> Took:
