@@ -1,6 +1,7 @@
 """Run directories: what is in them, and what is refused."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from pets.errors import RunError
 from pets.run_dir import RunDir
+from pets.system.installation import code_version
 from tests.conftest import train_config
 
 
@@ -22,7 +24,7 @@ def test_a_new_run_keeps_config_overrides_and_environment(tmp_path: Path) -> Non
     assert (run.path / "overrides.yaml").read_text() == "- seed=0\n"
     environment = run.read_json("environment.json")
     assert environment["packages"]["torch"].startswith("2.")
-    assert environment["pets"].startswith("0.")
+    assert environment["pets"] == code_version()
     assert run.status["state"] == "running"
 
 
@@ -159,7 +161,8 @@ def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:
     assert RunDir.prepare(tmp_path / "good", values, []).train_config == train_config()
     del values["lr_finder"]
     run = RunDir.prepare(tmp_path / "old", values, [])
+    version = re.escape(code_version())
     expected = r"does not fit this version of pets \(missing from the config: lr_finder\); it was"
-    with pytest.raises(RunError, match=rf"config\.yaml: {expected} written by 0\.") as caught:
+    with pytest.raises(RunError, match=rf"config\.yaml: {expected} written by {version}") as caught:
         _ = run.train_config
     assert "\n" not in str(caught.value)

@@ -31,7 +31,7 @@ def test_help_lists_the_commands_and_every_command_has_its_own(pets: Pets) -> No
     stage = "stage=default; its keys are plan.stages.head.<key>, plan.stages.body.<key>"
     assert f"\n== {stage} ==\n" in page
     assert "\npct_start: 0.3                  # one_cycle: fraction of the steps" in page
-    assert "\n== experiment=...: lesson1_resnet34, lesson1_resnet50, probe_dinov2_small" in page
+    assert "\n== experiment=...: head_only, lesson1_resnet34, lesson1_resnet50, " in page
     assert "local" not in "".join(line for line in page.splitlines() if line.startswith("== "))
     page = pets("train", "--help", "callbacks=[early_stopping,ema]").stdout
     assert "\n== callbacks=early_stopping, or default, " in page

@@ -48,6 +48,6 @@ def test_every_suggested_extra_exists_and_no_hint_installs_another_distribution(
     assert not re.search(r"pip install [\"']?pets\b(?!-lightning)", (TOP / "README.md").read_text())
     assert named == {
         "weights", "verify", "openvino", "export", "serve", "optuna", "slurm", "loggers", "lora",
-        "hub",
+        "hub", "heic",
     }  # fmt: skip
     assert named <= PROJECT["optional-dependencies"].keys()
