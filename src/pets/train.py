@@ -111,9 +111,8 @@ def train(config: TrainConfig, run: RunDir) -> dict[str, Any]:
             on_rank_0(lambda: save_out_of_fold(run, photos, logs))
         log_hparams(loggers, hyperparameters(config, model, run.overrides), results, steps)
         run.finish(results)
-        looks = None
-        if tested := photos.of(TEST):
-            looks = on_rank_0(lambda: count_look(run, photos.contents(tested), "train"))
+        tested = photos.of(TEST)
+        looks = count_look(run, photos.contents(tested), "train") if tested else None
         if config.report:
             on_rank_0(lambda: report(Trained(run, config, model, stage.name), photos, loggers))
     log_results(run, measured(config), results, time.perf_counter() - started, looks)

@@ -190,10 +190,10 @@ def hand_made(
         patches=8,
         megabytes=megabytes,
     )
-    passed = [Photo(p, names[i], "test") for p, i in zip(paths, labels, strict=True)]
+    passed = [Photo(p, names[i], "valid") for p, i in zip(paths, labels, strict=True)]
     data = Photos.load(run / "photos.csv", Path(trained.config.data.root))
     trained.model.classes = names
-    return Analysis(trained, "test", settings, data, run, passed, extracted, [])
+    return Analysis(trained, "valid", settings, data, run, passed, extracted, [])
 
 
 @pytest.mark.parametrize(
