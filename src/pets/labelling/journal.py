@@ -13,12 +13,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from pets.errors import RunError, some
+from pets.interpretation.interpretation import wilson
 from pets.io.atomic import regular
 from pets.io.serialize import to_json
 
@@ -61,6 +63,11 @@ class Measured:
     labels: int
     wrong: int
     photos: int
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the error."""
+        return wilson(self.wrong, self.photos)
 
 
 _ENTRY, _MEASURED = TypeAdapter(Entry), TypeAdapter(Measured)
@@ -172,7 +179,10 @@ class Journal:
         try:
             values = json.loads(line)
             if "wrong" in values:
-                self.measured.append(_MEASURED.validate_json(line, strict=True))
+                measured = _MEASURED.validate_json(line, strict=True)
+                if not 0 <= measured.wrong <= measured.photos or not measured.photos:
+                    raise ValueError("no share")
+                self.measured.append(measured)
                 return
             entry = _ENTRY.validate_json(line, strict=True)
             if (entry.action == "label") != (entry.label in self.classes):
