@@ -384,11 +384,14 @@ def test_what_keys_and_a_screen_reader_find(server: Served) -> None:
 
 
 def changed(trained: Path, folder: Path, change: Any) -> Path:
-    """A copy of the run with a changed table of photos."""
+    """A copy of the run with another table of photos."""
     run = folder / "run"
     shutil.copytree(trained, run)
-    rows = pd.read_csv(run / "photos.csv")
-    change(rows).to_csv(run / "photos.csv", index=False)
+    rows = change(pd.read_csv(run / "photos.csv"))
+    rows.to_csv(run / "photos.csv", index=False)
+    counts = {split: int((rows.split == split).sum()) for split in ("train", "valid", "test")}
+    about = json.loads((run / "data.json").read_text()) | counts
+    (run / "data.json").write_text(json.dumps(about))
     return run
 
 

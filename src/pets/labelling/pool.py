@@ -33,6 +33,7 @@ from pets.interpretation.suspects import unit_length
 from pets.labelling.queue import Floats, Rows
 from pets.models.classifier import as_vectors
 from pets.training.checkpoints import Trained
+from pets.training.evaluation import check_classes, load_table
 from pets.training.evaluation import find_photos as find_photos_of_run
 from pets.training.trainer import build_trainer
 
@@ -104,18 +105,14 @@ def make_pool(trained: Trained, config: LabelConfig) -> Pool:
         RunError: The run held no validation photos out, or is damaged.
         CacheError: The cache cannot be written.
     """
-    run, classes = trained.run, trained.model.classes
-    table = Photos.load(run.path / "photos.csv", run.root(trained.config.data.root))
+    run = trained.run
+    table = load_table(run, run.root(trained.config.data.root))
     if not table.of(VALID):
         raise RunError(
             f"run={run.path}: held no validation photos out, so that no error can be measured; "
             "expected a run trained with some (data.valid_pct=0.2)"
         )
-    if table.classes != classes:
-        raise RunError(
-            f"{run.path / 'photos.csv'}: its classes ({some(table.classes)}) are not the model's "
-            f"({some(classes)}); it is damaged, or of another run"
-        )
+    check_classes(trained, table)
     root = table.root if config.data.root is None else Path(config.data.root)
     below = _photos_below(root, trained, config)
     items, tests = _items(root, below, table, trained)
@@ -136,7 +133,7 @@ def make_pool(trained: Trained, config: LabelConfig) -> Pool:
     # Apart, so that further new photos do not repeat the pass of the run's own.
     features = [_features(trained, part, config) for part in (own, new) if part]
     whole = unit_length(np.concatenate(features))
-    return Pool(root, classes, items, whole, groups, locked + alike)
+    return Pool(root, trained.model.classes, items, whole, groups, locked + alike)
 
 
 def _photos_below(root: Path, trained: Trained, config: LabelConfig) -> dict[str, list[Photo]]:
