@@ -33,7 +33,7 @@ from pets.interpretation.suspects import unit_length
 from pets.labelling.queue import Floats, Rows
 from pets.models.classifier import as_vectors
 from pets.training.checkpoints import Trained
-from pets.training.evaluation import check_classes, load_table
+from pets.training.evaluation import check_same_classes, load_table
 from pets.training.evaluation import find_photos as find_photos_of_run
 from pets.training.trainer import build_trainer
 
@@ -112,7 +112,7 @@ def make_pool(trained: Trained, config: LabelConfig) -> Pool:
             f"run={run.path}: held no validation photos out, so that no error can be measured; "
             "expected a run trained with some (data.valid_pct=0.2)"
         )
-    check_classes(trained, table)
+    check_same_classes(trained, table)
     root = table.root if config.data.root is None else Path(config.data.root)
     below = _photos_below(root, trained, config)
     items, tests = _items(root, below, table, trained)

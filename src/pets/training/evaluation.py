@@ -74,7 +74,7 @@ def load_table(run: RunDir, root: Path) -> Photos:
     return table
 
 
-def check_classes(trained: Trained, photos: Photos) -> None:
+def check_same_classes(trained: Trained, photos: Photos) -> None:
     """Raise RunError if the classes of the run's own photos are not those of its model."""
     if photos.classes != trained.model.classes:
         raise RunError(
@@ -174,7 +174,7 @@ def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> Pho
         return PhotoSelection(OTHER, find_photos(run, trained.config.data.root).photos, external)
     split = split_of(run, split)
     own = _all_of(found, split)
-    check_classes(trained, own)
+    check_same_classes(trained, own)
     if not own.of(split):
         raise RunError(
             f"{run.path / 'photos.csv'}: names no {split} photo, though data.json counts some; "

@@ -13,7 +13,7 @@ from pets.errors import DataError, RunError
 from pets.run_dir import RunDir
 from pets.serving.examples import find_examples
 from pets.training.checkpoints import Trained
-from pets.training.evaluation import check_classes, photos_of_run, split_of
+from pets.training.evaluation import check_same_classes, photos_of_run, split_of
 from tests.fast.data.test_labels_and_splits import photo
 
 ROWS = [(f"cat/{n}.jpg", "cat", SPLITS[n % 3]) for n in range(6)]
@@ -154,8 +154,8 @@ def test_labels_that_the_model_does_not_know_are_reported(run: RunDir, tmp_path:
     model: Any = SimpleNamespace(classes=["cat"])
     config: Any = None
     trained = Trained(run, config, model, "head")
-    check_classes(trained, photos_of_run(run, str(tmp_path / "photos")))
+    check_same_classes(trained, photos_of_run(run, str(tmp_path / "photos")))
     table = run.path / "photos.csv"
     table.write_text(table.read_text().replace("0.jpg,cat", "0.jpg,unicorn"))
     with pytest.raises(RunError, match=r"its classes \(cat, unicorn\) are not the model's \(cat\)"):
-        check_classes(trained, photos_of_run(run, str(tmp_path / "photos")))
+        check_same_classes(trained, photos_of_run(run, str(tmp_path / "photos")))
