@@ -24,9 +24,10 @@ from pets.errors import RunError, reason_of
 from pets.io.atomic import check_writable
 from pets.labelling.app import Gate, build_app
 from pets.labelling.background import Background
+from pets.labelling.items import NEW
 from pets.labelling.journal import Journal
 from pets.labelling.learn import Learner
-from pets.labelling.pool import NEW, Pool, make_pool
+from pets.labelling.pool import Pool, make_pool
 from pets.labelling.session import Session
 from pets.serving.listening import run_until_signalled, urls_of
 from pets.training.checkpoints import Trained

@@ -15,9 +15,10 @@ import numpy as np
 from pets.data.splits import TRAIN
 from pets.io.atomic import write_atomically
 from pets.io.csv_cells import write_cell
+from pets.labelling.items import NEW
 from pets.labelling.journal import Action, Entry, Journal, Measured
 from pets.labelling.learn import Fit, Known
-from pets.labelling.pool import NEW, Pool
+from pets.labelling.pool import Pool
 from pets.labelling.queue import Floats, Rows
 
 COLUMNS = ("path", "split", "given", "label", "proposed")
