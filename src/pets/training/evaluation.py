@@ -171,7 +171,9 @@ def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> Pho
             )  # fmt: skip
         else:
             log.info("%s: %s photos, external to the run", external.root, count)
-        return PhotoSelection(OTHER, find_photos(run, trained.config.data.root).photos, external)
+        own = find_photos(run, trained.config.data.root).photos
+        check_same_classes(trained, own)
+        return PhotoSelection(OTHER, own, external)
     split = split_of(run, split)
     own = _all_of(found, split)
     check_same_classes(trained, own)
