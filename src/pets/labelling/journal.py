@@ -26,6 +26,7 @@ from pets.io.serialize import to_json
 
 log = logging.getLogger(__name__)
 FORMAT = 1
+_COPY = "take the file from a copy, or delete the line to go on without it"
 Action = Literal["label", "exclude", "skip", "undo"]
 
 
@@ -80,7 +81,7 @@ class Journal:
     """
 
     def __init__(self, file: Path, classes: Sequence[str]) -> None:
-        """Read a file, if there is one; nothing is written.
+        """Read a file, if there is one; a last line that was cut off is removed.
 
         Raises:
             RunError: It is damaged, or its decisions are of other classes.
@@ -192,9 +193,6 @@ class Journal:
         if self.entries and entry.number <= self.entries[-1].number:
             raise RunError(f"{self.file}: line {number} is out of order; {_COPY}")
         self.entries.append(entry)
-
-
-_COPY = "take the file from a copy, or delete the line to go on without it"
 
 
 def _sync_folder(folder: Path) -> None:
