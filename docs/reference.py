@@ -108,8 +108,7 @@ def _resolved(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
     """The object of a node: a reference is followed, of a section that may be null the section."""
     for each in (node, *node.get("anyOf", ())):
         if "$ref" in each:
-            result: dict[str, Any] = defs[each["$ref"].rpartition("/")[2]]
-            return result
+            return dict(defs[each["$ref"].rpartition("/")[2]])
     return node
 
 
@@ -150,13 +149,10 @@ def commands_page() -> str:
         file = CONF / f"{command}.yaml"
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         footer = settings["hydra"]["help"]["footer"].splitlines()
-        examples = "\n".join(line for line in footer if not line.startswith("--hydra-help"))
+        examples = "\n".join(row for row in footer if not row.startswith("--hydra-help"))
         schema = load_command(command).SCHEMA.model_json_schema()
-        parts += [
-            f"## pets {command}",
-            f"{line[:1].upper()}{line[1:]}.",
-            f"```\n{examples}\n```",
-        ]
+        title = f"## pets {command}\n\n{line[:1].upper()}{line[1:]}."
+        parts += [title, f"```\n{examples}\n```"]
         parts += [_takes(settings, "groups.md"), _table(keys_of(file), schema)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -174,11 +170,11 @@ def groups_page() -> str:
         package = _PACKAGES.get(group, group.replace("/", "."))
         parts.append(f"## {group} {{ #{_anchor(group)} }}")
         for file in sorted(files, key=lambda file: file.stem not in ("base", "default")):
-            first = file.read_text(encoding="utf-8")
-            prefix = "" if first.startswith("# @package _global_") else f"{package}."
+            text = file.read_text(encoding="utf-8")
+            prefix = "" if text.startswith("# @package _global_") else f"{package}."
             if file.stem != "base":
                 parts.append(f"### `{group}={file.stem}` {{ #{_anchor(group)}-{file.stem} }}")
-            parts += [_paragraphs(about(file)), _takes(yaml.safe_load(first) or {})]
+            parts += [_paragraphs(about(file)), _takes(yaml.safe_load(text) or {})]
             parts.append(_table(keys_of(file), _schema_of(group, file.stem), prefix))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -237,9 +233,8 @@ def _table(keys: list[Key], schema: dict[str, Any], prefix: str = "") -> str:
         meaning = "<br>".join(part for part in (_inline(key.comment), values) if part)
         cells = (f"<code>{escape(name)}</code>", f"<code>{escape(key.value)}</code>", meaning)
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    head = "<tr><th>key</th><th>default</th><th>meaning, <em>values</em></th></tr>"
-    body = "\n".join(rows)
-    table = f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    head = "<thead><tr><th>key</th><th>default</th><th>meaning, <em>values</em></th></tr></thead>"
+    table = "\n".join(["<table>", head, "<tbody>", *rows, "</tbody>", "</table>"])
     return f'<div class="keys">\n{table}\n</div>'
 
 

@@ -145,7 +145,8 @@ class RunDir:
                 f"{key}={path}: is a model on the hub, which only pets predict takes; expected the "
                 "directory of a run, one of outputs/..."
             )
-        path = Path(os.path.expanduser(path))  # noqa: PTH111 - raises nothing without a home
+        # As text: `run=3` of a command that reads it before the types are checked is a number.
+        path = Path(os.path.expanduser(str(path)))  # noqa: PTH111 - raises nothing without a home
         for name in ("config.yaml", "status.json"):
             if not (path / name).is_file():
                 what = f"has no {name}" if path.is_dir() else "no such folder"

@@ -184,6 +184,7 @@ def test_on_the_photos_of_a_run(
         (["race", "engine=fast"], "engine=fast: expected 'eager', 'folded'"),
         (["race", "trainer.limit_val_batches=3"], "trainer.limit_val_batches=3: is for pets train"),
         (["race", "run=nowhere"], "run=nowhere: is no run directory (no such folder)"),
+        (["curve", "run=3"], "run=3: is no run directory (no such folder)"),
         (["race", "models=local-dir:gone"], "models: none could be used: local-dir:gone: "),
         (["race", "model=resnet34"], "model: no such config group"),
         (["curve", "data.cache=decoded"], "data.cache=decoded has no effect here: each photo is"),

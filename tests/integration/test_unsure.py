@@ -260,3 +260,16 @@ def test_photos_that_are_gone_are_one_line(trained: Path, pets: Pets, drawn: Pat
     assert line.startswith("empty: of the run's ")
     assert "data.root=..." in line
     assert not (run / "unsure").exists()
+
+
+def test_a_label_that_the_model_does_not_know_is_one_line(
+    trained: Path, pets: Pets, drawn: Path
+) -> None:
+    run = pets.folder / "run"
+    shutil.copytree(trained, run, ignore=lambda *_: ["unsure"])
+    rows = pd.read_csv(run / "photos.csv")
+    rows.loc[0, "label"] = "unicorn"
+    rows.to_csv(run / "photos.csv", index=False)
+    line = pets.one_line("predict", f"run={run}", f"source={drawn}/images", "unsure=auto")
+    assert line.startswith(f"{run}/photos.csv: its classes (")
+    assert "unicorn" not in line.partition("are not the model's")[2]

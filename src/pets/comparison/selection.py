@@ -11,7 +11,7 @@ from pets.data.photos import OTHER, Photo, Photos
 from pets.data.splits import TRAIN, VALID
 from pets.errors import DataError, RunError, some
 from pets.training.checkpoints import Trained
-from pets.training.evaluation import select_photos
+from pets.training.evaluation import load_table, select_photos
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def choose(old: Trained, new: Trained, config: CompareConfig) -> Chosen:
     if copies := len(contents) - len(by_content):
         notes.append(f"Copies left out: {copies:,}; each picture counts once.")
     rows = {content: p for content, p in by_content.items() if p.label in classes}
-    tables = [Photos.load(t.run.path / "photos.csv", here.root) for t in (old, new)]
+    tables = [load_table(t.run, here.root) for t in (old, new)]
     rows = _never_trained_on(rows, tables, config, asked.split, notes)
     notes += _table_notes(rows, tables, asked.split)
     notes += _earlier_notes(old, new)

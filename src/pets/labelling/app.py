@@ -55,7 +55,7 @@ class Undo(BaseModel):
 class Decision(Undo):
     """A decision of a tab about a photo, which had this version when it was shown."""
 
-    photo: int
+    photo: str
     version: int
     action: Literal["label", "exclude", "skip"]
     label: str = ""
@@ -101,7 +101,7 @@ def build_app(
         best = [] if odds is None else odds.argsort(kind="stable")[::-1][:_GUESSES].tolist()
         label, decision = int(session.labels[row]), session.decision(row)
         return {
-            "id": row,
+            "id": item.content,
             "path": item.copies[0].path,
             "copies": [copy.path for copy in item.copies],
             "split": item.split,
@@ -117,7 +117,7 @@ def build_app(
     def of_other(row: int) -> dict[str, Any]:
         label = int(session.labels[row])
         name = pool.classes[label] if label >= 0 else None
-        return {"id": row, "label": "left out" if session.excluded[row] else name}
+        return {"id": items[row].content, "label": "left out" if session.excluded[row] else name}
 
     def written(result: Written) -> dict[str, Any]:
         """Write the table, and tell the tab what it had not seen."""
@@ -132,11 +132,10 @@ def build_app(
                 f"in {session.journal.file}"
             )
             log.warning("%s", session.problem)
-        row = session.rows[result.entry.photo]
         unseen = result.unseen
         return {
             "entry": result.entry.number,
-            "photo": of_photo(row),
+            "photo": of_photo(find_shown(result.entry.photo)),
             "unseen": unseen and {"action": unseen.action, "label": unseen.label},
         }
 
@@ -150,9 +149,18 @@ def build_app(
             line = f"{session.journal.file} cannot be written ({reason}); this was not recorded"
             raise Refusal(507, line) from error
 
-    def find(row: int) -> int:
-        if not 0 <= row < len(items):
-            raise Refusal(404, f"photo {row}: there are {len(items)}")
+    def find(content: str) -> int:
+        """Return the row of a photo. Tabs know it by its content: one that is open while the
+        server starts again would otherwise mean another photo, if some have come or gone."""
+        row = session.rows.get(content)
+        if row is None:
+            raise Refusal(404, f"photo {content[:80]}: is not here; reload the page")
+        return row
+
+    def find_shown(content: str) -> int:
+        row = find(content)
+        if not items[row].copies:
+            raise Refusal(404, f"photo {content}: is not one to label")
         return row
 
     @app.get("/api/about")
@@ -173,10 +181,12 @@ def build_app(
             else {"error": fit.error, "interval": fit.interval, "photos": fit.photos},
             "heads": background.heads,
             "fitting": background.fitting,
-            "history": [asdict(point) for point in session.journal.measured],
+            "history": [
+                asdict(point) | {"interval": point.interval} for point in session.journal.measured
+            ],
             "problem": session.problem or background.problem,
             "news": [
-                {"photo": session.rows[e.photo], "tab": e.tab, "action": e.action, "label": e.label}
+                {"photo": e.photo, "tab": e.tab, "action": e.action, "label": e.label}
                 for e in news
                 if e.photo in session.rows
             ],
@@ -186,22 +196,19 @@ def build_app(
     async def get_next(queue: str, tab: Name, without: str = "") -> dict[str, Any]:
         if queue not in QUEUES:
             raise Refusal(422, f"queue={queue[:80]}: expected one of {', '.join(QUEUES)}")
-        had = [int(number) for number in without.split(",") if number.isdecimal()]
+        had = {session.rows[photo] for photo in without.split(",") if photo in session.rows}
         return {"photos": [of_photo(row) for row in session.next(queue, tab, 3, had)]}
 
-    @app.get("/api/photos/{row}")
-    async def get_photo(row: int) -> dict[str, Any]:
-        if not items[find(row)].copies:
-            raise Refusal(404, f"photo {row}: is not one to label")
-        return of_photo(row)
+    @app.get("/api/photos/{content}")
+    async def get_photo(content: str) -> dict[str, Any]:
+        return of_photo(find_shown(content))
 
     @app.post("/api/decide")
     async def decide(asked: Decision) -> dict[str, Any]:
-        if not items[find(asked.photo)].copies:
-            raise Refusal(404, f"photo {asked.photo}: is not one to label")
+        row = find_shown(asked.photo)
         return write(
             lambda: session.decide(
-                asked.photo, asked.action, asked.label, asked.tab, asked.key, asked.version
+                row, asked.action, asked.label, asked.tab, asked.key, asked.version
             )
         )
 
@@ -209,11 +216,11 @@ def build_app(
     async def undo(asked: Undo) -> dict[str, Any]:
         return write(lambda: session.undo(asked.tab, asked.key))
 
-    @app.get("/api/photos/{row}/{size}")
-    async def get_picture(row: int, size: Literal["large", "small"]) -> Response:
-        item = items[find(row)]
-        content = await asyncio.to_thread(_picture, item.file, item.content, _SIDES[size])
-        return Response(content, media_type="image/jpeg")
+    @app.get("/api/photos/{content}/{size}")
+    async def get_picture(content: str, size: Literal["large", "small"]) -> Response:
+        file = items[find(content)].file
+        picture = await asyncio.to_thread(_picture, file, content, _SIDES[size])
+        return Response(picture, media_type="image/jpeg")
 
     style = "".join(own(f"pets.{room}", "page.css") for room in ("report", "serving", "labelling"))
     for path, content, media_type in (

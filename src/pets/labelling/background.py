@@ -14,7 +14,7 @@ from pets.labelling.learn import Learner
 from pets.labelling.session import Session
 
 log = logging.getLogger(__name__)
-_IDLE = 3.0  # seconds without a decision after which fewer than `every` are enough
+_IDLE = 3.0  # seconds after which fewer than `every` decisions are enough
 
 
 class Background:

@@ -13,17 +13,20 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from pets.errors import RunError, some
+from pets.interpretation.interpretation import wilson
 from pets.io.atomic import regular
 from pets.io.serialize import to_json
 
 log = logging.getLogger(__name__)
 FORMAT = 1
+_COPY = "take the file from a copy, or delete the line to go on without it"
 Action = Literal["label", "exclude", "skip", "undo"]
 
 
@@ -62,6 +65,11 @@ class Measured:
     wrong: int
     photos: int
 
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the error."""
+        return wilson(self.wrong, self.photos)
+
 
 _ENTRY, _MEASURED = TypeAdapter(Entry), TypeAdapter(Measured)
 
@@ -73,7 +81,7 @@ class Journal:
     """
 
     def __init__(self, file: Path, classes: Sequence[str]) -> None:
-        """Read a file, if there is one; nothing is written.
+        """Read a file, if there is one; a last line that was cut off is removed.
 
         Raises:
             RunError: It is damaged, or its decisions are of other classes.
@@ -172,7 +180,10 @@ class Journal:
         try:
             values = json.loads(line)
             if "wrong" in values:
-                self.measured.append(_MEASURED.validate_json(line, strict=True))
+                measured = _MEASURED.validate_json(line, strict=True)
+                if not 0 <= measured.wrong <= measured.photos or not measured.photos:
+                    raise ValueError("no share")
+                self.measured.append(measured)
                 return
             entry = _ENTRY.validate_json(line, strict=True)
             if (entry.action == "label") != (entry.label in self.classes):
@@ -182,9 +193,6 @@ class Journal:
         if self.entries and entry.number <= self.entries[-1].number:
             raise RunError(f"{self.file}: line {number} is out of order; {_COPY}")
         self.entries.append(entry)
-
-
-_COPY = "take the file from a copy, or delete the line to go on without it"
 
 
 def _sync_folder(folder: Path) -> None:

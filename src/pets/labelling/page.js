@@ -264,15 +264,11 @@ function showError({ head, history, fitting }) {
   draw(history);
 }
 
-// The error against the number of decisions, with Wilson's interval.
+// The error against the number of decisions, with its interval.
 function draw(history) {
   at("curve").hidden = history.length < 2;
   if (history.length < 2) return;
-  const bounds = history.map(({ wrong, photos: n }) => {
-    const p = wrong / n, z = 1.96, middle = (p + z * z / (2 * n)) / (1 + z * z / n);
-    const half = (z / (1 + z * z / n)) * Math.sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-    return { p, low: Math.max(0, middle - half), high: middle + half };
-  });
+  const bounds = history.map(({ wrong, photos, interval: [low, high] }) => ({ p: wrong / photos, low, high }));
   const last = Math.max(...history.map((point) => point.labels), 1);
   const top = Math.max(...bounds.map((b) => b.high));
   const x = (i) => (240 * history[i].labels / last).toFixed(1);

@@ -1,14 +1,8 @@
-"""The photos to label and those that the head learns from, with their features.
-
-A photo is its bytes: copies of a file are one photo, and a photo of the run is known wherever it
-lies. Test photos of the run never get in, nor do look-alikes of photos that it held out.
-"""
+"""The photos to label and those that the head learns from, with their features."""
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,47 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from pets.config import LabelConfig, LearnerConfig, PrecomputeConfig
-from pets.data.collect import unreadable
-from pets.data.content_hash import content_hashes
-from pets.data.diagnostics import Diagnostics, Severity
-from pets.data.discovery import find_photos
-from pets.data.duplicates import as_words, look_alike
-from pets.data.external import labelled_as
-from pets.data.inspection import inspect_photos
-from pets.data.labels import label_rule
 from pets.data.photos import Photo, Photos
-from pets.data.splits import TEST, TRAIN, VALID
-from pets.errors import DataError, RunError, some
+from pets.data.splits import TRAIN, VALID
+from pets.errors import DataError, RunError
 from pets.features.activations import activations
 from pets.interpretation.suspects import unit_length
+from pets.labelling.items import NEW, Item, items_of, photos_below, without_look_alikes
 from pets.labelling.queue import Floats, Rows
 from pets.models.classifier import as_vectors
 from pets.training.checkpoints import Trained
-from pets.training.evaluation import find_photos as find_photos_of_run
+from pets.training.evaluation import check_same_classes, load_table
 from pets.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
-NEW = "new"  # no photo of the run
-
-
-@dataclass(frozen=True)
-class Item:
-    """One photo.
-
-    Attributes:
-        content: The hash of its bytes, in hexadecimal.
-        file: Where it is read.
-        label: Its class, by the run or by the rule for new photos; "" if it has none.
-        split: Of the run: train or valid; or new.
-        copies: Its files below the folder to label, each with the label that it had; none if it
-            lies elsewhere, and then it is never shown.
-    """
-
-    content: str
-    file: Path
-    label: str
-    split: str
-    copies: tuple[Photo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,23 +70,19 @@ def make_pool(trained: Trained, config: LabelConfig) -> Pool:
         RunError: The run held no validation photos out, or is damaged.
         CacheError: The cache cannot be written.
     """
-    run, classes = trained.run, trained.model.classes
-    table = Photos.load(run.path / "photos.csv", run.root(trained.config.data.root))
+    run = trained.run
+    table = load_table(run, run.root(trained.config.data.root))
     if not table.of(VALID):
         raise RunError(
             f"run={run.path}: held no validation photos out, so that no error can be measured; "
             "expected a run trained with some (data.valid_pct=0.2)"
         )
-    if table.classes != classes:
-        raise RunError(
-            f"{run.path / 'photos.csv'}: its classes ({some(table.classes)}) are not the model's "
-            f"({some(classes)}); it is damaged, or of another run"
-        )
+    check_same_classes(trained, table)
     root = table.root if config.data.root is None else Path(config.data.root)
-    below = _photos_below(root, trained, config)
-    items, tests = _items(root, below, table, trained)
+    below = photos_below(root, trained, config)
+    items, tests = items_of(root, below, table, trained)
     locked = sum(len(below.get(content, ())) for content in tests)
-    items, groups, alike = _without_look_alikes(items, list(filter(None, tests.values())), config)
+    items, groups, alike = without_look_alikes(items, list(filter(None, tests.values())), config)
     if locked or alike:
         log.info("locked: %s test photos, and %s that look like photos that the run held out",
                  f"{locked:,}", f"{alike:,}")  # fmt: skip
@@ -136,115 +98,7 @@ def make_pool(trained: Trained, config: LabelConfig) -> Pool:
     # Apart, so that further new photos do not repeat the pass of the run's own.
     features = [_features(trained, part, config) for part in (own, new) if part]
     whole = unit_length(np.concatenate(features))
-    return Pool(root, classes, items, whole, groups, locked + alike)
-
-
-def _photos_below(root: Path, trained: Trained, config: LabelConfig) -> dict[str, list[Photo]]:
-    """Return the readable photos below the root by content, with the labels that the rule gives."""
-    if not root.is_dir():
-        raise DataError(f"data.root={root}: no such folder")
-    data = labelled_as(config.data.model_copy(update={"root": str(root)}), trained.config.data)
-    typed, classes = config.data.labelling, trained.model.classes
-    paths = find_photos(root, data.images, Diagnostics())
-    try:
-        named = label_rule(data.label_from).label(paths, data, _Quiet())
-    except DataError:
-        if typed:
-            raise
-        named = {}  # the run's rule does not suit these photos
-    known = sum(named.get(path) in classes for path in paths)
-    if typed and not known:
-        other = sorted({label for label in named.values() if label is not None})
-        raise DataError(
-            f"data.root={root}: no photo has a label that the run knows ({some(classes)}); labels "
-            f"found: {some(other) or 'none'}; leave data.{next(iter(typed))} away to label them all"
-        )
-    bad = unreadable(root, paths)
-    if bad:
-        log.warning("left out %s photos that cannot be read: %s", f"{len(bad):,}",
-                    some(sorted(bad)))  # fmt: skip
-    paths = [path for path in paths if path not in bad]
-    if not paths:
-        raise DataError(f"data.root={root}: none of its photos can be read")
-    log.info("%s: %s of %s photos have a label of the run's classes (data.label_from=%s)",
-             root, f"{known:,}", f"{len(paths):,}", data.label_from)  # fmt: skip
-    below = defaultdict(list)
-    for path, content in zip(paths, content_hashes([root / path for path in paths]), strict=True):
-        below[content.hex()].append(Photo(path, named.get(path) or "", NEW))
-    return dict(below)
-
-
-class _Quiet(Diagnostics):
-    """Reports errors alone: photos without a label are what this command is for."""
-
-    def emit(self, severity: Severity, kind: str, paths: Sequence[str], message: str) -> None:
-        if severity == "error":
-            raise DataError(message)
-
-
-def _items(
-    root: Path, below: dict[str, list[Photo]], table: Photos, trained: Trained
-) -> tuple[list[Item], dict[str, Path | None]]:
-    """Return the items, and the file of each test photo by content; None if it is not here."""
-    tests = {photo.content for photo in table.of(TEST)}
-    # A copy of a test photo is one; a copy of a validation photo is held out, too.
-    own = {photo.content: photo for split in (TRAIN, VALID) for photo in table.of(split)}
-    own = {content: photo for content, photo in own.items() if content not in tests}
-    files = {content: root / copies[0].path for content, copies in below.items()}
-    if not below.keys() >= own.keys() | tests:
-        found = find_photos_of_run(trained.run, trained.config.data.root).photos
-        files = {photo.content: found.root / photo.path for photo in found.rows} | files
-    if lost := [photo.path for content, photo in own.items() if content not in files]:
-        raise DataError(
-            f"{table.root}: {len(lost):,} of the run's training and validation photos are missing "
-            f"or changed ({some(lost)}), from which the head learns; put them back"
-        )
-    given = {photo.path: photo.label for photo in table.rows}
-    items = []
-    for content, photo in own.items():
-        copies = tuple(
-            Photo(copy.path, given.get(copy.path, photo.label), photo.split)
-            for copy in below.get(content, ())
-        )
-        items.append(Item(content, files[content], photo.label, photo.split, copies))
-    classes = trained.model.classes
-    for content, photos in below.items():
-        if content not in own and content not in tests:
-            label = next((photo.label for photo in photos if photo.label in classes), "")
-            items.append(Item(content, files[content], label, NEW, tuple(photos)))
-    return items, {content: files.get(content) for content in tests}
-
-
-def _without_look_alikes(
-    items: list[Item], tests: list[Path], config: LabelConfig
-) -> tuple[list[Item], list[list[int]], int]:
-    """Return the items without new ones that look like a held-out photo, groups of rows of the
-    others that look alike, and how many files were left out."""
-    groups: list[list[int]] = []
-    gone: set[int] = set()
-    if config.near is not None:
-        inspections = inspect_photos([*(item.file for item in items), *tests])
-        # A picture of one colour has no hash.
-        rows = [row for row, inspection in enumerate(inspections) if inspection.hash]
-        hashes = as_words([inspections[row].hash for row in rows])
-        mirrored = as_words([inspections[row].mirrored for row in rows])
-        groups = [[rows[i] for i in g] for g in look_alike(hashes, mirrored, config.near)]
-        for group in groups:
-            if any(row >= len(items) or items[row].split == VALID for row in group):
-                gone |= {r for r in group if r < len(items) and items[r].split == NEW}
-    grouped = {row for group in groups for row in group}
-    copied = [r for r, item in enumerate(items) if len(item.copies) > 1 and r not in grouped]
-    left = [row for row in range(len(items)) if row not in gone]
-    now = {row: i for i, row in enumerate(left)}
-    kept = [[now[row] for row in group if row in now] for group in groups]
-    kept = [
-        group
-        for group in kept
-        if len(group) > 1 or any(len(items[left[r]].copies) > 1 for r in group)
-    ]
-    kept += [[now[row]] for row in copied]
-    alike = sum(len(items[row].copies) for row in gone)
-    return [items[row] for row in left], kept, alike
+    return Pool(root, trained.model.classes, items, whole, groups, locked + alike)
 
 
 def _features(trained: Trained, items: list[Item], config: LabelConfig) -> Floats:

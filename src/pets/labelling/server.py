@@ -20,13 +20,14 @@ from filelock import FileLock, Timeout
 
 from pets.cache.memo import cache_folder
 from pets.config import LabelConfig
-from pets.errors import RunError
+from pets.errors import RunError, reason_of
 from pets.io.atomic import check_writable
 from pets.labelling.app import Gate, build_app
 from pets.labelling.background import Background
+from pets.labelling.items import NEW
 from pets.labelling.journal import Journal
 from pets.labelling.learn import Learner
-from pets.labelling.pool import NEW, Pool, make_pool
+from pets.labelling.pool import Pool, make_pool
 from pets.labelling.session import Session
 from pets.serving.listening import run_until_signalled, urls_of
 from pets.training.checkpoints import Trained
@@ -155,9 +156,17 @@ def _token(config: LabelConfig, files: Files) -> str:
     the user's cache, not in the run, which may be somebody else's."""
     name = blake2b(str(files.table.resolve()).encode(), digest_size=16).hexdigest()
     file = cache_folder(config.cache_dir) / FOLDER / f"{name}.token"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as stream:
-            stream.write(secrets.token_urlsafe(24))
-    return file.read_text().strip() or secrets.token_urlsafe(24)
+    token = secrets.token_urlsafe(24)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as stream:
+                stream.write(token)
+        # In a cache that several users share, a file of another one is a token that they know.
+        if file.lstat().st_uid == os.getuid():
+            token = file.read_text().strip() or token
+    except OSError as error:
+        reason = error.strerror or reason_of(error)
+        log.info("%s: cannot be kept (%s); open tabs need the new address", file, reason)
+    return token

@@ -15,9 +15,10 @@ import numpy as np
 from pets.data.splits import TRAIN
 from pets.io.atomic import write_atomically
 from pets.io.csv_cells import write_cell
+from pets.labelling.items import NEW
 from pets.labelling.journal import Action, Entry, Journal, Measured
 from pets.labelling.learn import Fit, Known
-from pets.labelling.pool import NEW, Pool
+from pets.labelling.pool import Pool
 from pets.labelling.queue import Floats, Rows
 
 COLUMNS = ("path", "split", "given", "label", "proposed")
@@ -147,8 +148,9 @@ class Session:
         """
         if key in self._keys:
             return self._keys[key]
-        standing = [self._standing[photo] for photo in self.rows if self._standing.get(photo)]
-        mine = [entry for entries in standing for entry in entries if entry.tab == tab]
+        # Of photos that lie here: the same table may be of several folders, one after another.
+        here = [item.content for item in self.pool.items if item.copies]
+        mine = [e for photo in here for e in self._standing.get(photo, ()) if e.tab == tab]
         if not mine:
             raise Conflict("there is nothing to undo in this tab")
         last = max(mine, key=lambda entry: entry.number)
@@ -198,10 +200,11 @@ class Session:
         return [other for group in groups for other in group if other != row]
 
     def publish(self, fit: Fit) -> None:
-        """Take over a new head, and write its error. Raises OSError."""
+        """Take over a new head, and write its error, if there are photos to measure it on. Raises
+        OSError."""
         self.fit = fit
         measured = Measured(fit.count, fit.wrong, fit.photos)
-        if self.journal.measured[-1:] != [measured]:
+        if fit.photos and self.journal.measured[-1:] != [measured]:
             self.journal.measure(measured)
 
     def save(self) -> None:

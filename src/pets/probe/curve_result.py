@@ -12,8 +12,8 @@ import pandas as pd
 from pets.io.figures import BLUE, GREY, ORANGE, as_svg, plain
 from pets.probe.forecast import FARTHEST, Curve, Forecast, verdict
 from pets.probe.power_law import LEVELS
-from pets.probe.write import Section, number, on_screen, write_result
-from pets.summary.tables import Cell, Table
+from pets.probe.write import Section, on_screen, write_result
+from pets.summary.tables import Cell, Table, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

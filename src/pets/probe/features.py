@@ -83,11 +83,12 @@ def probe_config(
 
 def data_overrides(overrides: list[str], run: RunDir | None) -> tuple[str, ...]:
     """Return those of the overrides that choose photos, or those of the run, whose experiment may
-    have chosen them; none says how they are read."""
-    given = overrides if run is None else run.overrides
-    pairs = [(override, override.partition("=")[0].lstrip("+~")) for override in given]
+    have chosen them, with the root that is given now; none says how they are read."""
+    moved = [override for override in overrides if override.startswith("data.root=")]
+    given = overrides if run is None else [*run.overrides, *moved]
+    last = {override.partition("=")[0].lstrip("+~"): override for override in given}
     kept = ("data", "experiment")
-    return tuple(o for o, key in pairs if key.split(".")[0] in kept and key not in _HOW)
+    return tuple(o for key, o in last.items() if key.split(".")[0] in kept and key not in _HOW)
 
 
 def probe_photos(config: ProbeConfig, run: RunDir | None) -> Photos:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from pets.io.figures import BLUE, GREY, as_svg, plain
 from pets.probe.ranking import Race, percent, pixels, verdict
-from pets.probe.write import Section, number, on_screen, write_result
-from pets.summary.tables import Cell, Table
+from pets.probe.write import Section, on_screen, write_result
+from pets.summary.tables import Cell, Table, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

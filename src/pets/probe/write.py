@@ -16,7 +16,7 @@ from pets.io.csv_cells import write_cell
 from pets.io.pictures import pixels, png
 from pets.io.serialize import to_json
 from pets.report.template import own, template
-from pets.summary.tables import Cell, Table
+from pets.summary.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,11 +95,6 @@ def write_result(
             "the permissions"
         ) from error
     return folder / f"{name}.html"
-
-
-def number(shown: str, value: float | None) -> Cell:
-    """Return a cell that sorts as a number, or an empty one for None."""
-    return Cell("", "") if value is None else Cell(shown, float(value))
 
 
 def on_screen(table: Table, most: int) -> list[str]:

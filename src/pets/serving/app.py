@@ -162,7 +162,9 @@ def add_error_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][1:])
-        return JSONResponse({"error": f"{key}={str(first['input'])[:80]}: {first['msg']}"}, 422)
+        line = f"{key}={str(first['input'])[:80]}: {first['msg']}"
+        # JSON may escape half of a surrogate pair, which no response can hold.
+        return JSONResponse({"error": line.encode(errors="replace").decode()}, 422)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:

@@ -59,7 +59,7 @@ def classes_table(pooled: OutOfFold) -> Table:
     rows = [
         [
             Cell(str(name)),
-            *(_number("" if np.isnan(row[key]) else f"{100 * row[key]:.1f} %", row[key])
+            *(number("" if np.isnan(row[key]) else f"{100 * row[key]:.1f} %", row[key])
               for key in ("recall", "precision")),
             Cell(f"{row['photos']:,.0f}", float(row["photos"])),
         ]
@@ -91,11 +91,11 @@ def runs_table(summary: Summary) -> Table:
             row.append(Cell(f"so far {summary.percent(last)}", ""))
         else:
             row.append(_share(summary, valid))
-        row += [_number(f"{vars(run)[name]:.4f}", vars(run)[name]) for name in others]
+        row += [number(f"{vars(run)[name]:.4f}", vars(run)[name]) for name in others]
         if best_epoch:
-            row.append(_number(f"{summary.percent(best)} ({run.best_epoch})", best))
+            row.append(number(f"{summary.percent(best)} ({run.best_epoch})", best))
         row.append(_share(summary, test))
-        row.append(_number(f"{run.seconds:,.1f}", run.seconds))
+        row.append(number(f"{run.seconds:,.1f}", run.seconds))
         row.append(Cell("report", link=quote(run.report)) if run.report else Cell(""))
         rows.append(row)
     return Table(columns, rows)
@@ -146,20 +146,22 @@ def _vs_best(summary: Summary, setting: Setting) -> str:
 
 
 def _share(summary: Summary, share: float, unit: str = " %") -> Cell:
-    return _number(summary.percent(share, unit), share)
+    return number(summary.percent(share, unit), share)
 
 
-def _number(shown: str, number: float) -> Cell:
-    """Return an empty cell for NaN."""
-    return Cell("", "") if math.isnan(number) else Cell(shown, number)
+def number(shown: str, value: float | None) -> Cell:
+    """Return a cell that sorts as a number, or an empty one for NaN and None."""
+    if value is None or math.isnan(value):
+        return Cell("", "")
+    return Cell(shown, float(value))
 
 
 def _value(value: str) -> Cell:
     """Return the cell of a key's value, sorted numerically if it is a number."""
-    number = float(pd.to_numeric(value, errors="coerce"))
-    return Cell(value, value if math.isnan(number) else number)
+    parsed = float(pd.to_numeric(value, errors="coerce"))
+    return Cell(value, value if math.isnan(parsed) else parsed)
 
 
 def _run(run: Any) -> Cell:
-    number = run.run if pd.isna(run.number) else int(run.number)
-    return Cell(run.run, number, f"{quote(run.run)}/")
+    order = run.run if pd.isna(run.number) else int(run.number)
+    return Cell(run.run, order, f"{quote(run.run)}/")

@@ -23,6 +23,7 @@ from pets.training.datamodule import PetsDataModule
 from pets.training.module import ClassifierModule
 
 log = logging.getLogger(__name__)
+_CHANGED = "one of the two was changed, take both from a copy of the run"
 
 
 def measure(
@@ -55,9 +56,36 @@ def log_probabilities(
     return whole
 
 
+def load_table(run: RunDir, root: Path) -> Photos:
+    """Read the run's table of photos; they lie below `root`.
+
+    Raises:
+        DataError: It cannot be read.
+        RunError: It has more or fewer rows than the run has photos.
+    """
+    table = Photos.load(run.path / "photos.csv", root)
+    counts = run.read_json("data.json")
+    total = sum(counts.get(split) or 0 for split in SPLITS)
+    if len(table.rows) != total:
+        raise RunError(
+            f"{run.path / 'photos.csv'}: names {len(table.rows):,} photos, though data.json counts "
+            f"{total:,}; {_CHANGED}"
+        )
+    return table
+
+
+def check_same_classes(trained: Trained, photos: Photos) -> None:
+    """Raise RunError if the classes of the run's own photos are not those of its model."""
+    if photos.classes != trained.model.classes:
+        raise RunError(
+            f"{trained.run.path / 'photos.csv'}: its classes ({some(photos.classes)}) are not the "
+            f"model's ({some(trained.model.classes)}); it is damaged, or of another run"
+        )
+
+
 def find_photos(run: RunDir, root: str) -> LocatedPhotos:
     """Find the run's own photos below `root`. Raises DataError, RunError."""
-    table = Photos.load(run.path / "photos.csv", run.root(root))
+    table = load_table(run, run.root(root))
     found = locate_photos(table)
     if found.renamed:
         log.info(
@@ -74,6 +102,7 @@ def photos_of_run(run: RunDir, root: str, *needed: str) -> Photos:
 
     Raises:
         DataError: A needed photo is missing or has changed, or there are none at all.
+        RunError: The run's table is not complete.
     """
     return _all_of(find_photos(run, root), *needed)
 
@@ -142,18 +171,16 @@ def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> Pho
             )  # fmt: skip
         else:
             log.info("%s: %s photos, external to the run", external.root, count)
-        return PhotoSelection(OTHER, find_photos(run, trained.config.data.root).photos, external)
+        own = find_photos(run, trained.config.data.root).photos
+        check_same_classes(trained, own)
+        return PhotoSelection(OTHER, own, external)
     split = split_of(run, split)
     own = _all_of(found, split)
-    if own.classes != trained.model.classes:
-        raise RunError(
-            f"{run.path / 'photos.csv'}: its classes ({some(own.classes)}) are not the model's "
-            f"({some(trained.model.classes)}); it is damaged, or of another run"
-        )
+    check_same_classes(trained, own)
     if not own.of(split):
         raise RunError(
-            f"{run.path / 'photos.csv'}: names no {split} photo, though data.json counts some; one "
-            "of the two was changed, take both from a copy of the run"
+            f"{run.path / 'photos.csv'}: names no {split} photo, though data.json counts some; "
+            f"{_CHANGED}"
         )
     return PhotoSelection(split, own)
 

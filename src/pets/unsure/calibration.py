@@ -217,6 +217,8 @@ class Calibration:
         count, typical = len(self.classes), self.typical
         width, inner = len(typical.center), len(typical.variances)
         shapes: list[tuple[str, Floats | Rows, tuple[int, ...]]] = [
+            ("center", typical.center, (width,)),
+            ("variances", typical.variances, (inner,)),
             ("directions", typical.directions, (inner, width)),
             ("means", typical.means, (count, inner)),
         ]
@@ -232,5 +234,5 @@ class Calibration:
         for name, tensor, shape in shapes:
             if tensor.shape != shape or not np.isfinite(tensor).all():
                 raise ValueError(f"{name} has the wrong shape or numbers")
-        if not ((typical.variances > 0).all() and typical.rest > 0):
+        if not ((typical.variances > 0).all() and 0 < typical.rest < math.inf):
             raise ValueError("variances are not above 0")

@@ -14,6 +14,7 @@ classes in the same shares. It is made over all such photos, not for a single on
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +85,8 @@ class Reached:
 
 def photos_needed(coverage: float, outside: int = 1) -> int:
     """Return how many photos a threshold needs for a coverage if `outside` of them are below it."""
-    return math.ceil(outside / (1 - coverage) - 1 - 1e-9)
+    # 1 - 1e-20 is 1 as a float: no number of photos is enough, but there is one to be shown.
+    return math.ceil(outside / max(1 - coverage, sys.float_info.epsilon) - 1 - 1e-9)
 
 
 def least_probability(of_labels: Floats, coverage: float) -> float:

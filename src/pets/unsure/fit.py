@@ -61,7 +61,7 @@ def promise_of(
     Raises:
         ConfigError: The run has too few validation photos for the coverage.
         DataError: Photos are missing or changed.
-        RunError: The run has no validation photos.
+        RunError: The run has no validation photos, or its table of photos does not fit.
     """
     if config.unsure is None:
         return None
@@ -116,9 +116,10 @@ def _fit(
     num_workers: int | str,
 ) -> Calibration:
     # It imports Lightning, which a run that is fitted already does not need.
-    from pets.training.evaluation import photos_of_run
+    from pets.training.evaluation import check_same_classes, photos_of_run
 
     photos = photos_of_run(trained.run, root or trained.config.data.root, TRAIN, VALID)
+    check_same_classes(trained, photos)
     model = trained.model.eval().to(device)
     training = _some(photos.of(TRAIN), _TRAINING // len(model.classes))
     rows = [*training, *photos.of(VALID), *photos.of(TEST)]

@@ -3,6 +3,8 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,8 @@ from pets.data.photos import SPLITS, Photo, Photos, locate_photos
 from pets.errors import DataError, RunError
 from pets.run_dir import RunDir
 from pets.serving.examples import find_examples
-from pets.training.evaluation import photos_of_run, split_of
+from pets.training.checkpoints import Trained
+from pets.training.evaluation import check_same_classes, photos_of_run, split_of
 from tests.fast.data.test_labels_and_splits import photo
 
 ROWS = [(f"cat/{n}.jpg", "cat", SPLITS[n % 3]) for n in range(6)]
@@ -134,3 +137,25 @@ def test_a_damaged_table_is_reported(run: RunDir, tmp_path: Path, rows: str) -> 
     (run.path / "photos.csv").write_text(f"path,label,split,content\n{rows}\n")
     with pytest.raises(DataError, match="damaged, a row without path, label, split or content"):
         Photos.load(run.path / "photos.csv", tmp_path)
+
+
+def test_a_table_that_was_cut_off_is_reported(run: RunDir, tmp_path: Path) -> None:
+    table = run.path / "photos.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(RunError) as error:
+        photos_of_run(run, str(tmp_path / "photos"), "test")
+    assert str(error.value) == (
+        f"{table}: names 5 photos, though data.json counts 6; one of the two was changed, take "
+        "both from a copy of the run"
+    )
+
+
+def test_labels_that_the_model_does_not_know_are_reported(run: RunDir, tmp_path: Path) -> None:
+    model: Any = SimpleNamespace(classes=["cat"])
+    config: Any = None
+    trained = Trained(run, config, model, "head")
+    check_same_classes(trained, photos_of_run(run, str(tmp_path / "photos")))
+    table = run.path / "photos.csv"
+    table.write_text(table.read_text().replace("0.jpg,cat", "0.jpg,unicorn"))
+    with pytest.raises(RunError, match=r"its classes \(cat, unicorn\) are not the model's \(cat\)"):
+        check_same_classes(trained, photos_of_run(run, str(tmp_path / "photos")))

@@ -73,6 +73,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
         ("[" * 100_000, "line 3 is damaged"),
         ("same", "line 3 is out of order"),
         ("bird", "line 3 is damaged"),
+        ('{"labels": 1, "wrong": 5, "photos": 4}', "line 3 is damaged"),
     ],
 )
 def test_a_damaged_line_is_named_and_nothing_is_lost(

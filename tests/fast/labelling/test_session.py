@@ -9,9 +9,10 @@ from PIL import Image
 
 from pets.data.collect import collect_photos
 from pets.data.photos import Photo
+from pets.labelling.items import NEW, Item
 from pets.labelling.journal import Journal
 from pets.labelling.learn import HELPFUL, NEAR, SUSPECTS, UNLABELLED, UNSURE, Learner
-from pets.labelling.pool import NEW, Item, Pool
+from pets.labelling.pool import Pool
 from pets.labelling.session import Conflict, Session
 from tests.conftest import train_config
 

@@ -154,6 +154,8 @@ def test_the_commands_have_the_photos_of_the_run(tmp_path: Path) -> None:
     )
     of_run = data_overrides(["data.size=64"], RunDir(tmp_path))
     assert of_run == ("experiment=quickstart", "data.root=pets", "+data.split_seed=1")
+    of_run = data_overrides(["data.root=moved"], RunDir(tmp_path))
+    assert of_run == ("experiment=quickstart", "data.root=moved", "+data.split_seed=1")
     typed = ["data=folder", "data.size=64", "models=here", "data.root=pets"]
     assert data_overrides(typed, None) == ("data=folder", "data.root=pets")
 

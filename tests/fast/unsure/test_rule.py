@@ -108,6 +108,11 @@ def test_what_is_of_other_weights_or_damaged_is_fitted_again(
     nan.save(file, ABOUT)
     assert Calibration.load(file, ABOUT, CLASSES, GROUPS) is None
     assert "probabilities has the wrong shape or numbers" in caplog.text
+    nan = calibration()
+    nan.typical.center[2] = np.nan
+    nan.save(file, ABOUT)
+    assert Calibration.load(file, ABOUT, CLASSES, GROUPS) is None
+    assert "center has the wrong shape or numbers" in caplog.text
 
 
 def test_the_promise_is_measured_by_halves_without_test_photos() -> None:
@@ -129,6 +134,8 @@ def test_too_few_photos_for_a_promise_are_one_line() -> None:
     )
     with pytest.raises(ConfigError, match=r"^false_alarms=0.01: the run has 10 .* less than 0.091"):
         calibration(photos=10).promise(0.9, 0.01)
+    with pytest.raises(ConfigError, match=r"^false_alarms=1e-20: the run has .* a higher"):
+        calibration(photos=10).promise(0.9, 1e-20)
 
 
 @pytest.mark.parametrize("photos", [13, 20, 998])

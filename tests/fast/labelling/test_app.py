@@ -1,0 +1,129 @@
+"""The routes of the page, without a server: photos over a restart, and requests that are wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from pets.config import LabelConfig
+from pets.config.validation import typed
+from pets.labelling.app import build_app
+from pets.labelling.background import Background
+from pets.labelling.pool import Pool
+from pets.labelling.server import Files, _token
+from tests.conftest import composed
+from tests.fast.labelling.test_session import PHOTOS, Tabs, item, pool
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+class Site:
+    """The app of a session, asked without a socket."""
+
+    def __init__(self, folder: Path, photos: Pool) -> None:
+        self.tabs = Tabs(folder, photos)
+        background = Background(self.tabs.session, self.tabs.learner, every=5)
+        self.app = build_app(self.tabs.session, background, {}, lifespan)
+
+    def ask(self, path: str, **body: Any) -> httpx.Response:
+        async def call() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://pets") as client:
+                return await (client.post(path, **body) if body else client.get(path))
+
+        return asyncio.run(call())
+
+    def decide(self, photo: str, key: str = "k", tab: str = "t", label: str = "dog") -> Any:
+        body = {"photo": photo, "version": 0, "action": "label", "label": label}
+        return self.ask("/api/decide", json={**body, "tab": tab, "key": key})
+
+
+def with_one_before(photos: Pool) -> Pool:
+    """The pool with another photo in front, so that all have other rows."""
+    items = [item("a/first.png", "cat", "train"), *photos.items]
+    features = np.concatenate([photos.features[:1], photos.features])
+    return replace(photos, items=items, features=features, groups=[])
+
+
+def test_a_tab_that_is_open_over_a_restart_means_the_same_photo(tmp_path: Path) -> None:
+    shown = Site(tmp_path, pool()).ask("/api/next?queue=unlabelled&tab=t").json()["photos"]
+    assert [photo["path"] for photo in shown] == ["=new/1.png", "=new/2.png", "=new/3.png"]
+    again = Site(tmp_path, with_one_before(pool()))
+    answer = again.decide(shown[1]["id"])
+    assert answer.json()["photo"]["path"] == "=new/2.png"
+    (entry,) = again.tabs.session.journal.entries
+    assert (entry.path, entry.label) == ("=new/2.png", "dog")
+    had = ",".join(photo["id"] for photo in shown[::2])
+    assert again.ask(f"/api/next?queue=unlabelled&tab=u&without={had}").json() == {"photos": []}
+
+
+def test_decisions_about_photos_that_are_not_here_are_refused(tmp_path: Path) -> None:
+    site = Site(tmp_path, pool())
+    elsewhere, here = (site.tabs.photos.items[row].content for row in (0, 9))
+    assert site.decide(elsewhere).status_code == 404
+    assert site.decide("none").status_code == 404
+    assert site.tabs.session.journal.entries == []
+    site.decide(here, "sent")
+    # The table goes on with another folder, in which the photo does not lie.
+    items = [one for one in pool().items if one.content != here]
+    features = pool().features[[row for row in range(len(PHOTOS)) if row != 9]]
+    gone = Site(tmp_path, replace(pool(), items=items, features=features, groups=[]))
+    assert gone.decide(here, "sent").status_code == 404
+    undo = gone.ask("/api/undo", json={"tab": "t", "key": "back"})
+    assert (undo.status_code, undo.json()["error"]) == (409, "there is nothing to undo in this tab")
+    # Nor is it shown where it is only learned from.
+    learned = [replace(one, copies=()) if one.content == here else one for one in pool().items]
+    site = Site(tmp_path, replace(pool(), items=learned))
+    assert site.ask("/api/undo", json={"tab": "t", "key": "back"}).status_code == 409
+    assert len(site.tabs.session.journal.entries) == 1
+
+
+def test_no_request_fails_the_server(tmp_path: Path) -> None:
+    site = Site(tmp_path, pool())
+    many = site.ask(f"/api/next?queue=unlabelled&tab=t&without={'9' * 5000}")
+    assert len(many.json()["photos"]) == 3
+    assert site.ask(f"/api/photos/{'9' * 5000}").status_code == 404
+    for label in ('"\\ud800"', "1" * 5000, "[" * 5000, "NaN"):
+        body = '{"tab": "t", "key": "k", "photo": "x", "version": 0, "action": "label", '
+        body += f'"label": {label}}}'
+        answer = site.ask("/api/decide", content=body, headers={"content-type": "application/json"})
+        assert 400 <= answer.status_code < 500, (label[:10], answer.text[:200])
+        assert "\n" not in answer.json()["error"]
+
+
+def test_the_curve_has_an_interval_at_each_point(tmp_path: Path) -> None:
+    site = Site(tmp_path, pool())
+    (point,) = site.ask("/api/state").json()["history"]
+    assert (point["labels"], point["wrong"], point["photos"]) == (0, 0, 2)
+    assert point["interval"] == pytest.approx([0, 0.6576], abs=1e-4)  # Wilson's, of 0 of 2
+    # Without validation photos there is nothing to measure.
+    for row in (7, 8):
+        site.tabs.say(row, "exclude")
+    session = site.tabs.session
+    session.publish(site.tabs.learner.fit(session.known, session.suspects))
+    state = site.ask("/api/state").json()
+    assert (state["head"], len(state["history"])) == (None, 1)
+
+
+def test_a_token_is_kept_and_that_of_another_user_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = typed(LabelConfig, composed("run=x", f"cache_dir={tmp_path}", name="label"))
+    files = Files(tmp_path / "labels.csv")
+    token = _token(config, files)
+    assert (len(token), _token(config, files)) == (32, token)
+    monkeypatch.setattr(os, "getuid", lambda: -1)
+    assert _token(config, files) != token
