@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import fastapi
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, Response
 from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -21,7 +21,7 @@ from pets.config import ServeLimits
 from pets.report.template import own
 from pets.serving.examples import ExamplePhoto
 from pets.serving.metrics import INSIDE
-from pets.serving.responses import Example, Info, Predictions, Problem, Query, Refusal
+from pets.serving.responses import Example, Info, Predictions, Problem, Query, Refusal, problem
 from pets.serving.service import Service
 from pets.serving.upload import Memory, read_uploads
 
@@ -163,13 +163,12 @@ def add_error_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][1:])
         line = f"{key}={str(first['input'])[:80]}: {first['msg']}"
-        # JSON may escape half of a surrogate pair, which no response can hold.
-        return JSONResponse({"error": line.encode(errors="replace").decode()}, 422)
+        return problem(line, 422)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
         line = f"{request.method} {request.url.path[:80]}: {error.detail}"
-        return JSONResponse({"error": line}, error.status_code, error.headers)
+        return problem(line, error.status_code, error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def disconnected(request: Request, error: ClientDisconnect) -> Response:
@@ -178,4 +177,4 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return JSONResponse({"error": "the server failed; its log says why"}, 500)
+        return problem("the server failed; its log says why", 500)

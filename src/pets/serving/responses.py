@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -128,4 +129,10 @@ class Refusal(Exception):
         """The JSON response."""
         retry = {"Retry-After": "1"} if self.status == 503 else {}
         headers = retry | ({"Connection": "close"} if self.close else {})
-        return JSONResponse({"error": self.line}, self.status, headers)
+        return problem(self.line, self.status, headers)
+
+
+def problem(line: str, status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return a Problem. Of a request's text, JSON may escape half of a surrogate pair, which no
+    response can hold: it becomes a question mark."""
+    return JSONResponse({"error": line.encode(errors="replace").decode()}, status, headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -96,11 +97,12 @@ def test_no_request_fails_the_server(tmp_path: Path) -> None:
     many = site.ask(f"/api/next?queue=unlabelled&tab=t&without={'9' * 5000}")
     assert len(many.json()["photos"]) == 3
     assert site.ask(f"/api/photos/{'9' * 5000}").status_code == 404
-    for label in ('"\\ud800"', "1" * 5000, "[" * 5000, "NaN"):
-        body = '{"tab": "t", "key": "k", "photo": "x", "version": 0, "action": "label", '
-        body += f'"label": {label}}}'
+    photo, half = site.tabs.photos.items[9].content, "\ud800"  # of a pair
+    whole = {"tab": "t", "key": "k", "photo": photo, "version": 0, "action": "label"}
+    wrong = [whole | {name: half} for name in ("label", "tab", "photo", "action", half)]
+    for body in ("[" * 5000, "1" * 5000, *map(json.dumps, wrong)):
         answer = site.ask("/api/decide", content=body, headers={"content-type": "application/json"})
-        assert 400 <= answer.status_code < 500, (label[:10], answer.text[:200])
+        assert 400 <= answer.status_code < 500, (body[:200], answer.text)
         assert "\n" not in answer.json()["error"]
 
 
