@@ -40,8 +40,9 @@ def register_resolvers() -> None:
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def _home(path: str) -> str:
-    return os.path.expanduser(path)  # noqa: PTH111 - raises nothing without a home
+def _home(path: object) -> str:
+    # As text: the 3 of `run=3` is a number here.
+    return os.path.expanduser(str(path))  # noqa: PTH111 - raises nothing without a home
 
 
 def _explained(*, _root_: DictConfig) -> str:
