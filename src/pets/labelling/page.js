@@ -15,6 +15,8 @@ let about = { classes: [], queues: {} };
 let queue = sessionStorage.queue || "helpful";
 let current = null;
 let ahead = []; // photos that come next, with their pictures
+let drawn = -1; // the head that drew their order
+const saidHere = []; // photos that this tab has decided, in order
 let since = 0; // the last entry that was seen
 let heads = -1; // of the server, when photos were asked for
 const decided = new Map(); // photo: what this tab said of it
@@ -100,19 +102,25 @@ function withPicture(photo) {
 let filling = null;
 function fill() {
   filling ||= (async () => {
-    const asked = queue;
+    const [asked, head, saidBefore] = [queue, heads, saidHere.length];
     try {
-      const had = [current, ...ahead].filter(Boolean).map((photo) => photo.id);
+      const had = [current, ...(head === drawn ? ahead : [])].filter(Boolean).map((photo) => photo.id);
       const waiting = unsent.map(({ body }) => body.photo).filter((id) => id !== undefined);
       const { photos } = await ask(`api/next?queue=${asked}&tab=${tab}&without=${[...had, ...waiting].join(",")}`);
-      if (asked === queue) ahead.push(...photos.filter((p) => ![current, ...ahead].some((q) => q && q.id === p.id)).map(withPicture));
+      if (asked === queue) {
+        if (head !== drawn) [ahead, drawn] = [[], head];
+        const here = new Set([current, ...ahead].filter(Boolean).map(({ id }) => id).concat(saidHere.slice(saidBefore)));
+        ahead.push(...photos.filter(({ id }) => !here.has(id)).map(withPicture));
+      }
     } catch (error) {
       if (!error.gone) notice(error.message);
+      return;
     } finally {
       filling = null;
     }
-    if (asked !== queue) return fill();
-    if (!current) advance();
+    if (asked !== queue || heads !== drawn) return fill();
+    if (!current && ahead.length) advance();
+    else if (!current) show();
   })();
   return filling;
 }
@@ -123,10 +131,10 @@ function advance() {
   if (ahead.length < AHEAD) fill();
 }
 
-// A queue that was chosen, or drawn anew by a new head: only what is shown stays.
+// A queue that was chosen starts with nothing. If a new head drew the queue anew, the photos ahead
+// stay until the new ones are here: they are what a tab goes on with if the server is gone.
 function drop(everything) {
-  ahead = [];
-  if (everything) current = null;
+  if (everything) [ahead, current] = [[], null];
   fill();
 }
 
@@ -176,6 +184,7 @@ async function decide(action, label = "") {
   if (!photo) return;
   if (!at("notice").dataset.gone) notice("");
   decided.set(photo.id, label || action);
+  saidHere.push(photo.id);
   if (document.activeElement !== document.body) at("photo").focus({ preventScroll: true });
   const written = send("api/decide", { photo: photo.id, version: photo.version, action, label, tab, key: newKey() });
   advance();
