@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import signal
+import time
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -98,9 +99,13 @@ def site(server: Served) -> str:
 
 
 def enter(server: Served) -> httpx.Client:
-    """A client that has the token."""
+    """A client that has the token, once there is a head that orders the photos."""
     assert server.client.get("/", params=server.url.partition("?")[2]).status_code == 303
-    return server.client
+    for _ in range(600):
+        if server.client.get("/api/state").json()["heads"]:
+            return server.client
+        time.sleep(0.1)
+    raise AssertionError("no head was fitted")
 
 
 def shown(page: Any) -> str:
