@@ -7,8 +7,8 @@ import json
 import re
 import shutil
 import signal
-import time
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
