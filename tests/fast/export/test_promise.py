@@ -49,7 +49,10 @@ def promised(model: Classifier) -> Promise:
     ).promise(0.6, 0.1)  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "onnx"])
+# The oldest versions of ONNX cannot convert it; the locked ones are those of an export.
+@pytest.mark.parametrize(
+    "kind", ["safetensors", pytest.param("onnx", marks=pytest.mark.integration)]
+)
 def test_the_script_gives_the_sets_of_the_run(kind: str, tmp_path: Path) -> None:
     model = classifier("model=timm", "model.name=test_efficientnet")
     promise = promised(model)
