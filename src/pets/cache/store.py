@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from pets.cache.memo import cache_folder, checksums
 from pets.errors import CacheError
+from pets.io.atomic import to_disk
 from pets.io.serialize import to_json
 
 log = logging.getLogger(__name__)
@@ -152,9 +153,9 @@ class Store:
             about = {"description": description, "files": _checksums(part), "key": _plain(key)}
             (part / ABOUT).write_text(to_json(about, indent=1) + "\n", encoding="utf-8")
             for path in (*part.iterdir(), part):
-                _to_disk(path)
+                to_disk(path)
             part.rename(self.folder / name)
-            _to_disk(self.folder)
+            to_disk(self.folder)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -240,12 +241,3 @@ def _checksums(folder: Path) -> dict[str, str]:
     files = sorted(file for file in folder.iterdir() if file.name != ABOUT)
     sums = checksums.of_all(files, "checking the cache")
     return dict(zip((file.name for file in files), sums, strict=True))
-
-
-def _to_disk(path: Path) -> None:
-    """Flush a file or a folder to disk (fsync)."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 
 from omegaconf import DictConfig
 
 from pets.config import LabelConfig
 from pets.config.validation import typed
-from pets.errors import ConfigError
-from pets.system.installation import install
+from pets.system.installation import need_server
 
 SCHEMA = LabelConfig
 log = logging.getLogger(__name__)
-
-_PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 
 
 def run(cfg: DictConfig) -> None:
     """Serve the page until the process is signalled."""
     config = typed(LabelConfig, cfg)
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"pets label: needs {', '.join(missing)}; {install('serve')}")
+    need_server("label")
     from pets.cache import memo
     from pets.run_dir import RunDir
     from pets.serving.listening import bound

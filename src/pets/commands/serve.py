@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 
 from omegaconf import DictConfig
 
 from pets.config import ServeConfig
 from pets.config.validation import typed
-from pets.errors import ConfigError
-from pets.system.installation import install
+from pets.system.installation import need_server
 
 SCHEMA = ServeConfig
 log = logging.getLogger(__name__)
-
-_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 def run(cfg: DictConfig) -> None:
     """Serve the run until the process is signalled."""
     config = typed(ServeConfig, cfg)
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"pets serve: needs {', '.join(missing)}; {install('serve')}")
+    need_server("serve", "python_multipart")
     from pets.run_dir import RunDir
     from pets.serving.listening import bound
 

@@ -23,12 +23,20 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
         yield part
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
+        to_disk(part)
         part.replace(path)
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk (fsync). Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def regular(file: Path) -> Path:

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pets.errors import RunError, some
 from pets.interpretation.interpretation import wilson
-from pets.io.atomic import regular
+from pets.io.atomic import regular, to_disk
 from pets.io.serialize import to_json
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Journal:
         if not self._begun:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._write_line(self._header())
-            _sync_folder(self.file.parent)
+            to_disk(self.file.parent)  # the name of a new file
             self._begun = True
 
     def _write(self, line: str) -> None:
@@ -193,12 +193,3 @@ class Journal:
         if self.entries and entry.number <= self.entries[-1].number:
             raise RunError(f"{self.file}: line {number} is out of order; {_COPY}")
         self.entries.append(entry)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name last, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

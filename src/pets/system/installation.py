@@ -6,8 +6,11 @@ import shlex
 import socket
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from pets.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 DISTRIBUTION = "pets-lightning"  # `pets` on the package index is another project
@@ -28,6 +31,14 @@ def install(extra: str) -> str:
     top = checkout()
     what = f'"{DISTRIBUTION}[{extra}]"' if top is None else f'-e "{top}[{extra}]"'
     return f"{shlex.quote(sys.executable)} -m pip install {what}"
+
+
+def need_server(command: str, *more: str) -> None:
+    """Raise ConfigError if a package of a command that serves pages is not installed; `more` are
+    those beside the ones that every such command needs."""
+    names = ("fastapi", "uvicorn", *more, "prometheus_client")
+    if missing := [name for name in names if find_spec(name) is None]:
+        raise ConfigError(f"pets {command}: needs {', '.join(missing)}; {install('serve')}")
 
 
 def environment(ranks: int) -> dict[str, Any]:

@@ -25,7 +25,8 @@ def test_an_installed_package_suggests_its_name_on_the_index(tmp_path: Path) -> 
     """As in the wheel: the configs are inside the package."""
     (tmp_path / "pets/conf").mkdir(parents=True)
     (tmp_path / "pets/system").mkdir()
-    for name in ("__init__.py", "system/__init__.py", "system/cpu.py", "system/installation.py"):
+    files = ("__init__", "errors", "system/__init__", "system/cpu", "system/installation")
+    for name in (f"{file}.py" for file in files):
         shutil.copy(TOP / "src/pets" / name, tmp_path / "pets" / name)
     code = "from pets.system.installation import *; print(checkout(), install('verify'))"
     output = subprocess.run(
