@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,7 +90,11 @@ def run(command: str, args: list[str]) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _own_log() -> Iterator[None]:
-    """Remove a command's log handlers after it; the notebook keeps its own."""
+    """Remove a command's log handlers after it; the notebook keeps its own and its output."""
+    if absl := sys.modules.get("absl.logging"):
+        # Hydra closes the handlers of all libraries. That of absl, which TensorBoard imports, closes
+        # its stream, too: the notebook's own output, inside `%%capture` and in tests.
+        absl.get_absl_handler().python_handler.stream = sys.__stderr__
     root = logging.getLogger()
     handlers, level, hints_level = root.handlers[:], root.level, hints.level
     hints.setLevel(logging.WARNING)

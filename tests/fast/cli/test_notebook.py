@@ -53,6 +53,20 @@ def test_a_handler_of_the_notebook_still_writes(
     assert (tmp_path / "own.log").read_text() == "mine\n"
 
 
+def test_output_that_is_captured_elsewhere_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As after a command that imported TensorBoard, and inside `%%capture`.
+    absl = pytest.importorskip("absl.logging")
+    monkeypatch.chdir(tmp_path)
+    notebook = (tmp_path / "output").open("w")
+    monkeypatch.setattr(absl.get_absl_handler().python_handler, "stream", notebook)
+    with pytest.raises(ConfigError):
+        run("train", ["data.size=-3"])
+    assert not notebook.closed
+    notebook.close()
+
+
 def test_ipython_shows_the_line_alone() -> None:
     IPython = pytest.importorskip("IPython.core.interactiveshell")
     shell = IPython.InteractiveShell.instance()
