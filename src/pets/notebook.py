@@ -92,8 +92,8 @@ def run(command: str, args: list[str]) -> tuple[Any, Any]:
 def _own_log() -> Iterator[None]:
     """Remove a command's log handlers after it; the notebook keeps its own and its output."""
     if absl := sys.modules.get("absl.logging"):
-        # Hydra closes the handlers of all libraries. That of absl, which TensorBoard imports, closes
-        # its stream, too: the notebook's own output, inside `%%capture` and in tests.
+        # Hydra closes the handlers of all libraries. That of absl, which TensorBoard imports,
+        # closes its stream, too: the notebook's own output, inside `%%capture` and in tests.
         absl.get_absl_handler().python_handler.stream = sys.__stderr__
     root = logging.getLogger()
     handlers, level, hints_level = root.handlers[:], root.level, hints.level
