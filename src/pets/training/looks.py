@@ -108,8 +108,8 @@ def looks_at(contents: Sequence[bytes], *runs: RunDir) -> Looks:
 
 def _id(run: RunDir) -> str:
     """Tell a run, also after it was moved, renamed or copied: by when, where and how long it was
-    trained, in milliseconds."""
-    trained = [run.status.get(key) for key in ("started", "host", "seconds")]
+    trained, and by what it reached. A sweep starts several runs within a second."""
+    trained = [run.status.get(key) for key in ("started", "host", "seconds", "metrics")]
     return blake2b(to_json(trained).encode(), digest_size=8).hexdigest()
 
 

@@ -76,6 +76,16 @@ def test_a_run_that_was_moved_is_the_same_run(tmp_path: Path) -> None:
     assert count_look(other, PHOTOS, "eval") == Looks(3, 2)
 
 
+def test_runs_that_a_sweep_started_at_once_are_told_by_what_they_reached(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path / name) for name in ("first", "second")]
+    for number, run in enumerate(runs):
+        status = {"seconds": {"head": 0.25}, "metrics": {"valid_loss": 0.5 + number}}
+        (run.path / "status.json").write_text(json.dumps(run.status | status))
+    first, second = (RunDir(run.path) for run in runs)
+    count_look(first, PHOTOS, "train")
+    assert count_look(second, PHOTOS, "train") == Looks(2, 2)
+
+
 def test_clearing_the_cache_keeps_the_looks(tmp_path: Path, cache: Path) -> None:
     run = a_run(tmp_path / "run")
     count_look(run, PHOTOS, "eval")
