@@ -162,6 +162,8 @@ def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
         package = value.get("package")
         if isinstance(package, str) and not package.isidentifier():
             yield f"model.package={package}: is not the name of a package"
+        if value.get("module") is not None:
+            yield f"model.module={value['module']}: is not imported for a run from elsewhere"
     if keys == ("data",) and "." in str(value.get("label_from")):
         yield f"data.label_from={value['label_from']}: is not called for a run from elsewhere"
     if "_target_" in value:

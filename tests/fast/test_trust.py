@@ -88,6 +88,7 @@ def test_no_node_may_be_replaced_or_hold_another(keys: tuple[str, ...], evil: An
         (("trainer", "x"), EVIL[0], "trainer.x._target_=os.system: "),
         (("plan", "x"), [EVIL[0]], "plan.x._target_=os.system: "),
         (("loss",), EVIL[0], "loss._target_=os.system: "),
+        (("model", "module"), "os", "model.module=os: "),
         (("loss", "x"), EVIL[0], "loss.x._target_=os.system: "),
         (("optimizer", "_target_"), "torch.optim.sgd.torch.load", "optimizer._target_=torch.optim"),
         (("augment", "crop", "_target_"), "torchvision.transforms.v2.Lambda", "augment.crop._tar"),

@@ -115,3 +115,22 @@ def test_a_missing_folder_and_bad_rules_are_one_line(own: Pets, drawn: Path) -> 
     assert line.startswith("data.label_from=os.path.getsize: fails for images/")
     line = own.one_line("look", *data, "data.label_from=os.path.splitext")
     assert "it returns ('images/" in line
+
+
+def test_a_network_of_ones_own_trains(own: Pets) -> None:
+    words = ["data=spots", "plan=unfrozen", "plan.stages.body.lr=1e-2", "plan.stages.body.epochs=8"]
+    output = run(own, "train", "--config-dir", "mine", "model=small_net", *words)
+    assert "model.module is not part of pets: commands that use this run will need trust" in output
+    (trained,) = own.runs()
+    weights = read_checkpoint(trained / "checkpoints/last.ckpt", trusted=True)["state_dict"]
+    assert weights["model.backbone.network.stem.0.weight"].shape == (16, 3, 3, 3)
+    assert [event.value for event in scalars(trained, "lr/group0")]
+    assert status(trained)["results"]["valid"]["accuracy"] == 1
+    line = run(own, "eval", f"run={trained}", "--config-dir", "mine", code=1).strip()
+    assert "model.module=own_network: is not imported for a run from elsewhere" in line
+    assert "\n" not in line
+    run(own, "predict", f"run={trained}", "--config-dir", "mine", "trust=true", "source=data/spots",
+        "out=names.csv")  # fmt: skip
+    table = pd.read_csv(own.folder / "names.csv")
+    assert len(table) == 36
+    assert (table.prediction == table.file.str.extract("-(.*).png")[0]).mean() > 0.9

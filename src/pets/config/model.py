@@ -25,6 +25,7 @@ class ModelConfig(Strict):
 
     library: Literal["torchvision", "timm"]
     name: str
+    module: str | None = None
     weights: PathText
     package: str | None
     args: Annotated[dict[str, Any], AfterValidator(_given)] = Field(default_factory=dict)
@@ -36,6 +37,23 @@ class ModelConfig(Strict):
     channels_last: bool
     grad_checkpointing: bool = False
     lora: LoraConfig | None = None
+
+    @model_validator(mode="after")
+    def _of_ones_own(self) -> "ModelConfig":
+        """Refuse what a network of one's own does not have."""
+        if self.module is None:
+            return self
+        if self.library != "timm":
+            raise ValueError(
+                f"module={self.module}: registers networks with timm; expected model.library=timm, "
+                "or model.module left out"
+            )
+        if self.weights in ("default", "package"):
+            raise ValueError(
+                f"weights={self.weights}: the networks of model.module={self.module} have no such "
+                "weights; expected none, a file of weights, or outputs/<run>"
+            )
+        return self
 
     @model_validator(mode="after")
     def _of_timm(self) -> "ModelConfig":

@@ -30,8 +30,19 @@ def check_formats(formats: list[str], model: Classifier, out: Path) -> None:
         ConfigError: A format's folder exists already.
     """
     for name in formats:
+        _check_module(name, model)
         FORMATS[name].module.check(model)
         _check_free(out / name)
+
+
+def _check_module(name: str, model: Classifier) -> None:
+    """Refuse a network of one's own where its code would be needed. Raises ExportError."""
+    module = model.config.module
+    if module is not None and name != "onnx":
+        raise ExportError(
+            f"to={name}: its predict.py would need the code of model.module={module}; expected "
+            "to=onnx, which needs none"
+        )
 
 
 def export(name: str, out: Path, metadata: Metadata, reference: Reference, int8: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
@@ -18,7 +19,8 @@ from torchvision.transforms import v2
 
 from pets.cache.store import Store
 from pets.callbacks.progress import ProgressBar
-from pets.config import LearnerConfig
+from pets.config import LearnerConfig, ModelConfig
+from pets.config.instantiate import imported
 from pets.data.activation_dataset import VALUES, Activations
 from pets.data.content_hash import hash_of_set, write_contents
 from pets.data.dataset import PhotoFiles
@@ -194,6 +196,7 @@ def _load_or_compute(
     precision = resolve_precision(config.trainer).get("precision")
     augment = config.augment.model_dump(by_alias=True, mode="json", exclude={"batch"})
     about = model.config.model_dump(include={"library", "name", "args", "lora", "channels_last"})
+    about |= digest_of_module(model.config)
     key = {
         "photos": hash_of_set(contents),
         "views": views,
@@ -226,3 +229,12 @@ def digest_of_weights(backbone: nn.Module) -> str:
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         whole.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return whole.hexdigest()
+
+
+def digest_of_module(config: ModelConfig) -> dict[str, str]:
+    """Return a hash of the file of `model.module`, if there is one: a network of one's own may
+    compute something else with the same weights."""
+    if config.module is None:
+        return {}
+    file = Path(inspect.getfile(imported("model.module", config.module)))
+    return {"module": blake2b(file.read_bytes(), digest_size=16).hexdigest()}

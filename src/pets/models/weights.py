@@ -20,7 +20,7 @@ from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from pets.config import ModelConfig
-from pets.config.instantiate import check_arguments
+from pets.config.instantiate import check_arguments, imported
 from pets.data.transforms import Preprocess
 from pets.errors import ConfigError, WeightsError, reason_of, some
 from pets.models.published import Published, is_address, read_published
@@ -121,6 +121,8 @@ def _torchvision(config: ModelConfig) -> tuple[nn.Module, Preprocess, str]:
 def _timm(
     config: ModelConfig, published: Published | None = None
 ) -> tuple[nn.Module, Preprocess, str]:
+    if config.module is not None:
+        imported("model.module", config.module)  # it registers its networks with timm
     if set(config.name) & set(":/") or not _is_in_timm(config.name):
         # A name with ":" or "/" is an address: timm would contact its host even if not pretrained.
         raise ConfigError(_unknown(config, timm.list_models()))

@@ -17,7 +17,7 @@ from pets.config import LearnerConfig, RaceConfig
 from pets.data.photos import Photos
 from pets.data.splits import TRAIN
 from pets.errors import CacheError, DataError, PetsError, RunError, reason_of
-from pets.features.activations import digest_of_weights
+from pets.features.activations import digest_of_module, digest_of_weights
 from pets.io.serialize import to_json
 from pets.models.catalogue import configured, licence_of, named, weights_here
 from pets.models.classifier import Classifier
@@ -101,6 +101,7 @@ def _measure(
     config, model = with_backbone(config, backbone, preprocess, photos.classes)
     size = config.data.height_width
     about = config.model.model_dump(include={"library", "name", "args", "pool", "channels_last"})
+    about |= digest_of_module(config.model)
     key = {
         "format": FORMAT,
         "photos": photos.fingerprint,
