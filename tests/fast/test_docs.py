@@ -100,7 +100,7 @@ def test_a_key_stands_with_its_default_values_and_comment() -> None:
     assert "<em>a whole number of at least 0</em>" in row
     assert "fewer do not vary enough in pose, light and background" in row
     near = next(line for line in page.splitlines() if "<code>near</code>" in line)
-    assert "brightened copies differ in 0 to 22, other photos in 40 or more" in near, "second line"
+    assert "two real photos of one moment may be in between" in near, "third line"
     groups = reference.groups_page()
     stage = next(line for line in groups.splitlines() if "stages.&lt;stage&gt;.schedule<" in line)
     assert "<em>one_cycle | constant</em>" in stage
