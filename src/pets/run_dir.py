@@ -151,7 +151,7 @@ class RunDir:
             if not (path / name).is_file():
                 what = f"has no {name}" if path.is_dir() else "no such folder"
                 raise RunError(
-                    f"{key}={path}: is no run directory ({what}); expected one of outputs/..."
+                    f"{key}={path}: is not a run directory ({what}); expected one of outputs/..."
                 )
         if not trusted:
             trust.check_links(path)

@@ -178,7 +178,7 @@ def _refused(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
                     yield f"{key}.{name}={inner}: may lead out of the run's folder"
     for name, inner in value.items():
         if str(name).startswith("_") and name != "_target_":
-            yield f"{key}.{name}={inner}: is no argument"
+            yield f"{key}.{name}={inner}: is not an argument"
         yield from _refused(inner, (*keys, str(name)))
 
 

@@ -63,13 +63,13 @@ def test_a_run_whose_process_died_is_interrupted(tmp_path: Path) -> None:
 
 
 def test_other_folders_and_unfinished_runs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"nowhere: is no run directory \(no such folder\)"):
+    with pytest.raises(RunError, match=r"nowhere: is not a run directory \(no such folder\)"):
         RunDir.open(tmp_path / "nowhere")
     with pytest.raises(
         RunError, match=r"^run=hf-hub:a/b: is a model on the hub, which only pets pr"
     ):
         RunDir.open_finished("hf-hub:a/b")
-    with pytest.raises(RunError, match=r"is no run directory \(has no config\.yaml\)"):
+    with pytest.raises(RunError, match=r"is not a run directory \(has no config\.yaml\)"):
         RunDir.open(tmp_path)
     run = RunDir.prepare(tmp_path / "r", {}, [])
     run.update_status(stage="head", epoch=1, epochs=4)

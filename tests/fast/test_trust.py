@@ -84,7 +84,7 @@ def test_no_node_may_be_replaced_or_hold_another(keys: tuple[str, ...], evil: An
 @pytest.mark.parametrize(
     ("keys", "value", "line"),
     [
-        (("model", "head", "_args_"), [1], "model.head._args_=[1]: is no argument"),
+        (("model", "head", "_args_"), [1], "model.head._args_=[1]: is not an argument"),
         (("trainer", "x"), EVIL[0], "trainer.x._target_=os.system: "),
         (("plan", "x"), [EVIL[0]], "plan.x._target_=os.system: "),
         (("loss",), EVIL[0], "loss._target_=os.system: "),

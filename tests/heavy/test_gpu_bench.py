@@ -35,5 +35,5 @@ def test_parts_run_and_one_that_fails_does_not_stop_the_others(tmp_path: Path) -
     shown = (tmp_path / "out/gpu.md").read_text()
     assert ended.stdout.rstrip().endswith(shown.rstrip())
     assert "- **predict: failed, exit code 1**" in shown
-    assert "is no run directory" in (tmp_path / "out/gpu.log").read_text()
+    assert "is not a run directory" in (tmp_path / "out/gpu.log").read_text()
     assert not list(tmp_path.glob("pets-gpu-*"))

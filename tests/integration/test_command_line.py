@@ -152,7 +152,7 @@ def test_tab_completion(pets: Pets) -> None:
         (["train", "plan.stages.head.freeze_to=9"], "freeze_to=9: this model has 9 layer groups"),
         (["train", "model=resnet34"], "the weights of resnet34 cannot be downloaded ("),
         (["eval"], "run is needed; give it as run=..."),
-        (["eval", "run=nowhere"], "run=nowhere: is no run directory (no such folder); "),
+        (["eval", "run=nowhere"], "run=nowhere: is not a run directory (no such folder); "),
         (["find-lr", "lr_finder.steps=3"], "lr_finder.steps=3: expected a number of at least 30"),
         (["find-lr", "freeze_to=9"], "freeze_to=9: this model has 9 layer groups"),
         (["find-lr", "freeze_to=some"], "freeze_to=some: expected a whole number, or auto"),

@@ -144,7 +144,7 @@ def test_photos_that_a_run_was_trained_on_are_refused_and_counted(two: Pets) -> 
     line = two.one_line("compare", "weak", "strong")
     assert line == (
         "5 of the 20 test photos are training photos (5 of old=weak); leave_out=true compares on "
-        "the 15 others, data.root=<folder> on photos from elsewhere"
+        "the other 15, data.root=<folder> on photos from elsewhere"
     )
     assert not (two.folder / "outputs").exists() or not [*(two.folder / "outputs").iterdir()]
     assert len((two.folder / "weak" / FILE).read_text().splitlines()) == 1, "nobody looked"
@@ -221,7 +221,7 @@ def test_weights_of_a_third_run_are_named(two: Pets) -> None:
 
 
 def test_what_is_no_finished_run_is_one_line(two: Pets) -> None:
-    assert two.one_line("compare", "gone", "strong").startswith("old=gone: is no run directory")
+    assert two.one_line("compare", "gone", "strong").startswith("old=gone: is not a run directory")
     state = status(two.folder / "strong") | {"state": "interrupted"}
     (two.folder / "strong/status.json").write_text(json.dumps(state))
     assert two.one_line("compare", "weak", "strong").startswith("new=strong: is not finished")

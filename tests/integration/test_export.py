@@ -260,7 +260,7 @@ def test_what_is_in_the_way_stays(trained: Path, pets: Pets) -> None:
     args = ("export", f"run={trained}", "to=safetensors", "data.num_workers=0")
     line = pets.one_line(*args, "out=mine")
     assert line == (
-        "mine/safetensors: is there already; move it away, or export to another folder with out=..."
+        "mine/safetensors: exists already; move it away, or export to another folder with out=..."
     )
     (pets.folder / "file").write_text("a file")
     line = pets.one_line(*args, "out=file", "data.root=nowhere")  # before the photos are read
@@ -271,7 +271,7 @@ def test_what_is_in_the_way_stays(trained: Path, pets: Pets) -> None:
 def test_what_is_put_there_meanwhile_stays(reference: Reference, tmp_path: Path) -> None:
     (tmp_path / "safetensors").mkdir()
     (tmp_path / "safetensors/notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         export("safetensors", tmp_path, collect_metadata(reference, "last"), reference, int8=False)
     assert (tmp_path / "safetensors/notes.txt").read_text() == "mine"
 

@@ -251,7 +251,7 @@ def test_wrong_words_are_one_line(studied: Path, pets: Pets, drawn: Path) -> Non
     (pets.folder / "empty").mkdir()
     line = pets.one_line("interpret", run, "data.root=empty", "split=valid")
     assert line.startswith("split=valid: empty holds none of the run's photos")
-    assert "is no run directory" in pets.one_line("interpret", "run=nowhere")
+    assert "is not a run directory" in pets.one_line("interpret", "run=nowhere")
 
 
 def test_planted_wrong_labels_are_proposed_and_put_right(pets: Pets) -> None:

@@ -198,6 +198,6 @@ def test_find_lr_from_a_trained_run(trained: Path, pets: Pets) -> None:
     kept = "model=resnet18: with run= the run's own is used; only trust, ckpt, freeze_to,"
     assert line.startswith(kept)
     assert "9 layer groups" in pets.one_line("find-lr", f"run={run}", "freeze_to=9")
-    assert "is no run directory (no such folder)" in pets.one_line("find-lr", "run=no/where")
+    assert "is not a run directory (no such folder)" in pets.one_line("find-lr", "run=no/where")
     assert not (pets.folder / "no").exists()
     assert not (pets.folder / "nowhere").exists()

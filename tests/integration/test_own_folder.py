@@ -108,7 +108,10 @@ def test_a_missing_folder_and_bad_rules_are_one_line(own: Pets, drawn: Path) -> 
     line = own.one_line("look", *data)
     assert line.startswith("own.label returns None for 100 of 100 photos: ")
     line = own.one_line("look", *data, "data.label_from=own.COLOURS")
-    assert line == "data.label_from=own.COLOURS: is no function; expected one of a photo's path"
+    assert (
+        line
+        == "data.label_from=own.COLOURS: is not a function; expected one that takes a photo's path"
+    )
     line = own.one_line("look", *data, "data.label_from=json.loads")
     assert line.startswith("data.label_from=json.loads: fails for images/")
     line = own.one_line("look", *data, "data.label_from=os.path.getsize")

@@ -94,7 +94,7 @@ def test_a_signal_to_all_processes_is_noted_and_resumed(
 def test_a_resumed_run_keeps_its_config(trained: Path, pets: Pets) -> None:
     line = pets.one_line("train", f"resume={trained}", "seed=3")
     assert line.startswith("seed=3: a resumed run keeps its own config")
-    assert "is no run directory" in pets.one_line("train", "resume=outputs/nowhere")
+    assert "is not a run directory" in pets.one_line("train", "resume=outputs/nowhere")
     assert not (pets.folder / "outputs").exists() or not any((pets.folder / "outputs").iterdir())
 
 

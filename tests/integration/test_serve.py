@@ -416,7 +416,7 @@ def test_mistakes_are_one_line(server: Served, trained: Path, pets: Pets) -> Non
         ([run, "port=0", "device=quantum"], "device=quantum: cannot be used here"),
         ([run, "port=70000"], "port=70000: expected a number of at most 65535"),
         ([run, "threshold=2"], "threshold=2: expected a number of at most 1"),
-        (["run=."], "run=.: is no run directory"),
+        (["run=."], "run=.: is not a run directory"),
     ):  # fmt: skip
         assert line in pets.one_line("serve", *args)
 

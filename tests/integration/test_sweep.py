@@ -272,7 +272,7 @@ def test_optunas_hopeless_trials_are_stopped_with_a_checkpoint(
     # It is not run again, unless by itself.
     updated = {run: status(run)["updated"] for run in pruned}
     output = pets("train", "-m", f"sweep.resume={sweep}", "trust=true").stdout
-    assert "8 trials are there; more by hydra.sweeper.n_trials=<their total number>" in output
+    assert "all 8 trials are done; for more: hydra.sweeper.n_trials=<total number>" in output
     assert updated == {run: status(run)["updated"] for run in pruned}
     pets("train", f"resume={pruned[0]}", "trust=true")
     assert status(pruned[0])["state"] == "finished"

@@ -94,7 +94,7 @@ def test_predict_refuses_what_it_cannot_do(trained: Path, pets: Pets) -> None:
         assert pets.one_line("predict", f"run={trained}", *args) == line
     photo = trained / "photo.png"
     assert "run=" in pets.one_line("predict", f"source={photo}")
-    assert "is no run directory" in pets.one_line("predict", "run=.", f"source={photo}")
+    assert "is not a run directory" in pets.one_line("predict", "run=.", f"source={photo}")
 
 
 @pytest.mark.core
@@ -124,7 +124,7 @@ def test_other_photos_of_the_same_names_have_results_of_their_own(
     own = {file: file.read_bytes() for file in written(run)}
     assert own
     output = pets(*args, "data.root=tuesday").stdout
-    assert "tuesday: none of the run's photos, though 100 files have their names" in output
+    assert "tuesday: has none of the run's photos; 100 files have their names" in output
     assert "All 100 are taken as other photos" in output
     assert {file: file.read_bytes() for file in own} == own
     new = {file.relative_to(run).parts[1][:13] for file in written(run) - own.keys()}

@@ -229,7 +229,7 @@ def test_mistakes_are_one_line(run: Path, pets: Pets, drawn: Path) -> None:
     )
     assert pets.one_line(*predict, "unsure=auto", "tta=2") == (
         "tta=2 with unsure=auto: the sets are promised for the probabilities of tta=1; leave tta "
-        "away, or unsure"
+        "out, or unsure"
     )
     fresh = Path(shutil.copytree(run, pets.folder / "fresh", ignore=lambda *_: ["unsure"]))
     few = pets.one_line("predict", f"run={fresh}", source, "unsure=auto", "coverage=0.99")
@@ -245,7 +245,7 @@ def test_mistakes_are_one_line(run: Path, pets: Pets, drawn: Path) -> None:
     counts = json.loads((bare / "data.json").read_text())
     (bare / "data.json").write_text(json.dumps(counts | {"valid": 0}))
     line = pets.one_line("predict", f"run={bare}", source, "unsure=auto")
-    assert line.startswith(f"unsure=auto: {bare} held no validation photos out, so that nothing")
+    assert line.startswith(f"unsure=auto: {bare} has no validation photos, which a promise")
     gone = pets.one_line(
         "predict", f"run={bare}", source, "unsure=auto", f"data.root={pets.folder}"
     )

@@ -127,7 +127,7 @@ def test_what_is_no_run_and_other_architectures_are_one_line(trained: Path, pets
     shutil.copytree(trained, moved)
     (moved / "checkpoints/best.ckpt").unlink()
     for args, line in (
-        (["model.weights=empty"], "empty: is no run directory and no export to safetensors"),
+        (["model.weights=empty"], "empty: is neither a run directory nor an export to safetensors"),
         (["model.weights=nowhere"], "nowhere: no such file; expected default, package, none, a f"),
         (["model.weights=moved"], "model.weights=moved: a run (finished) without best.ckpt; exp"),
         (

@@ -109,7 +109,7 @@ def _is_exported(config: PredictConfig) -> bool:
     if config.ckpt != "last":
         raise ConfigError(
             f"ckpt={config.ckpt}: has no effect on {config.run}, an export: it has one set of "
-            "weights; leave ckpt away"
+            "weights; leave ckpt out"
         )
     if config.unsure is not None:
         raise ConfigError(
@@ -170,8 +170,8 @@ def _show_rows(summary: PredictionSummary, top: int, classes: list[str], judged:
     from pets.unsure.rule import Unsure
 
     width = max(len(_shortened(row["file"])) for row in rows)
-    breed = max(map(len, classes))
-    log.info("%s  %s  %6s  runners-up", "file".ljust(width), "breed".ljust(breed), "prob")
+    longest = max(map(len, ["class", *classes]))
+    log.info("%s  %s  %6s  runners-up", "file".ljust(width), "class".ljust(longest), "prob")
     for row in rows:
         unsure = [Unsure.in_words(row)] if judged and row["unsure"] else []
         best = _runners_up(row, classes, top, judged)
@@ -179,7 +179,7 @@ def _show_rows(summary: PredictionSummary, top: int, classes: list[str], judged:
         others = "; ".join([", ".join(runners_up), *unsure])
         log.info(
             "%s  %s  %4.1f %%  %s", _shortened(row["file"]).ljust(width),
-            row["prediction"].ljust(breed), 100 * row["probability"], others,
+            row["prediction"].ljust(longest), 100 * row["probability"], others,
         )  # fmt: skip
     if summary.photos > len(summary.rows):
         log.info("... and %s more in the file", f"{summary.photos - len(summary.rows):,}")

@@ -124,7 +124,7 @@ def _resumed(
     if ranks_of(values["trainer"]) != ranks_before:
         raise ConfigError(
             f"trainer.devices={values['trainer']['devices']}: the run was started on "
-            f"{ranks_before} devices, and a step on another number uses other photos; "
+            f"{ranks_before} devices; with another number each step would use other photos; "
             f"expected {ranks_before}"
         )
     new = {k: v for k, v in given.items() if k in awaited or k.startswith("lr_finder")}

@@ -104,7 +104,7 @@ def _never_trained_on(
     if counts and left and config.leave_out:
         notes.append(f"Left out: {seen} ({', '.join(counts)}).")
     elif counts:
-        rest = f"leave_out=true compares on the {len(left):,} others, " if left else ""
+        rest = f"leave_out=true compares on the other {len(left):,}, " if left else ""
         raise DataError(
             f"{seen} ({', '.join(counts)}); {rest}data.root=<folder> on photos from elsewhere"
         )

@@ -79,7 +79,7 @@ def _classes(comparison: Comparison) -> str:
     )
     more = len(telling) - _MOST_NAMED
     rest = f" and {more:,} more" if more > 0 else ""
-    return f"By more than chance differ, in points: {named}{rest}."
+    return f"These classes differ by more than chance, in points: {named}{rest}."
 
 
 def values(comparison: Comparison) -> dict[str, Any]:

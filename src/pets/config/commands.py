@@ -177,8 +177,8 @@ class RaceConfig(ProbeConfig):
     def _larger_than_the_own_size(self) -> "RaceConfig":
         if self.larger and self.data.size != "auto":
             raise ValueError(
-                f"larger=true has no effect with data.size={self.data.size}, which is the size of "
-                "all; leave one of the two out"
+                f"larger=true has no effect with data.size={self.data.size}, which is the size for "
+                "all backbones; leave one of the two out"
             )
         return self
 
@@ -293,7 +293,7 @@ class CompareConfig(Strict):
     @model_validator(mode="after")
     def _two_runs(self) -> "CompareConfig":
         if Path(self.old).resolve() == Path(self.new).resolve():
-            raise ValueError(f"new={self.new}: is the run old, too; expected another run")
+            raise ValueError(f"new={self.new}: is the same run as old; expected another run")
         return self
 
 
@@ -323,8 +323,8 @@ class LabelConfig(RunConfig):
         if self.data.root is None and (typed := self.data.labelling):
             key, value = next(iter(typed.items()))
             raise ValueError(
-                f"data.{key}={value}: has no effect on the run's own photos; it is for other ones, "
-                "given by data.root=<their folder>"
+                f"data.{key}={value}: has no effect on the run's own photos; it is for photos from "
+                "elsewhere, given by data.root=<their folder>"
             )
         return self
 
@@ -357,7 +357,7 @@ class PredictConfig(UnsureConfig, RunConfig):
             if value != own:
                 raise ValueError(
                     f"{key}={value} with unsure=auto: the sets are promised for the probabilities "
-                    f"of {key}={own}; leave {key} away, or unsure"
+                    f"of {key}={own}; leave {key} out, or unsure"
                 )
         return self
 

@@ -172,8 +172,8 @@ class DataConfig(Strict):
                 )
         if isinstance(self.superclass, str) and self.label_from != "table":
             raise ValueError(
-                "superclass as a column is one of data.table; set data.label_from=table, or "
-                "\"data.superclass={cat: '^[A-Z]', dog: '^[a-z]'}\""
+                "superclass names a column, which only data.table has; set data.label_from=table, "
+                "or \"data.superclass={cat: '^[A-Z]', dog: '^[a-z]'}\""
             )
         if self.label_from == "filename" and self.label_regex is None:
             raise ValueError(
@@ -188,7 +188,7 @@ class DataConfig(Strict):
     def _folds_and_groups(self) -> "DataConfig":
         """Check the keys of `split=kfold`, and that at most one key groups the photos."""
         if (self.folds is None or self.fold is None) and self.split == "kfold":
-            raise ValueError("split=kfold needs both keys, as in data.folds=5 data.fold=0")
+            raise ValueError("split=kfold needs folds and fold, as in data.folds=5 data.fold=0")
         for key in ("folds", "fold"):
             if getattr(self, key) is not None and self.split != "kfold":
                 raise ValueError(

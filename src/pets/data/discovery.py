@@ -27,7 +27,7 @@ _PETS = (
 )  # fmt: skip
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # how Python represents undecodable bytes
 BROKEN, SYSTEM, WRITTEN = "broken links", "folders of the system", "folders that pets wrote"
-_HIDDEN, _SPECIAL = "hidden files or folders", "files named like photos that are no regular files"
+_HIDDEN, _SPECIAL = "hidden files or folders", "files named like photos that are not regular files"
 _AGAIN = "links to folders that are read already, or to a parent"
 _KINDS = {BROKEN: "missing", _AGAIN: "unused"}  # all others: not a photo
 

@@ -72,7 +72,7 @@ def materialise(
             "training, such as train"
         )
     if unused := [name for name in splits if name not in known]:
-        log.info("left out the splits %s: they are for no use that pets knows", some(unused))
+        log.info("left out the splits %s: they are not for training or measuring", some(unused))
     first = splits[next(iter(known))].features
     image = _column(dataset, first, "image_column", image_column, datasets.Image)
     label = _column(dataset, first, "label_column", label_column, datasets.ClassLabel)

@@ -51,7 +51,9 @@ def label_rule(name: str) -> LabelRule:
         return LABEL_RULES[name]
     function = imported("data.label_from", name)
     if not callable(function):
-        raise ConfigError(f"data.label_from={name}: is no function; expected one of a photo's path")
+        raise ConfigError(
+            f"data.label_from={name}: is not a function; expected one that takes a photo's path"
+        )
 
     def label(paths: list[str], config: DataConfig, diagnostics: Diagnostics) -> Labels:
         return {path: _own_label(name, function, path) for path in paths}

@@ -27,7 +27,8 @@ def make_data(config: DataConfig) -> None:
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_name(f".{root.name}.lock")):
         if not root.exists():
-            log.info("%s does not exist yet: %s", root, config.prepare.target.rpartition(".")[2])
+            maker = config.prepare.target.rpartition(".")[2]
+            log.info("%s does not exist yet; %s makes it", root, maker)
             build("data.prepare", config.prepare, root=root)
 
 

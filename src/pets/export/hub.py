@@ -57,7 +57,7 @@ def check(model: Classifier) -> Any:
     name = model.config.name.partition(".")[0]
     library = model.config.library
     if not timm.is_model(name):
-        raise ExportError(f"to=hub: timm has no {name} as {library} has it; to=safetensors does")
+        raise ExportError(f"to=hub: timm has no {name}, {library}'s own; expected to=safetensors")
     args = dict(model.config.args)
     if backbone.pooling == "token":
         args["global_pool"] = "token"

@@ -89,7 +89,7 @@ def _export(graph: _Graph, model: Classifier, file: Path) -> None:
     except Exception as error:  # the exporter raises many exception types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise ExportError(
-            f"to=onnx: {model.config.name} cannot be expressed ({reason}); "
+            f"to=onnx: torch cannot export {model.config.name} ({reason}); "
             "to=safetensors takes any network"
         ) from error
 

@@ -37,7 +37,7 @@ def check_push(config: ExportConfig) -> None:
         reason = reason_of(error)
         raise ConfigError(
             f"{name}: {constants.ENDPOINT} does not accept it now ({reason}); check the network "
-            "and the token, or leave push away"
+            "and the token, or leave push out"
         ) from error
 
 

@@ -90,8 +90,8 @@ def load_reference(trained: Trained, data: RunDataConfig, calibration: int = 0) 
     split = VALID if held_out.get(VALID) else TEST
     if not held_out.get(split):
         raise RunError(
-            f"{run.path}: held no photos out, so that no export can be checked; expected "
-            "a run with validation or test photos (data.valid_pct)"
+            f"{run.path}: has no validation or test photos, on which an export is checked; "
+            "expected a run with some (data.valid_pct)"
         )
     needed = (split, TRAIN) if calibration else (split,)
     photos = photos_of_run(run, data.root or config.root, *needed)

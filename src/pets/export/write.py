@@ -60,7 +60,7 @@ def export(name: str, out: Path, metadata: Metadata, reference: Reference, int8:
         ConfigError: The format's folder exists already.
     """
     final = out / name
-    log.info("%s: written, then run on %s photos ...", name, f"{len(reference.rows):,}")
+    log.info("%s: writing it, and checking it on %s photos ...", name, f"{len(reference.rows):,}")
     try:
         with folder_atomically(final) as folder:
             FORMATS[name].module.write(folder, metadata)
@@ -110,5 +110,5 @@ def _check_free(folder: Path) -> None:
     """Raise ConfigError if the folder exists: it may contain the user's changes."""
     if folder.exists():
         raise ConfigError(
-            f"{folder}: is there already; move it away, or export to another folder with out=..."
+            f"{folder}: exists already; move it away, or export to another folder with out=..."
         )

@@ -64,7 +64,7 @@ class Interpretation:
             table = whole.select([*_TEXT, *_NUMBERS]).to_pandas()
         except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
             raise RunError(
-                f"{file}: is no predictions table of pets interpret ({error})"
+                f"{file}: is not a predictions table of pets interpret ({error})"
             ) from error
         logs = logs.reshape(len(table), len(classes)).astype(np.float64)
         found = cls(table, logs, classes)

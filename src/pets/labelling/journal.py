@@ -164,7 +164,9 @@ class Journal:
             header = json.loads(line)
             written, classes = header["pets label"], [str(name) for name in header["classes"]]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RunError(f"{self.file}: is no record of pets label; give another out=") from error
+            raise RunError(
+                f"{self.file}: is not a record of pets label; give another out="
+            ) from error
         if written != FORMAT:
             raise RunError(
                 f"{self.file}: has format {written}, this version of pets reads {FORMAT}"

@@ -231,7 +231,7 @@ def _cut(network: nn.Module, config: ModelConfig) -> nn.Sequential:
         if name in _TORCHVISION_TOPS:
             return nn.Sequential(children)
         children[name] = child
-    raise ConfigError(f"model.name={config.name}: no place to cut it; use model=timm")
+    raise ConfigError(f"model.name={config.name}: its classifier cannot be cut off; use model=timm")
 
 
 def _groups_of_children(
@@ -256,7 +256,7 @@ def _groups_of_children(
         found.append((f"{group[0]}-{group[-1]}" if len(group) > 1 else group[0], inside))
     grouped = [name for _, inside in found for name in inside]
     if len(set(grouped)) < len(grouped):
-        raise ConfigError("model.groups: a layer stands in two groups")
+        raise ConfigError("model.groups: a layer is in two groups")
     if left := sorted(set(names) - set(grouped)):
         raise ConfigError(f"model.groups: {some(left)} are in no group")
     return found

@@ -28,7 +28,9 @@ from pets.system.installation import install
 from pets.system.reachable import check_reachable
 
 log = logging.getLogger(__name__)
-_NO_WEIGHTS = "is no file of weights: expected .safetensors, or a torch file with a dict of tensors"
+_NO_WEIGHTS = (
+    "is not a file of weights: expected .safetensors, or a torch file with a dict of tensors"
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def load_pretrained(config: ModelConfig) -> Pretrained:
         source = _fill_from_package(network, config)
     elif config.weights == "none":
         source = "none"
-        log.warning("weights=none: %s starts from random numbers, nothing transfers", config.name)
+        log.warning(
+            "weights=none: %s starts from random weights; nothing is transferred", config.name
+        )
     elif config.weights != "default":
         source, file = config.weights, Path(config.weights)
         if not file.is_file():

@@ -36,7 +36,7 @@ class Output:
         path = Path(out)
         if is_special(out):
             raise ConfigError(
-                f"out={out}: is no regular file but a pipe, socket or device; expected a file "
+                f"out={out}: is not a regular file but a pipe, socket or device; expected a file "
                 f"({', '.join(FORMATS)}) or a folder"
             )
         suffix = path.suffix.lower()

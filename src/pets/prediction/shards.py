@@ -105,7 +105,7 @@ class Shards:
         unfinished = [block for block in blocks if self.unreadable(block) is None]
         if stale := sum(self.file(block).exists() for block in unfinished):
             log.warning(
-                "%s: replacing %s parts of other photos or settings, or damaged",
+                "%s: replacing %s parts that are damaged, or of other photos or settings",
                 self.folder, f"{stale:,}",
             )  # fmt: skip
         return unfinished

@@ -75,8 +75,8 @@ def find_source(source: str) -> Source:
         return _not_empty(_glob(source), f"source={source}: no file matches")
     if is_special(source):
         raise DataError(
-            f"source={source}: is no regular file but a pipe, socket or device; expected a photo, "
-            f"folder or list (a list from a pipe: source={STDIN})"
+            f"source={source}: is not a regular file but a pipe, socket or device; expected a "
+            f"photo, folder or list (a list from a pipe: source={STDIN})"
         )
     raise DataError(f"source={source}: no such photo, folder or list")
 
@@ -157,7 +157,7 @@ def _glob(glob: str) -> Source:
     try:
         found = list(start.glob(f"{pattern}/*" if pattern.endswith("**") else pattern))
     except ValueError as error:
-        raise DataError(f"source={glob}: no glob ({error})") from error
+        raise DataError(f"source={glob}: not a valid glob ({error})") from error
     files = [str(path) for path in found if not path.is_dir()]
     if not _HIDDEN.search(pattern):
         files = [file for file in files if not _HIDDEN.search(os.path.relpath(file, start))]
@@ -200,7 +200,7 @@ def _stdin() -> Source:
             "write the list to a .txt file"
         )
     if sys.stdin is None or sys.stdin.isatty():
-        raise DataError(f"source={STDIN}: expected a list on standard input, a path a line")
+        raise DataError(f"source={STDIN}: expected a list on standard input, one path per line")
     return Source("stdin", _lines(sys.stdin.buffer.read(), STDIN))
 
 
@@ -208,9 +208,9 @@ def _lines(content: bytes, source: str) -> list[str]:
     """Return the non-empty lines unchanged; file names need not be valid text."""
     if b"\0" in content:
         raise DataError(
-            f"source={source}: has NUL bytes; expected a path a line (find without -print0)"
+            f"source={source}: has NUL bytes; expected one path per line (find without -print0)"
         )
     lines = content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").split(b"\n")
     if not any(lines):
-        raise DataError(f"source={source}: the list is empty; expected a path a line")
+        raise DataError(f"source={source}: the list is empty; expected one path per line")
     return [os.fsdecode(line) for line in lines if line]

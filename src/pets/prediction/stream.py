@@ -168,7 +168,7 @@ def _prefetch(items: Iterator[Item], ahead: int) -> Iterator[Item]:
 def _read(file: str, views: Views, into: Tensor) -> str:
     """Write a photo's views into a tensor (V, 3, h, w), uint8. Returns the error, "" if none."""
     if not is_remote(file) and is_special(file):
-        return f"{file}: is no regular file but a pipe, socket or device"
+        return f"{file}: is not a regular file but a pipe, socket or device"
     try:
         photo = open_pixels(file, open_remote if is_remote(file) else None)
     except UnreadableImage as error:

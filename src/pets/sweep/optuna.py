@@ -103,7 +103,7 @@ class OptunaSweeper(Sweeper):
                 "key='interval(1e-4,1e-2)' or key=a,b,c"
             )
         if "monitor" in searched:
-            raise ConfigError("monitor: says what is searched for; expected one value")
+            raise ConfigError("monitor: a search has one; expected one value, without commas")
         fixed = [
             f"{key}={override.get_value_element_as_str()}"
             for key, override in last.items()
@@ -174,7 +174,7 @@ class OptunaSweeper(Sweeper):
         text, name = f"{self.n_trials} trials", self.sampler.target.rpartition(".")[2]
         text += f", {done} of them begun before" if done else ""
         if done >= self.n_trials:
-            return f"{done} trials are there; more by hydra.sweeper.n_trials=<their total number>"
+            return f"all {done} trials are done; for more: hydra.sweeper.n_trials=<total number>"
         if isinstance(startup, int) and startup >= self.n_trials:
             return f"{text}, all random: {name} would learn from the results of {startup} on"
         if isinstance(startup, int):

@@ -46,8 +46,8 @@ def saved_overrides(folder: Path) -> list[str]:
     overrides = values.get("overrides") if isinstance(values, dict) else None
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise RunError(
-            f"{file}: is no file of a sweep; expected overrides: with a list of <key>=<value>, as "
-            "pets train writes it"
+            f"{file}: is not a file of a sweep; expected overrides: with a list of <key>=<value>, "
+            "as pets train writes it"
         )
     return overrides
 

@@ -47,10 +47,12 @@ def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise RunError(f"{path}: is packed, which pets train never does; not opened")
+                raise RunError(
+                    f"{path}: is compressed, which pets train never does; it is not opened"
+                )
             damaged = archive.testzip()
         if damaged is not None:
-            raise RunError(f"{path}: damaged, the check sum of {damaged} is wrong")
+            raise RunError(f"{path}: damaged, the checksum of {damaged} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except RunError:
         raise
@@ -64,7 +66,7 @@ def read_checkpoint(path: Path, trusted: bool = False) -> dict[str, Any]:
         raise RunError(f"{path}: damaged, cannot be read ({reason})") from error
     about = content.get("pets") if isinstance(content, Mapping) else None
     if not isinstance(about, Mapping) or not isinstance(content.get("state_dict"), Mapping):
-        raise RunError(f"{path}: is no checkpoint of pets train")
+        raise RunError(f"{path}: is not a checkpoint of pets train")
     if about.get("format") != FORMAT:
         raise RunError(
             f"{path}: has format {about.get('format')}, this version of pets reads {FORMAT}"

@@ -30,7 +30,7 @@ def log_start(config: TrainConfig, source: str) -> None:
     several = f" in {ranks().world} processes" if ranks().world > 1 else ""
     log.info("%s, weights: %s; on %s%s, %s", config.model.name, source, where, several, precision)
     if limited := limits(config.trainer):
-        log.warning("limited by %s: its numbers are not those of the splits", " ".join(limited))
+        log.warning("limited by %s: the numbers are not for the whole splits", " ".join(limited))
 
 
 def log_stage(name: str, stage: StageConfig) -> None:

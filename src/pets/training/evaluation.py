@@ -147,8 +147,8 @@ def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> Pho
     run, typed = trained.run, [f"data.{key}={value}" for key, value in data.labelling.items()]
     if data.root is None and typed:
         raise ConfigError(
-            f"{typed[0]}: has no effect on the run's own photos; it is for other ones, given by "
-            "data.root=<their folder>"
+            f"{typed[0]}: has no effect on the run's own photos; it is for photos from elsewhere, "
+            "given by data.root=<their folder>"
         )
     if data.root is not None and not Path(data.root).is_dir():
         raise DataError(f"data.root={data.root}: no such folder")
@@ -158,19 +158,19 @@ def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> Pho
             why = f"with {typed[0]} its photos count as others" if typed else "so it has no splits"
             what = "" if typed else "holds none of the run's photos, "
             raise ConfigError(
-                f"split={split}: {data.root} {what}{why}; leave split away to look at all of them"
+                f"split={split}: {data.root} {what}{why}; leave split out to look at all of them"
             )
         external = external_photos(data, trained.config.data, trained.model.classes)
         count = f"{len(external.rows):,}"
         if found is not None and found.changed:
             log.warning(
-                "%s: none of the run's photos, though %s files have their names: their contents "
-                "are not the same. All %s are taken as other photos; if they are the run's, saved "
-                "again, those that it was trained on inflate the accuracy",
+                "%s: has none of the run's photos; %s files have their names, but other contents. "
+                "All %s photos count as photos from elsewhere; if they are the run's, saved again, "
+                "those that it was trained on inflate the accuracy",
                 external.root, f"{len(found.changed):,}", count,
             )  # fmt: skip
         else:
-            log.info("%s: %s photos, external to the run", external.root, count)
+            log.info("%s: %s photos from elsewhere, none of them the run's", external.root, count)
         own = find_photos(run, trained.config.data.root).photos
         check_same_classes(trained, own)
         return PhotoSelection(OTHER, own, external)
@@ -190,9 +190,9 @@ def _all_of(found: LocatedPhotos, *needed: str) -> Photos:
     if lost and (needed or not found.photos.rows):
         root = found.table.root
         raise DataError(
-            f"{root}: {lost}; put them back, or say where they lie now with data.root=... What is "
-            f"there now counts as other photos: data.root={root} data.label_from=folder (filename, "
-            "table), with pets eval and pets interpret"
+            f"{root}: {lost}; put them back, or say where they are now with data.root=<folder>. To "
+            "measure what is there now instead, use pets eval or pets interpret with "
+            f"data.root={root} data.label_from=folder (or filename, table)"
         )
     if lost := found.lost(*SPLITS):
         log.warning("%s: %s; they are left out", found.table.root, lost)

@@ -109,7 +109,7 @@ def prepare_inputs(
         if not config.precompute.views:
             log.info("  not augmented: precompute.views=4 keeps four augmented views of each photo")
         elif augment.batch:
-            log.info("  off on activations: %s", ", ".join(augment.batch))
+            log.info("  not used on activations: %s", ", ".join(augment.batch))
         return Inputs(size, computed)
     decoder = Decoder(config.data, model.preprocess, size, config.cache_dir)
     cache = config.data.cache

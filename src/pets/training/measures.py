@@ -87,7 +87,7 @@ def build_callbacks(config: TrainConfig) -> list[Callback]:
             raise ConfigError(f"callbacks.{name}: refuses its arguments ({error})") from error
         if not isinstance(callbacks[-1], Callback):
             raise ConfigError(
-                f"callbacks.{name}: {node.target} is no Callback of pytorch_lightning; expected "
+                f"callbacks.{name}: {node.target} is not a Callback of pytorch_lightning; expected "
                 "one of that package, not of the package lightning"
             )
     return callbacks
@@ -203,7 +203,7 @@ def _try(target: Target, metric: SplitMetric, classes: int) -> None:
     logits = torch.eye(classes)[targets.flip(0) // 2] + torch.linspace(-1, 1, classes)
     try:
         if not isinstance(made, Metric):
-            raise TypeError(f"it is a {type(made).__name__}, no torchmetrics.Metric")
+            raise TypeError(f"it is a {type(made).__name__}, not a torchmetrics.Metric")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made.update(logits, targets)

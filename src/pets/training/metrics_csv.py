@@ -50,7 +50,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
         raise RunError(f"{file}: damaged, cannot be read ({reason})") from error
     missing = [name for name in _REQUIRED if rows and name not in rows[0]]
     if missing:
-        raise RunError(f"{file}: is no metrics.csv of a run, it has no column {missing[0]}")
+        raise RunError(f"{file}: is not the metrics.csv of a run, it has no column {missing[0]}")
     return rows
 
 

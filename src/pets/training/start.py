@@ -86,7 +86,9 @@ def load_photos(config: TrainConfig, run: RunDir) -> Photos:
     host, rows = on_rank_0(lambda: (socket.gethostname(), [*map(astuple, own.rows if own else ())]))
     photos = own or Photos(Path(config.data.root), tuple(Photo(*row) for row in rows))
     if host != socket.gethostname() and photos.missing:
-        raise DataError(f"{photos.root}: {some(photos.missing)} is not there, but on {host}")
+        raise DataError(
+            f"{photos.root}: {some(photos.missing)} is missing on this machine, but not on {host}"
+        )
     check_same(f"the photos below {photos.root}", photos.fingerprint)
     for split in SPLITS:
         if 0 < len(photos.of(split)) < ranks().world:
@@ -105,7 +107,7 @@ def _collect(config: TrainConfig, run: RunDir, resumed: bool) -> Photos:
     if resumed and (gone := photos.missing):
         raise DataError(
             f"{root}: {len(gone):,} of the run's {len(photos.rows):,} photos are not there "
-            f"({some(gone)}); say where they lie now with data.root=..."
+            f"({some(gone)}); say where they are now with data.root=<folder>"
         )
     counts = {split: len(photos.of(split)) for split in SPLITS}
     shown = ", ".join(f"{count:,} {split}" for split, count in counts.items())

@@ -150,7 +150,7 @@ def _read(path: Path) -> TrainedNetwork | None:
         return _of_checkpoint(best)
     if path.is_dir():
         if not all((path / name).is_file() for name in _EXPORT):
-            raise WeightsError("is no run directory and no export to safetensors")
+            raise WeightsError("is neither a run directory nor an export to safetensors")
         return _of_export(path)
     if path.suffix == ".ckpt":
         return _of_checkpoint(path)

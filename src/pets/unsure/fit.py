@@ -69,9 +69,9 @@ def promise_of(
     held_out = run.read_json("data.json")
     if not held_out.get(VALID):
         raise RunError(
-            f"unsure={config.unsure}: {run.path} held no validation photos out, so that nothing "
-            "can be promised; expected a run trained with some (data.valid_pct=0.2, or a list of "
-            "its own with data.split)"
+            f"unsure={config.unsure}: {run.path} has no validation photos, which a promise needs; "
+            "expected a run that was trained with some (data.valid_pct=0.2, or a list of its own "
+            "with data.split)"
         )
     check_photos(held_out[VALID], config.coverage, config.false_alarms)
     groups = held_out.get("superclasses", {})
@@ -90,7 +90,10 @@ def promise_of(
         try:
             fitted.save(file, about)
         except OSError as error:
-            log.warning("%s: cannot be kept (%s); it is used now", file, error.strerror or error)
+            log.warning(
+                "%s: cannot be written (%s); it will be computed again next time",
+                file, error.strerror or error,
+            )  # fmt: skip
         return fitted
 
     promise = leader_first(load_or_fit).promise(config.coverage, config.false_alarms)
@@ -100,10 +103,10 @@ def promise_of(
     if promise.on_test and promise.reached is not None and not promise.reached.is_kept:
         log.warning(
             "the promise is not kept on the test photos: they differ from the validation photos, "
-            "so that others will, too"
+            "so other photos may differ, too"
         )
     if ckpt == "best":
-        log.info("ckpt=best was chosen on the validation photos: its promise is a little too good")
+        log.info("ckpt=best was chosen on the validation photos: a little less may be reached")
     return promise
 
 

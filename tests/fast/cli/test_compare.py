@@ -46,7 +46,7 @@ def test_a_run_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("overrides", "line"),
     [
         (["a"], "new is needed; give it as new=..."),
-        (["a", "a/"], "new=a/: is the run old, too; expected another run"),
+        (["a", "a/"], "new=a/: is the same run as old; expected another run"),
         (["a", "b", "fail_on=x"], "fail_on=x: expected 'worse', 'significant' or 'never'"),
         (["a", "b", "split=train"], "split=train: expected 'auto', 'valid' or 'test'"),
         (["a", "b", "shown=0"], "shown=0: expected a number of at least 1"),

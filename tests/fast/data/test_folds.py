@@ -137,7 +137,10 @@ def test_shares_are_held_out_as_whole_groups() -> None:
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (["data.split=kfold"], "data: split=kfold needs both keys, as in data.folds=5 data.fold=0"),
+        (
+            ["data.split=kfold"],
+            "data: split=kfold needs folds and fold, as in data.folds=5 data.fold=0",
+        ),
         (["data.folds=5"], "data: folds has no effect with split=random; set data.split=kfold or"),
         ([*KFOLD, "data.fold=5"], "data: fold=5: with folds=5 expected 0 to 4"),
         ([*KFOLD, "data.fold=-1"], "data.fold=-1: expected a whole number from 0 to data.folds"),

@@ -79,7 +79,7 @@ def test_a_needed_split_must_be_complete(
         photos_of_run(run, str(root), "train")
     assert str(error.value).startswith(
         f"{root}: of the run's 2 train photos 1 missing (cat/0.jpg) and 1 changed (cat/3.jpg); put "
-        "them back, or say where they lie now with data.root="
+        "them back, or say where they are now with data.root=<folder>"
     )
     assert f"data.root={root} data.label_from=" in str(error.value)
     with pytest.raises(DataError, match="of the run's 6 photos 6 missing"):

@@ -67,7 +67,7 @@ def test_groups_of_no_class_are_said(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_what_names_no_group_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"superclass as a column is one of data.table"):
+    with pytest.raises(ConfigError, match=r"superclass names a column, which only data.table has"):
         data(tmp_path, "data.superclass=species")
     with pytest.raises(ConfigError, match=r"data.superclass=.*expected a column of data.table"):
         data(tmp_path, "data.superclass={cat: '[A-'}")

@@ -208,7 +208,7 @@ def test_non_regular_files_with_photo_names_are_left_out(
     (root / "cat/folder.jpg").mkdir()
     (root / "dog/device.jpg").symlink_to("/dev/zero")
     assert labels(collected(root)) == {"cat": 4, "dog": 4}
-    line = "left out 3 files named like photos that are no regular files: cat/folder.jpg, cat/pipe"
+    line = "left out 3 files named like photos that are not regular files: cat/folder.jpg, cat/pipe"
     assert line in caplog.text
 
 

@@ -201,7 +201,7 @@ def test_timm_loads_a_folded_head(overrides: tuple[str, ...], tmp_path: Path) ->
         (("model=resnet18", "model/head=linear"), "LinearHead is more than an average"),
         (
             ("model=torchvision", "model.name=squeezenet1_1", "model/head=batch_norm"),
-            "timm has no squeezenet1_1 as torchvision has it",
+            "timm has no squeezenet1_1, torchvision's own",
         ),
         (
             ("model=torchvision", "model.name=convnext_tiny", "model/head=batch_norm"),
@@ -355,7 +355,7 @@ def test_existing_folders_are_not_replaced(tmp_path: Path) -> None:
     check_formats(["onnx"], model, tmp_path)
     (tmp_path / "onnx").mkdir()
     check_formats(["safetensors"], model, tmp_path)
-    with pytest.raises(ConfigError, match=r"/onnx: is there already; move it away, or .* out="):
+    with pytest.raises(ConfigError, match=r"/onnx: exists already; move it away, or .* out="):
         check_formats(["safetensors", "onnx"], model, tmp_path)
 
 

@@ -295,7 +295,9 @@ def test_files_that_are_no_predictions_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
     for name in ("text", "empty", "else", "cut", "missing"):
         file = tmp_path / f"{name}.parquet"
-        with pytest.raises(RunError, match="is no predictions table of pets interpret") as caught:
+        with pytest.raises(
+            RunError, match="is not a predictions table of pets interpret"
+        ) as caught:
             Interpretation.load(file)
         assert str(caught.value).startswith(f"{file}: ")
         assert "\n" not in str(caught.value)

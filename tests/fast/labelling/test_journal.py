@@ -104,7 +104,7 @@ def test_labels_of_other_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"are of other classes than the run's \(bird, dog\); give"):
         Journal(file, ["bird", "cat"])
     file.write_text("a table\n")
-    with pytest.raises(RunError, match="is no record of pets label; give another out="):
+    with pytest.raises(RunError, match="is not a record of pets label; give another out="):
         Journal(file, CLASSES)
     file.write_text('{"pets label": 9, "classes": []}\n')
     with pytest.raises(RunError, match="has format 9, this version of pets reads 1"):
@@ -113,7 +113,7 @@ def test_labels_of_other_classes_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_of_somebody_elses_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "labels.jsonl").write_text("no newline at its end")
-    with pytest.raises(RunError, match="is no record of pets label"):
+    with pytest.raises(RunError, match="is not a record of pets label"):
         Journal(tmp_path / "labels.jsonl", CLASSES)
     assert (tmp_path / "labels.jsonl").read_text() == "no newline at its end"
     Journal(tmp_path / "none.jsonl", CLASSES)

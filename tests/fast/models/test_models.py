@@ -81,7 +81,10 @@ def test_files_that_lack_add_or_bend_a_tensor_are_refused(resnet18: Path, tmp_pa
         (lacks, "it lacks layer1.0.conv1.weight"),
         (whole | {"extra": torch.zeros(1)}, "it has besides extra"),
         (bent, r"it differs in fc.weight \(10, 512\) instead of \(1000, 512\)"),
-        ({"a": "b"}, r"is no file of weights: expected \.safetensors, or a torch file with a dict"),
+        (
+            {"a": "b"},
+            r"is not a file of weights: expected \.safetensors, or a torch file with a dict",
+        ),
     ):
         torch.save(tensors, tmp_path / "w.pth")
         with pytest.raises(WeightsError, match=line):
@@ -101,7 +104,7 @@ def test_weights_with_code_are_refused(tmp_path: Path, capsys: pytest.CaptureFix
         with pytest.raises(WeightsError) as raised:
             read_state_dict(tmp_path / name)
         expected = "expected .safetensors, or a torch file with a dict of tensors"
-        assert str(raised.value) == f"{tmp_path / name}: is no file of weights: {expected}"
+        assert str(raised.value) == f"{tmp_path / name}: is not a file of weights: {expected}"
     for name in ("evil.pth", "text.pth", "none.pth"):
         with pytest.raises(WeightsError, match=name):
             load_pretrained(model_config("model=resnet18", f"model.weights={tmp_path / name}"))
@@ -139,7 +142,9 @@ def test_random_weights_are_logged(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("name", ["inception_v3", "googlenet", "densenet121"])
 def test_networks_whose_layers_are_not_all_are_refused(name: str) -> None:
     config = model_config("model=torchvision", f"model.name={name}", "model.weights=none")
-    with pytest.raises(ConfigError, match=f"{name}: no place to cut it; use model=timm"):
+    with pytest.raises(
+        ConfigError, match=f"{name}: its classifier cannot be cut off; use model=timm"
+    ):
         new_backbone(config, 0)
 
 
@@ -205,7 +210,7 @@ def test_resnets_are_cut_as_in_the_lesson(resnet18: Path) -> None:
     ("groups", "line"),
     [
         ("[[conv1],[layer1,layer2,layer3,layer4]]", "bn1.bias, bn1.weight are in no group"),
-        ("[[conv1,bn1,layer1,layer2],[layer2,layer3,layer4]]", "a layer stands in two groups"),
+        ("[[conv1,bn1,layer1,layer2],[layer2,layer3,layer4]]", "a layer is in two groups"),
         ("[[conv1,bn1,layer1,layer2,layer5],[layer3,layer4]]", "layer5 name no parameters"),
     ],
 )

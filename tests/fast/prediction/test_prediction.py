@@ -178,7 +178,7 @@ def test_finished_shards_are_reused_and_the_rest_is_predicted(
     Path("p/part-000002.parquet").write_bytes(b"cut short")
     with caplog.at_level(logging.WARNING):
         assert named("p/")[1] == 2
-    assert "p: replacing 1 parts of other photos or settings, or damaged" in caplog.text
+    assert "p: replacing 1 parts that are damaged, or of other photos or settings" in caplog.text
     for part in Path("p").iterdir():
         assert part.read_bytes() == (Path("whole") / part.name).read_bytes()
 
@@ -189,11 +189,11 @@ def test_changed_settings_and_files_are_predicted_again(
     named("p/")
     with caplog.at_level(logging.WARNING):
         assert named("p/", replace(OPTIONS, temperature=2.0))[1] == 8
-        assert "replacing 3 parts of other photos or settings" in caplog.text
+        assert "replacing 3 parts that are damaged, or of other photos or settings" in caplog.text
         (photos / "4.png").rename(photos / "8.png")
         done, seen = named("p/", replace(OPTIONS, temperature=2.0))
         assert (done.reused, seen) == (3, 5)
-        assert "replacing 2 parts of other photos or settings" in caplog.text
+        assert "replacing 2 parts that are damaged, or of other photos or settings" in caplog.text
         for number in (5, 6, 7, 8):
             (photos / f"{number}.png").unlink()
         assert named("p/", replace(OPTIONS, temperature=2.0))[0].photos == 4
@@ -209,7 +209,7 @@ def test_missing_files_and_unusual_names(photos: Path) -> None:
     named("p.csv", source="list.txt")
     assert [row["error"] for row in rows("p.csv")] == [
         "", "photos/gone.png: no such photo",
-        "pipe.jpg: is no regular file but a pipe, socket or device",
+        "pipe.jpg: is not a regular file but a pipe, socket or device",
     ]  # fmt: skip
     done, _ = named("q.parquet")
     assert (done.photos, done.unreadable) == (8, 0)
@@ -256,7 +256,10 @@ def test_a_full_disk(photos: Path, room: int, kept: bool) -> None:
 
 def test_invalid_outputs_and_formats_are_refused(photos: Path) -> None:
     for out, line in (
-        ("/dev/null", r"out=/dev/null: is no regular file but a pipe, socket or device; expected"),
+        (
+            "/dev/null",
+            r"out=/dev/null: is not a regular file but a pipe, socket or device; expected",
+        ),
         ("p.xlsx", r"out=p\.xlsx: unknown format; expected \.csv, .* or a folder: p\.xlsx/"),
         ("photos/0.png/p.csv", r"out=photos/0\.png/p\.csv: cannot be written \(Not a directory\)"),
         ("taken", r"out=taken: cannot be written \(File exists\)"),

@@ -199,7 +199,7 @@ def test_non_regular_files_with_photo_names_are_skipped_and_counted(tree: Path) 
     assert "photos/pipe.jpg" not in pipes.files
     assert pipes.left_out_summary == "1 no regular file"
     for name in ("photos/pipe.jpg", "photos/null.jpg"):
-        with pytest.raises(DataError, match=rf"^source={name}: is no regular file but a pipe, "):
+        with pytest.raises(DataError, match=rf"^source={name}: is not a regular file but a pipe, "):
             find_source(name)
 
 

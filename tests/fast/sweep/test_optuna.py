@@ -114,7 +114,7 @@ def test_few_trials_are_said_to_be_all_random(
         search(tmp_path, 6)
     assert "4 trials, all random: TPESampler would learn from the results of 10 on" in caplog.text
     assert "6 trials, 4 of them begun before, all random: " in caplog.text
-    assert "6 trials are there; more by hydra.sweeper.n_trials=<their total number>" in caplog.text
+    assert "all 6 trials are done; for more: hydra.sweeper.n_trials=<total number>" in caplog.text
 
 
 @pytest.mark.parametrize("best", ["lowest", "highest"])

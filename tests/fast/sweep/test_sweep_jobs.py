@@ -147,7 +147,7 @@ def test_a_resumed_sweep_means_the_words_it_began_with(tmp_path: Path) -> None:
     save_overrides(tmp_path, ["hydra/sweeper=optuna", "seed=0,1"])
     assert with_saved_overrides([resume]) == ["hydra/sweeper=optuna", "seed=0,1", resume]
     (tmp_path / FILE).write_text(yaml.safe_dump(["no words"]))
-    with pytest.raises(RunError, match=r"sweep\.yaml: is no file of a sweep"):
+    with pytest.raises(RunError, match=r"sweep\.yaml: is not a file of a sweep"):
         saved_overrides(tmp_path)
 
 
@@ -160,7 +160,7 @@ def test_a_sweep_file_with_other_keys_is_named_with_what_is_expected(
     (tmp_path / FILE).write_text(text)
     with pytest.raises(RunError) as raised:
         saved_overrides(tmp_path)
-    expected = "is no file of a sweep; expected overrides: with a list of <key>=<value>"
+    expected = "is not a file of a sweep; expected overrides: with a list of <key>=<value>"
     assert str(raised.value).startswith(f"{tmp_path / FILE}: {expected}")
 
 

@@ -67,7 +67,7 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
     place = content.find(torch.full((4,), 1.0).numpy().tobytes())
     content[place + 100] ^= 1
     file.write_bytes(content)
-    with pytest.raises(RunError, match=r"damaged, the check sum of .* is wrong"):
+    with pytest.raises(RunError, match=r"damaged, the checksum of .* is wrong"):
         read_checkpoint(file)
 
 
@@ -117,10 +117,10 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -
 def test_foreign_and_future_checkpoints_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "last.ckpt"
     torch.save({"state_dict": {}}, file)
-    with pytest.raises(RunError, match="is no checkpoint of pets train"):
+    with pytest.raises(RunError, match="is not a checkpoint of pets train"):
         read_checkpoint(file)
     torch.save(checkpoint() | {"state_dict": []}, file)
-    with pytest.raises(RunError, match="is no checkpoint of pets train"):
+    with pytest.raises(RunError, match="is not a checkpoint of pets train"):
         read_checkpoint(file)
     torch.save(checkpoint() | {"pets": {"format": 2}}, file)
     with pytest.raises(RunError, match="has format 2, this version of pets reads 1"):

@@ -152,7 +152,7 @@ def test_the_metrics_of_a_run(own: str) -> None:
         ("metrics=[3]", r"metrics=\[3\]: expected a list of names"),
         ("metrics=[not_there.MyMetric]", "metrics._target_=not_there.MyMetric: cannot be imported"),
         ("metrics=[my_metrics.ByClass]", r"computes \(100,\) values instead of one"),
-        ("metrics=[my_metrics.Text]", r"it is a Text, no torchmetrics.Metric"),
+        ("metrics=[my_metrics.Text]", r"it is a Text, not a torchmetrics.Metric"),
         ("metrics=[{_target_:my_metrics.MyMetric,powr:2}]", r"metrics.powr: .*mean power\?"),
         (
             "monitor=error_rate",
