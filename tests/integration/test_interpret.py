@@ -193,7 +193,7 @@ def test_other_photos(studied: Path, pets: Pets, drawn: Path) -> None:
     assert line.startswith("found: of the run's 20 test photos 19 missing (")
     assert "data.root=found data.label_from=folder" in line
     output = pets("interpret", f"run={studied}", "data.root=found", "data.label_from=folder").stdout
-    assert "left out 3 photos of Zebra: the model does not know them" in output
+    assert "left out 3 photos of Zebra, which the model does not know" in output
     assert "left out: found/saddle_hound/cut.jpg: cannot be read as an image" in output
     (folder,) = (studied / "interpret").glob("other_found_*")
     frame = pd.read_parquet(folder / "predictions.parquet")

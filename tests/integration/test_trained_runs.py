@@ -184,7 +184,7 @@ def test_eval_takes_other_photos_by_folder_regex_and_table(
         seen = sum(chosen.split == "train")
         assert f"{seen} of the {len(chosen)} photos are the run's training photos" in output
         if root == "folders":
-            assert "left out 1 photos of zebra: the model does not know them" in output
+            assert "left out 1 photos of zebra, which the model does not know" in output
             assert "left out: folders" in output  # the one that cannot be read
     wrong = ["data.table=labels.csv", "data.label_from=folder"]
     line = pets.one_line("eval", f"run={run}", "data.root=flat", *wrong)

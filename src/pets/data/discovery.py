@@ -146,7 +146,7 @@ def find_photos(root: Path, images: str, diagnostics: Diagnostics) -> list[str]:
             f"{folder}: no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
             + (f"; there are {_kinds(others)}" if others else "")
         )
-    line = f"{folder}: left out files that are no photos by their suffix: {_kinds(others)}"
+    line = f"{folder}: left out files whose suffix is not that of a photo: {_kinds(others)}"
     diagnostics.note("not a photo", sorted(others), line)
     return sorted(photos)
 

@@ -49,7 +49,7 @@ def external_photos(asked: ExternalDataConfig, config: DataConfig, classes: list
         )
     if strange:
         log.warning(
-            "left out %s photos of %s: the model does not know them (it knows %s)",
+            "left out %s photos of %s, which the model does not know (it knows %s)",
             f"{len(labels) - len(rows):,}", some(strange), some(classes),
         )  # fmt: skip
     return Photos(root, rows, tuple(classes))

@@ -101,7 +101,7 @@ def label_from_folder(paths: list[str], config: DataConfig, diagnostics: Diagnos
                 continue
             line = (
                 f"left out <n> photos of {images / top}: no class folders are in it, so "
-                f"they have no labels; pets predict source={images / top} names them"
+                f"they have no labels; pets predict source={images / top} classifies them"
             )
             diagnostics.left_out |= set(its)
             diagnostics.warning("unlabelled", its, line)
@@ -112,8 +112,8 @@ def label_from_folder(paths: list[str], config: DataConfig, diagnostics: Diagnos
         first, last = ({folders[path][which] for path in deep} for which in (0, -1))
         if any(len(names) == 1 for names in folders.values()):
             line = (
-                f"{images}: <n> photos lie in folders inside a class's and count as its "
-                "own: <photos>; data.class_folder=last makes classes of those folders"
+                f"{images}: <n> photos are in folders inside a class's folder and count as photos "
+                "of this class: <photos>; data.class_folder=last makes classes of the inner folders"
             )
             diagnostics.note("nested", deep, line)
         else:

@@ -143,7 +143,7 @@ def _check_split_folders(splits: dict[str, str], config: DataConfig) -> None:
         folders = sorted(folder for folder in splits if splits[folder] == split)
         if len(folders) > 1 and not set(folders) <= set(chosen):
             raise DataError(
-                f"data.split={config.split}: {' and '.join(folders)} in {images} mean {split}; "
+                f"data.split={config.split}: {' and '.join(folders)} in {images} all mean {split}; "
                 f'"data.split_folders={{{split}: {folders[0]}}}" takes one, '
                 f'"data.split_folders={{{split}: [{", ".join(folders)}]}}" all of them'
             )
@@ -184,7 +184,9 @@ def _outside_splits(
             )
             diagnostics.error("no split", paths, line)
         else:
-            line = f"left out {what}: its name is no split's and no training class"
+            line = (
+                f"left out {what}: its name is neither a split nor a class of the training photos"
+            )
             diagnostics.warning("no split", paths, line)
     diagnostics.left_out |= outside
     return outside

@@ -144,7 +144,7 @@ def relabel(labels: dict[str, str], file: Path) -> dict[str, str]:
     name = f"data.relabel={file}"
     names, table = PhotoNames(labels), read_rows(name, file, "path", "label")
     if bare := [row["path"] for row in table if row.get("given") == ""]:
-        line = "%s: %s photos had no label (%s); data=table takes them"
+        line = "%s: left out %s photos that had no label before (%s); data=table uses them"
         log.info(line, name, f"{len(bare):,}", some(bare))
     rows = [row | {"path": names.path(row["path"])} for row in table if row.get("given") != ""]
     twice = [path for path, count in Counter(row["path"] for row in rows).items() if count > 1]

@@ -114,7 +114,7 @@ def _images_among_others(root: Path, findings: list[Finding]) -> Iterator[Findin
             continue  # hidden, a link, or not a regular file
         try:
             with Image.open(root / path, formats=FORMATS) as image:
-                what = f"a {image.format}, but its suffix is no image's"
+                what = f"a {image.format}, but its suffix is not that of an image"
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
             continue
         yield Finding("left out", "warning", what, (path,))

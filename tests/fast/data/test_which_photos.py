@@ -155,7 +155,7 @@ def test_a_flat_folder_without_labels_is_told_what_to_do(made: Made) -> None:
 def test_the_class_is_the_first_folder(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     root = made({"cat": 4, "dog": 4, "cat/crops": 3})
     assert labels(collected(root)) == {"cat": 7, "dog": 4}
-    assert "3 photos lie in folders inside a class's" in caplog.text
+    assert "3 photos are in folders inside a class's folder" in caplog.text
     assert labels(collected(root, "data.class_folder=last")) == {"cat": 4, "crops": 3, "dog": 4}
 
 

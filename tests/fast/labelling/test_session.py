@@ -243,7 +243,8 @@ def test_data_relabel_and_exclude_take_the_table(
     after = {p.path: p.label for p in collect_photos(train_config(*same, *both).data).rows}
     assert before["dog/cat.png"] == "dog"
     assert after == {k: v for k, v in before.items() if k != "dog/2.png"} | {"dog/cat.png": "cat"}
-    assert "3 photos had no label (=new/1.png, =new/2.png, =new/3.png); data=table" in caplog.text
+    line = "left out 3 photos that had no label before (=new/1.png, =new/2.png, =new/3.png); "
+    assert line + "data=table" in caplog.text
     assert "changed 1 labels" in caplog.text
 
 
