@@ -59,13 +59,17 @@ def some(names: list[str], shown: int = 3) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return another library's message as at most 200 characters of one line, cut between words; if
-    it has none, the name of its type."""
+    """Return another library's message as one line of at most 200 characters.
+
+    It is cut between words. If there is no message, the name of the error's type is returned.
+    """
     return shorten(str(error), 200, placeholder=" ...").strip() or type(error).__name__
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
-    """Escape a text's control characters, except those in `kept`, so that file names cannot
-    control the terminal."""
+    """Escape a text's control characters, except those in `kept`.
+
+    File names can then not control the terminal.
+    """
     controls = {c for c in text if ord(c) < 32 or 127 <= ord(c) < 160}.difference(kept)
     return text.translate({ord(c): repr(c)[1:-1] for c in controls})

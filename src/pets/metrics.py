@@ -245,8 +245,9 @@ METRICS.add(
 
 
 class Temperature(Metric):
-    """Temperature scaling (Guo et al. 2017): the temperature, 0.05 to 20, that minimises the loss
-    over the photos of all ranks, without storing their logits.
+    """Temperature scaling (Guo et al. 2017) over the photos of all ranks.
+
+    It is the temperature, 0.05 to 20, that minimises the loss; logits are not stored.
 
     The loss is summed at fixed temperatures; the result is the minimum of a spline through them.
     """

@@ -200,8 +200,10 @@ class Interpreted:
         return self.analysis.predictions
 
     def plot_top_losses(self, k: int = 8) -> Figure:
-        """Draw the photos with the highest loss: prediction, actual, loss / probability of the
-        actual class, and Grad-CAM."""
+        """Draw the photos with the highest loss, with Grad-CAM.
+
+        Above each stand prediction, actual, loss, and the probability of the actual class.
+        """
         return self.show(self.found.top_losses(k))
 
     def show(self, rows: pd.DataFrame, cams: bool = True) -> Figure:

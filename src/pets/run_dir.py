@@ -138,8 +138,10 @@ class RunDir:
 
     @classmethod
     def open(cls, path: str | Path, trusted: bool = False, key: str = "run") -> RunDir:
-        """Open an existing run, which is the value of a config's `key`. Raises RunError if there is
-        none, or a link leads out of it."""
+        """Open an existing run, which is the value of a config's `key`.
+
+        Raises RunError if there is none, or a link leads out of it.
+        """
         if str(path).startswith(HUB):
             raise RunError(
                 f"{key}={path}: is a model on the hub, which only pets predict takes; expected the "
@@ -192,8 +194,11 @@ class RunDir:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The composed config as plain values. For an untrusted run, values that reach outside it
-        are removed, and RunError is raised if it references anything that is not part of pets."""
+        """The composed config as plain values.
+
+        For an untrusted run, values that reach outside it are removed, and RunError is raised if it
+        references anything that is not part of pets.
+        """
         values = self.read_config()
         if not self.trusted:
             values = trust.inside(values)
@@ -313,8 +318,10 @@ class RunDir:
         return started if started.exists() else here
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read one of the JSON files. Raises RunError if it is missing or damaged, or if a value
-        that the code uses has another type."""
+        """Read one of the JSON files. Raises RunError if it is missing or damaged.
+
+        A value that the code uses must have its type.
+        """
         values: dict[str, Any] = self._read(name, dict)
         try:
             typed_values(_TYPES.get(name.partition("/")[0], _Values), values)

@@ -147,8 +147,10 @@ def fit(
 
 
 def save_out_of_fold(run: RunDir, photos: Photos, logs: Tensor) -> None:
-    """Write the validation photos' log-probabilities (N, classes), which `pets summarize` pools
-    over the folds."""
+    """Write the validation photos' log-probabilities (N, classes).
+
+    `pets summarize` pools them over the folds.
+    """
     # Only these runs need it, and it imports pandas.
     from pets.interpretation.interpretation import Interpretation
 

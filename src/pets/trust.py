@@ -60,14 +60,17 @@ _NAME = re.compile(r"(?!\.)[\w.+ -]*")  # name of a file or folder, never a path
 
 
 def canonical(target: str) -> str:
-    """Return the dotted path of the package that runs it: Lightning has two names, with classes of
-    their own."""
+    """Return the dotted path under the name of the package that runs it.
+
+    Lightning has two names, with classes of their own.
+    """
     return re.sub(r"^lightning\.pytorch\.", "pytorch_lightning.", target)
 
 
 def check(values: Mapping[str, Any], source: Path) -> None:
-    """Raise RunError if a config, or a checkpoint's description of its network, references anything
-    that is not allowed.
+    """Raise RunError if plain values reference anything that is not allowed.
+
+    They are a config, or a checkpoint's description of its network.
 
     Args:
         values: Plain values, with the keys of a training config.
@@ -83,8 +86,11 @@ def refusal(values: Mapping[str, Any]) -> str | None:
 
 
 def inside(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the config without values that reach outside the run: it uses this user's cache, does
-    not create or download data, sends nothing to a server, and does not set `trust`."""
+    """Return the config without values that reach outside the run.
+
+    It uses this user's cache, does not create or download data, sends nothing to a server, and does
+    not set `trust`.
+    """
     cache = os.environ.get("PETS_CACHE", "~/.cache/pets")
     values = {**values, "cache_dir": cache, "trust": False}
     if sent := sends(values):
@@ -109,8 +115,10 @@ def sends(values: Mapping[str, Any]) -> list[str]:
 
 
 def check_links(folder: Path) -> None:
-    """Raise RunError if a link leads out of a folder: writes would follow it; or if a pipe lies in
-    it: who opens it would wait for ever."""
+    """Raise RunError if a link leads out of a folder, or a pipe is in it.
+
+    Writes would follow the link, and whoever opens the pipe would wait for ever.
+    """
     whole = folder.resolve()
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(whole):
@@ -122,8 +130,11 @@ def check_links(folder: Path) -> None:
 
 
 def check_words(overrides: Sequence[str], source: Path, keys: Sequence[str]) -> None:
-    """Raise RunError if the overrides saved in `source`, a sweep's file, do more than set values of
-    the training config's `keys` and choose pets' own options."""
+    """Raise RunError if saved overrides do more than set values of a training.
+
+    Those in `source`, a sweep's file, may set the training config's `keys` and choose pets' own
+    options.
+    """
     key = rf"({'|'.join(map(re.escape, keys))})([./][\w./-]+)?"
     allowed = re.compile(
         rf"(\+\+?)?{key}=[^$\\]*|~{key}(=[^$\\]*)?"

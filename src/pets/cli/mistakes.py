@@ -112,8 +112,11 @@ def _adds(key: str, node: str, schema: type[BaseModel]) -> str:
 
 
 def check_options(overrides: Sequence[str]) -> None:
-    """Raise ConfigError for null, a number or a truth value where a config group has names, and for
-    several options of a group of which a config has one."""
+    """Raise ConfigError unless the override of a config group names one of its options.
+
+    Null, numbers and truth values name none, and of a group that takes one option a config cannot
+    have several.
+    """
     for override in overrides:
         group, equals, value = override.lstrip("+").partition("=")
         choices = sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))

@@ -19,8 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> Comparison:
-    """Compare, log and write. Raises SystemExit if the new run is worse, as far as `fail_on`
-    says."""
+    """Compare, log and write. Raises SystemExit if `fail_on` says that the new run fails."""
     config = typed(CompareConfig, cfg)
     from pets.run_dir import RunDir, from_here
 

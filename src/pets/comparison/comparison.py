@@ -123,8 +123,11 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per photo: path, label, the prediction of each run, the probability that each
-        gives to the label, and `flip`: won, lost, or nothing."""
+        """One row per photo of both runs.
+
+        The columns are path, label, the prediction of each run, the probability that each gives to
+        the label, and `flip`: won, lost, or nothing.
+        """
         old, new = self.old.predictions, self.new.predictions
         rows = np.arange(len(self.photos))
         flip = np.where(new.correct & ~old.correct, "won", "")
@@ -137,8 +140,10 @@ class Comparison:
         })  # fmt: skip
 
     def flips(self, way: str) -> pd.DataFrame:
-        """Return the photos that the new run has `won` or `lost`, the largest change of the label's
-        probability first."""
+        """Return the photos that the new run has `won` or `lost`, the largest change first.
+
+        The change is that of the label's probability.
+        """
         rows = self.table[self.table["flip"] == way]
         change = (rows["p_new"] - rows["p_old"]).abs()
         return rows.loc[change.sort_values(ascending=False, kind="stable").index]

@@ -98,8 +98,10 @@ class Paired:
         return self.p < SIGNIFICANT
 
     def fails(self, fail_on: str) -> bool:
-        """Whether the new run is worse, as far as `fail_on` says: `worse`, in fewer photos right;
-        `significant`, by more than chance; `never`."""
+        """Whether the new run is worse in the sense of `fail_on`.
+
+        `worse` means in fewer photos right, `significant` by more than chance; `never` is never.
+        """
         worse = self.only_old > self.only_new
         return worse and (fail_on == "worse" or (fail_on == "significant" and self.significant))
 
@@ -137,7 +139,10 @@ def by_class(
 
 
 def adjusted(classes: dict[str, Paired]) -> dict[str, float]:
-    """Return the p-value of each class, adjusted for looking at all of them (Benjamini and
-    Hochberg, 1995): of the classes below 0.05, about one in twenty is there by chance."""
+    """Return the p-value of each class, corrected for the number of classes.
+
+    By Benjamini and Hochberg (1995): of the classes below 0.05, about one in twenty is there by
+    chance.
+    """
     values = false_discovery_control([paired.p for paired in classes.values()])
     return dict(zip(classes, map(float, values), strict=True))

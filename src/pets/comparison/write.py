@@ -21,8 +21,9 @@ WAYS = {"lost": "Right before, wrong now", "won": "Wrong before, right now"}
 
 
 def write_comparison(comparison: Comparison, folder: Path, shown: int) -> list[Path]:
-    """Write `compare.html`, `compare.md` and `compare.json`, with up to `shown` photos of each way
-    of flipping in the page.
+    """Write `compare.html`, `compare.md` and `compare.json`.
+
+    The page shows up to `shown` photos that were lost, and as many that were won.
 
     Returns their paths. Raises OSError.
     """

@@ -89,8 +89,10 @@ def check_signature(key: str, target: Target, given: Collection[str] = ()) -> No
 
 
 def check_types(key: str, function: Any, arguments: Mapping[str, Any]) -> None:
-    """Raise ConfigError, naming the argument, unless the values of plain types are of the types
-    that `function` declares: many libraries notice a wrong one late, or not at all."""
+    """Raise ConfigError if the value of an argument is not of the type that `function` declares.
+
+    Only plain types are checked. Many libraries notice a wrong one late, or not at all.
+    """
     called = function.__init__ if inspect.isclass(function) else function
     defaults = inspect.signature(function).parameters
     for name, value in arguments.items():

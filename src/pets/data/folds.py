@@ -28,8 +28,9 @@ _SEEDS = 2**32  # scikit-learn's random states are below
 def photo_groups(
     labels: Mapping[str, str], config: DataConfig, diagnostics: Diagnostics
 ) -> dict[str, str] | None:
-    """Return the group of each labelled path by `data.group_column`, `group_regex` or `group_near`;
-    None if photos are not grouped.
+    """Return the group of each labelled path; None if photos are not grouped.
+
+    Groups come from `data.group_column`, `group_regex` or `group_near`.
 
     Photos without a group are an error.
     """

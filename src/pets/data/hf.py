@@ -45,8 +45,9 @@ def materialise(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> None:
-    """Write the photos of a data set to `root/images`, and `root/labels.csv` with their path, label
-    and split.
+    """Write the photos of a data set to `root/images`, and their table to `root/labels.csv`.
+
+    The table has path, label and split.
 
     Args:
         root: The folder to be made.

@@ -83,8 +83,9 @@ def label_from_filename(paths: list[str], label_regex: str) -> Labels:
 
 
 def label_from_folder(paths: list[str], config: DataConfig, diagnostics: Diagnostics) -> Labels:
-    """The first folder below the photos' folder, or below a split's, as torchvision's ImageFolder
-    has it; None for photos in no such folder.
+    """Return the first folder below the photos' folder, or below a split's, as the label.
+
+    That is the rule of torchvision's ImageFolder. The label is None for photos in no such folder.
 
     Folders beside the training photos' without folders inside have no labels: they are left out
     and reported. Where photos lie deeper everywhere, `data.class_folder` must choose. Raises

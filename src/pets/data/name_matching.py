@@ -120,8 +120,10 @@ class PhotoNames:
 
 
 def captured(regex: str, group: str, names: Iterable[str]) -> dict[str, str | None]:
-    """Return what a regex captures in each name: the group called `group`, else the first one; None
-    where it does not match, or captures nothing. The config has checked that it has a group."""
+    """Return what a regex captures in each name; None where it captures nothing.
+
+    It is the group called `group`, else the first one; the config has checked that there is one.
+    """
     pattern = re.compile(regex)
     which: str | int = group if group in pattern.groupindex else 1
     matches = {name: pattern.search(name) for name in names}

@@ -55,8 +55,10 @@ class CentreCrop(v2.Transform):
 
 
 def to_tensor(image: Image.Image | np.ndarray) -> Tensor:
-    """Convert an RGB image, or its pixels (height, width, 3), to uint8 (3, height, width), channels
-    last in memory: resizes faster."""
+    """Convert an RGB image, or its pixels (height, width, 3), to uint8 (3, height, width).
+
+    Channels stay last in memory, which resizes faster.
+    """
     pixels = image if isinstance(image, np.ndarray) else np.array(image)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 

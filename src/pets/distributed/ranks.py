@@ -1,5 +1,8 @@
-"""The rank of this process in its job. Ranks are started externally, one process per device: by
-torchrun, by srun, or by anything that sets the same environment variables. Imports no torch."""
+"""The rank of this process in its job.
+
+Ranks are started externally, one process per device: by torchrun, by srun, or by anything that sets
+the same environment variables. Imports no torch.
+"""
 
 from __future__ import annotations
 

@@ -137,8 +137,10 @@ def check(folder: Path, name: str, reference: Reference) -> Check:
 
 
 def without_pets(folder: Path, name: str, method: str, files: list[Path]) -> list[Any]:
-    """Return what a method of the export's script gives for photo files, a row for each, in a
-    process without pets. Raises ExportError."""
+    """Return what a method of the export's script gives for photo files, a row for each.
+
+    It runs in a process without pets. Raises ExportError.
+    """
     with TemporaryDirectory() as scratch:
         names, out = Path(scratch, "names"), Path(scratch, "rows.json")
         names.write_text("\0".join(str(file.resolve()) for file in files), "utf-8")

@@ -70,8 +70,10 @@ class PromiseCheck:
 
 
 def write_promise(folder: Path, promise: Promise) -> None:
-    """Write `unsure.py`, a copy of the rule's code, and its numbers: `unsure.json` and, for the
-    typical features, `unsure.npz`."""
+    """Write `unsure.py`, a copy of the rule's code, and its numbers.
+
+    These are `unsure.json` and, for the typical features, `unsure.npz`.
+    """
     rule = promise.rule
     code = files("pets.unsure").joinpath("rule.py").read_text("utf-8")
     (folder / "unsure.py").write_text(code, encoding="utf-8")
@@ -92,8 +94,9 @@ def write_promise(folder: Path, promise: Promise) -> None:
 
 @torch.inference_mode()
 def check_promise(folder: Path, name: str, reference: Reference, promise: Promise) -> PromiseCheck:
-    """Run the export's script on test photos, or validation photos if there are none, and compare
-    its sets with the run's.
+    """Run the export's script on held-out photos and compare its sets with the run's.
+
+    The photos are test photos, or validation photos if there are none.
 
     Raises:
         ExportError: It does not run, or gives other sets for the same pictures.

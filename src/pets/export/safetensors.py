@@ -74,8 +74,10 @@ def check(model: Classifier) -> dict[str, Any]:
 
 
 def chain_of(model: Classifier) -> nn.Sequential:
-    """Return the head as torch layers, on pooled features. Raises ExportError if it has no `chain`,
-    or pools by itself."""
+    """Return the head as torch layers, on pooled features.
+
+    Raises ExportError if the head has no `chain`, or pools by itself.
+    """
     head: Any = model.head
     if not hasattr(head, "chain"):
         raise ExportError(

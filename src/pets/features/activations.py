@@ -232,8 +232,10 @@ def digest_of_weights(backbone: nn.Module) -> str:
 
 
 def digest_of_module(config: ModelConfig) -> dict[str, str]:
-    """Return a hash of the file of `model.module`, if there is one: a network of one's own may
-    compute something else with the same weights."""
+    """Return a hash of the file of `model.module`, if there is one.
+
+    With the same weights, changed code may compute something else.
+    """
     if config.module is None:
         return {}
     file = Path(inspect.getfile(imported("model.module", config.module)))

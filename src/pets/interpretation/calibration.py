@@ -17,8 +17,10 @@ from pets.interpretation.interpretation import Floats, Rows
 
 @dataclass(frozen=True)
 class Reliability:
-    """The non-empty bins of a reliability diagram: mean confidence, accuracy and number of photos
-    of each."""
+    """The non-empty bins of a reliability diagram.
+
+    Each has a mean confidence, an accuracy and a number of photos.
+    """
 
     confidence: Floats
     accuracy: Floats
@@ -26,8 +28,10 @@ class Reliability:
 
     @property
     def ece(self) -> float:
-        """The expected calibration error: mean gap between confidence and accuracy, weighted by the
-        number of photos."""
+        """The expected calibration error.
+
+        It is the mean gap between confidence and accuracy, weighted by the number of photos.
+        """
         gaps = np.abs(self.confidence - self.accuracy)
         return float((gaps * self.counts).sum() / max(self.counts.sum(), 1))
 

@@ -1,5 +1,7 @@
-"""Extraction: one pass of every photo through the network for predictions, Grad-CAM, features,
-patches and thumbnails."""
+"""One pass of every photo through the network.
+
+It extracts predictions, Grad-CAM, features, patches and thumbnails.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +78,11 @@ class Extracted:
 
 
 class ViewsDataset(Dataset[dict[str, Any]]):
-    """The photos of one pass, by their indices in it: read once, as views for the network and as
-    thumbnails for the report. An unreadable photo has a `problem` instead."""
+    """The photos of one pass, by their indices in it.
+
+    Each is read once, as views for the network and as a thumbnail for the report. An unreadable
+    photo has a `problem` instead.
+    """
 
     def __init__(self, paths: Sequence[Path], indices: Sequence[int], views: Views) -> None:
         self.paths, self.indices, self.views = paths, indices, views
@@ -100,8 +105,11 @@ class ViewsDataset(Dataset[dict[str, Any]]):
 
 
 def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return `views` (B, V, 3, h, w) of the readable photos, `indices`, `thumbnails` and `sizes` in
-    their order; `problems` by index. `views` is None if no photo is readable."""
+    """Collate the photos of a batch: `views`, `indices`, `thumbnails`, `sizes` and `problems`.
+
+    `views` (B, V, 3, h, w) are those of the readable photos, None if there is none; `problems` are
+    by index.
+    """
     good = [row for row in rows if "views" in row]
     return {
         "views": torch.stack([row["views"] for row in good]) if good else None,

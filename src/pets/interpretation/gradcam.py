@@ -50,8 +50,10 @@ class GradCam:
 
 
 def grad_cam(model: Classifier) -> GradCam | None:
-    """Return Grad-CAM for a network; None, with a warning that says why, if it has no map to
-    credit."""
+    """Return Grad-CAM for a network; None if the network has no map to credit.
+
+    A warning then says why.
+    """
     if reason := model.backbone.why_no_map():
         log.warning("no Grad-CAM of %s: %s", model.config.name, reason)
         return None

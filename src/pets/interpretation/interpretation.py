@@ -55,8 +55,10 @@ class Interpretation:
 
     @classmethod
     def load(cls, file: str | Path, split: str | None = None) -> Interpretation:
-        """Read a `predictions.parquet`, or one split of it. Raises RunError for any other file, or
-        if it does not contain the split."""
+        """Read a `predictions.parquet`, or one split of it.
+
+        Raises RunError for any other file, or if it does not contain the split.
+        """
         try:
             whole = pq.read_table(regular(Path(file)))
             classes = json.loads((whole.schema.metadata or {})[_ABOUT])["classes"]
@@ -203,14 +205,18 @@ class Interpretation:
         return pd.DataFrame(matrix, index=self.classes, columns=self.classes)
 
     def confused(self, actual: str, predicted: str) -> pd.DataFrame:
-        """Return photos of one class that were predicted as another (or itself), the highest loss
-        first."""
+        """Return photos of one class that were predicted as another one, or as itself.
+
+        The highest loss comes first.
+        """
         rows = (self.table["label"] == actual) & (self.table["prediction"] == predicted)
         return self.table[rows].sort_values("loss", ascending=False, kind="stable")
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
-        """Return (actual, predicted, photos) for every confusion of at least `min_val` photos, the
-        most frequent first."""
+        """Return (actual, predicted, photos) for every confusion, the most frequent first.
+
+        Confusions of fewer than `min_val` photos are left out.
+        """
         wrong = self.confusion_matrix().to_numpy(copy=True)
         np.fill_diagonal(wrong, 0)
         pairs = [

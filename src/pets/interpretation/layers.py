@@ -19,8 +19,10 @@ from pets.models.backbone import Backbone
 
 @dataclass
 class Patch:
-    """The receptive field (3, h, w) of a channel's strongest unit on one photo, and the unit's
-    position in it: down and across, in 0..1."""
+    """The receptive field (3, h, w) of a channel's strongest unit on one photo.
+
+    The unit's position is down and across, in 0..1.
+    """
 
     activation: float
     index: int
@@ -30,8 +32,10 @@ class Patch:
 
 @dataclass
 class BackboneStage:
-    """One stage of the backbone: `patches` has the strongest patches of every chosen channel, at
-    most one per photo, the strongest first."""
+    """One stage of the backbone, with the strongest patches of every chosen channel.
+
+    There is at most one patch per photo; the strongest comes first.
+    """
 
     name: str
     field: ReceptiveField
@@ -127,8 +131,10 @@ class TopPatches:
 
 
 def first_kernels(backbone: Backbone) -> Tensor | None:
-    """Return the kernels (n, 3, h, w) of the first convolution over RGB pixels, scaled to 0..1 with
-    zero at 0.5; None if there is none."""
+    """Return the kernels (n, 3, h, w) of the first convolution over RGB pixels, or None.
+
+    They are scaled to 0..1 with zero at 0.5.
+    """
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1:
             weights = module.weight.detach().float().cpu()

@@ -13,9 +13,11 @@ Span = tuple[int, int]  # the first pixel and one past the last
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The receptive fields of a layer's units, for photos of one size: the vertical span of every
-    row of units, and the horizontal span of every column. With global context, every unit sees the
-    whole photo."""
+    """The receptive fields of a layer's units, for photos of one size.
+
+    They are the vertical span of every row of units, and the horizontal span of every column. With
+    global context, every unit sees the whole photo.
+    """
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]

@@ -1,5 +1,6 @@
-"""Nearest neighbours in feature space, and a table of likely label errors with proposed labels;
-photos and labels are not changed.
+"""Nearest neighbours in feature space, and a table of likely label errors.
+
+The table proposes labels; photos and labels are not changed.
 
 Confident learning (Northcutt, Jiang, Chuang 2021), through cleanlab.
 """
@@ -48,8 +49,9 @@ def nearest(
 
 
 def held_out_probabilities(features: Floats, labels: Rows, classes: int, seed: int) -> Floats:
-    """Return out-of-fold probabilities (N, classes) of training photos, by five-fold
-    cross-validation.
+    """Return out-of-fold probabilities (N, classes) of training photos.
+
+    They come from five-fold cross-validation.
 
     A logistic regression is fitted on the features (N, C) of four fifths and predicts the rest. The
     features come from the network that was trained on the photos; `seed` determines the folds.

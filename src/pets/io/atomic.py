@@ -1,5 +1,7 @@
-"""Replace files and folders atomically: readers see the old or the new one, never a part; and read
-only regular files."""
+"""Replace files and folders atomically, and read only regular files.
+
+Readers see the old or the new one, never a part.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,10 @@ def to_disk(path: Path) -> None:
 
 
 def regular(file: Path) -> Path:
-    """Return the file, to be opened. Raises OSError if it is a pipe or a device, whose reader would
-    wait for ever."""
+    """Return the file, to be opened. Raises OSError unless it is a regular file.
+
+    Whoever reads a pipe or a device might wait for ever.
+    """
     if file.exists() and not file.is_file() and not file.is_dir():
         raise OSError("a pipe or a device; expected a regular file")
     return file

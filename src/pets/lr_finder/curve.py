@@ -105,8 +105,10 @@ class Curve:
         }
 
     def draw(self, title: str) -> Figure:
-        """Plot measured and smoothed loss over log rate; skipped parts are shaded, and the method
-        chosen by `auto` has a solid line."""
+        """Plot measured and smoothed loss over log rate, with the suggestions.
+
+        Skipped parts are shaded, and the method chosen by `auto` has a solid line.
+        """
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(9, 5.5), layout="constrained")

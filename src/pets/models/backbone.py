@@ -68,15 +68,20 @@ class Backbone(nn.Module):
         return self.network.forward_features(x) if self.is_timm else self.network(x)
 
     def pool(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """Turn the features of photos of `size` (height, width) into the head's input: (B, C),
-        twice as many for `concat`, or (B, C, h', w') for `map`."""
+        """Turn the features of photos of `size` (height, width) into the head's input.
+
+        It is (B, C), with twice as many channels for `concat`, or (B, C, h', w') for `map`.
+        """
         if self.pooling == "avg":
             return self.as_map(features, size).mean((2, 3))
         return self.activations(features, size)
 
     def activations(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return what is kept of features to train heads on: the output of `pool`, with the maxima
-        for averages, too, so that most heads share it; `from_activations` undoes that."""
+        """Return what is kept of features to train heads on.
+
+        It is the output of `pool`, for averages with the maxima, too, so that most heads share it;
+        `from_activations` undoes that.
+        """
         if self.pooling in ("own", "token"):
             return self.network.forward_head(features, pre_logits=True)
         x = self.as_map(features, size)

@@ -76,8 +76,10 @@ def _composed(*overrides: str) -> ModelConfig:
 
 
 def weights_here(known: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
-    """Return every backbone whose weights are on this machine: the `known` ones in the group
-    `model`, then the others of timm."""
+    """Return every backbone whose weights are on this machine.
+
+    First come the `known` ones in the group `model`, then the others of timm.
+    """
     here = {name: model for name, model in known.items() if has_weights(model)}
     same = {model.name for model in here.values()}
     others = [name for name in matching("*") if not same & {name, name.partition(".")[0]}]
@@ -85,8 +87,10 @@ def weights_here(known: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
 
 
 def named(names: list[str], known: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:
-    """Return the backbones of these names: `known` ones in the group `model`, of timm, an address,
-    or a pattern for the first two.
+    """Return the backbones of these names.
+
+    A name is one of the `known` ones in the group `model`, one of timm, a pattern for both, or an
+    address.
 
     Raises:
         ConfigError: There is none of a name.

@@ -70,8 +70,10 @@ class Classifier(nn.Module):
         return [*backbone, (HEAD, list(self.head.parameters()))]
 
     def trained_groups(self, freeze_to: int) -> list[str]:
-        """Return the names of the layer groups that `freeze_to` leaves trainable. Raises
-        ConfigError."""
+        """Return the names of the layer groups that `freeze_to` leaves trainable.
+
+        Raises ConfigError.
+        """
         names = [name for name, _ in self.layer_groups]
         return names[frozen_groups(names, freeze_to) :]
 

@@ -49,8 +49,10 @@ def is_adapter(name: str) -> bool:
 
 
 def name_before(name: str) -> str:
-    """Return the name of a parameter before adapters were added; an adapter's is that of the weight
-    beside it."""
+    """Return the name of a parameter before adapters were added.
+
+    That of an adapter is the name of the weight beside it.
+    """
     return _ADAPTER.sub(".", name).replace(".base_layer.", ".")
 
 

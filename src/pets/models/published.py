@@ -74,8 +74,9 @@ def is_address(name: str) -> bool:
 
 
 def read_published(config: ModelConfig) -> Published:
-    """Read the config of the published network that `name` or `weights` is the address of; download
-    its files unless they are in the cache.
+    """Read the config of the published network whose address is `name` or `weights`.
+
+    Its files are downloaded unless they are in the cache.
 
     Raises:
         ConfigError: The address is malformed or contradicts other keys.

@@ -91,8 +91,10 @@ def empty_network(config: ModelConfig) -> nn.Module:
 
 
 def input_size(network: Any, config: ModelConfig) -> tuple[int, int]:
-    """Return the height and width in pixels of the photos that the weights were trained with, or
-    that `args` build the network for."""
+    """Return the height and width in pixels of the network's input.
+
+    They are those of the photos that the weights were trained with, or those that `args` give.
+    """
     if config.library == "torchvision":
         side = torchvision.models.get_model_weights(config.name).DEFAULT.transforms().crop_size[0]
         return side, side

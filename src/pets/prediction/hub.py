@@ -1,5 +1,7 @@
-"""A model in the layout of the Hugging Face hub, as `pets export to=hub` writes it: a folder, or a
-repository of the hub."""
+"""A model in the layout of the Hugging Face hub, as `pets export to=hub` writes it.
+
+It is a folder, or a repository of the hub.
+"""
 
 from __future__ import annotations
 

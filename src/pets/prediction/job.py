@@ -31,8 +31,11 @@ _MAX_THREADS = 16
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a prediction, named like the config keys; `checkpoint` is the weights' digest,
-    `unsure` are the numbers of the rule that says what the network is not sure of."""
+    """The options of a prediction, named like the config keys.
+
+    `checkpoint` is the weights' digest, `unsure` are the numbers of the rule that says what the
+    network is not sure of.
+    """
 
     batch_size: int
     threads: int
@@ -57,8 +60,11 @@ class Options:
 
 @dataclass(frozen=True)
 class PredictionSummary:
-    """Numbers of all, unreadable and reused photos, the first rows and errors, and the total speed
-    of all ranks."""
+    """The result of a prediction in numbers.
+
+    These are the numbers of all, unreadable and reused photos, the first rows and errors, and the
+    total speed of all ranks.
+    """
 
     photos: int
     unreadable: int

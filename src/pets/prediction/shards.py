@@ -38,8 +38,10 @@ class Block:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the addresses in their order, with size and time of local files, because cameras
-        reuse names such as IMG_0001."""
+        """Hash of the addresses in their order, with size and time of local files.
+
+        Cameras reuse names such as IMG_0001.
+        """
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(file.encode("utf-8", "surrogateescape") + b"\0")
@@ -92,8 +94,10 @@ class Shards:
             return shard.read()
 
     def unreadable(self, block: Block) -> int | None:
-        """Number of unreadable photos in a finished block; None if the block is unfinished: its
-        shard is missing, damaged, or of other photos or settings."""
+        """Number of unreadable photos in a finished block; None if the block is unfinished.
+
+        A block is unfinished if its shard is missing, damaged, or of other photos or settings.
+        """
         with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # Arrow's derive
             about = json.loads(pq.read_schema(regular(self.file(block))).metadata[_KEY])
             if (about["files"], about["settings"]) == (block.fingerprint, self.settings):

@@ -29,9 +29,11 @@ _PREFETCH = 2  # batches read while one is in the network
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions for a batch of consecutive photos of a block: probabilities (photos, classes) and
-    distances (photos,) by the network's rule, float64, NaN for photos with an error or without a
-    rule; `last` marks the block's last batch."""
+    """Predictions for a batch of consecutive photos of a block.
+
+    They are probabilities (photos, classes) and distances (photos,) by the network's rule, float64,
+    NaN for photos with an error or without a rule; `last` marks the block's last batch.
+    """
 
     block: Block
     probabilities: np.ndarray

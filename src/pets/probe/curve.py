@@ -66,8 +66,10 @@ def run_curve(config: CurveConfig, run: RunDir | None) -> Curve:
 def measure(
     features: Features, orders: list[list[NDArray[np.int64]]], c: float
 ) -> NDArray[np.float64]:
-    """Return whether each validation photo is wrong (sizes, seeds, photos) with a head fitted to
-    each subset. The largest subset is the same for all seeds."""
+    """Return whether each validation photo is wrong (sizes, seeds, photos).
+
+    A head is fitted to each subset. The largest subset is the same for all seeds.
+    """
     wrong = np.empty((len(orders[0]), len(orders), len(features.valid_labels)))
     for seed, subsets in enumerate(orders):
         for size, rows in enumerate(subsets):

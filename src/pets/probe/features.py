@@ -82,8 +82,11 @@ def probe_config(
 
 
 def data_overrides(overrides: list[str], run: RunDir | None) -> tuple[str, ...]:
-    """Return those of the overrides that choose photos, or those of the run, whose experiment may
-    have chosen them, with the root that is given now; none says how they are read."""
+    """Return those of the overrides that choose photos.
+
+    With a run they are the run's, whose experiment may have chosen the photos, with the root that
+    is given now. None of them says how photos are read.
+    """
     moved = [override for override in overrides if override.startswith("data.root=")]
     given = overrides if run is None else [*run.overrides, *moved]
     last = {override.partition("=")[0].lstrip("+~"): override for override in given}
@@ -145,8 +148,10 @@ def with_model(config: LearnerConfig, model: ModelConfig) -> LearnerConfig:
 def with_backbone(
     config: LearnerConfig, backbone: Backbone, preprocess: Preprocess, classes: list[str]
 ) -> tuple[LearnerConfig, Classifier]:
-    """Return the config with what the weights determine, and the network. Raises ConfigError if it
-    does not accept photos of the config's size."""
+    """Return the config with what the weights determine, and the network.
+
+    Raises ConfigError if it does not accept photos of the config's size.
+    """
     config = with_weights(config, backbone)
     height, width = config.data.height_width
     if not backbone.takes((height, width)):

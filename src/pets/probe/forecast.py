@@ -168,8 +168,10 @@ def curve_of(
 def nested_subsets(
     labels: NDArray[np.int64], fractions: Sequence[float], rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Return the rows of each fraction of every class, at least one; each subset contains the one
-    before. Fractions that add no photo are left out."""
+    """Return the rows of each fraction of every class, at least one.
+
+    Each subset contains the one before. Fractions that add no photo are left out.
+    """
     rank, total = np.empty(len(labels)), np.empty(len(labels))
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)

@@ -87,8 +87,10 @@ def interval(draws: Floats, sample: int, among: int = 1) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The check of a size that was left out of the fit: the measured error, and the law's interval
-    for it on the same photos."""
+    """The check of a size that was left out of the fit.
+
+    It has the measured error, and the law's interval for it on the same photos.
+    """
 
     photos: float
     error: float

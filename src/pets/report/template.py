@@ -13,8 +13,10 @@ from pets.io.serialize import to_json
 
 
 def template(package: str, name: str, **filters: Callable[..., Any]) -> Any:
-    """Load the template of a package's page, with access to `head.html`. Undefined names raise an
-    error."""
+    """Load the template of a package's page, with access to `head.html`.
+
+    Undefined names raise an error.
+    """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(p, ".") for p in (package, "pets.report")]),
         autoescape=True,

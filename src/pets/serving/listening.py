@@ -21,8 +21,10 @@ _SHUTDOWN_SECONDS = 2  # for pending requests, after Ctrl-C
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """Return a listening socket; connections queue until the server accepts them. Raises
-    ConfigError if the address or the port cannot be had."""
+    """Return a listening socket; connections queue until the server accepts them.
+
+    Raises ConfigError if the address or the port cannot be used.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)

@@ -24,8 +24,11 @@ class Photo:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Probabilities in the order of the classes; Grad-CAM (h', w') in 0..1, or None; and what the
-    rule says, if there is one."""
+    """The prediction of a photo.
+
+    Probabilities are in the order of the classes; Grad-CAM is (h', w') in 0..1, or None; then comes
+    what the rule says, if there is one.
+    """
 
     probabilities: list[float]
     cam: Tensor | None

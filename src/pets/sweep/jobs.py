@@ -34,10 +34,11 @@ class Job:
 
     @property
     def score(self) -> float | None:
-        """The metric that a finished run monitors, by default the validation error as a fraction,
-        or None.
+        """The metric that a finished run monitors, or None.
 
-        Sweeps select on it, never on the test photos.
+        By default it is the validation error as a fraction.
+
+               Sweeps select on it, never on the test photos.
         """
         results = self.run.status.get("results", {})
         return self.run.monitor.value(results) if self.run.finished else None

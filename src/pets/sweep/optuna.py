@@ -44,8 +44,9 @@ log = logging.getLogger(__name__)
 
 
 class OptunaSweeper(Sweeper):
-    """Hydra sweeper that searches for the best `monitor`, by default the lowest validation error,
-    with Optuna's ask-and-tell interface.
+    """Hydra sweeper that searches for the best `monitor` with Optuna.
+
+    The monitor is by default the validation error. Optuna's ask-and-tell interface is used.
 
     A trial is a run; the study is stored in the sweep's folder, so that `sweep.resume` continues
     it. (hydra-optuna-sweeper needs Optuna 2, and stops at a failed trial.)

@@ -27,8 +27,9 @@ _GRACE = 60.0  # seconds for a job to finish its step and save its checkpoint
 
 
 def run_jobs(jobs: Connection, slots: int, environment: Mapping[str, str]) -> None:
-    """Train in prepared or stopped run directories, one after another as they arrive from `jobs`,
-    with all output in each one's `screen.log`.
+    """Train in prepared or stopped run directories, one after another.
+
+    They arrive from `jobs`. All output goes to each one's `screen.log`.
 
     A job is a run's folder, whether it is trusted, and its logging. They share the machine's cores
     with `slots` - 1 other processes. A run that does not finish ends the process, with the exit

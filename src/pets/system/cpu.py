@@ -31,9 +31,12 @@ def spin_briefly() -> None:
 
 
 def hide_warnings_of_ranks() -> None:
-    """In a process that is one of several ranks, let torch's C++ write only errors, unless the user
-    has chosen a level: where another rank has died, it writes a warning with a stack now and then,
-    next to the line in which pets reports it. Torch reads the level when it is loaded."""
+    """Let torch's C++ write only errors in a process that is one of several ranks.
+
+    Where another rank has died, it would write a warning with a stack now and then, next to the
+    line in which pets reports it. A level that the user has chosen is kept. Torch reads the level
+    when it is loaded.
+    """
     numbers = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
     if any(number != "1" for number in numbers):
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -34,8 +34,10 @@ def install(extra: str) -> str:
 
 
 def need_server(command: str, *more: str) -> None:
-    """Raise ConfigError if a package of a command that serves pages is not installed; `more` are
-    those beside the ones that every such command needs."""
+    """Raise ConfigError if a package of a command that serves pages is not installed.
+
+    `more` are packages beside those that every such command needs.
+    """
     names = ("fastapi", "uvicorn", *more, "prometheus_client")
     if missing := [name for name in names if find_spec(name) is None]:
         raise ConfigError(f"pets {command}: needs {', '.join(missing)}; {install('serve')}")

@@ -10,8 +10,10 @@ _TIMEOUT = 5  # seconds
 
 
 def check_reachable(url: str) -> None:
-    """Raise OSError at once if a URL's host, or its proxy, is unreachable: download clients would
-    retry for minutes."""
+    """Raise OSError at once if a URL's host, or its proxy, is unreachable.
+
+    Download clients would retry for minutes.
+    """
     target = urlparse(url)
     proxy = getproxies().get(target.scheme)
     if proxy and not proxy_bypass(target.hostname or ""):

@@ -17,8 +17,9 @@ from pets.training.checkpoints import read_checkpoint
 
 
 class HeldCheckpoint:
-    """A checkpoint kept in memory, to be written later or never: pass it to
-    `Trainer.save_checkpoint` as `storage_options`.
+    """A checkpoint kept in memory, to be written later or never.
+
+    Pass it to `Trainer.save_checkpoint` as `storage_options`.
 
     Its tensors are copied, except those of `frozen` layers, which do not change while it is held.
     """

@@ -95,8 +95,11 @@ def _check_numbers(path: Path, weights: Mapping[str, Any], temperature: Any) -> 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained run: its network with weights, its config, the stage that the weights are from, and
-    the temperature fitted on the validation photos, or None if it was not fitted."""
+    """A trained run: its network with weights, and what belongs to them.
+
+    These are its config, the stage that the weights are from, and the temperature fitted on the
+    validation photos, or None if it was not fitted.
+    """
 
     run: RunDir
     config: TrainConfig

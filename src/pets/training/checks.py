@@ -50,8 +50,11 @@ def check_signatures(config: LearnerConfig) -> None:
 
 
 def check_loss(loss: NamedLoss | Target, mixes: bool = False) -> None:
-    """Check that the loss exists, takes its arguments, and can be called: with class indices, and
-    with label shares if batch augmentation `mixes` photos. Raises ConfigError."""
+    """Check that the loss exists, takes its arguments, and can be called.
+
+    It is called with class indices, and with label shares if batch augmentation `mixes` photos.
+    Raises ConfigError.
+    """
     target = loss_target(loss)
     check_signature("loss", target, ("class_counts", "class_names"))
     # How many classes there are is not known yet; a list in the config may have a value for each.
@@ -127,8 +130,10 @@ def check_network(
     preprocess: Preprocess,
     stages: Mapping[str, StageConfig],
 ) -> None:
-    """Check that head and the stages' inputs suit the backbone, by building the network
-    for two classes. Raises ConfigError."""
+    """Check that head and the stages' inputs suit the backbone. Raises ConfigError.
+
+    The network is built for two classes.
+    """
     model = new_model(config, backbone, preprocess, ["one", "other"])
     check_inputs(config, stages, model)
     precomputed = all(on_activations(config, model, stage) for stage in stages.values())

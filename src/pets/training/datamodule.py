@@ -69,8 +69,10 @@ class PetsDataModule(LightningDataModule):
         return self.eval_dataloader(self.measured)
 
     def eval_dataloader(self, split: str) -> DataLoader[Any]:
-        """Return every photo of a split once, in the table's order, unaugmented; each rank gets
-        every `world`-th photo, so that none counts twice."""
+        """Return every photo of a split once, in the table's order, unaugmented.
+
+        Each rank gets every `world`-th photo, so that none counts twice.
+        """
         here, dataset = ranks(), self._dataset(split)
         share = range(here.rank, len(dataset), here.world)
         return DataLoader(dataset, self.config.batch_size, sampler=share, **self._options())

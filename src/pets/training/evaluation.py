@@ -38,8 +38,10 @@ def measure(
 def log_probabilities(
     module: ClassifierModule, data: PetsDataModule, split: str, trainer: Trainer
 ) -> Tensor:
-    """Return the log-probabilities (photos, classes) of a split, in the table's order, on every
-    rank."""
+    """Return the log-probabilities (photos, classes) of a split on every rank.
+
+    They are in the table's order.
+    """
     kept: list[Tensor] = []
     hook = module.register_forward_hook(
         lambda _, inputs, logits: kept.append(logits.detach().float().log_softmax(1).cpu())
@@ -136,8 +138,9 @@ class PhotoSelection:
 
 
 def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> PhotoSelection:
-    """Select the run's own photos, or external ones: if `data.root` contains none of the run's
-    photos, or if the labelling of the photos is given.
+    """Select the run's own photos, or external ones.
+
+    Photos are external if `data.root` contains none of the run's, or if the labelling is given.
 
     Raises:
         ConfigError: The options contradict each other.
@@ -200,8 +203,10 @@ def _all_of(found: LocatedPhotos, *needed: str) -> Photos:
 
 
 def split_of(run: RunDir, split: str) -> str:
-    """Resolve `auto` to test, or to valid if the run has no test photos. Raises RunError if the
-    split is empty."""
+    """Resolve `auto` to test, or to valid if the run has no test photos.
+
+    Raises RunError if the split is empty.
+    """
     counts = {name: run.read_json("data.json").get(name) or 0 for name in SPLITS}
     if split == "auto":
         split = TEST if counts[TEST] else VALID

@@ -1,5 +1,7 @@
-"""How often test photos were looked at. Whoever chooses among runs by a test figure, as one does
-after some looks, chooses what was lucky on these photos: the figure flatters the model.
+"""How often test photos were looked at.
+
+Whoever chooses among runs by a test figure, as one does after some looks, chooses what was lucky on
+these photos: the figure flatters the model.
 
 A look is one measurement of one run: the test at the end of training, `pets eval`, `pets
 interpret`, `pets compare` (one for each of its two runs), and what `unsure=auto` and `pets export`

@@ -84,8 +84,10 @@ LOSSES.add(Loss("weighted", "cross-entropy with class weights", weighted))
 
 
 def focal(gamma: float, label_smoothing: float) -> Criterion:
-    """Return the focal loss (Lin et al. 2017, arXiv:1708.02002) of the softmax: the cross-entropy
-    times (1 - p) ** gamma, p being the probability of the label."""
+    """Return the focal loss (Lin et al. 2017, arXiv:1708.02002) of the softmax.
+
+    It is the cross-entropy times (1 - p) ** gamma, p being the probability of the label.
+    """
     _check_number("gamma", gamma, 0)
 
     def loss(logits: Tensor, shares: Tensor) -> Tensor:
@@ -140,8 +142,10 @@ LOSSES.add(
 
 
 def poly(epsilon: float, label_smoothing: float) -> Criterion:
-    """Return Poly-1 (Leng et al. 2022, arXiv:2204.12511): the cross-entropy plus
-    epsilon * (1 - p), p being the probability of the label."""
+    """Return Poly-1 (Leng et al. 2022, arXiv:2204.12511).
+
+    It is the cross-entropy plus epsilon * (1 - p), p being the probability of the label.
+    """
     _check_number("epsilon", epsilon, -1)
 
     def loss(logits: Tensor, shares: Tensor) -> Tensor:

@@ -31,8 +31,11 @@ def measured(config: LearnerConfig) -> dict[str, SplitMetric]:
 
 
 def check_metrics(config: TrainConfig) -> None:
-    """Check that every chosen metric exists, is named once and can be computed, and that one is
-    measured by which epochs are compared. Raises ConfigError."""
+    """Check the chosen metrics and the monitor. Raises ConfigError.
+
+    Every metric must exist, be named once and be computable, and the monitored one must be
+    measured.
+    """
     names = list[str]()
     for item in config.metrics:
         metric = _chosen(item)
@@ -60,8 +63,10 @@ def check_top_k(config: TrainConfig, classes: int) -> None:
 
 
 def monitor_of(config: TrainConfig) -> Monitor:
-    """Return the metric by which epochs are compared. Raises ConfigError if it is not measured, or
-    does not say whether higher is better."""
+    """Return the metric by which epochs are compared.
+
+    Raises ConfigError if it is not measured, or does not say whether higher is better.
+    """
     return _monitor(config, "monitor", config.monitor)
 
 

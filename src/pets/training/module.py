@@ -209,8 +209,10 @@ def count_classes(photos: Photos) -> Tensor:
 def new_model(
     config: LearnerConfig, backbone: Backbone, preprocess: Preprocess, classes: list[str]
 ) -> Classifier:
-    """Put a new head on the backbone. Raises ConfigError for batches of one photo if the head has
-    batch norms."""
+    """Put a new head on the backbone.
+
+    Raises ConfigError for batches of one photo if the head has batch norms.
+    """
     size = config.data.height_width
     if config.model.grad_checkpointing:
         backbone.checkpoint_gradients()

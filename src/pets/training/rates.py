@@ -47,8 +47,10 @@ def param_groups(model: Classifier, rates: list[float]) -> list[dict[str, Any]]:
 
 
 def build_optimizer(target: Target, params: list[Any], lr: float) -> Optimizer:
-    """Build the config's optimizer. Groups of parameters have rates of their own, but an optimizer
-    may need an `lr` to be made."""
+    """Build the config's optimizer.
+
+    Groups of parameters have rates of their own, but an optimizer may need an `lr` to be made.
+    """
     takes_lr = "lr" in inspect.signature(get_object(target.target)).parameters
     given = {"lr": lr} if takes_lr else {}
     optimizer: Optimizer = build("optimizer", target, params=params, **given)
@@ -56,8 +58,10 @@ def build_optimizer(target: Target, params: list[Any], lr: float) -> Optimizer:
 
 
 def check_steps(config: TrainConfig, batches: int) -> None:
-    """Raise ConfigError if, with so many batches in an epoch, a stage is too short for its
-    schedule."""
+    """Raise ConfigError if a stage has too few steps for its schedule.
+
+    `batches` is their number in an epoch.
+    """
     for name, stage in config.plan.stages.items():
         steps = stage.epochs * ceil(batches / config.trainer.get("accumulate_grad_batches", 1))
         if stage.schedule == "one_cycle" and steps < 4:

@@ -54,8 +54,10 @@ class Stage:
     def of_plan(
         cls, name: str, config: StageConfig, inputs: Inputs, seed: int, steps_before: int = 0
     ) -> Stage:
-        """Create a stage at its start, with random streams derived from the run's seed and its
-        name."""
+        """Create a stage at its start.
+
+        Its random streams are derived from the run's seed and the stage's name.
+        """
         own = derive(seed, "stage", name)
         return cls(name, config, inputs, own, own, steps_before)
 

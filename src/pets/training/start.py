@@ -52,8 +52,11 @@ def load_backbone(config: TrainConfig, run: RunDir) -> tuple[Backbone, Preproces
 
 
 def with_weights(config: Config, backbone: Backbone) -> Config:
-    """Return the config with what the weights determine: the size of the photos for `auto`, and the
-    architecture and arguments of a network that is named by its address."""
+    """Return the config with what the weights determine.
+
+    That is the size of the photos for `auto`, and the architecture and arguments of a network that
+    is named by its address.
+    """
     height, width = backbone.own_size
     size = config.data.size
     if size == "auto":
@@ -146,8 +149,10 @@ def _few(photos: Photos, config: TrainConfig) -> Photos:
 
 
 def check_limits(config: TrainConfig, photos: Photos) -> None:
-    """Raise ConfigError if a fraction of a split's batches is less than one batch, or a stage has
-    too few for its schedule."""
+    """Raise ConfigError if a limit leaves less than one batch, or too few for a schedule.
+
+    A limit may be a fraction of a split's batches.
+    """
     for name, split in (("train", TRAIN), ("val", VALID), ("test", TEST)):
         limit = config.trainer.get(f"limit_{name}_batches")
         count = len(photos.of(split)) / (config.data.batch_size * ranks().world)

@@ -63,8 +63,11 @@ REFUSED = {name: fix for fix, names in _INSTEAD.items() for name in names.split(
 
 
 def check_trainer(values: Mapping[str, Any], trains: bool = False) -> None:
-    """Check the `trainer` group: arguments of Lightning's Trainer that pets supports. Only training
-    (`trains`) may use several devices. Raises ConfigError."""
+    """Check the `trainer` group. Raises ConfigError.
+
+    It has the arguments of Lightning's Trainer that pets supports. Only training (`trains`) may use
+    several devices.
+    """
     defaults = inspect.signature(Trainer).parameters
     for name, value in values.items():
         if name not in HONOURED and (name not in defaults or value != defaults[name].default):

@@ -67,8 +67,9 @@ class TrainedNetwork:
 
 
 def initial_backbone(config: LearnerConfig) -> tuple[Backbone, Preprocess, str]:
-    """Return the backbone that a new run begins with, its preprocessing, and the source of its
-    weights.
+    """Return the backbone that a new run begins with, its preprocessing, and its source.
+
+    The source says where the weights are from.
 
     Raises:
         WeightsError: The weights are unavailable, or of another architecture.
@@ -97,8 +98,10 @@ def initial_backbone(config: LearnerConfig) -> tuple[Backbone, Preprocess, str]:
 
 
 def take_over_head(config: LearnerConfig, model: Classifier, photos: Photos) -> None:
-    """Load the head that the run in `model.weights` has trained, if there is one and it fits; log
-    whether it was, and warn of held-out photos that the run was trained on."""
+    """Load the head of the run in `model.weights`, if there is one and it fits.
+
+    Logs whether it was loaded, and warns of held-out photos that the run was trained on.
+    """
     earlier = read_trained(config.model.weights)
     if earlier is None:
         return
@@ -124,8 +127,10 @@ def take_over_head(config: LearnerConfig, model: Classifier, photos: Photos) -> 
 
 
 def read_trained(weights: str) -> TrainedNetwork | None:
-    """Return the network of a run directory (its best checkpoint), a checkpoint (`.ckpt`) or an
-    export to safetensors (its folder or file); None if `weights` is anything else.
+    """Return the trained network that `weights` names; None if it names none.
+
+    It may be a run directory (its best checkpoint), a checkpoint (`.ckpt`), or an export to
+    safetensors (its folder or file).
 
     Raises:
         WeightsError: A folder is neither a run nor an export, or it cannot be read.

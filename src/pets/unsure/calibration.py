@@ -40,8 +40,11 @@ _NAMES = (*_TYPICAL, *(f"{split}.{name}" for split in ("valid", "test") for name
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Photos that the network was not trained on: probabilities (N, classes) after temperature,
-    labels (N,), and distances (N,) from the typical features."""
+    """Photos that the network was not trained on.
+
+    They have probabilities (N, classes) after temperature, labels (N,), and distances (N,) from the
+    typical features.
+    """
 
     probabilities: Floats
     labels: Rows
@@ -190,8 +193,10 @@ class Calibration:
     def load(
         cls, file: Path, about: dict[str, str], classes: list[str], superclasses: list[str | None]
     ) -> Calibration | None:
-        """Read what `save` wrote; None if there is none, it is damaged, or of other weights or
-        photos."""
+        """Read what `save` wrote; None if it cannot be used.
+
+        That is so if there is none, it is damaged, or of other weights or photos.
+        """
         if not file.exists():
             return None
         try:

@@ -108,8 +108,10 @@ def least_probability(of_labels: Floats, coverage: float) -> float:
 
 
 def fit_thresholds(probabilities: Floats, labels: Rows, coverage: float) -> Thresholds:
-    """Fit the thresholds on held-out photos: per class where it has enough of them, and one for all
-    other classes together. If those have too few photos, all classes share one.
+    """Fit the thresholds on held-out photos.
+
+    A class with enough of them has its own; all other classes share one. If those have too few
+    photos, all classes share one.
 
     Args:
         probabilities: (photos, classes).
@@ -134,8 +136,10 @@ def fit_thresholds(probabilities: Floats, labels: Rows, coverage: float) -> Thre
 
 
 def sets_of(probabilities: Floats, least: Floats) -> Mask:
-    """Return the classes in each photo's set (photos, classes); the most probable one always is,
-    which can only add to the coverage."""
+    """Return the classes in each photo's set (photos, classes).
+
+    The most probable one always is, which can only add to the coverage.
+    """
     sets: Mask = probabilities >= least
     sets[np.arange(len(sets)), probabilities.argmax(1)] = True
     return sets
@@ -144,8 +148,10 @@ def sets_of(probabilities: Floats, least: Floats) -> Mask:
 def measure(
     probabilities: Floats, labels: Rows, least: Floats, coverage: float, calibrated: int
 ) -> Reached:
-    """Measure sets on photos (photos, classes) with labels that the thresholds were not fitted
-    on; `calibrated` is the number of those that they were."""
+    """Measure sets on photos (photos, classes) that the thresholds were not fitted on.
+
+    They have labels; `calibrated` is the number of photos that the thresholds were fitted on.
+    """
     sets = sets_of(probabilities, least)
     sizes = sets.sum(1)
     return Reached(
@@ -161,8 +167,10 @@ def measure(
 def measure_halves(
     probabilities: Floats, labels: Rows, coverage: float, splits: int = 20
 ) -> Reached:
-    """Measure sets where there are no photos beside those of the thresholds: fitted on a random
-    half of them and measured on the other, the mean of some splits.
+    """Measure sets if there are no photos beside those of the thresholds.
+
+    These are fitted on a random half of the photos and measured on the other, the mean of some
+    splits.
 
     Raises:
         TooFewPhotosError: Half of the photos are too few for this coverage.
