@@ -198,11 +198,11 @@ def verdict(curve: Curve) -> list[str]:
     luck = ""
     if not np.isnan(whole.spread):
         spread = f"{100 * whole.spread:.1f} points"
-        luck = f": one set of photos differs from another by a standard deviation of {spread}"
+        luck = f"; the errors of training sets of this size have a standard deviation of {spread}"
     photos = f"{whole.more:,} more training photos"
     sentences = [
-        f"{photos}: {points(whole)} of the validation error, now {100 * whole.now:.1f} % with "
-        f"{whole.photos[-1]:,.0f}."
+        f"{photos} would change the validation error, {100 * whole.now:.1f} % with "
+        f"{whole.photos[-1]:,.0f}, by {points(whole)}."
         if not whole.doubt
         else f"What {photos} would bring cannot be told: {whole.doubt}."
     ]
@@ -210,8 +210,8 @@ def verdict(curve: Curve) -> list[str]:
         listed = "; ".join(f"{one.more:,} more {one.name}: {points(one)}" for one in told[:_NAMED])
         others = f"; and {len(told) - _NAMED} more classes" if told[_NAMED:] else ""
         sentences.append(
-            f"{listed}{others}. Each of its own error, if all classes grow alike; these "
-            "intervals hold together."
+            f"{listed}{others}. Each number is about the class's own error, if all classes get more "
+            "photos; with 95 % confidence all of these intervals are right at once."
         )
     if unknown := len(curve.classes) - len(told):
         which = f"the other {unknown}" if told else f"any of the {unknown}"
@@ -225,6 +225,6 @@ def verdict(curve: Curve) -> list[str]:
     sentences.append(
         f"Measured with a linear head on the frozen {curve.network}, {curve.seeds} orders of the "
         "training photos; fine-tuning may gain more or less. Intervals are those of the expected "
-        f"change{luck}; one of 20 misses by chance."
+        f"change{luck}. One interval of 20 is wrong by chance."
     )
     return sentences
