@@ -210,8 +210,8 @@ def verdict(curve: Curve) -> list[str]:
         listed = "; ".join(f"{one.more:,} more {one.name}: {points(one)}" for one in told[:_NAMED])
         others = f"; and {len(told) - _NAMED} more classes" if told[_NAMED:] else ""
         sentences.append(
-            f"{listed}{others}. Each number is about the class's own error, if all classes get more "
-            "photos; with 95 % confidence all of these intervals are right at once."
+            f"{listed}{others}. Each number is about the class's own error, if all classes get "
+            "more photos; with 95 % confidence all of these intervals are right at once."
         )
     if unknown := len(curve.classes) - len(told):
         which = f"the other {unknown}" if told else f"any of the {unknown}"
