@@ -48,7 +48,7 @@ def run(cfg: DictConfig) -> Comparison:
     files = write_comparison(
         comparison, from_here(HydraConfig.get().runtime.output_dir), config.shown
     )
-    log.info("")
+    log.info("\nold     %s\nnew     %s\n", old.path, new.path)
     for sentence in verdict(comparison):
         if sentence not in comparison.notes:  # logged before
             log.info("%s", sentence)

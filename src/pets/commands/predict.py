@@ -171,14 +171,14 @@ def _show_rows(summary: PredictionSummary, top: int, classes: list[str], judged:
 
     width = max(len(_shortened(row["file"])) for row in rows)
     longest = max(map(len, ["class", *classes]))
-    log.info("%s  %s  %6s  runners-up", "file".ljust(width), "class".ljust(longest), "prob")
+    log.info("%s  %s  %7s  runners-up", "file".ljust(width), "class".ljust(longest), "prob")
     for row in rows:
         unsure = [Unsure.in_words(row)] if judged and row["unsure"] else []
         best = _runners_up(row, classes, top, judged)
         runners_up = [f"{name} {100 * p:.1f} %" for name, p in best]
         others = "; ".join([", ".join(runners_up), *unsure])
         log.info(
-            "%s  %s  %4.1f %%  %s", _shortened(row["file"]).ljust(width),
+            "%s  %s  %5.1f %%  %s", _shortened(row["file"]).ljust(width),
             row["prediction"].ljust(longest), 100 * row["probability"], others,
         )  # fmt: skip
     if summary.photos > len(summary.rows):

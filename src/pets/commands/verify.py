@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
-from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -23,11 +23,13 @@ def run(cfg: DictConfig) -> None:
 
     from pets.cache import memo
     from pets.data.prepare import make_data
+    from pets.run_dir import from_here
     from pets.verify.verification import verify
     from pets.verify.write import table, write_findings
 
     memo.use_folder(config.cache_dir)
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get()
+    folder = from_here(hydra.runtime.output_dir)
     make_data(config.data)
     began = time.perf_counter()
     verification = verify(config)
@@ -37,8 +39,10 @@ def run(cfg: DictConfig) -> None:
     log.info("")
     log.info("table  %s", csv)
     log.info("page   %s", page)
-    if verification.excluded:
-        count = f"{len(verification.excluded):,}"
-        log.info("data.exclude=%s leaves out %s photos", csv, count)
+    if excluded := len(verification.excluded):
+        keys = [word for word in hydra.overrides.task if word.startswith("data.")]
+        words = [f"data={hydra.runtime.choices['data']}", *keys, f"data.exclude={csv}"]
+        log.info("\nnext, to leave out %s photo%s:", f"{excluded:,}", "s" if excluded > 1 else "")
+        log.info("  pets train %s", shlex.join(words))
     if config.fail_on != "never" and verification.worst_is(config.fail_on):
         raise SystemExit(FOUND)

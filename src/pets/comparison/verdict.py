@@ -56,8 +56,8 @@ def verdict(comparison: Comparison) -> list[str]:
     ]
     if it.flipped < (least := fewest_flips()):
         sentences.append(
-            f"With fewer than {least} flips no difference is more than chance: only more photos "
-            "could tell."
+            f"With fewer than {least} flips (photos that only one of the runs gets right), no "
+            "difference is more than chance: only more photos could tell."
         )
     sentences.append(_classes(comparison))
     sentences.append(

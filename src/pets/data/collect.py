@@ -120,7 +120,10 @@ def _relabelled(labels: dict[str, str], splits: dict[str, str], file: str) -> di
     new = relabel(labels, Path(file))
     changed = Counter(splits[path] for path in new if new[path] != labels[path] and path in splits)
     counts = ", ".join(f"{changed[split]:,} {split}" for split in SPLITS if changed[split])
-    log.info("data.relabel=%s: changed %s labels (%s)", file, f"{changed.total():,}", counts)
+    if changed:
+        log.info("data.relabel=%s: changed %s labels (%s)", file, f"{changed.total():,}", counts)
+    else:
+        log.info("data.relabel=%s: changes no label", file)
     if changed[TEST]:
         log.warning(
             "data.relabel=%s: %s of them are test photos: the test accuracy refers to your labels, "

@@ -207,7 +207,9 @@ def verdict(curve: Curve) -> list[str]:
         else f"What {photos} would bring cannot be told: {whole.doubt}."
     ]
     if told:
-        listed = "; ".join(f"{one.more:,} more {one.name}: {points(one)}" for one in told[:_NAMED])
+        listed = "; ".join(
+            f"{one.more:,} more photos of {one.name}: {points(one)}" for one in told[:_NAMED]
+        )
         others = f"; and {len(told) - _NAMED} more classes" if told[_NAMED:] else ""
         sentences.append(
             f"{listed}{others}. Each number is about the class's own error, if all classes get "

@@ -101,6 +101,8 @@ def write_report(
         f"{int(analysis.predictions.correct.sum()):,}", f"{len(analysis.predictions):,}", split,
         time.perf_counter() - started, page,
     )  # fmt: skip
+    if suspects := len(analysis.suspects):
+        log.info("%s labels may be wrong: %s", f"{suspects:,}", folder / "suspects.csv")
     return analysis
 
 

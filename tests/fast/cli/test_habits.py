@@ -269,5 +269,7 @@ def test_lightnings_other_name_is_the_package_that_runs() -> None:
     (built,) = build_callbacks(train_config("callbacks=none", f"+callbacks.x._target_={path}"))
     assert isinstance(built, LearningRateMonitor)
     config = train_config("callbacks=none", "+callbacks.x._target_=collections.Counter")
-    with pytest.raises(ConfigError, match=r"^callbacks\.x: collections\.Counter is not a Callback of"):
+    with pytest.raises(
+        ConfigError, match=r"^callbacks\.x: collections\.Counter is not a Callback of"
+    ):
         build_callbacks(config)

@@ -136,7 +136,7 @@ def test_a_missing_weights_package_lists_the_alternatives() -> None:
 
 def test_random_weights_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     load_pretrained(model_config("model=resnet18", "model.weights=none"))
-    assert "weights=none: resnet18 starts from random numbers" in caplog.text
+    assert "weights=none: resnet18 starts from random weights" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["inception_v3", "googlenet", "densenet121"])

@@ -160,11 +160,12 @@ def test_the_sentences_name_what_can_be_told() -> None:
     curve = Curve(told("", -0.012), classes, "lite0", 10, "photos")
     first, second, third, last = verdict(curve)
     assert first == (
-        "50 more training photos: -1.2 points (95 % interval -1.5 to -0.9) of the validation "
-        "error, now 10.0 % with 890."
+        "50 more training photos would change the validation error, 10.0 % with 890, by -1.2 "
+        "points (95 % interval -1.5 to -0.9)."
     )
     assert second.startswith(
-        "50 more pug: -2.0 points (95 % interval -2.3 to -1.7); 50 more Birman: -0.8 points"
+        "50 more photos of pug: -2.0 points (95 % interval -2.3 to -1.7); 50 more photos of "
+        "Birman: -0.8 points"
     )
     assert third == "It cannot be told for the other 2 classes; the table says why."
     assert "frozen lite0, 10 orders" in last
