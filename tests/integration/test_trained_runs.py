@@ -125,7 +125,7 @@ def test_other_photos_of_the_same_names_have_results_of_their_own(
     assert own
     output = pets(*args, "data.root=tuesday").stdout
     assert "tuesday: has none of the run's photos; 100 files have their names" in output
-    assert "All 100 are taken as other photos" in output
+    assert "All 100 photos count as photos from elsewhere" in output
     assert {file: file.read_bytes() for file in own} == own
     new = {file.relative_to(run).parts[1][:13] for file in written(run) - own.keys()}
     assert new == {"other_tuesday"}
