@@ -173,7 +173,7 @@ def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> Pho
                 external.root, f"{len(found.changed):,}", count,
             )  # fmt: skip
         else:
-            log.info("%s: %s photos from elsewhere, none of them the run's", external.root, count)
+            log.info("%s: %s photos, which count as photos from elsewhere", external.root, count)
         own = find_photos(run, trained.config.data.root).photos
         check_same_classes(trained, own)
         return PhotoSelection(OTHER, own, external)
