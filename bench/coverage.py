@@ -18,7 +18,7 @@ from pets.interpretation.calibration import at_temperature, fit_temperature
 from pets.models.classifier import new_backbone, new_classifier
 from pets.probe.head import choose_c, fit_head
 from pets.unsure.conformal import fit_thresholds, measure, sets_of
-from pets.unsure.fit import outputs
+from pets.unsure.fit import logits_and_features
 from pets.unsure.novelty import fit_typical, limit_of
 from pets.unsure.rule import Unsure
 
@@ -56,7 +56,7 @@ def features_of(folder: Path, kept: Path) -> tuple[Floats, Floats]:
         config = model_config("efficientnet_lite0")
         backbone, preprocess, _ = new_backbone(config, 0)
         model = new_classifier(backbone, config, ["a", "b"], preprocess, (224, 224), 0).eval()
-        np.save(kept, outputs(model, files, torch.device("cpu"), 64, 0)[1])
+        np.save(kept, logits_and_features(model, files, torch.device("cpu"), 64, 0)[1])
     return np.load(kept), np.array([file.stem.rpartition("_")[0] for file in files])
 
 

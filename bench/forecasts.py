@@ -27,7 +27,7 @@ from pets.probe.features import (
     with_backbone,
     with_model,
 )
-from pets.probe.forecast import HELD_OUT, LEAST_VALID, forecast, nested_subsets, points
+from pets.probe.forecast import HELD_OUT, LEAST_VALID, change_in_points, forecast, nested_subsets
 from pets.probe.head import choose_c, fit_head
 from pets.probe.ranking import Entrant, Race
 from pets.system.installation import conf_dir
@@ -89,7 +89,8 @@ def curves(whole: Features, splits: int) -> None:
             })  # fmt: skip
             if not place:
                 print(f"split {number}: {errors[-1].mean():.1%} error; half foretells "
-                      f"{points(half)}, measured {100 * real:+.1f}; {half.doubt or 'told'}",
+                      f"{change_in_points(half)}, measured {100 * real:+.1f}; "
+                      f"{half.doubt or 'told'}",
                       flush=True)  # fmt: skip
     for name, count in counts.items():
         print(f"{name}: {count}")
@@ -110,7 +111,7 @@ def races(whole: Features, splits: int, entrants: int) -> None:
         race = Race.of(racing, {}, len(split.train), 0, "")
         alarms += len(race.tied) < entrants
         errors = ", ".join(f"{one.error:.1%}" for one in race.entrants)
-        print(f"split {number}: {errors}; p {min(one.p for one in race.comparisons):.2g}",
+        print(f"split {number}: {errors}; p {min(one.p_adjusted for one in race.comparisons):.2g}",
               flush=True)  # fmt: skip
     print(f"called different: {alarms} of {splits}")
 

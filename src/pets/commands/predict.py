@@ -87,7 +87,7 @@ def _predict(config: PredictConfig) -> bool:
         )
     options = _options(config, model, temperature, weights)
     if promise is not None:
-        options = replace(options, unsure=promise.numbers)
+        options = replace(options, unsure=promise.key)
     rule = None if promise is None else promise.rule
     if output is None:
         output = Output.default(folder, source, options.settings)

@@ -117,7 +117,7 @@ def _calibration(side: Side) -> dict[str, float | int | None]:
         "temperature": side.trained.temperature,
         "loss": side.loss,
         "ece": side.reliability.ece,
-        "outside": side.outside,
+        "outside": side.choices_outside,
     }
 
 

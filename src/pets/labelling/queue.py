@@ -1,7 +1,7 @@
-"""In which order photos are shown, by features and the head's probabilities: plain numpy.
+"""Order photos for labelling by their features and the head's probabilities: plain numpy.
 
-All orders are of rows, the first one first. Features (N, C) have unit length, so that dot products
-are cosines.
+An order is an array of row numbers. Features (N, C) have unit length, so that their dot products
+are cosine similarities.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
-NEIGHBOURS = 20  # as many as TypiClust has
-_BLOCK = 1024  # rows: similarities of all rows at once would not fit into memory
+NEIGHBOURS = 20  # as in TypiClust
+_BLOCK = 1024  # rows at a time: the similarities of all pairs would not fit into memory
 
 
 def margins(probabilities: Floats) -> Floats:
-    """Return the best probability less the second best (N,): 0 where two classes are as likely."""
+    """Return the highest probability minus the second highest (N,); 1 for a single class."""
     if probabilities.shape[1] < 2:
         return np.ones(len(probabilities), np.float32)
-    best = np.partition(probabilities, -2, axis=1)
-    margin: Floats = best[:, -1] - best[:, -2]
+    highest = np.partition(probabilities, -2, axis=1)
+    margin: Floats = highest[:, -1] - highest[:, -2]
     return margin
 
 
@@ -32,24 +32,24 @@ def least_sure(probabilities: Floats, rows: Rows) -> Rows:
 
 
 def density(features: Floats, neighbours: int = NEIGHBOURS) -> Floats:
-    """Return how typical each row is (N,): its mean cosine to its nearest neighbours, at least 0.
+    """Return the mean cosine of each row to its nearest neighbours (N,), at least 0.
 
-    As in TypiClust (Hacohen, Dekel, Weinshall: Active Learning on a Budget, ICML 2022).
+    It says how typical a row is, like the typicality of TypiClust (Hacohen, Dekel, Weinshall:
+    Active Learning on a Budget, ICML 2022), which is the inverse of the mean Euclidean distance.
     """
     k = min(neighbours, len(features) - 1)
     result = np.ones(len(features), np.float32)
     for start in range(0, len(features) if k else 0, _BLOCK):
         cosines = features[start : start + _BLOCK] @ features.T
         here = np.arange(len(cosines))
-        cosines[here, start + here] = -np.inf  # a row is no neighbour of its own
+        cosines[here, start + here] = -np.inf  # a row is not its own neighbour
         nearest = np.partition(cosines, -k, axis=1)[:, -k:]
         result[start : start + _BLOCK] = np.maximum(nearest.mean(1), 0)
     return result
 
 
 def closeness(features: Floats, rows: Rows, to: Rows) -> Floats:
-    """Return the cosine of each of the rows to the nearest of the others (len(rows),); -1 if there
-    are no others."""
+    """Return the cosine of each of `rows` to the nearest row in `to` (len(rows),); -1 if empty."""
     result = np.full(len(rows), -1, np.float32)
     for start in range(0, len(rows) if len(to) else 0, _BLOCK):
         part = rows[start : start + _BLOCK]
@@ -58,17 +58,17 @@ def closeness(features: Floats, rows: Rows, to: Rows) -> Floats:
 
 
 def spread(features: Floats, worth: Floats, rows: Rows, near: Floats, count: int) -> Rows:
-    """Choose rows one by one, each of high worth and far from those before it.
+    """Order rows so that the first ones have a high worth and are far from each other.
+
+    They are chosen greedily: the next one has the highest worth times one minus the cosine to the
+    nearest row that is labelled or was chosen before.
 
     Args:
         features: (N, C).
         worth: (len(rows),), at least 0.
-        rows: The rows to choose from.
-        near: (len(rows),), the cosine of each to the nearest labelled one.
-        count: How many are chosen in this way; the others follow by their worth.
-
-    Returns:
-        All rows in order.
+        rows: The rows to order.
+        near: (len(rows),), the cosine of each to the nearest labelled row.
+        count: How many are chosen like this; the others follow by worth alone.
     """
     left, near, chosen = np.ones(len(rows), bool), near.copy(), list[int]()
     for _ in range(min(count, len(rows))):
@@ -83,22 +83,21 @@ def spread(features: Floats, worth: Floats, rows: Rows, near: Floats, count: int
 
 
 def in_groups(groups: Iterable[Sequence[int]], labels: Rows) -> Rows:
-    """Return the rows of groups of look-alikes, group by group: those with several labels first,
-    then the largest.
+    """Order the rows of look-alikes by group: more different labels first, then larger groups.
 
     `labels` (N,) are class indices, -1 for none.
     """
 
-    def rank(group: Sequence[int]) -> tuple[int, int]:
+    def by_labels_and_size(group: Sequence[int]) -> tuple[int, int]:
         different = {int(label) for label in labels[list(group)]} - {-1}
         return -len(different), -len(group)
 
-    ordered = sorted(groups, key=rank)
+    ordered = sorted(groups, key=by_labels_and_size)
     return np.array([row for group in ordered for row in group], dtype=np.int64)
 
 
 def alternate(first: Rows, second: Rows) -> Rows:
-    """Take one of each in turn, each row once."""
+    """Merge two orders by taking a row of each in turn; a row of both keeps its first place."""
     both = [int(row) for pair in zip(first, second, strict=False) for row in pair]
     longer = first if len(first) > len(second) else second
     both += longer[min(len(first), len(second)) :].tolist()

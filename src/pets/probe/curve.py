@@ -18,7 +18,7 @@ from pets.probe.features import (
     with_backbone,
     with_model,
 )
-from pets.probe.forecast import LEAST_SIZES, Curve, curve_of, nested_subsets
+from pets.probe.forecast import LEAST_SIZES, Curve, forecast_all, nested_subsets
 from pets.probe.head import choose_c, fit_head
 from pets.run_dir import RunDir
 from pets.seeding import derive
@@ -56,7 +56,7 @@ def run_curve(config: CurveConfig, run: RunDir | None) -> Curve:
     wrong = measure(features, orders, c)
     for size, errors in zip(sizes, wrong.mean(2), strict=True):
         log.info("  %6s photos: %.1f %% error", f"{size:,}", 100 * errors.mean())
-    forecasts = curve_of(
+    forecasts = forecast_all(
         photos.classes, labels, features.valid_labels, orders[0], wrong, config.more,
         derive(config.seed, "bootstrap"),
     )  # fmt: skip

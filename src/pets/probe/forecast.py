@@ -1,4 +1,4 @@
-"""What more training photos would bring: a law per class, checked, and what it cannot tell."""
+"""Forecast what more training photos would bring, in total and per class, or say why one cannot."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from numpy.typing import NDArray
 
 from pets.probe.power_law import DRAWS, Floats, HeldOut, Law, fit, hold_out, interval, resample
 
-HELD_OUT = 2  # of the sizes, the largest, for the check
-LEAST_SIZES = 5  # of different sizes: three parameters, and what is held out
-LEAST_VALID = 20  # validation photos: with fewer, errors are multiples of more than 5 points
-FARTHEST = 2.0  # times the photos: the check reaches about as far
-_NAMED = 5  # classes in a sentence
+HELD_OUT = 2  # the law is checked on this many of the largest sizes
+LEAST_SIZES = 5  # different sizes: three to fit the law's parameters, and those held out
+LEAST_VALID = 20  # validation photos: with fewer, the error moves in steps of more than 5 points
+FARTHEST = 2.0  # times the photos there are: the check extrapolates about as far
+_MOST_NAMED = 5  # classes in a sentence
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The error of all photos or of one class, and what more training photos would change.
+    """The error of all photos or of one class, and how more training photos would change it.
 
     Attributes:
-        name: Of the class; "" for all.
-        photos: Its training photos at each size (sizes,).
-        errors: Its validation error at each size, mean over seeds (sizes,).
+        name: The class; "" for all photos.
+        photos: Number of its training photos at each size of the curve (sizes,).
+        errors: Its validation error at each size, the mean over the seeds (sizes,).
         valid: Number of its validation photos.
-        more: Further training photos.
-        law: The fitted law, first of all photos and seeds, then of each bootstrap sample; None
-            where there are too few photos.
-        checks: The held-out sizes.
-        change: The forecast difference of the error.
-        low: Lower end of its 95 % interval; those of all classes hold together. It is that of the
-            expected change: a measured one also has the luck of the photos that are added, of the
-            size of `spread`.
+        more: Number of further training photos.
+        law: The fitted law, first of all photos and seeds, then of each bootstrap sample; None if
+            there are too few photos.
+        checks: The law's predictions for the held-out sizes.
+        change: The forecast change of the error; negative is better.
+        low: Lower end of the 95 % interval of the expected change; those of all classes hold
+            jointly. A change that is measured later also has the luck of the added photos.
         high: Upper end.
         doubt: Why the change cannot be told; "" if it can.
-        spread: Standard deviation of the error over sets of training photos.
+        spread: Standard deviation of the error between seeds at the second largest size. Their
+            subsets share most photos, so that independent training sets differ by more.
     """
 
     name: str
@@ -63,40 +63,36 @@ def forecast(
     name: str, photos: Sequence[int] | NDArray[Any], wrong: Floats, more: int | None,
     rng: np.random.Generator, among: int = 1,
 ) -> Forecast:  # fmt: skip
-    """Fit, check and extrapolate.
+    """Forecast the error of all photos or of one class by a power law, and check the law.
 
     Args:
-        name: Of the class; "" for all.
-        photos: Training photos at each size (sizes,).
-        wrong: Whether each validation photo is wrong (sizes, seeds, photos).
-        more: Further training photos; None for as many again.
-        rng: Of the bootstrap.
-        among: Of so many forecasts the intervals of the change shall hold together.
+        name: The class; "" for all photos.
+        photos: Number of training photos at each size (sizes,).
+        wrong: Whether each validation photo is misclassified (sizes, seeds, photos).
+        more: Number of further training photos; None for as many again.
+        rng: Draws the bootstrap samples.
+        among: Number of forecasts whose intervals of the change have to hold jointly.
     """
     counts = np.asarray(photos, dtype=np.float64)
     now = counts[-1]
     added = int(now) if more is None else more
     seeds, valid = wrong.shape[1:]
     errors = wrong.mean((1, 2)) if valid else np.full(len(counts), np.nan)
-    doubt = ""
-    if valid < LEAST_VALID:
-        doubt = f"{valid} validation photos are too few"
-    elif len(np.unique(counts)) < LEAST_SIZES:
-        doubt = f"{now:,.0f} training photos are too few"
-    if doubt:
+    if doubt := _too_few(counts, valid):
         nan = float("nan")
         return Forecast(name, counts, errors, valid, added, None, (), nan, nan, nan, doubt)
     draws = resample(wrong, rng)
     law = fit(counts, draws)
-    # The spread over sets of training photos, at the largest size of which there are several.
+    # All seeds have the same photos at the largest size, so there they cannot differ.
     spread = float(wrong[-2].mean(1).std(ddof=1))
     checks = hold_out(counts, draws, HELD_OUT, rng.normal(0, spread, DRAWS), seeds)
     changes = law(now + added) - law(now)
     low, high = interval(changes[1:], seeds, among)
+    missed = sum(not check.inside for check in checks)
     if now + added > FARTHEST * now:
         doubt = f"that is more than {FARTHEST:g} times the photos, farther than the check reaches"
-    elif missed := [check for check in checks if not check.inside]:
-        doubt = f"fitted without its largest sizes, the law misses {len(missed)} of {len(checks)}"
+    elif missed:
+        doubt = f"fitted without its largest sizes, the law misses {missed} of {len(checks)}"
     elif low <= 0 <= high:
         doubt = "the interval has both signs"
     change = float(changes[0])
@@ -105,15 +101,24 @@ def forecast(
     )
 
 
+def _too_few(photos: Floats, valid: int) -> str:
+    """Return why there are too few photos to fit a law; "" if there are enough."""
+    if valid < LEAST_VALID:
+        return f"{valid} validation photos are too few"
+    if len(np.unique(photos)) < LEAST_SIZES:
+        return f"{photos[-1]:,.0f} training photos are too few"
+    return ""
+
+
 @dataclass(frozen=True)
 class Curve:
-    """The curve of all photos, and one for each class.
+    """The learning curve of all photos, and that of each class.
 
     Attributes:
-        whole: Of all photos.
-        classes: Of each class.
+        whole: The forecast for all photos.
+        classes: The forecast for each class.
         network: The backbone.
-        seeds: Orders in which photos were added.
+        seeds: Number of random orders in which photos were added.
         data: Where the photos are.
     """
 
@@ -125,16 +130,16 @@ class Curve:
 
     @property
     def checks(self) -> list[HeldOut]:
-        """All held-out points."""
+        """The checks of all forecasts."""
         return [check for one in (self.whole, *self.classes) for check in one.checks]
 
     @property
     def told(self) -> list[Forecast]:
-        """The classes of which the change can be told, the largest first."""
+        """The classes whose change can be told, the largest fall of the error first."""
         return sorted((one for one in self.classes if not one.doubt), key=lambda one: one.change)
 
 
-def curve_of(
+def forecast_all(
     labels: Sequence[str],
     train: NDArray[np.int64],
     valid: NDArray[np.int64],
@@ -143,16 +148,16 @@ def curve_of(
     more: int | None,
     seed: int,
 ) -> tuple[Forecast, tuple[Forecast, ...]]:
-    """Return the forecasts for all photos and for each class.
+    """Return the forecast for all photos and that for each class.
 
     Args:
         labels: Names of the classes.
         train: Class index of each training photo.
         valid: Class index of each validation photo.
-        subsets: Rows of `train` at each size, of one seed; all seeds have as many of each class.
-        wrong: (sizes, seeds, validation photos).
-        more: Further training photos of each class; None for as many again.
-        seed: Of the bootstrap.
+        subsets: Rows of `train` at each size, for one seed; the others have as many of each class.
+        wrong: Whether each validation photo is misclassified (sizes, seeds, photos).
+        more: Number of further training photos of each class; None for as many again.
+        seed: Seed of the bootstrap.
     """
     rng = np.random.default_rng(seed)
     added = None if more is None else more * len(labels)
@@ -168,9 +173,10 @@ def curve_of(
 def nested_subsets(
     labels: NDArray[np.int64], fractions: Sequence[float], rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Return the rows of each fraction of every class, at least one.
+    """Return the rows of a random subset for each fraction, which contains the one before.
 
-    Each subset contains the one before. Fractions that add no photo are left out.
+    It has that fraction of every class, but at least one photo. Fractions that add no photo are
+    left out.
     """
     rank, total = np.empty(len(labels)), np.empty(len(labels))
     for label in np.unique(labels):
@@ -184,8 +190,8 @@ def nested_subsets(
     return subsets
 
 
-def points(one: Forecast) -> str:
-    """`-0.8 points (95 % interval -1.1 to -0.5)`"""
+def change_in_points(one: Forecast) -> str:
+    """Return the forecast change as text: `-0.8 points (95 % interval -1.1 to -0.5)`."""
     return (
         f"{100 * one.change:+.1f} points (95 % interval {100 * one.low:+.1f} to "
         f"{100 * one.high:+.1f})"
@@ -193,24 +199,21 @@ def points(one: Forecast) -> str:
 
 
 def verdict(curve: Curve) -> list[str]:
-    """The result in sentences, the main one first."""
+    """Return the result in sentences, the main one first."""
     whole, checks, told = curve.whole, curve.checks, curve.told
-    luck = ""
-    if not np.isnan(whole.spread):
-        spread = f"{100 * whole.spread:.1f} points"
-        luck = f"; the errors of training sets of this size have a standard deviation of {spread}"
     photos = f"{whole.more:,} more training photos"
     sentences = [
         f"{photos} would change the validation error, {100 * whole.now:.1f} % with "
-        f"{whole.photos[-1]:,.0f}, by {points(whole)}."
+        f"{whole.photos[-1]:,.0f}, by {change_in_points(whole)}."
         if not whole.doubt
         else f"What {photos} would bring cannot be told: {whole.doubt}."
     ]
     if told:
         listed = "; ".join(
-            f"{one.more:,} more photos of {one.name}: {points(one)}" for one in told[:_NAMED]
+            f"{one.more:,} more photos of {one.name}: {change_in_points(one)}"
+            for one in told[:_MOST_NAMED]
         )
-        others = f"; and {len(told) - _NAMED} more classes" if told[_NAMED:] else ""
+        others = f"; and {len(told) - _MOST_NAMED} more classes" if told[_MOST_NAMED:] else ""
         sentences.append(
             f"{listed}{others}. Each number is about the class's own error, if all classes get "
             "more photos; with 95 % confidence all of these intervals are right at once."
@@ -224,6 +227,10 @@ def verdict(curve: Curve) -> list[str]:
             f"Check: with the {HELD_OUT} largest sizes held out, {inside} of {len(checks)} "
             "measured errors are inside the law's 95 % interval."
         )
+    luck = ""
+    if not np.isnan(whole.spread):
+        spread = f"{100 * whole.spread:.1f} points"
+        luck = f"; the errors of training sets of this size have a standard deviation of {spread}"
     sentences.append(
         f"Measured with a linear head on the frozen {curve.network}, {curve.seeds} orders of the "
         "training photos; fine-tuning may gain more or less. Intervals are those of the expected "

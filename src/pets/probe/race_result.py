@@ -47,8 +47,8 @@ class RaceResult:
                 "error_low": low, "error_high": high,
                 "difference": against.paired.difference if against else 0.0,
                 "difference_low": apart[0], "difference_high": apart[1],
-                "p": against.p if against else 1.0,
-                "tied": one in race.tied, "pareto": one in race.front,
+                "p": against.p_adjusted if against else 1.0,
+                "tied": one in race.tied, "pareto": one in race.pareto_front,
                 "photos_per_second": one.speed, "megabytes": one.megabytes,
                 "licence": one.licence, "c": one.c, "cv_error": one.cv_error,
             })  # fmt: skip
@@ -57,7 +57,7 @@ class RaceResult:
     @property
     def commands(self) -> list[str]:
         """The command that trains the best, and that for a tie that is faster."""
-        chosen = [self.race.best, *([self.race.fastest] if self.race.has_faster_tie else [])]
+        chosen = [self.race.best, *([self.race.fastest_tied] if self.race.has_faster_tie else [])]
         return [shlex.join(["pets", "train", *self.data, *one.overrides]) for one in chosen]
 
     def picture(self) -> Figure:
@@ -73,7 +73,7 @@ class RaceResult:
             colour = BLUE if one in race.tied else GREY
             axes.plot([one.speed] * 2, [100 * low, 100 * high], "-", color=colour, lw=1, alpha=0.6)
             axes.plot(one.speed, 100 * one.error, "o", color=colour, ms=7)
-        front = [(one.speed, 100 * one.error) for one in race.front]
+        front = [(one.speed, 100 * one.error) for one in race.pareto_front]
         axes.plot(*zip(*front, strict=True), "--", color=BLUE, lw=1, zorder=0)
         _label(axes, race)
         axes.set_xscale("log")
@@ -126,7 +126,7 @@ class RaceResult:
 def _label(axes: Axes, race: Race) -> None:
     """Number the first entrants and those of the Pareto front, and list their names beside."""
     ranked = list(enumerate(race.entrants, 1))
-    named = [pair for pair in ranked if pair[0] <= _LABELLED or pair[1] in race.front]
+    named = [pair for pair in ranked if pair[0] <= _LABELLED or pair[1] in race.pareto_front]
     for rank, one in named:
         axes.annotate(
             str(rank), (one.speed, 100 * one.error), xytext=(5, 4), textcoords="offset points",

@@ -1,7 +1,7 @@
-"""What a run knows about its own doubt: typical features, and its answers on held-out photos.
+"""A run's calibration: the numbers from which its rule for any coverage can be made.
 
-Rules for any coverage are made of it. It is kept in the run, `unsure/<ckpt>.safetensors`: tensors
-and a few words, nothing that runs.
+These are the typical features of its classes, and its predictions on held-out photos. The run keeps
+them as `unsure/<ckpt>.safetensors`: tensors and a little text, no code.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ _NAMES = (*_TYPICAL, *(f"{split}.{name}" for split in ("valid", "test") for name
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Photos that the network was not trained on.
+    """Predictions on photos that the network was not trained on.
 
-    They have probabilities (N, classes) after temperature, labels (N,), and distances (N,) from the
-    typical features.
+    Attributes:
+        probabilities: (N, classes), after temperature scaling.
+        labels: (N,), class indices.
+        distances: (N,), from the typical features, not divided by a limit.
     """
 
     probabilities: Floats
@@ -56,17 +58,18 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Promise:
-    """A rule, and how its promises turned out.
+    """A rule for sets of classes and for "none of these", what it promises, and what it reached.
 
     Attributes:
         rule: The rule.
         coverage: The promised share of sets that contain the right class.
-        thresholds: From which probability on a class is in a set.
-        reached: What the sets reach on photos beside those of the thresholds; None if there are
-            too few photos to measure it.
+        thresholds: The least probability at which a class is in a set.
+        reached: What the sets reach on photos that the thresholds were not fitted on; None if there
+            are too few photos to measure it.
         on_test: Whether that is measured on test photos; else on halves of the validation photos.
-        false_alarms: The promised share of photos of these classes that are called none of these.
-        alarms: How many of the test photos are; None without test photos.
+        false_alarms: The promised upper limit of the share of photos of the run's classes that are
+            called "none of these".
+        alarms: How many test photos are called "none of these"; None without test photos.
     """
 
     rule: Unsure
@@ -78,13 +81,15 @@ class Promise:
     alarms: int | None
 
     @property
-    def numbers(self) -> tuple[float, ...]:
-        """What distinguishes rules of the same weights and photos."""
+    def key(self) -> tuple[float, ...]:
+        """All numbers in which rules of the same weights and photos may differ."""
         return (self.rule.limit, *self.rule.least.tolist())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for an export's files."""
-        reached = self.reached and asdict(self.reached) | {"coverage": self.reached.coverage}
+        """Return plain values for an export's files."""
+        reached = None
+        if self.reached is not None:
+            reached = {**asdict(self.reached), "coverage": self.reached.coverage}
         names = [n for n, own in zip(self.rule.classes, self.thresholds.own, strict=True) if own]
         return {
             "coverage": self.coverage,
@@ -96,7 +101,7 @@ class Promise:
 
     @property
     def summary(self) -> str:
-        """The promise beside what was reached, in one line."""
+        """What was promised and what was reached, in one line."""
         reached = self.reached
         if reached is None:
             return "sets: too few photos to measure what they reach"
@@ -120,7 +125,11 @@ class Promise:
 
 
 def check_photos(count: int, coverage: float, false_alarms: float) -> None:
-    """Raise ConfigError if so few validation photos cannot promise that."""
+    """Check that `count` validation photos are enough for a coverage and a share of false alarms.
+
+    Raises:
+        ConfigError: There are too few; it names the most that they can promise.
+    """
     run = f"the run has {count:,} validation photos, which"
     if count < (needed := photos_needed(coverage)):
         raise ConfigError(
@@ -138,10 +147,14 @@ def check_photos(count: int, coverage: float, false_alarms: float) -> None:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Typical features of a network's classes, and its answers on held-out photos.
+    """The typical features of a network's classes, and its predictions on held-out photos.
 
-    `test` may have no photos. `superclasses` are the groups of the classes, None where there is
-    none.
+    Attributes:
+        classes: Names of the classes.
+        superclasses: The group of each class; None if it has none.
+        typical: The typical features, of training photos.
+        valid: Predictions on the validation photos, by which rules are fitted.
+        test: Predictions on the test photos, by which they are measured; may be of no photos.
     """
 
     classes: list[str]
@@ -151,7 +164,7 @@ class Calibration:
     test: HeldOut
 
     def promise(self, coverage: float, false_alarms: float) -> Promise:
-        """Make the rule for a coverage and a share of false alarms.
+        """Fit the rule for a coverage and a share of false alarms, and measure what it reaches.
 
         Raises:
             ConfigError: There are too few validation photos to promise it.
@@ -168,19 +181,13 @@ class Calibration:
             alarms = int((test.distances >= limit).sum())
         elif count // 2 >= photos_needed(coverage):
             reached = measure_halves(valid.probabilities, valid.labels, coverage)
-        rule = self._rule(thresholds.least, limit)
+        rule = Unsure(
+            self.classes, self.superclasses, thresholds.least, limit, **vars(self.typical)
+        )
         return Promise(rule, coverage, thresholds, reached, bool(len(test)), false_alarms, alarms)
 
-    def distances(self, features: Any) -> Floats:
-        """Return the distances (N,) of pooled features (N, C), whatever the limit."""
-        distances: Floats = self._rule(np.zeros(len(self.classes)), 1.0).distances(features)
-        return distances
-
-    def _rule(self, least: Floats, limit: float) -> Unsure:
-        return Unsure(self.classes, self.superclasses, least, limit, **vars(self.typical))
-
     def save(self, file: Path, about: dict[str, str]) -> None:
-        """Write it with the plain texts `about`, by which `load` knows it. Raises OSError."""
+        """Write the numbers, and in `about` what they were computed from. Raises OSError."""
         tensors = {name: np.atleast_1d(getattr(self.typical, name)) for name in _TYPICAL}
         for split in ("valid", "test"):
             held_out = getattr(self, split)
@@ -193,9 +200,10 @@ class Calibration:
     def load(
         cls, file: Path, about: dict[str, str], classes: list[str], superclasses: list[str | None]
     ) -> Calibration | None:
-        """Read what `save` wrote; None if it cannot be used.
+        """Read what `save` wrote; None if it has to be fitted again.
 
-        That is so if there is none, it is damaged, or of other weights or photos.
+        That is if there is no file, it is damaged, or its `about` is another, as after a change of
+        the weights or photos.
         """
         if not file.exists():
             return None
@@ -211,14 +219,14 @@ class Calibration:
                 for split in ("valid", "test")
             )
             loaded = cls(classes, superclasses, typical, valid, test)
-            loaded.check()
+            loaded._check()
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             log.warning("%s: damaged (%s); it is fitted again", file, error)
             return None
         return loaded
 
-    def check(self) -> None:
-        """Raise ValueError if shapes or numbers do not fit, as in a file that was changed."""
+    def _check(self) -> None:
+        """Raise ValueError if shapes or values are impossible, as in a file that was changed."""
         count, typical = len(self.classes), self.typical
         width, inner = len(typical.center), len(typical.variances)
         shapes: list[tuple[str, Floats | Rows, tuple[int, ...]]] = [
@@ -241,3 +249,11 @@ class Calibration:
                 raise ValueError(f"{name} has the wrong shape or numbers")
         if not ((typical.variances > 0).all() and 0 < typical.rest < math.inf):
             raise ValueError("variances are not above 0")
+
+
+def raw_distances(typical: Typical, features: Any) -> Floats:
+    """Return the distances (N,) of pooled features (N, C), not divided by a limit."""
+    # A rule computes them, so that those of the calibration and of later photos are the same.
+    rule = Unsure([], [], least=[], limit=1.0, **vars(typical))
+    distances: Floats = rule.distances(features)
+    return distances

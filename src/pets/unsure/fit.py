@@ -1,4 +1,4 @@
-"""Fit a run's calibration in one pass of its photos, or read it where that was done before."""
+"""The rule of a run for photos that it is not sure of: fitted in one pass, then read again."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ from pets.data.workers import worker_options
 from pets.distributed.process_group import leader_first
 from pets.errors import RunError
 from pets.models.classifier import Classifier, as_vectors
+from pets.run_dir import RunDir
 from pets.training.checkpoints import Trained
 from pets.training.looks import contents_of_test, count_look, looks_at
-from pets.unsure.calibration import Calibration, HeldOut, Promise, check_photos
+from pets.unsure.calibration import Calibration, HeldOut, Promise, check_photos, raw_distances
 from pets.unsure.conformal import Floats
 from pets.unsure.novelty import fit_typical
 
 log = logging.getLogger(__name__)
-FORMAT = "1"
-FOLDER = "unsure"
-_TRAINING = 20_000  # training photos are enough for what is typical
+_FORMAT = "1"
+_FOLDER = "unsure"
+# Training photos, of all classes together: more would hardly change the typical features.
+_MOST_TRAINING = 20_000
+_LEAST_OF_CLASS = 20  # training photos that a class may have, however many classes there are
 
 
 def promise_of(
@@ -44,43 +47,43 @@ def promise_of(
     batch_size: int,
     num_workers: int | str,
 ) -> Promise | None:
-    """Return the run's rule at the config's coverage; None if the config asks for none.
+    """Return the run's rule for the config's coverage, and log what it reaches; None without one.
 
-    The first call for a checkpoint passes the run's photos through the network and keeps what it
-    learned in the run. Every rank calls this.
+    The first call for a checkpoint passes the run's photos through the network, and keeps the
+    calibration in the run. All ranks have to call this.
 
     Args:
         trained: The trained run.
-        ckpt: Which checkpoint its weights are from.
-        config: The coverage and the share of false alarms.
-        root: Where the run's photos are now, if they have moved.
+        ckpt: The checkpoint that its weights are from.
+        config: Whether there is a rule, its coverage and its share of false alarms.
+        root: Where the run's photos are now; None if they have not moved.
         device: Where the network runs.
         batch_size: Photos per forward pass.
-        num_workers: Processes that load photos, or auto.
+        num_workers: Number of processes that load photos, or auto.
 
     Raises:
-        ConfigError: The run has too few validation photos for the coverage.
+        ConfigError: The run has too few validation photos for what is to be promised.
         DataError: Photos are missing or changed.
         RunError: The run has no validation photos, or its table of photos does not fit.
     """
     if config.unsure is None:
         return None
     run = trained.run
-    held_out = run.read_json("data.json")
-    if not held_out.get(VALID):
+    data = run.read_json("data.json")
+    if not data.get(VALID):
         raise RunError(
             f"unsure={config.unsure}: {run.path} has no validation photos, which a promise needs; "
             "expected a run that was trained with some (data.valid_pct=0.2, or a list of its own "
             "with data.split)"
         )
-    check_photos(held_out[VALID], config.coverage, config.false_alarms)
-    groups = held_out.get("superclasses", {})
+    check_photos(data[VALID], config.coverage, config.false_alarms)
+    groups = data.get("superclasses", {})
     classes = trained.model.classes
     superclasses = [groups.get(name) for name in classes]
-    file = run.path / FOLDER / f"{ckpt}.safetensors"
+    file = run.path / _FOLDER / f"{ckpt}.safetensors"
     with run.checkpoint(ckpt).open("rb") as stream:
         weights = hashlib.file_digest(stream, "sha256").hexdigest()
-    about = {"format": FORMAT, "weights": weights, "photos": str(held_out.get("fingerprint"))}
+    about = {"format": _FORMAT, "weights": weights, "photos": str(data.get("fingerprint"))}
 
     def load_or_fit() -> Calibration:
         known = Calibration.load(file, about, classes, superclasses)
@@ -97,6 +100,14 @@ def promise_of(
         return fitted
 
     promise = leader_first(load_or_fit).promise(config.coverage, config.false_alarms)
+    _log_reached(promise, run)
+    if ckpt == "best":
+        log.info("ckpt=best was chosen on the validation photos: a little less may be reached")
+    return promise
+
+
+def _log_reached(promise: Promise, run: RunDir) -> None:
+    """Log what the rule reached, and what to be careful of in these numbers."""
     log.info("%s", promise.summary)
     if promise.on_test and (run.path / "photos.csv").exists():  # a deployed copy may lack it
         log.info("these test photos were %s", looks_at(contents_of_test(run), run))
@@ -105,9 +116,6 @@ def promise_of(
             "the promise is not kept on the test photos: they differ from the validation photos, "
             "so other photos may differ, too"
         )
-    if ckpt == "best":
-        log.info("ckpt=best was chosen on the validation photos: a little less may be reached")
-    return promise
 
 
 def _fit(
@@ -118,57 +126,62 @@ def _fit(
     batch_size: int,
     num_workers: int | str,
 ) -> Calibration:
-    # It imports Lightning, which a run that is fitted already does not need.
+    """Fit the calibration by one pass of the run's photos."""
+    # Imported late, since it imports Lightning, which a calibration that is only read can spare.
     from pets.training.evaluation import check_same_classes, photos_of_run
 
     photos = photos_of_run(trained.run, root or trained.config.data.root, TRAIN, VALID)
     check_same_classes(trained, photos)
     model = trained.model.eval().to(device)
-    training = _some(photos.of(TRAIN), _TRAINING // len(model.classes))
+    training = _sample(photos.of(TRAIN), len(model.classes))
     rows = [*training, *photos.of(VALID), *photos.of(TEST)]
     log.info("unsure=auto: %s photos pass through the network, once", f"{len(rows):,}")
     files = [photos.root / row.path for row in rows]
-    logits, features = outputs(model, files, device, batch_size, num_workers)
+    logits, features = logits_and_features(model, files, device, batch_size, num_workers)
     scaled = torch.from_numpy(logits) / (trained.temperature or 1.0)
     probabilities = scaled.softmax(1).numpy().astype(np.float32)
     labels = np.array([model.classes.index(row.label) for row in rows], np.int64)
-    train = _rows_of(rows, TRAIN)
+    train = _indices_of(rows, TRAIN)
     typical = fit_typical(features[train], labels[train], len(model.classes))
-    empty = HeldOut(probabilities[:0], labels[:0], np.zeros(0, np.float32))
-    fitted = Calibration(model.classes, superclasses, typical, empty, empty)
-    parts = {}
-    for split in (VALID, TEST):
-        its = _rows_of(rows, split)
-        far = fitted.distances(features[its]).astype(np.float32)
-        parts[split] = HeldOut(probabilities[its], labels[its], far)
-    if parts[TEST].labels.size:
+
+    def held_out(split: str) -> HeldOut:
+        indices = _indices_of(rows, split)
+        distances = raw_distances(typical, features[indices]).astype(np.float32)
+        return HeldOut(probabilities[indices], labels[indices], distances)
+
+    valid, test = held_out(VALID), held_out(TEST)
+    if len(test):
         count_look(trained.run, contents_of_test(trained.run), "unsure")
-    return Calibration(model.classes, superclasses, typical, parts[VALID], parts[TEST])
+    return Calibration(model.classes, superclasses, typical, valid, test)
 
 
-def _some(rows: Sequence[Photo], of_class: int) -> list[Photo]:
-    """Return at most so many photos of each class, but at least 20."""
-    taken, counts = list[Photo](), Counter[str]()
+def _sample(rows: Sequence[Photo], classes: int) -> list[Photo]:
+    """Return a random sample of the photos with few of each class, always the same one.
+
+    A class has at most an equal share of `_MOST_TRAINING`, or `_LEAST_OF_CLASS` if that is more.
+    """
+    most = max(_MOST_TRAINING // classes, _LEAST_OF_CLASS)
+    sample, counts = list[Photo](), Counter[str]()
     for index in np.random.default_rng(0).permutation(len(rows)):
         counts[rows[index].label] += 1
-        if counts[rows[index].label] <= max(of_class, 20):
-            taken.append(rows[index])
-    return taken
+        if counts[rows[index].label] <= most:
+            sample.append(rows[index])
+    return sample
 
 
-def _rows_of(rows: Sequence[Photo], split: str) -> list[int]:
+def _indices_of(rows: Sequence[Photo], split: str) -> list[int]:
     return [index for index, row in enumerate(rows) if row.split == split]
 
 
 @torch.inference_mode()
-def outputs(
+def logits_and_features(
     model: Classifier,
     files: list[Path],
     device: torch.device,
     batch_size: int,
     num_workers: int | str,
 ) -> tuple[Floats, Floats]:
-    """Return the logits (N, classes) and pooled features (N, C) of photos, float64."""
+    """Return the logits (N, classes) and pooled features (N, C) of photos as float64."""
     crop = CentreCrop(model.size, model.preprocess)
     cropped = PhotoDataset(PhotoFiles(files), [0] * len(files), crop)
     workers = worker_options("auto" if num_workers == "auto" else int(num_workers))

@@ -42,13 +42,13 @@ def test_an_entrant_is_compared_with_the_best_photo_by_photo() -> None:
     (found,) = two.comparisons
     assert found.paired == Paired(photos=100, both=80, only_old=3, only_new=12)
     assert found.paired.difference == pytest.approx(0.09)
-    assert found.p == pytest.approx(2 * stats.binom.cdf(3, 15, 0.5))  # 0.035
+    assert found.p_adjusted == pytest.approx(2 * stats.binom.cdf(3, 15, 0.5))  # 0.035
     assert found.interval == pytest.approx(found.paired.interval)
     assert not found.is_tie
     # Of four entrants the best is chosen, so that each of the six pairs counts.
     four = race(*two.entrants, entrant("c", other), entrant("d", other))
     assert four.pairs == 6
-    assert [one.p for one in four.comparisons] == pytest.approx([6 * found.p] * 3)
+    assert [one.p_adjusted for one in four.comparisons] == pytest.approx([6 * found.p_adjusted] * 3)
     assert all(one.is_tie for one in four.comparisons)
     low, high = four.comparisons[0].interval
     assert (low, high) == pytest.approx(found.paired.interval_at(1 - 0.05 / 6))
@@ -57,7 +57,7 @@ def test_an_entrant_is_compared_with_the_best_photo_by_photo() -> None:
 
 def test_the_same_predictions_are_a_tie() -> None:
     (found,) = race(entrant("a", first(7)), entrant("b", first(7))).comparisons
-    assert (found.paired.difference, found.p, found.is_tie) == (0, 1, True)
+    assert (found.paired.difference, found.p_adjusted, found.is_tie) == (0, 1, True)
     assert found.interval[0] == -found.interval[1]
 
 
@@ -85,8 +85,8 @@ def test_the_best_has_the_lowest_error_and_of_equals_the_highest_speed() -> None
         tuple(stats.binomtest(2, 100).proportion_ci(method="wilson"))
     )
     # Nine wrong against two, all seven on one side: p = 2 / 2**7, times three for three pairs.
-    assert [against.p for against in found.comparisons] == pytest.approx([3 * 2 / 2**7] * 2)
-    assert [one.name for one in found.front] == ["c", "b"]
+    assert [one.p_adjusted for one in found.comparisons] == pytest.approx([3 * 2 / 2**7] * 2)
+    assert [one.name for one in found.pareto_front] == ["c", "b"]
 
 
 def test_the_sentences_call_ties_ties_and_name_what_is_faster() -> None:

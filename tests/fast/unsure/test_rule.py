@@ -10,7 +10,7 @@ import pytest
 
 from pets.errors import ConfigError
 from pets.export.promise import write_promise
-from pets.unsure.calibration import Calibration, HeldOut
+from pets.unsure.calibration import Calibration, HeldOut, raw_distances
 from pets.unsure.novelty import fit_typical
 from pets.unsure.rule import Unsure
 
@@ -82,12 +82,12 @@ def test_what_is_kept_gives_the_same_promise(tmp_path: Path) -> None:
     read = Calibration.load(file, ABOUT, CLASSES, GROUPS)
     assert read is not None
     ours, theirs = kept.promise(0.9, 0.1), read.promise(0.9, 0.1)
-    assert ours.numbers == theirs.numbers
+    assert ours.key == theirs.key
     assert ours.summary == theirs.summary
     assert ours.reached is not None
     assert (ours.on_test, ours.reached.photos, ours.reached.promised) == (True, 40, 0.9)
     features = np.random.default_rng(1).random((5, 10))
-    assert (kept.distances(features) == read.distances(features)).all()
+    assert (raw_distances(kept.typical, features) == raw_distances(read.typical, features)).all()
 
 
 def test_what_is_of_other_weights_or_damaged_is_fitted_again(
