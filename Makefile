@@ -19,7 +19,7 @@ PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n a
 # What the commands below stand on; empty for an environment that was made by hand.
 READY = $(VENV)/.all
 
-.PHONY: setup tools demo test test-fast test-rest test-all check format notebooks docs release lock clean
+.PHONY: setup tools demo test test-fast test-rest test-all check format notebooks docs pictures release lock clean
 setup: $(READY)
 tools: $(VENV)/.tools
 
@@ -78,6 +78,10 @@ notebooks: $(READY)
 # The documentation as a site; every warning is an error. Read it from build/site/index.html, without a network.
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The pictures of README and docs, of runs trained for them; those of real photos, too: make pictures REAL=folder
+pictures: $(READY)
+	$(BIN)/python -m docs.pictures $(if $(REAL),--real "$(REAL)")
 
 # What a tag would publish, into dist/; nothing is published. Installed into an empty environment, it trains.
 release: $(READY)

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pets import trust
 from pets.config import Monitor, TrainConfig
@@ -65,6 +65,10 @@ class _Status(_Values):
     monitor: Monitor = Monitor()
 
 
+class _Report(_Values):
+    most_confused: list[Annotated[tuple[str, str, int], Field(strict=False)]] = []  # JSON has lists
+
+
 class _Data(_Values):
     train: int = 0
     valid: int = 0
@@ -82,6 +86,7 @@ class _Environment(_Values):
 # By the file's name or folder, the types that are checked when it is read.
 _TYPES: dict[str, type[_Values]] = {
     "status.json": _Status, "data.json": _Data, "environment.json": _Environment, "eval": _Results,
+    "interpret": _Report,
 }  # fmt: skip
 
 

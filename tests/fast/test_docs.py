@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from docs import included, reference
+from docs import included, pictures, reference
 from pets.commands import list_commands
 from pets.system.installation import conf_dir
 from tests.shown import GUIDES, PAGES, TEXTS, TOP, anchors, blocks, links
@@ -116,3 +116,14 @@ def test_python_that_is_shown_can_be_read(page: Path) -> None:
         compile(text, page.name, "exec")
     for text in blocks(page.read_text(), "yaml"):
         assert yaml.safe_load(text)
+
+
+def test_every_picture_can_be_made_anew() -> None:
+    files = {file.name for suffix in ("jpg", "png") for file in (TOP / "docs").glob(f"*.{suffix}")}
+    assert files == set(pictures.MAKERS)
+    assert set(pictures.REAL) < files
+    shown = {
+        f for page in TEXTS for f in re.findall(r"!\[.*?\]\((?:docs/)?([^)/]+)\)", page.read_text())
+    }
+    assert shown == files
+    assert "python -m docs.pictures" in (TOP / "Makefile").read_text()

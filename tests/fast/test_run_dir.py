@@ -104,13 +104,18 @@ def test_other_folders_and_unfinished_runs_are_refused(tmp_path: Path) -> None:
         ),
         ("status.json", {"speed": {"head": 3}}, "speed.head=3: expected keys with values"),
         ("eval/test_last.json", {"photos": "many"}, "photos=many: expected a whole number"),
+        (
+            "interpret/test/summary.json",
+            {"most_confused": [["cat", "dog", "often"]]},
+            "most_confused.0.2=often: expected a whole number",
+        ),
     ],
 )
 def test_values_of_another_type_are_refused_where_they_are_read(
     tmp_path: Path, name: str, values: dict[str, Any], reason: str
 ) -> None:
     run = RunDir.prepare(tmp_path / "r", {}, [])
-    (run.path / "eval").mkdir()
+    (run.path / name).parent.mkdir(parents=True, exist_ok=True)
     run.write_json(name, values)
     with pytest.raises(RunError) as raised:
         run.read_json(name)

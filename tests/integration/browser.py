@@ -51,6 +51,18 @@ CONTRASTS = (
 )
 
 
+# What sticks out of the page or of its own box: the page if it is wider than the window, boxes that
+# have to be scrolled sideways, and cells whose text is cut off.
+CUT_OFF = """() => [
+  ...(document.documentElement.scrollWidth > innerWidth ? ["the page"] : []),
+  ...[...document.querySelectorAll(".scroll, .tall")].filter((e) => e.scrollWidth > e.clientWidth)
+    .map((e) => `${e.getAttribute("aria-label")}: ${e.textContent.trim().slice(0, 40)}`),
+  ...[...document.querySelectorAll(".sortable th, .sortable td, p, h1, h2, figcaption, li")].filter(
+    (e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1 && e.clientWidth
+  ).map((e) => e.textContent.trim()),
+]"""
+
+
 @contextmanager
 def opened(
     page_at: Path | str,

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,32 @@ def test_what_is_put_there_meanwhile_stays(reference: Reference, tmp_path: Path)
 @pytest.fixture(scope="module")
 def reference(trained: Path) -> Reference:
     return load_reference(load_run(RunDir(trained)), HERE)
+
+
+def test_the_test_photos_come_first_and_a_report_names_their_pairs(
+    reference: Reference, tmp_path: Path
+) -> None:
+    metadata = collect_metadata(reference, "last")
+    assert list(metadata.metrics) == ["test", "valid"]
+    measured = metadata.trained.run.status["results"]["test"]
+    assert metadata.metrics["test"]["accuracy"] == measured["accuracy"]
+    assert metadata.confused == reference.predictions.most_confused()
+    assert metadata.confused_on == "valid"
+    # Of the best epoch there are test figures only once they were measured.
+    assert list(collect_metadata(reference, "best").metrics) == ["valid"]
+
+    run = tmp_path / "run"
+    shutil.copytree(reference.trained.run.path, run)
+    copied = replace(reference, trained=replace(reference.trained, run=RunDir(run)))
+    for name, right in (("test", 0.5), ("test_best", 0.75)):
+        summary = {"photos": 20, "accuracy": right, "most_confused": [["cat", name, 3]]}
+        (run / "interpret" / name).mkdir(parents=True)
+        (run / "interpret" / name / "summary.json").write_text(json.dumps(summary))
+    last, best = (collect_metadata(copied, ckpt) for ckpt in ("last", "best"))
+    assert (last.confused, last.confused_on) == ([("cat", "test", 3)], "test")
+    assert last.metrics["test"]["accuracy"] == measured["accuracy"], "not of the report"
+    assert (best.confused, best.confused_on) == ([("cat", "test_best", 3)], "test")
+    assert best.metrics["test"]["accuracy"] == 0.75
 
 
 def test_other_weights_are_found_out(folders: Path, reference: Reference, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from docs.pictures import shot
 from pets.config import InterpretSettings
 from pets.data.photos import Photo, Photos
 from pets.interpretation import Interpretation
@@ -19,7 +21,7 @@ from pets.report.write import write_page
 from pets.run_dir import RunDir
 from pets.training.checkpoint_io import AtomicCheckpointIO
 from pets.training.checkpoints import load_run, read_checkpoint
-from tests.integration.browser import COLOURS, opened
+from tests.integration.browser import COLOURS, CUT_OFF, opened
 from tests.integration.conftest import Pets
 
 
@@ -133,9 +135,22 @@ def test_the_matrix_by_keyboard(report: Path) -> None:
 
 
 def test_a_phone_and_the_dark(report: Path) -> None:
-    with opened(report, width=360) as page:
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-        assert page.locator("nav").evaluate("(nav) => nav.getBoundingClientRect().width") <= 360
+    for width in (360, 390):
+        with opened(report, width, phone=True) as page:
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.locator("nav").evaluate("(e) => e.scrollWidth <= e.clientWidth")
+            # What a phone cannot show at once has a box of its own; charts are not among that.
+            wide = {box.partition(":")[0] for box in page.evaluate(CUT_OFF)}
+            assert wide <= {"A wide table", "A long table", "A wide picture"}
+            chart = page.locator("img[alt^='Training and validation loss']")
+            assert chart.evaluate("(i) => i.naturalHeight > i.naturalWidth")
+            for text in ("Training and validation loss", "Reliability diagram"):
+                box = page.locator(f".scroll:has(img[alt^='{text}'])")
+                assert box.evaluate("(e) => e.scrollWidth <= e.clientWidth"), text
+    with opened(report) as page:
+        assert page.evaluate(CUT_OFF) == []
+        chart = page.locator("img[alt^='Training and validation loss']")
+        assert chart.evaluate("(i) => i.naturalHeight < i.naturalWidth")
     brightness = "getComputedStyle(document.body).{}.match(/\\d+/g).slice(0, 3).map(Number)"
     with opened(report, scheme="dark") as page:
         assert max(page.evaluate(brightness.format("backgroundColor"))) < 60
@@ -227,6 +242,29 @@ def test_few_and_many_classes(
         assert page.locator("dialog#cell").is_visible()
 
 
+@pytest.mark.parametrize(("width", "least"), [(1280, 120), (390, 90)])
+def test_the_matrix_of_two_classes_is_large(
+    trained: Path, tmp_path: Path, width: int, least: int
+) -> None:
+    """With the share below each number, and zeros where nothing was confused."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    file = tmp_path / "report.html"
+    write_page(hand_made(run, 2, 40, 1, names=["cats", "dogs"]), file, tmp_path / "suspects.csv")
+    with opened(file, width, phone=width == 390) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert "The model makes 1 mistake among 2 classes." in page.inner_text("header")
+        cells = page.locator(".matrix tbody td")
+        shown = [" ".join(text.split()) for text in cells.all_inner_texts()]
+        assert shown == ["19 95.0 %", "1 5.0 %", "0", "20 100.0 %"]
+        boxes = [cell.bounding_box() for cell in cells.all()]
+        assert all(box["width"] >= least and box["height"] >= least for box in boxes)
+        assert max(box["x"] + box["width"] for box in boxes) <= width
+        assert page.locator(".matrix thead th").all_inner_texts() == ["cats", "dogs"]
+        names = page.locator(".matrix thead span").first
+        assert names.evaluate("(e) => getComputedStyle(e).writingMode") == "horizontal-tb"
+
+
 def test_names_cannot_break_the_page(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
@@ -292,3 +330,15 @@ def test_every_number_of_the_matrix_can_be_read(trained: Path, tmp_path: Path, s
         result = page.evaluate(contrasts)
     assert len(result) > 10
     assert min(result) >= 4.5
+
+
+def test_a_part_of_the_page_as_a_picture(report: Path, tmp_path: Path) -> None:
+    """As `make pictures` takes it: from one element to the end of another, whole."""
+    with opened(report, 900) as page:
+        boxes = [page.locator(place).first.bounding_box() for place in ("#matrix", "#pairs .card")]
+        shot(page, tmp_path / "part.jpg", "#matrix", "#pairs .card")
+        shot(page, tmp_path / "low.jpg", "#matrix", "#pairs .card", most=300)
+    expected = boxes[1]["y"] + boxes[1]["height"] - boxes[0]["y"] + 32
+    width, height = Image.open(tmp_path / "part.jpg").size
+    assert (width, height) == (900, pytest.approx(expected, abs=2))
+    assert Image.open(tmp_path / "low.jpg").size == (900, 300)

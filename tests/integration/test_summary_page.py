@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from pets.summary import show_summary
-from tests.integration.browser import COLOURS, opened
+from tests.integration.browser import COLOURS, CUT_OFF, opened
 from tests.integration.conftest import SMALL, Pets
 from tests.made_up_sweep import made_up_run, made_up_sweep
 
@@ -75,6 +75,15 @@ def test_everything_is_there_and_sorts(page_of_twelve: Path) -> None:
         tests = page.locator("table[aria-label=Runs] th", has_text="test error")
         assert tests.count() == 1
         assert tests.locator("button").count() == 0
+
+
+def test_no_column_is_cut_off(page_of_twelve: Path) -> None:
+    with opened(page_of_twelve) as page:
+        assert page.evaluate(CUT_OFF) == []
+    with opened(page_of_twelve, 390, phone=True) as page:
+        assert {box.partition(":")[0] for box in page.evaluate(CUT_OFF)} <= {
+            "Settings", "Figure", "Runs",
+        }  # fmt: skip
 
 
 def test_links_lead_to_the_runs(page_of_twelve: Path) -> None:

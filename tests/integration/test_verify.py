@@ -24,7 +24,7 @@ from pets.errors import PetsError
 from pets.system.installation import install
 from pets.verify.verification import Verification, verify
 from tests.conftest import composed
-from tests.integration.browser import opened
+from tests.integration.browser import CONTRASTS, opened
 from tests.integration.conftest import SMALL, Pets
 from tests.planted_faults import Planted, jpeg, plant
 
@@ -330,3 +330,29 @@ def test_the_page_shows_the_photos(said: tuple[Path, str], width: int, scheme: s
         first = page.locator("table[aria-label=Kinds] tbody tr").first
         assert first.locator("th").inner_text() == "wrong suffix"
         assert "data.exclude=" in page.inner_text("#next pre")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_notes_do_not_drown_errors(said: tuple[Path, str], width: int, scheme: str) -> None:
+    with opened(said[0] / "verify.html", width, scheme, width == 390) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        headings = page.locator("h2").all_inner_texts()
+        assert headings[:4] == ["Kinds", "Errors 9", "Warnings 23", "Notes 8"]
+        severities = page.locator("table[aria-label=Kinds] tbody tr > :nth-child(2)")
+        shown = severities.all_inner_texts()
+        assert shown == sorted(shown, key=["error", "warning", "note"].index)
+        colours = dict(zip(shown, severities.evaluate_all(
+            "(all) => all.map((e) => getComputedStyle(e).color)"
+        ), strict=True))  # fmt: skip
+        assert len(set(colours.values())) == 3
+        border = "(e) => getComputedStyle(e).borderLeftWidth"
+        assert page.locator("#error").evaluate(border) == "2px"
+        assert page.locator("#warning").evaluate(border) == "0px"
+        # Errors are seen at once; notes are named, and shown when they are asked for.
+        note = page.locator("#note-grey")
+        assert page.locator("#error-leak").is_visible()
+        assert not note.is_visible()
+        assert "grey" in page.inner_text("#note summary")
+        page.locator("table[aria-label=Kinds] a", has_text="grey").click()
+        assert note.is_visible()
+        assert min(page.evaluate(CONTRASTS))[0] >= 4.5

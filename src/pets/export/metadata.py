@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pets.data.splits import TEST
+from pets.data.splits import TEST, VALID
 from pets.data.transforms import CentreCrop
 from pets.export.reference import Reference
 from pets.interpretation.interpretation import wilson
 from pets.models.catalogue import weights_origin
+from pets.run_dir import RunDir
 from pets.system.installation import code_version
 from pets.training.checkpoints import Trained
 from pets.training.looks import contents_of_test, looks_at
@@ -25,12 +26,14 @@ class Metadata:
         trained: The run.
         ckpt: Which of its checkpoints.
         metrics: By split: photos, accuracy and its 95 % interval (Wilson), and how often test
-            photos were looked at; first the split that the export is checked on.
-        confused: (actual, predicted, photos) among the photos that it is checked on.
+            photos were looked at; test photos first, if they were measured.
+        confused: (actual, predicted, photos) among the photos of `confused_on`.
         pretrained: The pretrained weights of the run, and their licence, as text.
         data: Name, licence, fingerprint and number of the photos.
         licence: Of the exported model, as the hub names it; None: not chosen.
         promise: What says which photos the network is not sure of; None: not exported.
+        confused_on: The test photos if a report was made of them, else those that the export is
+            checked on.
     """
 
     trained: Trained
@@ -41,6 +44,7 @@ class Metadata:
     data: dict[str, Any]
     licence: str | None = None
     promise: Promise | None = None
+    confused_on: str = VALID
 
     @property
     def temperature(self) -> float:
@@ -76,17 +80,21 @@ class Metadata:
 def collect_metadata(reference: Reference, ckpt: str, licence: str | None = None) -> Metadata:
     """Collect the metadata of a run, with metrics measured on the reference photos."""
     trained, predictions = reference.trained, reference.predictions
-    metrics = {reference.split: _with_interval(len(predictions), predictions.accuracy)}
+    run, metrics = trained.run, dict[str, dict[str, Any]]()
+    report = _read(run, f"interpret/{TEST if ckpt == 'last' else f'{TEST}_{ckpt}'}/summary.json")
     # `status.json` has the metrics of the last weights only; `pets eval` writes those of any
     # checkpoint.
-    test = trained.run.status.get("results", {}).get(TEST) if ckpt == "last" else None
-    if (trained.run.path / f"eval/{TEST}_{ckpt}.json").exists():
-        test = trained.run.read_json(f"eval/{TEST}_{ckpt}.json")
-    if test and {"photos", "accuracy"} <= test.keys():
-        metrics.setdefault(TEST, _with_interval(test["photos"], test["accuracy"]))
+    ended = run.status.get("results", {}).get(TEST) if ckpt == "last" else None
+    test = _read(run, f"eval/{TEST}_{ckpt}.json") or ended or report
+    if {"photos", "accuracy"} <= test.keys():
+        metrics[TEST] = _with_interval(test["photos"], test["accuracy"])
+    metrics[reference.split] = _with_interval(len(predictions), predictions.accuracy)
     if TEST in metrics:
-        metrics[TEST]["looks"] = looks_at(contents_of_test(trained.run), trained.run).as_dict()
-    counts = trained.run.read_json("data.json")
+        metrics[TEST]["looks"] = looks_at(contents_of_test(run), run).as_dict()
+    confused, confused_on = predictions.most_confused(), reference.split
+    if "most_confused" in report and reference.split != TEST:
+        confused, confused_on = [(a, p, n) for a, p, n in report["most_confused"]], TEST
+    counts = run.read_json("data.json")
     data = {
         "name": trained.config.data.name,
         "licence": trained.config.data.licence,
@@ -95,7 +103,14 @@ def collect_metadata(reference: Reference, ckpt: str, licence: str | None = None
         "photos": {split: counts.get(split, 0) for split in ("train", "valid", "test")},
     }
     origin = weights_origin(trained.config.model)
-    return Metadata(trained, ckpt, metrics, predictions.most_confused(), origin, data, licence)
+    return Metadata(
+        trained, ckpt, metrics, confused, origin, data, licence, confused_on=confused_on
+    )
+
+
+def _read(run: RunDir, name: str) -> dict[str, Any]:
+    """A JSON file of the run, or nothing."""
+    return run.read_json(name) if (run.path / name).exists() else {}
 
 
 def _with_interval(photos: int, accuracy: float) -> dict[str, Any]:

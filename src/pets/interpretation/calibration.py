@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from pets.interpretation.interpretation import Floats, Rows
+from pets.interpretation.interpretation import Floats, Rows, wilson
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,13 @@ class Reliability:
     confidence: Floats
     accuracy: Floats
     counts: Rows
+
+    @property
+    def intervals(self) -> Floats:
+        """The 95 % interval (Wilson) of the accuracy of each bin, (bins, 2)."""
+        right = np.rint(self.accuracy * self.counts).astype(int)
+        pairs = zip(right.tolist(), self.counts.tolist(), strict=True)
+        return np.array([wilson(*pair) for pair in pairs]).reshape(-1, 2)
 
     @property
     def ece(self) -> float:

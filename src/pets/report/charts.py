@@ -34,6 +34,7 @@ from pets.training.inputs import on_activations
 
 WORST = 4  # classes with a curve of their own
 DOTS = (0.1, 0.25, 0.5, 0.75, 0.9)  # thresholds marked on a curve
+FEW = 10  # photos of a bin of the reliability diagram; what fewer show may be chance
 _COLOURS = (ORANGE, RED, "#7a4fb5", "#2a9d6f")
 # By kind of curve: its name, its axes, and where the first threshold's label is and the next ones.
 AXES = {
@@ -42,11 +43,12 @@ AXES = {
 }
 
 
-def learning_curves(rows: list[dict[str, Any]], monitor: Monitor = ERROR_RATE) -> Figure:
+def learning_curves(
+    rows: list[dict[str, Any]], monitor: Monitor = ERROR_RATE, narrow: bool = False
+) -> Figure:
     """Plot losses and the monitored metric, by default the error rate, after every epoch of
-    `metrics.csv`, over all stages."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    `metrics.csv`, over all stages; `narrow`: one below the other, for a phone."""
+    figure, (left, right) = _panels(2, 4.5, 3.4, narrow)
     epochs = np.arange(1, len(rows) + 1)
     for split, colour, label in (("train", BLUE, "training"), ("valid", ORANGE, "validation")):
         losses = [row[f"{split}_loss"] for row in rows]
@@ -76,6 +78,13 @@ def learning_curves(rows: list[dict[str, Any]], monitor: Monitor = ERROR_RATE) -
         axes.spines[["top", "right"]].set_visible(False)
     left.legend(frameon=False)
     return figure
+
+
+def _panels(count: int, width: float, height: float, narrow: bool) -> tuple[Figure, list[Any]]:
+    """A figure of panels side by side, or one below the other, each of this size in inches."""
+    rows, columns = (count, 1) if narrow else (1, count)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False).ravel().tolist()
 
 
 def data_pictures(analysis: Analysis) -> dict[str, Figure]:
@@ -119,10 +128,7 @@ def training_views(analysis: Analysis) -> tuple[int, str]:
 
 
 def reliability_diagram(analysis: Analysis) -> Figure:
-    """Plot accuracy over confidence, before and after temperature scaling.
-
-    The area of a dot is its share of the photos.
-    """
+    """Plot accuracy over confidence, before and after temperature scaling."""
     before, after = analysis.calibration
     shown = {f"as predicted: ECE {100 * before.ece:.1f} %": before}
     if analysis.calibrated:
@@ -131,26 +137,40 @@ def reliability_diagram(analysis: Analysis) -> Figure:
 
 
 def draw_reliability(shown: Mapping[str, Reliability]) -> Figure:
-    """Plot accuracy over confidence, for one or two reliabilities by the label of each."""
-    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+    """Plot accuracy over confidence, for one or two reliabilities by the label of each.
+
+    The area of a dot is its bin's share of the photos, a line its interval. A bin with fewer than
+    `FEW` photos is hollow, with their number beside it, and no line leads to it.
+    """
+    figure = Figure(figsize=(5.2, 5.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="as sure as right")
-    for (label, bins), colour in zip(shown.items(), (BLUE, ORANGE), strict=False):
+    for (label, bins), colour, side in zip(shown.items(), (BLUE, ORANGE), (-1, 1), strict=False):
+        x, y, many = bins.confidence, bins.accuracy, bins.counts >= FEW
         sizes = 20 + 600 * bins.counts / max(bins.counts.sum(), 1)
-        axes.scatter(bins.confidence, bins.accuracy, sizes, color=colour, alpha=0.45, linewidths=0)
-        axes.plot(bins.confidence, bins.accuracy, color=colour, lw=1.2, label=label)
+        axes.vlines(x, *bins.intervals.T, color=colour, lw=1, alpha=0.5)
+        axes.scatter(x[many], y[many], sizes[many], color=colour, alpha=0.45, linewidths=0)
+        axes.plot(x[many], y[many], color=colour, lw=1.2, label=label)
+        axes.plot(x[~many], y[~many], "o", mfc="white", mec=colour, ms=5)
+        for *place, count in zip(x[~many], y[~many], bins.counts[~many], strict=True):
+            axes.annotate(
+                f"{count}", place, (6 * side, 0), textcoords="offset points", va="center",
+                ha="left" if side > 0 else "right", color=colour, fontsize="small",
+            )  # fmt: skip
+    axes.plot([], [], "-", color=GREY, lw=1, label="upright: the 95 % interval of a bin")
+    hollow = f"a bin with fewer than {FEW} photos, and how many"
+    axes.plot([], [], "o", mfc="white", mec=GREY, ms=5, label=hollow)
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
-    axes.legend(frameon=False, loc="upper left")
+    figure.legend(frameon=False, loc="outside lower left")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def one_vs_rest(analysis: Analysis) -> Figure:
+def one_vs_rest(analysis: Analysis, narrow: bool = False) -> Figure:
     """Draw a panel for each kind of curve: over all classes, with thresholds as dots, and the
-    classes with the smallest area."""
+    classes with the smallest area; `narrow`: one below the other."""
     kinds = analysis.curves
-    figure = Figure(figsize=(5.2 * len(kinds), 4.8), layout="constrained")
-    panels = figure.subplots(1, len(kinds), squeeze=False)[0]
+    figure, panels = _panels(len(kinds), 5.2, 4.8, narrow)
     for axes, (kind, (pooled, *by_class)) in zip(panels, kinds.items(), strict=True):
         name, x, y, first, step = AXES[kind]
         for curve, colour in zip(by_class[:WORST], _COLOURS, strict=False):

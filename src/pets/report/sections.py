@@ -90,7 +90,11 @@ def numbers(analysis: Analysis, _: PagePhotos) -> Values:
         "limited": run.status.get("limited"),
         "published": beside,
         "same": any(same for _, same in beside),
-        "curves": as_svg(charts.learning_curves(epochs, run.monitor)) if epochs else None,
+        "curves": [
+            as_svg(charts.learning_curves(epochs, run.monitor, narrow)) for narrow in (False, True)
+        ]
+        if epochs
+        else None,
         "finder": {
             name: png_uri(regular(pictures[name]).read_bytes())
             for name in dict.fromkeys([*stages, *pictures])
@@ -225,7 +229,7 @@ def curves(analysis: Analysis, _: PagePhotos) -> Values | None:
         return None
     by_class = next(iter(kinds.values()))[1:]  # the first one is over all classes
     return {
-        "picture": as_svg(charts.one_vs_rest(analysis)),
+        "pictures": [as_svg(charts.one_vs_rest(analysis, narrow)) for narrow in (False, True)],
         "names": " and ".join(charts.AXES[kind][0] for kind in kinds),
         "panels": len(kinds),
         "worst": min(len(by_class), charts.WORST),

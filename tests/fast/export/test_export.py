@@ -3,6 +3,7 @@
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -58,13 +59,13 @@ def metadata(model: Classifier, confused: list[tuple[str, str, int]] | None = No
         run=run, model=model, config=config, temperature=2.0, stage="head",
     ))  # fmt: skip
     metrics: dict[str, dict[str, Any]] = {
-        "valid": {"photos": 40, "accuracy": 0.95, "interval": (0.83, 0.99)},
         "test": {
             "photos": 30,
             "accuracy": 0.9,
             "interval": (0.74, 0.97),
             "looks": {"times": 7, "runs": 3},
         },
+        "valid": {"photos": 40, "accuracy": 0.95, "interval": (0.83, 0.99)},
     }
     data = {
         "name": "drawn", "licence": "CC BY 4.0", "folder": "photos", "fingerprint": "f00d",
@@ -378,7 +379,7 @@ def test_the_hub_card_has_the_required_front_matter() -> None:
         "datasets": ["drawn"],
     }
     assert about["name"] == "test_efficientnet, trained on drawn"
-    valid, test = about["results"]
+    test, valid = about["results"]
     assert valid["dataset"] == {"name": "drawn", "type": "drawn", "split": "valid"}
     assert (test["dataset"]["split"], test["task"]) == ("test", {"type": "image-classification"})
     assert [(m["type"], m["value"]) for m in valid["metrics"]] == [("accuracy", 0.95)]
@@ -392,10 +393,27 @@ def test_the_hub_card_has_the_required_front_matter() -> None:
 def test_looks_at_the_test_photos_stand_below_their_accuracy() -> None:
     lines = card_of("onnx", []).splitlines()
     row = lines.index("| test | 30 | 90.0 % | 74.0 to 97.0 % |")
-    assert lines[row + 2] == (
+    assert lines[row + 1] == "| validation | 40 | 95.0 % | 83.0 to 99.0 % |"
+    assert lines[row + 3] == (
         "The test photos were looked at 7 times, by 3 runs: the more looks lead to a choice, the "
         "more the chosen number flatters."
     )
+
+
+def test_the_card_says_which_photos_its_figures_are_of() -> None:
+    about = metadata(classifier("model=timm", "model.name=test_efficientnet"))
+    same = Agreement(40, 40, 1e-6, 1e-7)
+    check = Check("valid", 9, 1e-4, same, same)
+    of_test = replace(about, confused=[("pug", "beagle", 2)], confused_on="test")
+    card = render_card("onnx", of_test, check, None)
+    assert "Most confused among the test photos, from 2 photos on:" in card
+    assert "- Its accuracy is measured on test photos from the same collection" in card
+    assert "It was not measured on test photos." not in card
+    alone = replace(about, metrics={"valid": about.metrics["valid"]})
+    card = render_card("onnx", alone, check, None)
+    assert "None of the validation photos was taken for another class." in card
+    assert "- Its accuracy is measured on validation photos from the same collection" in card
+    assert "It was not measured on test photos. Its validation photos may have chosen" in card
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 
 from pets.interpretation.calibration import at_temperature, fit_temperature, reliability
 from pets.metrics import Temperature
+from pets.report.charts import FEW, draw_reliability
 
 
 def true_odds(photos: int, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -91,3 +92,32 @@ def test_a_temperature_keeps_the_order_and_gives_probabilities() -> None:
     # Probabilities of 4 to 1 are 2 to 1 at twice the temperature.
     half = np.exp(at_temperature(np.log([(0.8, 0.2)]), 2.0))
     assert half.tolist()[0] == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_the_interval_of_a_bin_is_wilsons() -> None:
+    result = reliability(np.array([0.9, 0.95, 0.92, 0.5]), np.array([True, True, False, True]), 5)
+    assert result.counts.tolist() == [1, 3]
+    # (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n) with z = 1.96.
+    expected = np.array([[0.20654, 1.0], [0.20766, 0.93851]])
+    assert result.intervals == pytest.approx(expected, abs=1e-5)
+    assert reliability(np.empty(0), np.empty(0, dtype=bool)).intervals.shape == (0, 2)
+
+
+def test_a_bin_with_few_photos_is_hollow_and_says_how_many() -> None:
+    confidence = np.repeat([0.35, 0.55, 0.95], [FEW - 1, FEW, 60])
+    correct = np.arange(len(confidence)) % 4 > 0
+    bins = reliability(confidence, correct)
+    assert bins.counts.tolist() == [FEW - 1, FEW, 60]
+    (axes,) = draw_reliability({"a run": bins}).axes
+    assert [text.get_text() for text in axes.texts] == [str(FEW - 1)]
+    assert axes.texts[0].xy == pytest.approx((0.35, bins.accuracy[0]))
+    (hollow,) = (line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata()))
+    assert hollow.get_markerfacecolor() == "white"
+    assert hollow.get_xydata() == pytest.approx(np.array([[0.35, bins.accuracy[0]]]))
+    # The line and the dots are those of the others alone; every bin has its interval.
+    (joined,) = (line for line in axes.lines if line.get_label() == "a run")
+    assert joined.get_xydata() == pytest.approx(np.c_[bins.confidence, bins.accuracy][1:])
+    upright, dots = axes.collections
+    assert dots.get_offsets().data == pytest.approx(np.c_[bins.confidence, bins.accuracy][1:])
+    ends = np.array([segment[:, 1] for segment in upright.get_segments()])
+    assert ends == pytest.approx(bins.intervals)
