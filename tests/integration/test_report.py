@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,8 @@ def test_a_phone_and_the_dark(report: Path) -> None:
                 assert box.evaluate("(e) => e.scrollWidth <= e.clientWidth"), text
     with opened(report) as page:
         assert page.evaluate(CUT_OFF) == []
+        words = " ".join(page.locator("header p, main p").all_inner_texts())
+        assert not re.findall(r"[a-z0-9]\.[A-Z]\w+", words), "no space after a sentence"
         chart = page.locator("img[alt^='Training and validation loss']")
         assert chart.evaluate("(i) => i.naturalHeight < i.naturalWidth")
     brightness = "getComputedStyle(document.body).{}.match(/\\d+/g).slice(0, 3).map(Number)"

@@ -160,7 +160,7 @@ def draw_reliability(shown: Mapping[str, Reliability]) -> Figure:
     axes.plot([], [], "-", color=GREY, lw=1, label="upright: the 95 % interval of a bin")
     hollow = f"a bin with fewer than {FEW} photos, and how many"
     axes.plot([], [], "o", mfc="white", mec=GREY, ms=5, label=hollow)
-    axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
+    axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(-0.04, 1.05))
     figure.legend(frameon=False, loc="outside lower left")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -21,7 +21,8 @@ def as_page(summary: Summary) -> str:
     figure = draw(summary)
     page = template("pets.summary", "page.html").render(
         summary=summary,
-        sentences=verdict(summary),
+        # A number stays with its sign.
+        sentences=[line.replace(" %", "\N{NO-BREAK SPACE}%") for line in verdict(summary)],
         figure=as_svg(figure) if figure else None,
         settings=settings_table(summary),
         near=[setting in summary.near_best for setting in summary.settings],

@@ -211,7 +211,7 @@ def difference(best: Setting, other: Setting) -> Difference | None:
                 "it is a little too narrow"
             )
         return Difference(pairs.mean(), low, high, basis)
-    if len(pairs) < 2 and min(a.std(), b.std()) > _TINY:
+    if len(pairs) < 2 <= min(len(a), len(b)) and min(a.std(), b.std()) > _TINY:
         low, high = stats.ttest_ind(b, a, equal_var=False).confidence_interval(_CONFIDENCE)
         basis = f"Welch's t-test, {len(a)} and {len(b)} runs"
         return Difference(b.mean() - a.mean(), low, high, basis)

@@ -208,6 +208,14 @@ def test_single_runs_are_compared_by_the_number_of_photos(tmp_path: Path) -> Non
     assert not difference(many).within_noise
 
 
+def test_one_run_beside_several_is_compared_by_the_number_of_photos(tmp_path: Path) -> None:
+    """It has no spread of its own, whichever of the two it is."""
+    for number, (a, b) in enumerate((([0.10, 0.12], [0.14]), ([0.10], [0.14, 0.16]))):
+        result = difference(two_settings(tmp_path / f"{number}", a, b))
+        assert result.basis == "binomial, from 200 validation photos"
+        assert result.low < result.mean < result.high
+
+
 def test_without_seeds_and_photos_the_noise_is_unknown(tmp_path: Path) -> None:
     for lr in (1, 2):
         run = made_up_run(tmp_path / f"{lr}", {"lr": lr}, lr / 10)
