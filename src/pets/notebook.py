@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pets.cli.arguments import override, to_overrides
+from pets.cli.arguments import to_overrides
 from pets.cli.main import run_command
 from pets.comparison.comparison import Comparison
 from pets.config import LookConfig
@@ -35,6 +35,7 @@ from pets.interpretation.analysis import Analysis
 from pets.interpretation.interpretation import Interpretation
 from pets.interpretation.layers import BackboneStage
 from pets.io.csv_cells import read_cell
+from pets.io.serialize import to_override
 from pets.lr_finder.search import LrSearch
 from pets.models.classifier import Classifier
 from pets.probe.curve_result import CurveResult
@@ -159,7 +160,7 @@ class Learner:
     def compare(self, other: str | Path | Learner, args: str = "") -> Comparison:
         """Run `pets compare <other> <run>`: whether this run is better than the other one."""
         other = other if isinstance(other, Learner) else Learner(other)
-        typed = [override("old", other.path), override("new", self.path), "fail_on=never"]
+        typed = [to_override("old", other.path), to_override("new", self.path), "fail_on=never"]
         runs = [self.run, other.run]
         if all(run.trusted for run in runs) and any(refusal(run.read_config()) for run in runs):
             typed.append("trust=true")
@@ -169,7 +170,7 @@ class Learner:
         """Run `pets predict run=<run> source=...`: one row per photo, one probability per class."""
         out = self.path / "predictions" / "notebook.csv"
         with contextlib.suppress(SystemExit):  # rows with an error are in the table
-            self._use("predict", args, override("source", source), override("out", out))
+            self._use("predict", args, to_override("source", source), to_override("out", out))
         return pd.read_csv(out).map(read_cell).rename(columns=read_cell)
 
     def race(self, args: str = "") -> RaceResult:
@@ -181,7 +182,7 @@ class Learner:
         return self._use("curve", args)
 
     def _use(self, command: str, args: str, *overrides: str) -> Any:
-        typed = [override("run", self.path), *overrides, *shlex.split(args)]
+        typed = [to_override("run", self.path), *overrides, *shlex.split(args)]
         # A run trained here may use the user's own components.
         if self.run.trusted and refusal(self.run.read_config()):
             typed.append("trust=true")

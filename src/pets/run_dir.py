@@ -25,7 +25,7 @@ from pets.config.validation import typed_values
 from pets.distributed.ranks import ranks
 from pets.errors import ConfigError, RunError
 from pets.io.atomic import regular, write_atomically
-from pets.io.serialize import to_json, to_yaml
+from pets.io.serialize import to_argument, to_json, to_yaml
 from pets.system.installation import environment, origin
 
 OUT_OF_FOLD = "out_of_fold.parquet"
@@ -123,7 +123,8 @@ class RunDir:
     ) -> RunDir:
         """Create a run that waits for a process to `begin` it. Raises RunError if one exists."""
         if (path / "status.json").exists():
-            raise RunError(f"{path}: already contains a run; resume it with resume={path}")
+            typed = to_argument("resume", path)
+            raise RunError(f"{path}: already contains a run; resume it with {typed}")
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path, trusted=True)
         run._write("config.yaml", to_yaml(config))
@@ -172,7 +173,7 @@ class RunDir:
             return run
         raise RunError(
             f"{key}={path}: is not finished (state {run.state}, {run.position()}); "
-            f"resume with pets train resume={path}"
+            f"resume with pets train {to_argument('resume', path)}"
         )
 
     def claim(self) -> None:
@@ -301,14 +302,10 @@ class RunDir:
         done, epochs = status.get("epoch", "?"), status.get("epochs", "?")
         return f"stage {status['stage']}, {done} of {epochs} epochs"
 
-    @property
-    def as_typed(self) -> str:
-        """The folder as a command takes it; with `trust=true` if the run uses code of its own."""
-        return (
-            f"{self.path} trust=true"
-            if trust.refusal(trust.inside(self.config))
-            else str(self.path)
-        )
+    def as_typed(self, key: str = "run") -> str:
+        """Return `key=<folder>` to be pasted; with `trust=true` if the run uses code of its own."""
+        trusted = " trust=true" if trust.refusal(trust.inside(self.config)) else ""
+        return f"{to_argument(key, self.path)}{trusted}"
 
     def checkpoint(self, name: str = "last") -> Path:
         """`last`: where the run resumes; `best`: the best epoch by `monitor`."""

@@ -166,7 +166,7 @@ def report(trained: Trained, photos: Photos, loggers: Sequence[Logger]) -> None:
     # The libraries of its charts and analyses take seconds to import.
     from pets.report.write import write_report
 
-    hint = f"training is complete; try pets interpret run={trained.run.path}"
+    hint = f"training is complete; try pets interpret {trained.run.as_typed()}"
     try:
         write_report(trained, photos, trained.config.interpret, loggers=loggers)
     except PetsError as error:

@@ -155,10 +155,10 @@ def test_status_is_replaced_atomically(tmp_path: Path) -> None:
 def test_a_run_with_code_of_its_own_is_typed_with_trust(tmp_path: Path) -> None:
     values = train_config().model_dump(by_alias=True, mode="json")
     run = RunDir.prepare(tmp_path / "usual", values, [])
-    assert run.as_typed == str(run.path)
+    assert run.as_typed() == f"run={run.path}"
     values["optimizer"] = {"_target_": "timm.optim.Lamb"}
     run = RunDir.prepare(tmp_path / "own", values, [])
-    assert run.as_typed == f"{run.path} trust=true"
+    assert run.as_typed() == f"run={run.path} trust=true"
 
 
 def test_a_config_of_another_version_is_named(tmp_path: Path) -> None:

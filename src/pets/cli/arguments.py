@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from pets.io.serialize import quoted
+
 # Hydra's flags, and those that take a value: it is never the short form of a key.
 FLAGS = (
     "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
@@ -45,17 +47,17 @@ def _to_override(command: str, arg: str) -> str:
         return f"action={arg}"
     other = re.match(r"[-+~]|[\w.]+=", arg)
     if command == "models" and not other:
-        return f"pattern={_quoted(arg)}"
+        return f"pattern={quoted(arg)}"
     if command == "summarize" and _is_place(arg):
-        return f"sweep={_quoted(arg)}"
+        return f"sweep={quoted(arg)}"
     # Quote a path or glob; text in Hydra's grammar is left unchanged.
     path = re.fullmatch(r"(source|out)=((?!null$|['\"]|.*\$\{).+)", arg, re.DOTALL)
     if command == "predict" and path:
-        return f"{path[1]}={_quoted(path[2])}"
+        return f"{path[1]}={quoted(path[2])}"
     # Hydra rejects a bare `~`, and for its own keys would create a folder of that name.
     if home := re.fullmatch(r"(\+{0,2}[\w.@/]+)=(~(?:/.*)?)", arg, re.DOTALL):
         paths = re.split(r",(?=~/)", home[2])  # choices of a sweep
-        return f"{home[1]}={','.join(_quoted(os.path.expanduser(p)) for p in paths)}"  # noqa: PTH111
+        return f"{home[1]}={','.join(quoted(os.path.expanduser(p)) for p in paths)}"  # noqa: PTH111
     # Lightning and Hugging Face say `val`.
     arg = re.sub(r"^(split|monitor)=val(?=/|$)", r"\1=valid", arg)
     # `precompute=true` would replace the whole group and lose its other keys.
@@ -76,21 +78,8 @@ def _two_runs(args: list[str]) -> list[str]:
         if not _is_place(arg):
             named.append(arg)
             continue
-        named.append(f"{left.pop(0) if left else 'new'}={_quoted(arg)}")
+        named.append(f"{left.pop(0) if left else 'new'}={quoted(arg)}")
     return named
-
-
-def override(key: str, value: object) -> str:
-    """Return the override `key=value`, with the value quoted only if Hydra needs it."""
-    plain = re.fullmatch(r"[\w./+-]+", str(value))
-    return f"{key}={value if plain else _quoted(str(value))}"
-
-
-def _quoted(text: str) -> str:
-    """Quote text so that Hydra uses it literally."""
-    inside = re.sub(r"(\\*)'", r"\1\1\\'", text)
-    inside = re.sub(r"(\\+)$", r"\1\1", inside)
-    return f"'{inside}'".replace("${", "\\${")
 
 
 def completion(args: Sequence[str], commands: Collection[str]) -> list[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -63,14 +64,14 @@ def run(cfg: DictConfig) -> RunDir:
         stopped = RunDir.open(cfg.resume, cfg.trust is True, "resume")
         config, new = _resumed(stopped, cfg, overrides)
         begin = partial(_reopen, stopped, new)
-    check_ranks(config.trainer, "" if cfg.resume is None else " ".join(overrides))
+    check_ranks(config.trainer, "" if cfg.resume is None else shlex.join(overrides))
     return _train(config, begin, new=cfg.resume is None)
 
 
 def resume_run(run_dir: RunDir) -> None:
     """Train a prepared or stopped run with its own config."""
     config = run_dir.train_config
-    check_ranks(config.trainer, f"resume={run_dir.path}")
+    check_ranks(config.trainer, run_dir.as_typed("resume"))
     _train(config, partial(_reopen, run_dir, {}))
 
 
@@ -201,7 +202,7 @@ def _note(run_dir: RunDir, state: str, error: str) -> None:
 
 def _resume_hint(run_dir: RunDir) -> str:
     if run_dir.finished:
-        missing = f"pets interpret run={run_dir.as_typed}"
+        missing = f"pets interpret {run_dir.as_typed()}"
         return f"training is complete, only the report is missing: {missing}"
-    sent = sends(run_dir.read_config()) and "trust=true" not in run_dir.as_typed
-    return f"resume with pets train resume={run_dir.as_typed}{' trust=true' if sent else ''}"
+    sent = sends(run_dir.read_config()) and "trust=true" not in run_dir.as_typed()
+    return f"resume with pets train {run_dir.as_typed('resume')}{' trust=true' if sent else ''}"

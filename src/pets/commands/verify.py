@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from pets.config import VerifyConfig
 from pets.config.validation import typed
+from pets.io.serialize import to_override
 
 SCHEMA = VerifyConfig
 FOUND = 3  # the exit code; 1 is for invalid arguments
@@ -41,7 +42,7 @@ def run(cfg: DictConfig) -> None:
     log.info("page   %s", page)
     if excluded := len(verification.excluded):
         keys = [word for word in hydra.overrides.task if word.startswith("data.")]
-        words = [f"data={hydra.runtime.choices['data']}", *keys, f"data.exclude={csv}"]
+        words = [f"data={hydra.runtime.choices['data']}", *keys, to_override("data.exclude", csv)]
         log.info("\nnext, to leave out %s photo%s:", f"{excluded:,}", "s" if excluded > 1 else "")
         log.info("  pets train %s", shlex.join(words))
     if config.fail_on != "never" and verification.worst_is(config.fail_on):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -100,9 +101,10 @@ def label_from_folder(paths: list[str], config: DataConfig, diagnostics: Diagnos
         for top, its in sorted(inside.items()):
             if splits.get(top, top) in (TRAIN, VALID, "") or any(len(folders[p]) > 1 for p in its):
                 continue
+            typed = shlex.quote(f"source={images / top}")
             line = (
                 f"left out <n> photos of {images / top}: no class folders are in it, so "
-                f"they have no labels; pets predict source={images / top} classifies them"
+                f"they have no labels; pets predict {typed} classifies them"
             )
             diagnostics.left_out |= set(its)
             diagnostics.warning("unlabelled", its, line)

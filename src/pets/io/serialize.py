@@ -1,12 +1,18 @@
-"""JSON and YAML of values that may contain numpy and torch numbers."""
+"""JSON and YAML of values that may contain numpy and torch numbers, and overrides to be typed."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 _PLAIN = {type(None), bool, int, float, str}
+# Text that Hydra reads as this text without quotes: neither a number, nor one of its words.
+_BARE = re.compile(
+    r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w.:+-]*|[\w.+-]*/[\w./:+-]*", re.ASCII | re.IGNORECASE
+)
 
 
 def plain(value: Any, keep: type | tuple[type, ...] = ()) -> Any:
@@ -40,3 +46,23 @@ def to_yaml(value: Any, **layout: Any) -> str:
 
     layout = {"sort_keys": False, "allow_unicode": True} | layout
     return str(yaml.safe_dump(plain(value), **layout))
+
+
+def to_override(key: str, value: object) -> str:
+    """Return the override `key=value`, with the value quoted only if Hydra needs it."""
+    text = str(value)
+    return f"{key}={text if _BARE.fullmatch(text) else quoted(text)}"
+
+
+def to_argument(key: str, value: object) -> str:
+    """Return the override `key=value`, to be pasted: the shell needs quotes of its own."""
+    return shlex.quote(to_override(key, value))
+
+
+def quoted(text: str) -> str:
+    """Quote text so that Hydra uses it literally."""
+    # A backslash counts only before a quote, at the end, and before an interpolation.
+    inside = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    inside = re.sub(r"(\\*)'", r"\1\1\\'", inside)
+    inside = re.sub(r"(\\+)$", r"\1\1", inside)
+    return f"'{inside}'"

@@ -141,7 +141,7 @@ def find_rate(search: LrSearch, run: RunDir) -> Stage:
         own = search.rates()
     except PetsError as error:
         raise RunError(
-            f"{error}; resume with pets train resume={run.path} {key}=<a number>"
+            f"{error}; resume with pets train {run.as_typed('resume')} {key}=<a number>"
         ) from error
     # Ranks on different machines may find rates that differ in the last digit.
     found = on_rank_0(lambda: own)

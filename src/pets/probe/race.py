@@ -18,7 +18,7 @@ from pets.data.photos import Photos
 from pets.data.splits import TRAIN
 from pets.errors import CacheError, DataError, PetsError, RunError, reason_of
 from pets.features.activations import digest_of_module, digest_of_weights
-from pets.io.serialize import to_json
+from pets.io.serialize import to_json, to_override
 from pets.models.catalogue import configured, licence_of, named, weights_here
 from pets.models.classifier import Classifier
 from pets.probe.features import (
@@ -157,7 +157,7 @@ def _typed(config: LearnerConfig, name: str, has_option: bool) -> tuple[str, ...
     height, width = config.data.height_width
     size = height if height == width else f"[{height},{width}]"
     fitted = (f"model.args.img_size={size}",) if "img_size" in config.model.args else ()
-    network = (f"model={name}",) if has_option else ("model=timm", f"model.name={name}")
+    network = (f"model={name}",) if has_option else ("model=timm", to_override("model.name", name))
     return *network, f"data.size={size}", *fitted
 
 

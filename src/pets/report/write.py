@@ -20,7 +20,7 @@ from pets.errors import RunError
 from pets.interpretation.analysis import Analysis, analyse
 from pets.interpretation.suspects import write_suspects
 from pets.io.atomic import check_writable, write_atomically
-from pets.io.serialize import to_json
+from pets.io.serialize import to_argument, to_json
 from pets.report.photos import PagePhotos
 from pets.report.pictures import add_pictures
 from pets.report.published import split_in_words
@@ -47,6 +47,7 @@ def write_page(analysis: Analysis, file: Path, suspects: Path) -> None:
         analysis=analysis,
         config=analysis.trained.config,
         suspects_file=suspects,
+        relabel=to_argument("data.relabel", suspects),
         photos=photos,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         style=own("pets.report", "page.css"),

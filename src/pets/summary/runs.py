@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, list[Monitor]]:
         RunError: There is no run.
     """
     if _is_run(folder):
-        parent = from_here(str(folder.resolve().parent))
+        parent = shlex.quote(str(from_here(str(folder.resolve().parent))))
         raise RunError(f"{folder}: is one run, not a sweep; its folder: pets summarize {parent}")
     paths = [path for path in folder.iterdir() if _is_run(path)] if folder.is_dir() else []
     if not paths:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from pets.config import TrainConfig
 from pets.config.validation import typed
 from pets.errors import ConfigError, PetsError, RunError
+from pets.io.serialize import to_override
 from pets.run_dir import from_here
 from pets.sweep.compose import Composer
 from pets.sweep.jobs import Job, check_swept, prepare, runs_of
@@ -164,7 +165,7 @@ class SweepEnd(Callback):
 def resume_command(config: DictConfig, folder: Path) -> str:
     """Return the command that resumes a sweep with the same launcher."""
     overrides = [o for o in config.hydra.overrides.hydra if re.match(r"hydra[./]launcher", o)]
-    return shlex.join(["pets", "train", "-m", f"sweep.resume={folder}", *overrides])
+    return shlex.join(["pets", "train", "-m", to_override("sweep.resume", folder), *overrides])
 
 
 def _config_of(task: DictConfig, overrides: Sequence[str]) -> tuple[TrainConfig, list[str]]:

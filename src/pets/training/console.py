@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,11 +96,11 @@ def log_results(
     report = run.path / "report.html"
     if report.exists():
         log.info("report %s", report)
-    folder = run.as_typed
+    typed = run.as_typed()
     hints.info("\nnext:")
-    hints.info("  pets predict run=%s source=<photo or folder>", folder)
+    hints.info("  pets predict %s source=<photo or folder>", typed)
     if not report.exists():
-        hints.info("  pets interpret run=%s", folder)
-    hints.info("  pets serve run=%s", folder)
-    hints.info("  pets export run=%s to=safetensors", folder)
-    hints.info("  tensorboard --logdir %s", run.path.parent)
+        hints.info("  pets interpret %s", typed)
+    hints.info("  pets serve %s", typed)
+    hints.info("  pets export %s to=safetensors", typed)
+    hints.info("  tensorboard --logdir %s", shlex.quote(str(run.path.parent)))

@@ -20,6 +20,7 @@ from pets.data.images import UnreadableImage, open_rgb
 from pets.errors import some
 from pets.io.atomic import write_atomically
 from pets.io.csv_cells import write_cell
+from pets.io.serialize import to_argument
 from pets.report.template import own, template
 from pets.verify.kinds import KINDS, SEVERITIES, Finding
 from pets.verify.verification import Verification
@@ -115,7 +116,7 @@ def _as_page(verification: Verification, table: Path, most: int) -> str:
         by_severity={s: [x for x in sections if x["severity"] == s] for s in SEVERITIES},
         sections=sections,
         pictures=uris,
-        table=table,
+        exclude=to_argument("data.exclude", table),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         style=own("pets.report", "page.css") + own("pets.verify", "page.css"),
         script=own("pets.report", "sort.js"),

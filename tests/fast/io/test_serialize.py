@@ -1,6 +1,7 @@
 """Numbers of numpy and torch in files that are read back."""
 
 import json
+import shlex
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import torch
 import yaml
 
 from pets.cache.store import Store
+from pets.cli.arguments import to_overrides
 from pets.export.int8 import Quantised
-from pets.io.serialize import plain, to_json, to_yaml
+from pets.io.serialize import plain, to_json, to_override, to_yaml
 from pets.report.template import template
 from pets.run_dir import RunDir
 from pets.training.checkpoint_io import AtomicCheckpointIO, HeldCheckpoint
 from pets.training.checkpoints import read_checkpoint
+from tests.conftest import composed
 
 NUMPY = {
     "bool": np.bool_(True), "int": np.int64(3), "half": np.float16(0.5), "double": np.float64(0.25),
@@ -96,3 +99,25 @@ def test_pages_may_contain_numpy_numbers() -> None:
 def test_int8_writes_whatever_its_numbers_are(number: float) -> None:
     found = Quantised(10, accuracy=number, accuracy_float=1.0, speed=2.0, batch=16)
     assert json.loads(to_json(found.as_dict()))["kept"] is False
+
+
+# Names of files and folders that the shell or Hydra would read as something else.
+NAMES = [
+    "outputs/a", "a=b", "a,b", "it's", "a b", "[x]", "{a: b}", "(x)", '"x"', "'x'", "$HOME",
+    "${seed}", r"a\${seed}", r"\\${seed}", "\\", r"a\'b", r"a\\'b\\", "~x", "~", "fötos", "2024",
+    "1e5", "null", "True", "nan", ".5", "a:b", "#x", "*?", "a\nb", " a ", "x/[1,2]=3",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_override_that_is_pasted_is_the_name(name: str) -> None:
+    line = shlex.join(["pets", "train", "data=folder", to_override("data.root", name)])
+    words = shlex.split(line)[2:]
+    assert composed(*to_overrides("train", words)).data.root == name
+
+
+def test_plain_names_need_no_quotes() -> None:
+    assert to_override("run", Path("outputs/2026-11-29/12-00-00")).endswith(
+        "=outputs/2026-11-29/12-00-00"
+    )
+    assert to_override("model.name", "vit_small.lvd142m") == "model.name=vit_small.lvd142m"
