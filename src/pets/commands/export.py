@@ -33,7 +33,8 @@ def run(cfg: DictConfig) -> None:
     from pets.system.cpu import keep_freed_memory
     from pets.training.checkpoints import load_run
     from pets.training.library_logs import silence_lightning
-    from pets.training.looks import contents_of_test, count_look
+    from pets.training.looks import count_look
+    from pets.training.table import contents_of_test
     from pets.unsure.fit import promise_of
 
     silence_lightning()

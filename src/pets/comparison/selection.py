@@ -11,7 +11,8 @@ from pets.data.photos import OTHER, Photo, Photos
 from pets.data.splits import TRAIN, VALID
 from pets.errors import DataError, RunError, some
 from pets.training.checkpoints import Trained
-from pets.training.evaluation import load_table, select_photos
+from pets.training.evaluation import select_photos
+from pets.training.table import load_table
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pandas as pd
 from pets.comparison.comparison import Comparison, Side
 from pets.comparison.differences import config_differences, data_difference
 from pets.comparison.paired import SIGNIFICANT, adjusted, fewest_flips
-from pets.data.photos import OTHER, Photos
+from pets.data.photos import OTHER
+from pets.training.table import load_table
 
 _MOST_NAMED = 4  # classes in a sentence
 
@@ -85,7 +86,7 @@ def _classes(comparison: Comparison) -> str:
 def values(comparison: Comparison) -> dict[str, Any]:
     """Return everything that was found as plain values, as `compare.json` has it."""
     old, new = comparison.old.trained.run, comparison.new.trained.run
-    tables = [Photos.load(run.path / "photos.csv", comparison.root) for run in (old, new)]
+    tables = [load_table(run, comparison.root) for run in (old, new)]
     p_values = adjusted(comparison.per_class)
     return {
         "old": comparison.old.name,

@@ -14,7 +14,8 @@ from pets.models.catalogue import weights_origin
 from pets.run_dir import RunDir
 from pets.system.installation import code_version
 from pets.training.checkpoints import Trained
-from pets.training.looks import contents_of_test, looks_at
+from pets.training.looks import looks_at
+from pets.training.table import contents_of_test
 from pets.unsure.calibration import Promise
 
 

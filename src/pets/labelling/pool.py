@@ -20,7 +20,8 @@ from pets.labelling.items import NEW, Item, items_of, photos_below, without_look
 from pets.labelling.queue import Floats, Rows
 from pets.models.classifier import as_vectors
 from pets.training.checkpoints import Trained
-from pets.training.evaluation import check_same_classes, load_table
+from pets.training.evaluation import check_same_classes
+from pets.training.table import load_table
 from pets.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,11 @@ import numpy as np
 
 from pets.data.content_hash import content_hashes
 from pets.data.images import UnreadableImage, open_rgb
-from pets.data.photos import Photo, Photos
+from pets.data.photos import Photo
 from pets.data.splits import VALID
 from pets.errors import DataError, RunError
 from pets.run_dir import RunDir
+from pets.training.table import load_table
 
 log = logging.getLogger(__name__)
 _SIDE = 160  # pixels of a thumbnail
@@ -35,7 +36,7 @@ def find_examples(run: RunDir, root: str, count: int) -> list[ExamplePhoto]:
     if not count:
         return []
     try:
-        photos = Photos.load(run.path / "photos.csv", run.root(root))
+        photos = load_table(run, run.root(root))
     except (DataError, RunError) as error:
         log.info("no examples on the page: %s", error)
         return []

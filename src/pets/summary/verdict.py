@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pets.errors import DataError
+from pets.errors import PetsError
 from pets.run_dir import RunDir
 from pets.summary.settings import Difference, Setting, Summary, shrunk
-from pets.training.looks import contents_of_test, looks_at
+from pets.training.looks import looks_at
+from pets.training.table import contents_of_test
 
 _MOST_NAMED = 4  # settings in a sentence
 
@@ -123,7 +124,7 @@ def _looks(summary: Summary, names: pd.Series[str]) -> str:
     runs = [RunDir(summary.folder / name) for name in summary.runs.run]
     try:
         sets = {frozenset(contents_of_test(RunDir(summary.folder / name))) for name in names}
-    except DataError as error:
+    except PetsError as error:
         return f"How often its test photos were looked at is not known ({error})."
     most = max((looks_at([*contents], *runs) for contents in sets), key=lambda looks: looks.times)
     several = f"Of its {len(sets):,} sets of test photos, those seen most"

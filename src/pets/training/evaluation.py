@@ -17,13 +17,14 @@ from pets.data.photos import OTHER, SPLITS, LocatedPhotos, Photos, locate_photos
 from pets.data.splits import TEST, TRAIN, VALID
 from pets.distributed.process_group import all_gather
 from pets.errors import ConfigError, DataError, RunError, some
+from pets.io.serialize import to_argument
 from pets.run_dir import RunDir
 from pets.training.checkpoints import Trained
 from pets.training.datamodule import PetsDataModule
 from pets.training.module import ClassifierModule
+from pets.training.table import CHANGED, load_table
 
 log = logging.getLogger(__name__)
-_CHANGED = "one of the two was changed, take both from a copy of the run"
 
 
 def measure(
@@ -56,24 +57,6 @@ def log_probabilities(
     for rank, part in enumerate(parts):
         whole[rank :: len(parts)] = part
     return whole
-
-
-def load_table(run: RunDir, root: Path) -> Photos:
-    """Read the run's table of photos; they lie below `root`.
-
-    Raises:
-        DataError: It cannot be read.
-        RunError: It has more or fewer rows than the run has photos.
-    """
-    table = Photos.load(run.path / "photos.csv", root)
-    counts = run.read_json("data.json")
-    total = sum(counts.get(split) or 0 for split in SPLITS)
-    if len(table.rows) != total:
-        raise RunError(
-            f"{run.path / 'photos.csv'}: names {len(table.rows):,} photos, though data.json counts "
-            f"{total:,}; {_CHANGED}"
-        )
-    return table
 
 
 def check_same_classes(trained: Trained, photos: Photos) -> None:
@@ -183,7 +166,7 @@ def select_photos(trained: Trained, data: ExternalDataConfig, split: str) -> Pho
     if not own.of(split):
         raise RunError(
             f"{run.path / 'photos.csv'}: names no {split} photo, though data.json counts some; "
-            f"{_CHANGED}"
+            f"{CHANGED}"
         )
     return PhotoSelection(split, own)
 
@@ -192,10 +175,11 @@ def _all_of(found: LocatedPhotos, *needed: str) -> Photos:
     lost = found.lost(*(needed or SPLITS))
     if lost and (needed or not found.photos.rows):
         root = found.table.root
+        typed = to_argument("data.root", root)
         raise DataError(
             f"{root}: {lost}; put them back, or say where they are now with data.root=<folder>. To "
             "measure what is there now instead, use pets eval or pets interpret with "
-            f"data.root={root} data.label_from=folder (or filename, table)"
+            f"{typed} data.label_from=folder (or filename, table)"
         )
     if lost := found.lost(*SPLITS):
         log.warning("%s: %s; they are left out", found.table.root, lost)

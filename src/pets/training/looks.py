@@ -30,9 +30,8 @@ from typing import Any
 
 from pets.cache.memo import cache_folder
 from pets.data.content_hash import hash_of_set
-from pets.data.photos import OTHER, Photos
+from pets.data.photos import OTHER
 from pets.data.splits import TEST
-from pets.errors import DataError
 from pets.io.atomic import regular
 from pets.io.serialize import to_json
 from pets.run_dir import RunDir
@@ -78,26 +77,21 @@ def count_look(run: RunDir, contents: Sequence[bytes], command: str) -> Looks:
     """
     data = hash_of_set(contents)
     look = {"data": data, "id": _id(run), "run": run.path.resolve().name, "command": command}
-    line = to_json({**look, "at": datetime.now(UTC).isoformat()}) + "\n"
+    line = to_json({**look, "at": datetime.now(UTC).isoformat()}).encode() + b"\n"
     for file in (run.path / FILE, _shared(data)) if run.writes else ():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            # A short line is appended whole, also by several processes.
-            with regular(file).open("a", encoding="utf-8") as stream:
-                stream.write(line)
+            with regular(file).open("a+b") as stream:
+                # Half a line, of a process that was killed, would be glued to this one.
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(max(size - 1, 0))
+                cut_off = stream.read(1) not in (b"", b"\n")
+                # A short line is appended whole, also by several processes.
+                stream.write(b"\n" * cut_off + line)
         except OSError as error:
             reason = error.strerror or error
             log.warning("%s: this look at the photos is not counted there (%s)", file, reason)
     return looks_at(contents, run)
-
-
-def contents_of_test(run: RunDir) -> list[bytes]:
-    """Return the content hash of each test photo of a run, from its table. Raises DataError."""
-    file = run.path / "photos.csv"
-    try:
-        return [bytes.fromhex(photo.content) for photo in Photos.load(file, run.path).of(TEST)]
-    except ValueError as error:
-        raise DataError(f"{file}: damaged, a content that is no hash ({error})") from error
 
 
 def looks_at(contents: Sequence[bytes], *runs: RunDir) -> Looks:

@@ -27,6 +27,7 @@ from pets.models.weights import empty_network, read_state_dict
 from pets.run_dir import RunDir
 from pets.seeding import derive, torch_stream
 from pets.training.checkpoints import read_checkpoint
+from pets.training.table import load_table
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def take_over_head(config: LearnerConfig, model: Classifier, photos: Photos) -> 
     if earlier.run is None:
         log.info("  an export does not name its training photos: held-out ones may be among them")
         return
-    table = Photos.load(earlier.run / "photos.csv", photos.root)
+    table = load_table(RunDir(earlier.run), photos.root)
     trained_on = {photo.content for photo in table.of(TRAIN)}
     held_out = photos.of(VALID, TEST)
     if seen := sum(content.hex() in trained_on for content in photos.contents(held_out)):

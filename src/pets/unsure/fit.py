@@ -25,7 +25,8 @@ from pets.errors import RunError
 from pets.models.classifier import Classifier, as_vectors
 from pets.run_dir import RunDir
 from pets.training.checkpoints import Trained
-from pets.training.looks import contents_of_test, count_look, looks_at
+from pets.training.looks import count_look, looks_at
+from pets.training.table import contents_of_test
 from pets.unsure.calibration import Calibration, HeldOut, Promise, check_photos, raw_distances
 from pets.unsure.conformal import Floats
 from pets.unsure.novelty import fit_typical

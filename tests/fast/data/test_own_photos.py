@@ -14,6 +14,7 @@ from pets.run_dir import RunDir
 from pets.serving.examples import find_examples
 from pets.training.checkpoints import Trained
 from pets.training.evaluation import check_same_classes, photos_of_run, split_of
+from pets.training.table import contents_of_test
 from tests.fast.data.test_labels_and_splits import photo
 
 ROWS = [(f"cat/{n}.jpg", "cat", SPLITS[n % 3]) for n in range(6)]
@@ -119,11 +120,13 @@ def test_photos_unknown_to_the_run_are_not_examples(
     assert len(find_examples(run, str(tmp_path / "photos"), 6)) == 2
     photo(tmp_path / "private/secret.jpg", "purple")
     shutil.copy(run.path / "photos.csv", tmp_path / "before.csv")
+    (run.path / "data.json").write_text('{"train": 2, "valid": 3, "test": 2}')
     (tmp_path / "photos/link.jpg").symlink_to(tmp_path / "private/secret.jpg")
     for name, root in (("link.jpg", "photos"), ("secret.jpg", "private")):
         table = (tmp_path / "before.csv").read_text() + f"{name},cat,valid,{content}\n"
         (run.path / "photos.csv").write_text(table)
         examples = find_examples(run, str(tmp_path / root), 6)
+        assert len(examples) == (2 if content and root == "photos" else 0)
         assert name not in [example.file.name for example in examples]
     (run.path / "photos.csv").write_text("path,label,split\nsecret.jpg,cat,valid\n")
     assert find_examples(run, str(tmp_path / "private"), 6) == []
@@ -148,6 +151,9 @@ def test_a_table_that_was_cut_off_is_reported(run: RunDir, tmp_path: Path) -> No
         f"{table}: names 5 photos, though data.json counts 6; one of the two was changed, take "
         "both from a copy of the run"
     )
+    with pytest.raises(RunError, match=r"names 5 photos, though data\.json counts 6"):
+        contents_of_test(run)
+    assert find_examples(run, str(tmp_path / "photos"), 6) == []
 
 
 def test_labels_that_the_model_does_not_know_are_reported(run: RunDir, tmp_path: Path) -> None:

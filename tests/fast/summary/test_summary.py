@@ -24,7 +24,8 @@ from pets.summary import show_summary
 from pets.summary.settings import Difference, Summary, summarize
 from pets.summary.tables import as_csv, on_screen, runs_table, settings_table
 from pets.summary.verdict import verdict
-from pets.training.looks import contents_of_test, count_look
+from pets.training.looks import count_look
+from pets.training.table import contents_of_test
 from tests.conftest import composed
 from tests.made_up_sweep import made_up_run, made_up_sweep
 
@@ -137,6 +138,7 @@ def looked_at(run: Path, test: list[str], seconds: int) -> None:
     """Give a made-up run a table with test photos, and a look at these."""
     rows = [f"{name}.jpg,cat,test,{name * 32}" for name in test]
     (run / "photos.csv").write_text("\n".join(["path,label,split,content", *rows]) + "\n")
+    RunDir(run).write_json("data.json", {"test": len(test)})
     RunDir(run).update_status(seconds={"head": seconds})
     count_look(RunDir(run), contents_of_test(RunDir(run)), "train")
 

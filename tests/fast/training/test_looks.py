@@ -14,7 +14,8 @@ from pets.cache.store import Store
 from pets.data.photos import Photo, Photos
 from pets.errors import DataError
 from pets.run_dir import RunDir
-from pets.training.looks import FILE, Looks, contents_of_test, count_look, looks_at
+from pets.training.looks import FILE, Looks, count_look, looks_at
+from pets.training.table import contents_of_test
 
 PHOTOS = [b"one", b"two", b"three"]
 
@@ -103,6 +104,16 @@ def test_a_line_that_was_cut_off_is_no_look(tmp_path: Path, cache: Path) -> None
     assert count_look(run, PHOTOS, "eval") == Looks(2, 1)
 
 
+def test_half_a_line_is_not_glued_to_the_next(tmp_path: Path, cache: Path) -> None:
+    run = a_run(tmp_path / "run")
+    count_look(run, PHOTOS, "eval")
+    for file in (run.path / FILE, *(cache / "looks").iterdir()):
+        file.write_bytes(file.read_bytes() + b'{"data": "x", "ru')
+    assert count_look(run, PHOTOS, "eval") == Looks(2, 1)
+    assert len((run.path / FILE).read_text().splitlines()) == 3
+    assert count_look(run, PHOTOS, "eval") == Looks(3, 1)
+
+
 def test_what_cannot_be_written_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -121,6 +132,7 @@ def test_a_run_knows_the_contents_of_its_test_photos(tmp_path: Path) -> None:
         (root / name).write_text(name)
     photos = Photos(root, tuple(Photo(name, "cat", split) for name, split in splits.items()))
     photos.save(run.path / "photos.csv")
+    run.write_json("data.json", {"train": 1, "valid": 1, "test": 2})
     assert count_look(run, photos.contents(photos.of("test")), "train") == Looks(1, 1)
     assert looks_at(contents_of_test(run), run) == Looks(1, 1)
     table = run.path / "photos.csv"
