@@ -20,7 +20,7 @@ from pets.data.images import UnreadableImage, open_rgb
 from pets.data.labels import Labels, alike, label_rule
 from pets.data.name_matching import PhotoNames
 from pets.data.photos import SPLITS, Photo, Photos
-from pets.data.splits import TEST, TRAIN, split_photos
+from pets.data.splits import TEST, TRAIN, official_lists, split_photos
 from pets.data.tables import read_excluded, relabel, without_excluded
 from pets.errors import DataError, some
 
@@ -42,11 +42,18 @@ def collect_photos(config: DataConfig) -> Photos:
     return split_and_check(named, bad, config, diagnostics)
 
 
+def check_there(config: DataConfig) -> None:
+    """Raise DataError unless the folder of the photos and the lists of its splits are there."""
+    if not Path(config.root).is_dir():
+        raise DataError(f"data.root={config.root}: no such folder")
+    if config.split == "official":
+        official_lists(Path(config.root))
+
+
 def label_photos(config: DataConfig, diagnostics: Diagnostics) -> Labels:
     """Return every photo below `data.root` with its label. Raises DataError."""
+    check_there(config)
     root, rule = Path(config.root), label_rule(config.label_from)
-    if not root.is_dir():
-        raise DataError(f"data.root={config.root}: no such folder")
     paths = find_photos(root, config.images, diagnostics)
     if diagnostics.excluded:
         names = PhotoNames(paths, config.images, root)

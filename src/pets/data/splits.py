@@ -207,6 +207,19 @@ def _random(labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics
     return splits | carve(rest, VALID, share, seed, diagnostics, groups)
 
 
+def official_lists(root: Path) -> list[tuple[Path, str]]:
+    """Return the Oxford data set's lists, and the split of each. Raises DataError if one lacks."""
+    folder = root / "annotations"
+    lists = [(folder / "trainval.txt", TRAIN), (folder / "test.txt", TEST)]
+    for file, _ in lists:
+        if not file.is_file():
+            raise DataError(
+                f"data.split=official: no {file}; use data.split=random, "
+                "with data.photo_list=annotations/list.txt to keep to the listed photos"
+            )
+    return lists
+
+
 def _official(
     labels: dict[str, str], config: DataConfig, diagnostics: Diagnostics
 ) -> dict[str, str]:
@@ -214,13 +227,7 @@ def _official(
     root = Path(config.root)
     names = PhotoNames([*labels, *diagnostics.left_out], config.images, root)
     splits: dict[str, str] = {}
-    for name, split in (("trainval.txt", TRAIN), ("test.txt", TEST)):
-        file = root / "annotations" / name
-        if not file.is_file():
-            raise DataError(
-                f"data.split=official: no {file}; use data.split=random, "
-                "with data.photo_list=annotations/list.txt to keep to the listed photos"
-            )
+    for file, split in official_lists(root):
         listed = names.match_lines(file)
         listed.report(file, root / config.images, diagnostics)
         there = dict.fromkeys(path for path in listed.photos.values() if path in labels)

@@ -28,6 +28,10 @@ from pets.system.installation import install
 from pets.system.reachable import check_reachable
 
 log = logging.getLogger(__name__)
+_NO_FILE = (
+    "no such file; expected default, package, none, a file of weights, or a run (outputs/<run>, "
+    "its checkpoint, or its export to safetensors)"
+)
 _NO_WEIGHTS = (
     "is not a file of weights: expected .safetensors, or a torch file with a dict of tensors"
 )
@@ -76,12 +80,16 @@ def load_pretrained(config: ModelConfig) -> Pretrained:
     elif config.weights != "default":
         source, file = config.weights, Path(config.weights)
         if not file.is_file():
-            raise WeightsError(
-                f"model.weights={file}: no such file; expected default, package, none, a file of "
-                "weights, or a run (outputs/<run>, its checkpoint, or its export to safetensors)"
-            )
+            raise WeightsError(f"model.weights={file}: {_NO_FILE}")
         _load_strictly(network, _resampled(network, read_state_dict(file), config), source)
     return Pretrained(network, preprocess, source, config)
+
+
+def check_weights_there(config: ModelConfig) -> None:
+    """Raise WeightsError if the weights are those of a file or folder, and there is none."""
+    named = config.weights in ("default", "package", "none") or is_address(config.weights)
+    if not named and not Path(config.weights).exists():
+        raise WeightsError(f"model.weights={config.weights}: {_NO_FILE}")
 
 
 def empty_network(config: ModelConfig) -> nn.Module:

@@ -85,12 +85,19 @@ def train_in(run: RunDir) -> None:
 
 
 def check_config(values: Mapping[str, Any]) -> None:
-    """Run the checks that training does before it reads data. Raises ConfigError."""
+    """Run the checks that training does before it reads data, and look whether photos, lists and
+    weights are there: else every run would fail by itself. Raises PetsError."""
+    from pets.data.collect import check_there
+    from pets.models.weights import check_weights_there
     from pets.training.checks import check_signatures
     from pets.training.library_logs import silence_lightning
 
     silence_lightning()
-    check_signatures(typed_values(TrainConfig, values))
+    config = typed_values(TrainConfig, values)
+    check_signatures(config)
+    if config.data.prepare is None or Path(config.data.root).exists():
+        check_there(config.data)
+    check_weights_there(config.model)
 
 
 def device_count() -> int:

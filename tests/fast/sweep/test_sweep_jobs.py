@@ -12,12 +12,13 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pets.errors import ConfigError, RunError
+from pets.errors import ConfigError, PetsError, RunError
 from pets.sweep.jobs import check_swept, identity, prepare, runs_of
 from pets.sweep.local import divide
 from pets.sweep.optuna import OptunaSweeper, distribution
 from pets.sweep.overrides import FILE, save_overrides, saved_overrides, with_saved_overrides
 from pets.sweep.processes import wait_for_ranks
+from pets.sweep.worker import check_config
 from tests.conftest import composed, need, train_config
 
 
@@ -31,6 +32,34 @@ def test_paths_and_devices_do_not_change_a_runs_identity() -> None:
                      "plan.stages.head.lr=1e-4", "data.split_seed=1")
     ]  # fmt: skip
     assert len({same, *others}) == 7
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (("data=folder", "data.root=gone"), "data.root=gone: no such folder"),
+        (("data=oxford_pets", "data.root=there", "data.split=official"),
+         "data.split=official: no there/annotations/trainval.txt; use data.split=random, with"),
+        (("data=folder", "data.root=there", "model.weights=nowhere"),
+         "model.weights=nowhere: no such file; expected default, package, none, a file of weig"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_said_once_before_the_first_run(
+    overrides: tuple[str, ...], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    values = train_config(*overrides).model_dump(by_alias=True, mode="json")
+    with pytest.raises(PetsError) as error:
+        check_config(values)
+    assert str(error.value).startswith(line)
+
+
+def test_what_is_made_or_downloaded_need_not_be_there(tmp_path: Path) -> None:
+    for data in ("demo", "oxford_pets"):
+        config = train_config(f"data={data}", f"data.root={tmp_path / data}")
+        assert config.data.prepare is not None
+        check_config(config.model_dump(by_alias=True, mode="json"))
 
 
 def prepared(folder: Path, *jobs: str) -> list[str]:
