@@ -27,7 +27,13 @@ from pets.probe.features import (
     with_backbone,
     with_model,
 )
-from pets.probe.forecast import HELD_OUT, LEAST_VALID, change_in_points, forecast, nested_subsets
+from pets.probe.forecast import (
+    HELD_OUT,
+    LEAST_VALID_OF_CLASS,
+    change_in_points,
+    forecast,
+    nested_subsets,
+)
 from pets.probe.head import choose_c, fit_head
 from pets.probe.ranking import Entrant, Race
 from pets.system.installation import conf_dir
@@ -41,16 +47,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", help="as of pets curve: data=folder data.root=...")
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--class-valid", type=int, default=LEAST_VALID_OF_CLASS,
+                        help="validation photos from which a class is foretold")  # fmt: skip
     parser.add_argument("--entrants", type=int, default=0, help="of a race, instead of the curve")
     asked = parser.parse_args()
     whole = features_of(asked.data)
     if asked.entrants:
         races(whole, asked.splits, asked.entrants)
     else:
-        curves(whole, asked.splits)
+        curves(whole, asked.splits, asked.class_valid)
 
 
-def curves(whole: Features, splits: int) -> None:
+def curves(whole: Features, splits: int, least: int) -> None:
     """Print how often the intervals of all photos and of single classes held."""
     counts = Counter[str]()
     for number, split in enumerate(splits_of(whole, splits)):
@@ -64,15 +72,15 @@ def curves(whole: Features, splits: int) -> None:
         several = [(photos.sum(1), wrong)]
         for index in range(photos.shape[1]):
             chosen = split.valid_labels == index
-            if chosen.sum() >= LEAST_VALID:
+            if chosen.sum() >= least:
                 several.append((photos[:, index], wrong[:, :, chosen]))
         for place, (sizes, errors) in enumerate(several):
             of = "class" if place else "all"
-            checks = forecast("", sizes, errors, None, rng).checks
+            checks = forecast("", sizes, errors, None, rng, least_valid=least).checks
             # As somebody with half of the training photos would have forecast it.
             before, more = sizes[:-HELD_OUT], int(sizes[-1] - sizes[-HELD_OUT - 1])
             among = photos.shape[1] if place else 1
-            half = forecast("", before, errors[:-HELD_OUT], more, rng, among)
+            half = forecast("", before, errors[:-HELD_OUT], more, rng, among, least)
             real = errors[-1].mean() - errors[-HELD_OUT - 1].mean()
             held = half.low <= real <= half.high
             # The expected change, and the luck of the one set of photos that was added.

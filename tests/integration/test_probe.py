@@ -102,14 +102,14 @@ def test_each_at_its_own_size_and_one_step_larger(raced: Pets, drawn: Path) -> N
 
 @pytest.fixture(scope="module")
 def plenty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 60 photos: noise around two greys that overlap, so that more photos help."""
+    """Two classes of 130 photos: noise around two greys that overlap, so that more photos help."""
     root, rng = tmp_path_factory.mktemp("plenty") / "photos", np.random.default_rng(0)
     for name, grey in (("dark", 118), ("light", 138)):
         (root / name).mkdir(parents=True)
-        for number in range(60):
+        for number in range(130):
             level = rng.normal(grey, 16)
             noise = rng.normal(level, 30, (64, 64, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(noise).save(root / name / f"{number:02}.png")
+            Image.fromarray(noise).save(root / name / f"{number:03}.png")
     return root
 
 
@@ -118,9 +118,9 @@ def test_a_curve_of_two_classes(plenty: Path, pets: Pets) -> None:
     output = pets("curve", *data, "seeds=3", "more=20").stdout
     found = read(latest(pets, "curve"), "curve")
     whole = found["whole"]
-    assert (whole["train_photos"], whole["valid_photos"], whole["more"]) == (72, 48, 40)
+    assert (whole["train_photos"], whole["valid_photos"], whole["more"]) == (156, 104, 40)
     assert whole["photos"] == sorted(whole["photos"])
-    assert whole["photos"][0] == 8  # a tenth of 36, of each class
+    assert whole["photos"][0] == 16  # a tenth of 78, of each class
     assert [one["class"] for one in found["classes"]] == ["dark", "light"]
     assert all(one["more"] == 20 for one in found["classes"])
     errors = [float(np.average([one["errors"][size] for one in found["classes"]]))

@@ -14,6 +14,7 @@ from pets.probe.power_law import DRAWS, Floats, HeldOut, Law, fit, hold_out, int
 HELD_OUT = 2  # the law is checked on this many of the largest sizes
 LEAST_SIZES = 5  # different sizes: three to fit the law's parameters, and those held out
 LEAST_VALID = 20  # validation photos: with fewer, the error moves in steps of more than 5 points
+LEAST_VALID_OF_CLASS = 50  # of one class: with 20, one of three told changes had the right sign
 FARTHEST = 2.0  # times the photos there are: the check extrapolates about as far
 _MOST_NAMED = 5  # classes in a sentence
 
@@ -61,7 +62,7 @@ class Forecast:
 
 def forecast(
     name: str, photos: Sequence[int] | NDArray[Any], wrong: Floats, more: int | None,
-    rng: np.random.Generator, among: int = 1,
+    rng: np.random.Generator, among: int = 1, least_valid: int = LEAST_VALID,
 ) -> Forecast:  # fmt: skip
     """Forecast the error of all photos or of one class by a power law, and check the law.
 
@@ -72,13 +73,14 @@ def forecast(
         more: Number of further training photos; None for as many again.
         rng: Draws the bootstrap samples.
         among: Number of forecasts whose intervals of the change have to hold jointly.
+        least_valid: With fewer validation photos nothing is fitted.
     """
     counts = np.asarray(photos, dtype=np.float64)
     now = counts[-1]
     added = int(now) if more is None else more
     seeds, valid = wrong.shape[1:]
     errors = wrong.mean((1, 2)) if valid else np.full(len(counts), np.nan)
-    if doubt := _too_few(counts, valid):
+    if doubt := _too_few(counts, valid, least_valid):
         nan = float("nan")
         return Forecast(name, counts, errors, valid, added, None, (), nan, nan, nan, doubt)
     draws = resample(wrong, rng)
@@ -101,9 +103,9 @@ def forecast(
     )
 
 
-def _too_few(photos: Floats, valid: int) -> str:
+def _too_few(photos: Floats, valid: int, least_valid: int) -> str:
     """Return why there are too few photos to fit a law; "" if there are enough."""
-    if valid < LEAST_VALID:
+    if valid < least_valid:
         return f"{valid} validation photos are too few"
     if len(np.unique(photos)) < LEAST_SIZES:
         return f"{photos[-1]:,.0f} training photos are too few"
@@ -166,7 +168,9 @@ def forecast_all(
     for index, name in enumerate(labels):
         photos = [int((train[rows] == index).sum()) for rows in subsets]
         of_class = wrong[:, :, valid == index]
-        classes.append(forecast(name, photos, of_class, more, rng, len(labels)))
+        classes.append(
+            forecast(name, photos, of_class, more, rng, len(labels), LEAST_VALID_OF_CLASS)
+        )
     return whole, tuple(classes)
 
 

@@ -7,7 +7,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pets.probe.forecast import FARTHEST, Curve, Forecast, forecast, nested_subsets, verdict
+from pets.probe.forecast import (
+    FARTHEST,
+    Curve,
+    Forecast,
+    forecast,
+    forecast_all,
+    nested_subsets,
+    verdict,
+)
 from pets.probe.power_law import Law, fit, hold_out, interval, resample
 
 SIZES = np.round(np.geomspace(90, 890, 8))
@@ -174,3 +182,15 @@ def test_the_sentences_name_what_can_be_told() -> None:
         "What 50 more training photos would bring cannot be told: the interval has both signs.",
         "It cannot be told for any of the 2 classes; the table says why.",
     ]
+
+
+def test_a_class_needs_more_validation_photos_than_all() -> None:
+    rng = np.random.default_rng(6)
+    train, valid = np.repeat([0, 1], 445), np.repeat([0, 1], [49, 50])
+    subsets = nested_subsets(train, np.geomspace(0.1, 1, 8), rng)
+    wrong = planted(2, 0.5, 0.05, 99, rng)
+    whole, (few, enough) = forecast_all(["Birman", "pug"], train, valid, subsets, wrong, None, 0)
+    assert few.doubt == "49 validation photos are too few"
+    assert few.law is None
+    assert enough.law is not None
+    assert whole.law is not None
