@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shlex
 import shutil
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pets.io.serialize import to_override
 from tests.integration.browser import CONTRASTS, opened
 from tests.integration.conftest import FLOAT, Pets
 from tests.integration.serving import Served, served
@@ -106,6 +112,17 @@ def enter(server: Served) -> httpx.Client:
             return server.client
         time.sleep(0.1)
     raise AssertionError("no head was fitted")
+
+
+def queued(client: httpx.Client, queue: str) -> list[dict[str, Any]]:
+    """All photos of a queue."""
+    found: list[dict[str, Any]] = []
+    params = {"queue": queue, "tab": "t"}
+    while more := client.get(
+        "/api/next", params={**params, "without": ",".join(photo["id"] for photo in found)}
+    ).json()["photos"]:
+        found += more
+    return found
 
 
 def shown(page: Any) -> str:
@@ -194,6 +211,99 @@ def test_sixty_labels_by_keyboard_in_two_tabs_and_a_kill_in_between(
     )
 
 
+class Stranger(BaseHTTPRequestHandler):
+    """A server of something else, which has no such page."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(404)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"error": "no such page"}')
+
+    do_POST = do_GET
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def stranger(port: int) -> Iterator[None]:
+    """Another server at the address, until the block ends."""
+    with HTTPServer(("127.0.0.1", port), Stranger) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+def test_decisions_wait_for_a_server_that_lets_the_browser_in(
+    trained: Path, labels: Labels
+) -> None:
+    """Another server at the address and a new token: nothing is lost, even if the tab is closed."""
+    truth, port = labels.inbox.truth, free_port()
+    args = (*labels.args, f"port={port}")
+    with ExitStack() as stack:
+        server = stack.enter_context(served(trained, labels.folder, *args, command="label"))
+        page = stack.enter_context(opened(server.url, ignored="Failed to load resource"))
+        said = [say(page, truth)]
+        decided(page, 1)
+        server.stop(signal.SIGKILL)
+        with stranger(port):
+            said.append(say(page, truth))
+            page.get_by_text("Another server answers at this address. 1 of your").wait_for()
+        said.append(say(page, truth))
+        digest = blake2b(str(labels.out.resolve()).encode(), digest_size=16).hexdigest()
+        (Path(os.environ["PETS_CACHE"]) / f"label/{digest}.token").unlink()
+        again = stack.enter_context(served(trained, labels.folder, *args, command="label"))
+        page.get_by_text("lets a browser in. 2 of your decisions wait in this browser").wait_for()
+        assert len(labels.entries) == 1
+        other = page.context.new_page()
+        page.close()
+        other.goto(again.url)
+        other.get_by_text("Sent: 2 of your decisions that waited in this browser.").wait_for()
+        decided(other, 3)
+        assert labels.table == {path: truth[path] for path in said}
+        assert len({entry["tab"] for entry in labels.entries}) == 1
+        assert other.evaluate("localStorage.length") == 0
+
+
+def test_the_command_that_the_page_shows_trains_on_the_labels(
+    trained: Path, pets: Pets, inbox: Inbox
+) -> None:
+    root = pets.folder / "it's [new], a=b $x"
+    root.mkdir()
+    truth: dict[str, str] = {}
+    for name, breed in inbox.truth.items():
+        if list(truth.values()).count(breed) < 2:
+            truth[name] = breed
+            shutil.copy(inbox.root / name, root)
+    where = (to_override("data.root", root), to_override("out", "my labels=1, it's.csv"))
+    quick = ("plan=frozen4", "plan.stages.head.epochs=3", "data.batch_size=4", *FAST)
+    with served(trained, pets.folder, *where, *FAST, command="label") as server:
+        client = enter(server)
+        photos = queued(client, "unlabelled")
+        assert {photo["path"] for photo in photos} == truth.keys()
+        (command,) = client.get("/api/about").json()["commands"].values()
+        words = shlex.split(command)[1:]
+        for photo in photos:
+            if photo is photos[-1]:
+                line = pets.one_line(*words, *quick)
+                assert f"label {truth[photo['path']]}: one photo (" in line
+                assert line.endswith("add photos of it or remove it")
+            body = {"photo": photo["id"], "version": 0, "action": "label", "tab": "t"}
+            answer = {"label": truth[photo["path"]], "key": photo["id"]}
+            assert client.post("/api/decide", json=body | answer).status_code == 200
+    output = pets(*words, *quick).stdout
+    assert "backbone and head (10 classes)" in output
+    run = pets.runs()[-1]
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"
+    rows = pd.read_csv(run / "photos.csv")
+    assert dict(zip(rows.path, rows.label, strict=True)) == truth
+    assert rows.split.value_counts().to_dict() == {"train": 10, "valid": 10}
+
+
 def test_another_tab_is_told(trained: Path, labels: Labels) -> None:
     with (
         served(trained, labels.folder, *labels.args, command="label") as server,
@@ -237,12 +347,7 @@ def test_held_out_photos_are_locked(server: Served, trained: Path, inbox: Inbox)
     assert about["locked"] == 2
     seen: dict[str, str] = {}
     for name in about["queues"]:
-        had: list[str] = []
-        while photos := client.get(
-            "/api/next", params={"queue": name, "tab": "t", "without": ",".join(had)}
-        ).json()["photos"]:
-            had += [photo["id"] for photo in photos]
-            seen |= {photo["path"]: photo["id"] for photo in photos}
+        seen |= {photo["path"]: photo["id"] for photo in queued(client, name)}
     assert seen.keys() == inbox.truth.keys()
     # The run's own photos, which lie elsewhere, teach the head; nobody can change them here.
     rows = pd.read_csv(trained / "photos.csv")
@@ -415,13 +520,9 @@ def test_the_suspects_of_the_runs_own_photos(trained: Path, pets: Pets) -> None:
         served(run, pets.folder, *FAST, command="label") as server,
         opened(server.url) as page,
     ):
-        client, found = enter(server), list[dict[str, Any]]()
+        client = enter(server)
         expect(page.locator("[value=suspects] b")).to_have_text(re.compile("[1-9]"), timeout=30_000)
-        while photos := client.get(
-            "/api/next",
-            params={"queue": "suspects", "tab": "t", "without": ",".join(p["id"] for p in found)},
-        ).json()["photos"]:
-            found += photos
+        found = queued(client, "suspects")
         assert plant.path in [photo["path"] for photo in found]
         assert not {photo["split"] for photo in found} - {"train", "valid"}
     (table,) = (run / "label").glob("*.csv")

@@ -1,22 +1,19 @@
-"""The routes of the page, and who may use them."""
+"""The routes of the page."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Lifespan
 
 from pets.data.content_hash import content_hashes
 from pets.data.images import UnreadableImage, open_rgb
@@ -32,6 +29,7 @@ log = logging.getLogger(__name__)
 _SIDES = {"large": 1600, "small": 240}  # pixels
 _NEWS = 200  # entries
 _GUESSES = 9  # keys 1 to 9
+_POINTS = 200  # of the curve
 Name = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
 QUEUES = {
     HELPFUL: "What helps most",
@@ -59,33 +57,6 @@ class Decision(Undo):
     version: int
     action: Literal["label", "exclude", "skip"]
     label: str = ""
-
-
-class Gate:
-    """ASGI middleware that asks for a token: the address that the command shows has it, and the
-    browser keeps it as a cookie. Photos may be private, and other users share this machine."""
-
-    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
-        self._app, self._token, self._cookie = app, token, f"pets-label-{port}"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request = Request(scope)
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if request.url.path == "/" and self._is_token(given):
-            response: Response = RedirectResponse("./", 303)  # out of the address bar
-            response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
-            await response(scope, receive, send)
-        elif self._is_token(request.cookies.get(self._cookie, "")):
-            await self._app(scope, receive, send)
-        else:
-            line = "open the address that pets label shows: it ends in ?token=..."
-            await JSONResponse({"error": line}, 403)(scope, receive, send)
-
-    def _is_token(self, text: str) -> bool:
-        return hmac.compare_digest(text.encode(), self._token.encode())
 
 
 def build_app(
@@ -119,19 +90,21 @@ def build_app(
         name = pool.classes[label] if label >= 0 else None
         return {"id": items[row].content, "label": "left out" if session.excluded[row] else name}
 
-    def written(result: Written) -> dict[str, Any]:
+    async def written(result: Written) -> dict[str, Any]:
         """Write the table, and tell the tab what it had not seen."""
         background.decided(result.entry)
         try:
-            session.save()
+            await background.save()
             session.problem = ""
         except OSError as error:
             reason = error.strerror or reason_of(error)
-            session.problem = (
+            problem = (
                 f"{session.table} cannot be written ({reason}); nothing is lost, the labels are "
                 f"in {session.journal.file}"
             )
-            log.warning("%s", session.problem)
+            if problem != session.problem:
+                log.warning("%s", problem)
+            session.problem = problem
         unseen = result.unseen
         return {
             "entry": result.entry.number,
@@ -139,15 +112,16 @@ def build_app(
             "unseen": unseen and {"action": unseen.action, "label": unseen.label},
         }
 
-    def write(decide: Any) -> dict[str, Any]:
+    async def write(decide: Callable[[], Written]) -> dict[str, Any]:
         try:
-            return written(decide())
+            result = decide()
         except Conflict as error:
             raise Refusal(409, str(error)) from error
         except OSError as error:
             reason = error.strerror or reason_of(error)
             line = f"{session.journal.file} cannot be written ({reason}); this was not recorded"
             raise Refusal(507, line) from error
+        return await written(result)
 
     def find(content: str) -> int:
         """Return the row of a photo. Tabs know it by its content: one that is open while the
@@ -171,6 +145,8 @@ def build_app(
     async def get_state(since: int = 0) -> dict[str, Any]:
         fit, entries = session.fit, session.journal.entries
         news = [entry for entry in entries[-_NEWS:] if entry.number > since]
+        points = session.journal.measured
+        shown = [*points[: -1 : len(points) // _POINTS + 1], *points[-1:]]
         return {
             "number": entries[-1].number if entries else 0,
             "decided": int(session.decided.sum()),
@@ -181,9 +157,7 @@ def build_app(
             else {"error": fit.error, "interval": fit.interval, "photos": fit.photos},
             "heads": background.heads,
             "fitting": background.fitting,
-            "history": [
-                asdict(point) | {"interval": point.interval} for point in session.journal.measured
-            ],
+            "history": [asdict(point) | {"interval": point.interval} for point in shown],
             "problem": session.problem or background.problem,
             "news": [
                 {"photo": e.photo, "tab": e.tab, "action": e.action, "label": e.label}
@@ -206,7 +180,7 @@ def build_app(
     @app.post("/api/decide")
     async def decide(asked: Decision) -> dict[str, Any]:
         row = find_shown(asked.photo)
-        return write(
+        return await write(
             lambda: session.decide(
                 row, asked.action, asked.label, asked.tab, asked.key, asked.version
             )
@@ -214,7 +188,7 @@ def build_app(
 
     @app.post("/api/undo")
     async def undo(asked: Undo) -> dict[str, Any]:
-        return write(lambda: session.undo(asked.tab, asked.key))
+        return await write(lambda: session.undo(asked.tab, asked.key))
 
     @app.get("/api/photos/{content}/{size}")
     async def get_picture(content: str, size: Literal["large", "small"]) -> Response:
@@ -226,7 +200,7 @@ def build_app(
     for path, content, media_type in (
         ("/", own("pets.labelling", "page.html"), "text/html"),
         ("/page.css", style, "text/css"),
-        ("/page.js", own("pets.labelling", "page.js"), "text/javascript"),
+        ("/page.js", own("pets.labelling", "page.js", "sending.js"), "text/javascript"),
     ):
         app.add_api_route(path, static(content, media_type))
     return app

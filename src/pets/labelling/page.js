@@ -20,7 +20,6 @@ const saidHere = []; // photos that this tab has decided, in order
 let since = 0; // the last entry that was seen
 let heads = -1; // of the server, when photos were asked for
 const decided = new Map(); // photo: what this tab said of it
-const unsent = JSON.parse(sessionStorage.unsent || "[]");
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -38,55 +37,6 @@ function announce(text) {
 function notice(text) {
   at("notice").textContent = text;
   at("notice").hidden = !text;
-}
-
-async function ask(path, body) {
-  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  let answer;
-  try {
-    answer = await fetch(path, options);
-  } catch {
-    throw Object.assign(new Error("the server does not answer"), { gone: true });
-  }
-  if (answer.ok) return answer.json();
-  const { error } = await answer.json().catch(() => ({ error: `status ${answer.status}` }));
-  throw new Error(error);
-}
-
-// What is asked by one tab is sent in order. A decision waits until the server has it, also for one
-// that is started again; its key lets it count once.
-let sending = Promise.resolve();
-function send(path, body) {
-  unsent.push({ path, body });
-  keepUnsent();
-  const turn = sending.then(deliver);
-  sending = turn.catch(() => {});
-  return turn;
-}
-function keepUnsent() {
-  sessionStorage.unsent = JSON.stringify(unsent);
-}
-async function deliver() {
-  for (;;) {
-    const { path, body } = unsent[0];
-    try {
-      const result = await ask(path, body);
-      if (at("notice").dataset.gone) notice("");
-      delete at("notice").dataset.gone;
-      unsent.shift();
-      keepUnsent();
-      return result;
-    } catch (error) {
-      if (!error.gone) {
-        unsent.shift();
-        keepUnsent();
-        throw error;
-      }
-      at("notice").dataset.gone = "1";
-      notice(`The server does not answer. ${unsent.length} of your decisions wait in this tab and are sent when it is back.`);
-      await new Promise((go) => setTimeout(go, AGAIN));
-    }
-  }
 }
 
 // The photos ahead, with their pictures loading.
@@ -113,7 +63,7 @@ function fill() {
         ahead.push(...photos.filter(({ id }) => !here.has(id)).map(withPicture));
       }
     } catch (error) {
-      if (!error.gone) notice(error.message);
+      if (error.refused) notice(error.message);
       return;
     } finally {
       filling = null;
@@ -242,7 +192,7 @@ async function poll() {
     showError(state);
     at("empty").textContent = state.heads
       ? "Nothing is left in this queue. Choose another one above, or end the command with Ctrl-C: all is written."
-      : "The head is fitted for the first time ...";
+      : state.problem ? "Photos come as soon as there is a head; it is tried again." : "The head is fitted for the first time ...";
     if (state.problem) notice(state.problem);
     if (!first) for (const entry of state.news) await hear(entry);
     if (state.heads !== heads) {
@@ -250,18 +200,12 @@ async function poll() {
       drop(false);
     } else if (!current && state.left[queue]) fill();
   } catch (error) {
-    if (!error.gone) notice(error.message);
-    else if (!unsent.length) {
-      at("notice").dataset.gone = "1";
-      notice("The server does not answer; is it still running? What you decided is written.");
-    }
+    if (error.refused) notice(error.message);
+    else trouble(error);
     setTimeout(poll, POLL);
     return;
   }
-  if (at("notice").dataset.gone && !unsent.length) {
-    delete at("notice").dataset.gone;
-    notice("");
-  }
+  calm();
   setTimeout(poll, POLL);
 }
 
@@ -375,7 +319,6 @@ for (const [id, key] of [["keep", "k"], ["skip", "s"], ["undo", "u"], ["exclude"
   }
   notice("");
   showAbout();
-  // What was not sent before the tab was loaded again.
-  for (let left = unsent.length; left; left -= 1) sending = sending.then(deliver).catch((error) => notice(error.message));
+  sendStored();
   poll();
 })();

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import secrets
+import re
 import shlex
 import socket
 from collections.abc import AsyncGenerator, Iterator
@@ -17,13 +16,15 @@ from typing import Any
 
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
+from hydra import compose
 
-from pets.cache.memo import cache_folder
 from pets.config import LabelConfig
-from pets.errors import RunError, reason_of
+from pets.errors import RunError
 from pets.io.atomic import check_writable
-from pets.labelling.app import Gate, build_app
+from pets.io.serialize import to_override
+from pets.labelling.app import build_app
 from pets.labelling.background import Background
+from pets.labelling.gate import Gate, token_of
 from pets.labelling.items import NEW
 from pets.labelling.journal import Journal
 from pets.labelling.learn import Learner
@@ -35,6 +36,10 @@ from pets.training.checkpoints import Trained
 log = logging.getLogger(__name__)
 FOLDER = "label"  # of the run
 _SECONDS, _CONNECTIONS = 30, 128
+_OF_NETWORK = re.compile(
+    r"model(/head)?=[\w-]+|model\.(name|pool|args\.img_size)=[\w.:/-]+|data\.size=[\[\w,\]]+",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True)
@@ -108,11 +113,11 @@ def label(trained: Trained, config: LabelConfig, sock: socket.socket) -> None:
             log.warning("%s: %s decisions are about photos that are not here now; they are kept",
                         files.journal, f"{absent:,}")  # fmt: skip
         journal.begin()
-        session.save()
+        session.save(session.lines())
         if decided := int(session.decided.sum()):
             log.info("%s: goes on after %s photos", files.journal, f"{decided:,}")
         background = Background(session, Learner(pool, config.seed), config.every)
-        token = _token(config, files)
+        token = token_of(files.table, config.cache_dir)
         urls = [f"{url}?token={token}" for url in urls_of(sock)]
 
         @contextlib.asynccontextmanager
@@ -134,39 +139,29 @@ def _about(trained: Trained, pool: Pool, files: Files) -> dict[str, Any]:
     items = [item for item in pool.items if item.copies]
     if any(item.split != NEW for item in items):
         commands["Corrected labels of the run's photos: train as before, and add"] = shlex.join(
-            [f"data.relabel={table}", f"data.exclude={table}"]
+            [to_override("data.relabel", table), to_override("data.exclude", table)]
         )
     if any(item.split == NEW for item in items):
-        root = pool.root.absolute()
         commands["The labelled photos of this folder, beginning from the run"] = shlex.join(
-            ["pets", "train", "data=table", f"data.root={root}", f"data.table={table}",
-             f"data.exclude={table}", f"model.weights={trained.run.path}"]
+            ["pets", "train", "data=table", to_override("data.root", pool.root.absolute()),
+             to_override("data.table", table), to_override("data.exclude", table),
+             *_network_of(trained), to_override("model.weights", trained.run.path.absolute())]
         )  # fmt: skip
     return {
         "run": trained.run.path.name,
-        "root": str(pool.root),
+        "root": str(pool.root.absolute()),
         "table": table,
         "locked": pool.locked,
         "commands": commands,
     }
 
 
-def _token(config: LabelConfig, files: Files) -> str:
-    """Return the token of these files: tabs that are open work with the next server, too. It is in
-    the user's cache, not in the run, which may be somebody else's."""
-    name = blake2b(str(files.table.resolve()).encode(), digest_size=16).hexdigest()
-    file = cache_folder(config.cache_dir) / FOLDER / f"{name}.token"
-    token = secrets.token_urlsafe(24)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as stream:
-                stream.write(token)
-        # In a cache that several users share, a file of another one is a token that they know.
-        if file.lstat().st_uid == os.getuid():
-            token = file.read_text().strip() or token
-    except OSError as error:
-        reason = error.strerror or reason_of(error)
-        log.info("%s: cannot be kept (%s); open tabs need the new address", file, reason)
-    return token
+def _network_of(trained: Trained) -> list[str]:
+    """Return the arguments of `pets train` that choose the network of a run and the size of its
+    photos. The run may be somebody else's: names and numbers alone, nothing that could be code."""
+    last = {override.partition("=")[0]: override for override in trained.run.overrides}
+    typed = [override for override in last.values() if _OF_NETWORK.fullmatch(override)]
+    own, default = trained.config.model, compose("train").model
+    if "model" in last or (own.library, own.name) == (default.library, default.name):
+        return typed
+    return [f"model={own.library}", to_override("model.name", own.name), *typed]  # by an experiment

@@ -6,12 +6,13 @@ import csv
 import io
 import time
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pets.data.photos import Photo
 from pets.data.splits import TRAIN
 from pets.io.atomic import write_atomically
 from pets.io.csv_cells import write_cell
@@ -71,6 +72,7 @@ class Session:
         self._standing: dict[str, list[Entry]] = defaultdict(list)  # by photo; not taken back
         self._keys: dict[str, Written] = {}
         self._handed: dict[str, tuple[float, list[int]]] = {}
+        self._lines: dict[str, str] = {}  # of the table, by path
         for entry in journal.entries:
             self._apply(entry)
 
@@ -108,6 +110,10 @@ class Session:
         skipped = bool(standing) and standing[-1].action == "skip"
         self.skipped[row] = standing[-1].number if skipped else 0
         self.versions[row] = entry.number
+        for copy in self.pool.items[row].copies:
+            self._lines.pop(copy.path, None)
+            if decision is not None:
+                self._lines[copy.path] = _line_of(copy, decision)
 
     def decide(
         self, row: int, action: Action, label: str, tab: str, key: str, version: int
@@ -207,19 +213,25 @@ class Session:
         if fit.photos and self.journal.measured[-1:] != [measured]:
             self.journal.measure(measured)
 
-    def save(self) -> None:
-        """Write the table of all decisions, whole or not at all. Raises OSError."""
-        rows = []
-        for row, item in enumerate(self.pool.items):
-            if (entry := self.decision(row)) is None:
-                continue
-            proposed = "exclude" if entry.action == "exclude" else "keep"
-            for copy in item.copies:
-                label = copy.label if proposed == "exclude" else entry.label
-                split = TRAIN if copy.split == NEW else copy.split
-                rows.append((copy.path, split, copy.label, label, proposed))
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([write_cell(cell) for cell in cells] for cells in sorted(rows))
-        write_atomically(self.table, text.getvalue().encode())
+    def lines(self) -> dict[str, str]:
+        """Return a copy of the lines of the table as it is now, by path."""
+        return self._lines.copy()
+
+    def save(self, lines: Mapping[str, str]) -> None:
+        """Write the table, whole or not at all; this may be in another thread. Raises OSError."""
+        text = "".join([_csv(COLUMNS), *(lines[path] for path in sorted(lines))])
+        write_atomically(self.table, text.encode())
+
+
+def _line_of(copy: Photo, decision: Entry) -> str:
+    """The line of the table for a file whose photo was decided about."""
+    excluded = decision.action == "exclude"
+    split = TRAIN if copy.split == NEW else copy.split
+    label, proposed = (copy.label, "exclude") if excluded else (decision.label, "keep")
+    return _csv([copy.path, split, copy.label, label, proposed])
+
+
+def _csv(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(map(write_cell, cells))
+    return text.getvalue()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,13 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from pets.config import LabelConfig
-from pets.config.validation import typed
+from pets.labelling import background
 from pets.labelling.app import build_app
 from pets.labelling.background import Background
+from pets.labelling.gate import token_of
+from pets.labelling.journal import Measured
+from pets.labelling.learn import Fit
 from pets.labelling.pool import Pool
-from pets.labelling.server import Files, _token
-from tests.conftest import composed
 from tests.fast.labelling.test_session import PHOTOS, Tabs, item, pool
 
 
@@ -36,13 +38,16 @@ class Site:
 
     def __init__(self, folder: Path, photos: Pool) -> None:
         self.tabs = Tabs(folder, photos)
-        background = Background(self.tabs.session, self.tabs.learner, every=5)
-        self.app = build_app(self.tabs.session, background, {}, lifespan)
+        self.background = Background(self.tabs.session, self.tabs.learner, every=5)
+        self.app = build_app(self.tabs.session, self.background, {}, lifespan)
+
+    def client(self) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://pets")
 
     def ask(self, path: str, **body: Any) -> httpx.Response:
         async def call() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://pets") as client:
+            async with self.client() as client:
                 return await (client.post(path, **body) if body else client.get(path))
 
         return asyncio.run(call())
@@ -123,9 +128,105 @@ def test_the_curve_has_an_interval_at_each_point(tmp_path: Path) -> None:
 def test_a_token_is_kept_and_that_of_another_user_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = typed(LabelConfig, composed("run=x", f"cache_dir={tmp_path}", name="label"))
-    files = Files(tmp_path / "labels.csv")
-    token = _token(config, files)
-    assert (len(token), _token(config, files)) == (32, token)
+    table, cache = tmp_path / "labels.csv", str(tmp_path)
+    token = token_of(table, cache)
+    assert (len(token), token_of(table, cache)) == (32, token)
     monkeypatch.setattr(os, "getuid", lambda: -1)
-    assert _token(config, files) != token
+    assert token_of(table, cache) != token
+
+
+def test_the_table_is_written_beside_the_server_and_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow disk others are answered meanwhile, and what comes meanwhile is written at once."""
+    site = Site(tmp_path, pool())
+    session, begun, go = site.tabs.session, threading.Event(), threading.Event()
+    save, written = session.save, list[int]()
+
+    def slowly(lines: Mapping[str, str]) -> None:
+        written.append(len(lines))
+        begun.set()
+        assert go.wait(30)
+        save(lines)
+
+    monkeypatch.setattr(session, "save", slowly)
+
+    async def use() -> None:
+        async with asyncio.timeout(30), site.client() as client:
+
+            def decide(row: int) -> asyncio.Task[httpx.Response]:
+                body = {"photo": site.tabs.photos.items[row].content, "version": 0, "tab": "t"}
+                more = {"action": "label", "label": "dog", "key": f"k{row}"}
+                return asyncio.create_task(client.post("/api/decide", json=body | more))
+
+            tasks = [decide(9)]
+            await asyncio.to_thread(begun.wait, 30)
+            tasks += [decide(10), decide(11)]
+            while (await client.get("/api/state")).json()["decided"] < 3:
+                await asyncio.sleep(0)
+            assert not any(task.done() for task in tasks)
+            assert not session.table.exists()
+            go.set()
+            assert [task.status_code for task in await asyncio.gather(*tasks)] == [200] * 3
+
+    asyncio.run(use())
+    assert written == [1, 3]
+    assert len(session.table.read_text().splitlines()) == 4
+
+
+def test_a_table_that_cannot_be_written_is_said_and_written_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site(tmp_path, pool())
+    site.tabs.session.table.mkdir()
+    photos = [site.tabs.photos.items[row].content for row in (9, 10, 11)]
+    for photo in photos[:2]:
+        assert site.decide(photo, key=photo).status_code == 200
+    assert "nothing is lost, the labels are in" in site.ask("/api/state").json()["problem"]
+    assert len(caplog.records) == 1
+    site.tabs.session.table.rmdir()
+    site.decide(photos[2], key="last")
+    assert site.ask("/api/state").json()["problem"] == ""
+    assert len(site.tabs.session.table.read_text().splitlines()) == 4
+
+
+def test_a_first_head_that_cannot_be_fitted_is_said_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site(tmp_path, pool())
+    site.tabs.session.fit = None
+    fit, tries = site.tabs.learner.fit, list[dict[str, Any]]()
+
+    async def use() -> None:
+        async with asyncio.timeout(30), site.client() as client:
+            fitting = asyncio.create_task(site.background.run())
+            while len(tries) < 5 or not site.background.heads:
+                await asyncio.sleep(0.01)
+                if site.background.problem:
+                    tries.append((await client.get("/api/state")).json())
+            fitting.cancel()
+
+    def failing(*args: Any) -> Fit:
+        if len(tries) < 5:
+            raise ValueError("no\nmemory")
+        return fit(*args)
+
+    monkeypatch.setattr(background, "_AGAIN", 0.01)
+    monkeypatch.setattr(site.tabs.learner, "fit", failing)
+    with caplog.at_level(logging.WARNING):  # httpx logs its requests
+        asyncio.run(use())
+    (record,) = caplog.records
+    assert record.getMessage() == "the head could not be fitted: no memory"
+    assert not record.exc_info
+    assert {(state["problem"], state["heads"]) for state in tries[:5]} == {(record.getMessage(), 0)}
+    assert site.background.problem == ""
+
+
+def test_a_long_curve_is_sent_as_some_of_its_points(tmp_path: Path) -> None:
+    site = Site(tmp_path, pool())
+    points = [Measured(number, 1, 2) for number in range(1999)]
+    site.tabs.session.journal.measured[:] = points
+    labels = [point["labels"] for point in site.ask("/api/state").json()["history"]]
+    assert (labels[0], labels[-1]) == (0, 1998)
+    assert 100 < len(labels) < 202
+    assert labels == sorted(set(labels))

@@ -215,7 +215,7 @@ def written(tmp_path: Path) -> Path:
     tabs.say(10, "label", "cat")
     tabs.say(11, "exclude")
     tabs.say(3, "skip")
-    tabs.session.save()
+    tabs.session.save(tabs.session.lines())
     return tmp_path / "session/labels.csv"
 
 
