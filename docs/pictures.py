@@ -9,6 +9,7 @@ in the text beside a picture are not changed.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", choices=[*MAKERS, []])
     parser.add_argument("--real", type=Path, help="a folder of photos in Oxford's layout")
     asked = parser.parse_args()
+    os.environ["PETS_CACHE"] = str(WORK / "cache")  # looks at these test photos alone are counted
+    WORK.mkdir(parents=True, exist_ok=True)
     for name in asked.names or MAKERS:
         if name not in REAL:
             MAKERS[name](DOCS / name)
@@ -54,12 +57,12 @@ def picture(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def pets(name: str, *args: str) -> Path:
-    """Run a command in a folder of its own, unless that was done; return the folder."""
+    """Run a command in a folder of its own below `WORK`, unless that was done; return it."""
     folder, made = WORK / name, WORK / f"{name}.part"
     if not folder.exists():
         drawn_pets()
         shutil.rmtree(made, ignore_errors=True)
-        command = [sys.executable, "-m", "pets", *args, f"hydra.run.dir={made}"]
+        command = [sys.executable, "-m", "pets", *args, f"hydra.run.dir={made.name}"]
         code = subprocess.run(command, cwd=WORK, check=False).returncode
         if code not in (0, 3):  # pets compare: 3 if the new run is worse
             raise SystemExit(f"{name}: ended with {code}")
@@ -68,7 +71,7 @@ def pets(name: str, *args: str) -> Path:
 
 
 def trained(name: str = "demo", *args: str) -> Path:
-    return pets(name, "train", "experiment=quickstart", f"data.root={DRAWN}", *args)
+    return pets(name, "train", "experiment=quickstart", "data.root=drawn", *args)
 
 
 def drawn_pets() -> Path:
@@ -80,8 +83,8 @@ def drawn_pets() -> Path:
 def shot(page: Any, out: Path, first: str = "body", last: str = "body", most: int = 2000) -> None:
     """From the top of one element to the end of another, as wide as the window, `most` high."""
     top, end = (page.locator(place).first.bounding_box() for place in (first, last))
-    start = max(top["y"] - 16, 0)
-    height = min(end["y"] + end["height"] + 16 - start, most)
+    start = max(top["y"] - 20, 0)
+    height = min(end["y"] + end["height"] + 10 - start, most)
     clip = {"x": 0, "y": start, "width": page.viewport_size["width"], "height": height}
     page.screenshot(path=out, type="jpeg", quality=85, full_page=True, clip=clip)
 
@@ -98,63 +101,67 @@ def demo_pets(out: Path) -> None:
 @picture("report-confusions.jpg")
 def confusions(out: Path) -> None:
     with opened(trained() / "report.html", 1180) as page:
-        shot(page, out, "#matrix", "#pairs .card")
+        shot(page, out, "#matrix h2", "#pairs .card")
 
 
 @picture("report-top-losses.jpg")
 def top_losses(out: Path) -> None:
     with opened(trained() / "report.html", 1180, "dark") as page:
-        shot(page, out, "#losses", "#losses .card:nth-child(6)")
+        shot(page, out, "#losses h2", "#losses .card:nth-child(6)")
 
 
 @picture("compare.jpg")
 def comparison(out: Path) -> None:
-    runs = trained("released", *RELEASED), trained("candidate", *CANDIDATE)
-    with opened(pets("compare", "compare", *map(str, runs)) / "compare.html", 1100) as page:
+    runs = [trained("released", *RELEASED).name, trained("candidate", *CANDIDATE).name]
+    with opened(pets("compare", "compare", *runs) / "compare.html", 1100) as page:
         shot(page, out, "header", "#lost .card:nth-child(2)")
 
 
 @picture("lr-finder.png")
 def lr_finder(out: Path) -> None:
-    folder = pets("finder", "find-lr", f"data.root={DRAWN}", "model=efficientnet_lite0")
+    folder = pets("finder", "find-lr", "data.root=drawn", "model=efficientnet_lite0")
     (made,) = (folder / "lr_finder").glob("*.png")
     shutil.copy(made, out)
 
 
-def unlabelled() -> list[Path]:
-    """Other drawn pets; neither their names nor their order tell the breed."""
-    place = WORK / "new"
-    if not place.exists():
+def unlabelled() -> dict[str, str]:
+    """Other drawn pets in `new`, and their breeds, which neither name nor order tells."""
+    if not (WORK / "others").exists():
         draw_pets(WORK / "others", per_breed=8, seed=1)
-        files = sorted((WORK / "others/images").iterdir(), key=lambda file: file.stem[::-1])
-        place.mkdir()
-        for number, file in enumerate(files):
-            file.rename(place / f"IMG_{number:04}.jpg")
-    return sorted(place.iterdir())
+    (WORK / "new").mkdir(exist_ok=True)
+    breeds = {}
+    files = sorted((WORK / "others/images").iterdir(), key=lambda file: file.stem[::-1])
+    for number, file in enumerate(files):
+        name = f"IMG_{number:04}.jpg"
+        shutil.copy(file, WORK / "new" / name)
+        breeds[name] = file.stem.rpartition("_")[0].replace("_", " ")
+    return breeds
 
 
 @picture("serve.jpg")
 def serve_page(out: Path) -> None:
     with served(trained(), WORK) as server, opened(server.url, 880, "dark") as page:
-        page.locator("#pick").set_input_files(unlabelled()[:2])
-        page.locator(".result:not(.waiting) >> nth=1").wait_for()
+        page.locator("#pick").set_input_files(WORK / "new" / next(iter(unlabelled())))
+        page.locator(".result:not(.waiting)").wait_for()
         page.locator("#gradcam").check()
         shot(page, out)
 
 
 @picture("label.jpg")
 def label_page(out: Path) -> None:
-    table = WORK / "labels/labels.csv"
-    shutil.rmtree(table.parent, ignore_errors=True)
-    args = (f"data.root={unlabelled()[0].parent}", f"out={table}")
-    server = served(trained(), WORK, *args, command="label")
-    with server as at, opened(at.url) as page:
-        for decided in range(12):
-            page.get_by_text(str(decided), exact=True).and_(page.locator("#decided")).wait_for()
+    run, breeds = trained("few", "data.valid_pct=0.7"), unlabelled()  # 80 training photos
+    shutil.rmtree(WORK / "labels", ignore_errors=True)
+    args = ("data.root=new", "out=labels/labels.csv")
+    with (
+        served(run, WORK, *args, command="label") as server,
+        opened(server.url) as page,
+    ):
+        for _ in range(20):
             page.locator("#classes .best").wait_for()
-            page.keyboard.press("Enter")
-        page.locator("#curve").wait_for()
-        page.wait_for_load_state("networkidle")
+            breed = page.locator("#classes button", has_text=breeds[page.inner_text("#path")])
+            (breed if breed.count() else page.locator("#skip")).click()
+            page.wait_for_timeout(700)
+        page.wait_for_timeout(3000)  # until the last head was fitted
         shot(page, out, most=860)
 
 

@@ -341,7 +341,7 @@ def test_a_part_of_the_page_as_a_picture(report: Path, tmp_path: Path) -> None:
         boxes = [page.locator(place).first.bounding_box() for place in ("#matrix", "#pairs .card")]
         shot(page, tmp_path / "part.jpg", "#matrix", "#pairs .card")
         shot(page, tmp_path / "low.jpg", "#matrix", "#pairs .card", most=300)
-    expected = boxes[1]["y"] + boxes[1]["height"] - boxes[0]["y"] + 32
+    expected = boxes[1]["y"] + boxes[1]["height"] - boxes[0]["y"] + 30
     width, height = Image.open(tmp_path / "part.jpg").size
     assert (width, height) == (900, pytest.approx(expected, abs=2))
     assert Image.open(tmp_path / "low.jpg").size == (900, 300)

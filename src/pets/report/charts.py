@@ -152,9 +152,9 @@ def draw_reliability(shown: Mapping[str, Reliability]) -> Figure:
         axes.scatter(x[many], y[many], sizes[many], color=colour, alpha=0.45, linewidths=0)
         axes.plot(x[many], y[many], color=colour, lw=1.2, label=label)
         axes.plot(x[~many], y[~many], "o", mfc="white", mec=colour, ms=5)
-        for *place, count in zip(x[~many], y[~many], bins.counts[~many], strict=True):
+        for sure, right, count in zip(x[~many], y[~many], bins.counts[~many], strict=True):
             axes.annotate(
-                f"{count}", place, (6 * side, 0), textcoords="offset points", va="center",
+                f"{count}", (sure, right), (6 * side, 0), textcoords="offset points", va="center",
                 ha="left" if side > 0 else "right", color=colour, fontsize="small",
             )  # fmt: skip
     axes.plot([], [], "-", color=GREY, lw=1, label="upright: the 95 % interval of a bin")
