@@ -3,7 +3,7 @@
     learn = train("data=demo plan=frozen4")        # pets train data=demo plan=frozen4
     learn.metrics                                  # one row per epoch
     found = learn.interpret()                      # pets interpret run=<run>
-    found.plot_top_losses(8)
+    found.plot_top_losses(8), found.most_confused(min_val=2)
 
 Each call runs the command of the same name through Hydra, like the command line, and returns its
 result, with fastai's method names. User errors raise PetsError: one line in a notebook.
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from pets.cli.arguments import to_overrides
 from pets.cli.main import run_command
@@ -29,7 +31,9 @@ from pets.comparison.comparison import Comparison
 from pets.config import LookConfig
 from pets.config.validation import typed
 from pets.data import preview
-from pets.data.photos import Photos
+from pets.data.images import open_rgb
+from pets.data.photos import SPLITS, Photos
+from pets.data.transforms import eval_transform, to_tensor
 from pets.errors import PetsError
 from pets.interpretation.analysis import Analysis
 from pets.interpretation.interpretation import Interpretation
@@ -46,6 +50,7 @@ from pets.system.signals import Stopped
 from pets.training.checkpoints import load_run
 from pets.training.console import hints
 from pets.training.metrics_csv import read_metrics
+from pets.training.rates import planned
 from pets.trust import refusal
 
 if TYPE_CHECKING:
@@ -63,6 +68,12 @@ def look(args: str = "") -> Data:
 def train(args: str = "") -> Learner:
     """Run `pets train` and return the trained run."""
     return Learner(run("train", shlex.split(args))[1])
+
+
+def lr_find(args: str = "") -> LrSearch:
+    """Run `pets find-lr`: suggested rates for a fresh head."""
+    search: LrSearch = run("find-lr", shlex.split(args))[1]
+    return search
 
 
 def run(command: str, args: list[str]) -> tuple[Any, Any]:
@@ -121,6 +132,17 @@ class Data:
         """One row per photo: path, label, split."""
         return pd.DataFrame(self.photos.rows)[["path", "label", "split"]]
 
+    @property
+    def classes(self) -> list[str]:
+        """The classes, in the order of a network's outputs."""
+        return self.photos.classes
+
+    def files(self, *splits: str) -> list[Path]:
+        """Return the photos' files, of all splits or of some, in the table's order."""
+        if unknown := set(splits) - set(SPLITS):
+            raise PetsError(f"{min(unknown)}: no such split; expected {', '.join(SPLITS)}")
+        return [self.photos.root / photo.path for photo in self.photos.of(*splits or SPLITS)]
+
     def show_batch(self, photos: int = 12) -> Figure:
         """Draw training photos as the network sees them, with their labels."""
         chosen = preview.choose(self.photos, photos, self.config.seed)
@@ -149,20 +171,59 @@ class Learner:
         """One row per epoch: stage, losses, error rate and accuracy on the validation photos."""
         return pd.DataFrame(read_metrics(self.path / "metrics.csv"))
 
+    def plot_sched(self) -> Figure:
+        """Plot the planned learning rate and momentum of every step; of rates that are spread over
+        the layers, the head's."""
+        config, steps = self.run.train_config, self.metrics.groupby("stage", sort=False)["step"]
+        an_epoch = steps.first() - steps.last().shift(fill_value=0)
+        stages = config.plan.stages
+        return charts.schedules(
+            {
+                str(name): planned(config.optimizer, stages[name], int(count) * stages[name].epochs)
+                for name, count in an_epoch.items()
+            }
+        )
+
+    def activations(self, *files: str | Path) -> dict[str, Tensor]:
+        """Return what goes in and what comes out of each part of the network for some photos:
+        `photos` (B, 3, h, w), `features` of the backbone, `logits` and `probabilities`, both (B,
+        classes)."""
+        model = self.model
+        prepare = eval_transform(model.size, model.preprocess)
+        photos = torch.stack([prepare(to_tensor(open_rgb(Path(file)))) for file in files])
+        with torch.inference_mode():
+            features = model.backbone(photos)
+            logits = model.head(model.backbone.pool(features, model.size))
+        values = {"photos": photos, "features": features, "logits": logits}
+        return values | {"probabilities": logits.softmax(dim=1)}
+
+    def moved(self, since: Learner) -> pd.Series[float]:
+        """Return how far each layer group's weights are from those of another run of the same
+        network: |new - old| / |old|, without biases and norms."""
+        groups = [learn.model.layer_groups for learn in (self, since)]
+        if len({str([p.shape for _, its in group for p in its]) for group in groups}) > 1:
+            raise PetsError(f"{since.path}: has another network than {self.path}")
+        shares = {}
+        for (name, new), (_, old) in zip(*groups, strict=True):
+            pairs = [(a.detach(), b.detach()) for a, b in zip(new, old, strict=True) if a.ndim > 1]
+            way = sum(float(((a - b) ** 2).sum()) for a, b in pairs)
+            shares[name] = (way / max(sum(float((b**2).sum()) for _, b in pairs), 1e-12)) ** 0.5
+        return pd.Series(shares)
+
     def lr_find(self, args: str = "") -> LrSearch:
         """Run `pets find-lr run=<run>`: suggested rates for training after the run."""
         return self._use("find-lr", args)
 
     def interpret(self, args: str = "") -> Interpreted:
         """Run `pets interpret run=<run>`: what the model gets wrong; also writes the report."""
-        return Interpreted(self._use("interpret", args))
+        return Interpreted.of_analysis(self._use("interpret", args))
 
     def compare(self, other: str | Path | Learner, args: str = "") -> Comparison:
         """Run `pets compare <other> <run>`: whether this run is better than the other one."""
         other = other if isinstance(other, Learner) else Learner(other)
         typed = [to_override("old", other.path), to_override("new", self.path), "fail_on=never"]
         runs = [self.run, other.run]
-        if all(run.trusted for run in runs) and any(refusal(run.read_config()) for run in runs):
+        if all(run.trusted for run in runs) and any(map(_own_components, runs)):
             typed.append("trust=true")
         return run("compare", [*typed, *shlex.split(args)])[1]
 
@@ -183,37 +244,45 @@ class Learner:
 
     def _use(self, command: str, args: str, *overrides: str) -> Any:
         typed = [to_override("run", self.path), *overrides, *shlex.split(args)]
-        # A run trained here may use the user's own components.
-        if self.run.trusted and refusal(self.run.read_config()):
+        if self.run.trusted and _own_components(self.run):
             typed.append("trust=true")
         return run(command, typed)[1]
 
 
+def _own_components(run: RunDir) -> bool:
+    """Whether commands need trust=true for a run that was trained here, since it uses components of
+    the user's. Who made the photos does not matter: they exist."""
+    values = run.read_config()
+    return refusal({**values, "data": {**values["data"], "prepare": None}}) is not None
+
+
 @dataclass(frozen=True)
-class Interpreted:
-    """The results of `pets interpret`, as tables and figures."""
+class Interpreted(Interpretation):
+    """What `pets interpret` found: the predictions of the split, and figures of them."""
 
     analysis: Analysis
 
-    @property
-    def found(self) -> Interpretation:
-        """The predictions of the split, with fastai's method names."""
-        return self.analysis.predictions
+    @classmethod
+    def of_analysis(cls, analysis: Analysis) -> Interpreted:
+        """Return the predictions of an analysis, with figures."""
+        own = analysis.predictions
+        return cls(own.table, own.log_probabilities, own.classes, analysis)
 
     def plot_top_losses(self, k: int = 8) -> Figure:
         """Draw the photos with the highest loss, with Grad-CAM.
 
         Above each stand prediction, actual, loss, and the probability of the actual class.
         """
-        return self.show(self.found.top_losses(k))
+        return self.show(self.top_losses(k))
 
     def show(self, rows: pd.DataFrame, cams: bool = True) -> Figure:
-        """Draw any rows of `found` in the same way."""
+        """Draw photos in the same way, with or without Grad-CAM: rows of the table, as
+        `most_correct`, `most_uncertain` and others return them."""
         return charts.photo_grid(self.analysis, rows, cams)
 
     def plot_confusion_matrix(self) -> Figure:
         """Draw the confusion matrix, with confused classes next to each other."""
-        return charts.confusions(self.found, CLASSES)
+        return charts.confusions(self, CLASSES)
 
     def plot_kernels(self) -> Figure:
         """Draw the kernels of the first layer in colour."""

@@ -143,8 +143,9 @@ def test_calls_of_a_notebook_can_be_composed(page: Path, my_conf: Path) -> None:
         for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
-            if node.func.id in ("train", "look") and node.args:
-                check(node.func.id, shlex.split(ast.literal_eval(node.args[0])), my_conf)
+            commands = {"train": "train", "look": "look", "lr_find": "find-lr"}
+            if node.func.id in commands and node.args:
+                check(commands[node.func.id], shlex.split(ast.literal_eval(node.args[0])), my_conf)
 
 
 def _of_the_repository() -> list[Shown]:

@@ -1,4 +1,4 @@
-"""notebooks/lesson1.ipynb as committed: outputs of these very cells, nothing of a machine."""
+"""The notebooks as committed: outputs of these very cells, nothing of a machine."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ from PIL import Image
 
 from notebooks.execute import sources
 
-FILE = Path(__file__).parents[2] / "notebooks/lesson1.ipynb"
-PICTURES = (
-    "pixels", "batch", "augment", "cycle", "top-losses", "confusion", "finder-picture",
-    "test-losses", "kernels", "patches-first", "patches-middle", "patches-last", "predict",
-)  # fmt: skip
+FOLDER = Path(__file__).parents[2] / "notebooks"
+# The cells that show a picture.
+PICTURES = {
+    "lesson1": (
+        "pixels", "batch", "augment", "cycle", "top-losses", "confusion", "finder-picture",
+        "test-losses", "kernels", "patches-first", "patches-middle", "patches-last", "predict",
+    ),
+    "dogs_vs_cats": (
+        "one", "batch", "right", "wrong", "wrong-cats", "wrong-dogs", "right-cats", "right-dogs",
+        "unsure", "finder-picture", "augment", "sched", "confusion", "losses",
+    ),
+}  # fmt: skip
+each = pytest.mark.parametrize("name", PICTURES)
 
 
-@pytest.fixture(scope="module")
-def lesson() -> nbformat.NotebookNode:
-    return nbformat.read(FILE, as_version=4)
+def committed(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
 
 def pictures(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, np.ndarray]]:
@@ -37,7 +44,13 @@ def pictures(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, np.ndarray]
                     yield cell.id, np.asarray(picture.convert("RGB"))
 
 
-def test_the_outputs_are_of_these_cells(lesson: nbformat.NotebookNode) -> None:
+def test_these_are_all_notebooks() -> None:
+    assert {file.stem for file in FOLDER.glob("*.ipynb")} == set(PICTURES)
+
+
+@each
+def test_the_outputs_are_of_these_cells(name: str) -> None:
+    lesson = committed(name)
     nbformat.validate(lesson)
     assert lesson.metadata.sources == sources(lesson), "changed since: make notebooks"
     code = [cell for cell in lesson.cells if cell.cell_type == "code"]
@@ -47,8 +60,10 @@ def test_the_outputs_are_of_these_cells(lesson: nbformat.NotebookNode) -> None:
     assert lesson.metadata.sources != sources(changed)
 
 
-def test_it_can_be_read_and_says_nothing_of_a_machine(lesson: nbformat.NotebookNode) -> None:
-    assert FILE.stat().st_size < 1_500_000
+@each
+def test_it_can_be_read_and_says_nothing_of_a_machine(name: str) -> None:
+    lesson = committed(name)
+    assert (FOLDER / f"{name}.ipynb").stat().st_size < 1_500_000
     ids = [cell.id for cell in lesson.cells]
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", name) for name in ids), "ids are words, not hashes"
@@ -63,12 +78,31 @@ def test_it_can_be_read_and_says_nothing_of_a_machine(lesson: nbformat.NotebookN
             )
             assert "\x1b" not in args
             assert "\r" not in args
+            assert " at 0x" not in args
             assert not re.search(r"(?<![\w.~</-])/\w+/", args), f"a machine's path in {cell.id}"
 
 
-def test_every_picture_is_there(lesson: nbformat.NotebookNode) -> None:
-    result = dict(pictures(lesson))
-    assert tuple(result) == PICTURES
-    for name, picture in result.items():
-        assert min(picture.shape[:2]) >= 150, name
-        assert picture.std() > 10, f"{name} is empty"
+@each
+def test_every_picture_is_there(name: str) -> None:
+    result = dict(pictures(committed(name)))
+    assert tuple(result) == PICTURES[name]
+    for cell, picture in result.items():
+        assert min(picture.shape[:2]) >= 150, cell
+        assert picture.std() > 10, f"{cell} is empty"
+
+
+@each
+def test_cells_are_calls_without_plumbing(name: str) -> None:
+    for cell in committed(name).cells:
+        if cell.cell_type == "code":
+            assert not re.search(r"^(def|class) |os\.environ|sys\.path", cell.source, re.M), cell.id
+            assert len(cell.source.splitlines()) <= 9, cell.id
+            imported = set(re.findall(r"^(?:from|import) (pets[.\w]*)", cell.source, re.M))
+            assert imported <= {"pets.notebook"}, cell.id
+
+
+@each
+def test_links_lead_somewhere(name: str) -> None:
+    text = "\n".join(c.source for c in committed(name).cells if c.cell_type == "markdown")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert (FOLDER / target).is_file(), target

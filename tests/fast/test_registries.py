@@ -42,8 +42,8 @@ def test_an_unknown_name_is_one_line_with_the_known_ones() -> None:
     with pytest.raises(ConfigError) as error:
         train_config("data.label_from=foldr")
     assert str(error.value) == (
-        "data.label_from=foldr: expected filename, folder or table, or the dotted path of a "
-        "function; did you mean folder?"
+        "data.label_from=foldr: expected filename, folder, table or superclass, or the dotted path "
+        "of a function; did you mean folder?"
     )
     with pytest.raises(ConfigError, match=r"data\.label_from=xyz: expected filename"):
         typed(EvalConfig, composed("run=r", "data.label_from=xyz", name="eval"))

@@ -156,7 +156,7 @@ class DataConfig(Strict):
             ("split_folders", None, "split", ("folders", "auto")),
             ("split_column", None, "split", ("column",)),
             ("class_folder", None, "label_from", ("folder",)),
-            ("label_regex", None, "label_from", ("filename",)),
+            ("label_regex", None, "label_from", ("filename", "superclass")),
             ("table", None, "label_from", ("table",)),
             ("cache_side", None, "cache", ("decoded", "auto")),
             ("valid_pct", VALID_PCT, "split", ("random", "auto")),
@@ -170,14 +170,20 @@ class DataConfig(Strict):
                     f"{key} has no effect with {other}={getattr(self, other)}; set "
                     f"data.{other}={values[0]} or data.{key}={'null' if unset is None else unset}"
                 )
+        if self.label_from == "superclass" and not isinstance(self.superclass, dict):
+            raise ValueError(
+                "label_from=superclass needs a regex on the class for each superclass, as in "
+                "\"data.superclass={cat: '^[A-Z]', dog: '^[a-z]'}\""
+            )
         if isinstance(self.superclass, str) and self.label_from != "table":
             raise ValueError(
                 "superclass names a column, which only data.table has; set data.label_from=table, "
                 "or \"data.superclass={cat: '^[A-Z]', dog: '^[a-z]'}\""
             )
-        if self.label_from == "filename" and self.label_regex is None:
+        if self.label_from in ("filename", "superclass") and self.label_regex is None:
             raise ValueError(
-                "label_from=filename needs a regex, as in \"data.label_regex='^(.+)_\\d+'\""
+                f"label_from={self.label_from} needs a regex, as in "
+                "\"data.label_regex='^(.+)_\\d+'\""
             )
         for key in ("table", "path_column", "label_column"):
             if self.label_from == "table" and getattr(self, key) is None:

@@ -79,7 +79,7 @@ def labelled_as(asked: ExternalDataConfig, config: DataConfig) -> DataConfig:
         "on_unlabelled": "skip",
         "split_folders": {} if config.split_folders == {} else None,
         **dict.fromkeys(("photo_list", "relabel", "exclude", "split_column", "folds", "fold")),
-        **dict.fromkeys(("group_column", "group_regex", "group_near", "superclass")),
+        **dict.fromkeys(("group_column", "group_regex", "group_near")),
         "carve_pct": CARVE_PCT,
     }
     for key, rule in (("label_regex", "filename"), ("table", "table")):
@@ -88,6 +88,8 @@ def labelled_as(asked: ExternalDataConfig, config: DataConfig) -> DataConfig:
     rule = typed.get("label_from", config.label_from)
     if rule != config.label_from:
         values |= dict.fromkeys(("label_regex", "table", "class_folder"))
+    if rule != "superclass":
+        values["superclass"] = None
     values |= typed
     if rule == "table":
         values["path_column"] = values["path_column"] or "path"

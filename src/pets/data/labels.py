@@ -14,6 +14,7 @@ from pets.config.instantiate import imported
 from pets.data.diagnostics import Diagnostics
 from pets.data.name_matching import captured
 from pets.data.splits import TRAIN, VALID, folders_of, split_folders
+from pets.data.superclasses import by_pattern
 from pets.data.tables import labels_from_table
 from pets.errors import ConfigError, DataError, some
 from pets.registry import Registry
@@ -81,6 +82,15 @@ def label_from_filename(paths: list[str], label_regex: str) -> Labels:
     names = {path: PurePosixPath(path).name for path in paths}
     labels = captured(label_regex, "label", names.values())
     return {path: labels[name] for path, name in names.items()}
+
+
+def label_from_superclass(paths: list[str], config: DataConfig, diagnostics: Diagnostics) -> Labels:
+    """The group of the class in the file name, by `data.superclass`: cats and dogs of 37 breeds
+    (fastai's `is_cat`); None for a photo whose class has none. Raises DataError."""
+    assert isinstance(config.superclass, dict)  # the config has checked it
+    classes = label_from_filename(paths, config.label_regex or "")
+    groups = by_pattern(config.superclass, sorted(set(filter(None, classes.values()))))
+    return {path: groups.get(label or "") for path, label in classes.items()}
 
 
 def label_from_folder(paths: list[str], config: DataConfig, diagnostics: Diagnostics) -> Labels:
@@ -157,5 +167,13 @@ LABEL_RULES.add(
         "a column of a CSV or Parquet file of photos",
         labels_from_table,
         "data.table={config.table} has no label for",
+    )
+)
+LABEL_RULES.add(
+    LabelRule(
+        "superclass",
+        "the superclass of the class in the file's name",
+        label_from_superclass,
+        "data.superclass={config.superclass} has no group for the class of",
     )
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pets.config import DataConfig
@@ -24,12 +24,31 @@ def superclasses_of(config: DataConfig, photos: Photos) -> dict[str, str]:
         DataError: A class has several.
     """
     given = config.superclass
-    if given is None:
+    if given is None or config.label_from == "superclass":  # then the classes are the groups
         return {}
     if isinstance(given, str):
-        found = _by_column(config, given, photos)
+        groups = _only(given, _by_column(config, given, photos))
     else:
-        found = _by_pattern(given, photos.classes)
+        groups = by_pattern(given, photos.classes)
+    if not groups:
+        log.warning("data.superclass=%s: none of the classes has one", given)
+    return groups
+
+
+def by_pattern(patterns: Mapping[str, str], classes: Iterable[str]) -> dict[str, str]:
+    """Return the superclass of each class whose name matches its pattern.
+
+    Raises:
+        DataError: A class matches several.
+    """
+    found = {
+        name: {group for group, pattern in patterns.items() if re.search(pattern, name)}
+        for name in classes
+    }
+    return _only(patterns, found)
+
+
+def _only(given: object, found: dict[str, set[str]]) -> dict[str, str]:
     several = {name: sorted(its) for name, its in found.items() if len(its) > 1}
     if several:
         name, its = next(iter(several.items()))
@@ -37,17 +56,7 @@ def superclasses_of(config: DataConfig, photos: Photos) -> dict[str, str]:
             f"data.superclass={given}: {name} has {some(its)}; expected one superclass for each "
             "class"
         )
-    groups = {name: next(iter(its)) for name, its in found.items() if its}
-    if not groups:
-        log.warning("data.superclass=%s: none of the classes has one", given)
-    return groups
-
-
-def _by_pattern(patterns: Mapping[str, str], classes: list[str]) -> dict[str, set[str]]:
-    return {
-        name: {group for group, pattern in patterns.items() if re.search(pattern, name)}
-        for name in classes
-    }
+    return {name: next(iter(its)) for name, its in found.items() if its}
 
 
 def _by_column(config: DataConfig, column: str, photos: Photos) -> dict[str, set[str]]:

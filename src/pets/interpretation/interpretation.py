@@ -69,7 +69,7 @@ class Interpretation:
                 f"{file}: is not a predictions table of pets interpret ({error})"
             ) from error
         logs = logs.reshape(len(table), len(classes)).astype(np.float64)
-        found = cls(table, logs, classes)
+        found = Interpretation(table, logs, classes)
         has = table["split"].unique().tolist()
         if split is not None and split not in has:
             raise RunError(f"{file}: has no split {split}; expected one of {', '.join(has)}")
@@ -115,7 +115,7 @@ class Interpretation:
                 "entropy": entr(probabilities).sum(1),
             }
         )
-        return cls(table, logs, classes)
+        return Interpretation(table, logs, classes)
 
     def of(self, split: str) -> Interpretation:
         """Return only the photos of one split, renumbered."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Shares of the configured steps: at the smallest rates, the loss reflects only the first batches.
 # fastai skips the same tenth, and the last 5 of 100, where the loss is about to explode.
 SKIPPED_AT_START, SKIPPED_AT_END = 0.1, 0.05
+SHOWN_RISE = 3  # of the minimum; slide looks for twice the minimum
 # Colour and marker of each method.
 _STYLES = {
     "valley": ("#bb5566", "o"), "slide": ("#ddaa33", "s"), "minimum": ("#4477aa", "v"),
@@ -114,6 +115,9 @@ class Curve:
         figure = Figure(figsize=(9, 5.5), layout="constrained")
         axes = figure.subplots()
         used, lrs, smoothed = self.used, self.lrs, self.smoothed
+        if len(smoothed) >= FEWEST:
+            # A trained network's loss only rises: how it does is the picture.
+            smoothed = smooth(self.losses[used], ceiling=SHOWN_RISE * float(smoothed.min()))
         axes.plot(lrs, self.losses, ".", color="#999999", markersize=4, label="loss, measured")
         if len(smoothed):
             axes.plot(lrs[used], smoothed, color="#333333", lw=1.8, label="loss, smoothed")

@@ -35,14 +35,14 @@ class NoSuggestion(ValueError):
     """The curve supports no suggestion; the message says why."""
 
 
-def smooth(losses: Array, width: float = LEVEL_WIDTH) -> Array:
+def smooth(losses: Array, width: float = LEVEL_WIDTH, ceiling: float = -np.inf) -> Array:
     """Smooth the losses with a Gaussian of `width` times their number of steps.
 
     Unlike a running average, it does not lag, which would move every suggestion to the right.
-    Values after the minimum are clipped to the highest loss before it, so that the explosion does
-    not leak into the smoothing.
+    Values after the minimum are clipped to the highest loss before it, or to a higher `ceiling`, so
+    that the explosion does not leak into the smoothing.
     """
-    return gaussian_filter1d(_without_explosion(losses), max(width * len(losses), 0.5))
+    return gaussian_filter1d(_without_explosion(losses, ceiling), max(width * len(losses), 0.5))
 
 
 def valley(lrs: Array, losses: Array) -> float:
@@ -150,11 +150,11 @@ def _bottom(smoothed: Array) -> int:
     return int(smoothed.argmin())
 
 
-def _without_explosion(losses: Array) -> Array:
+def _without_explosion(losses: Array, ceiling: float = -np.inf) -> Array:
     # Locate the minimum on a median-filtered curve, so that one lucky batch does not count; if it
     # lies at the very start, clip at the maximum of the first third instead.
     lowest = int(median_filter(losses, max(len(losses) // 12, 3)).argmin())
-    return np.minimum(losses, losses[: max(lowest, len(losses) // 3) + 1].max())
+    return np.minimum(losses, max(losses[: max(lowest, len(losses) // 3) + 1].max(), ceiling))
 
 
 def _noise(losses: Array) -> float:

@@ -87,6 +87,24 @@ def _panels(count: int, width: float, height: float, narrow: bool) -> tuple[Figu
     return figure, figure.subplots(rows, columns, squeeze=False).ravel().tolist()
 
 
+def schedules(stages: Mapping[str, list[tuple[float, float]]]) -> Figure:
+    """Plot the learning rate and the momentum of every step, over all stages."""
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for index, (axes, name) in enumerate(zip(panels, ("learning rate", "momentum"), strict=True)):
+        start, above = 0, axes.get_xaxis_transform()
+        for stage, values in stages.items():
+            steps = range(start, start + len(values))
+            axes.plot(steps, [value[index] for value in values], color=BLUE)
+            axes.text(start, 1.01, plain(stage, 20), transform=above, color=GREY)
+            if start:
+                axes.axvline(start, color=GREY, lw=0.8, ls=":")
+            start += len(values)
+        axes.set(xlabel="step", ylabel=name)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def data_pictures(analysis: Analysis) -> dict[str, Figure]:
     """Draw the run's photos.
 
@@ -277,6 +295,12 @@ def photo_grid(analysis: Analysis, rows: pd.DataFrame, cams: bool = False) -> Fi
         shown.append(as_pixels(extracted.thumbnails[index]))
         if cams and index in extracted.cams:
             heat.append(extracted.cams[index][0].numpy() / 255)
+    if not shown:
+        figure = Figure(figsize=(2.2, 0.6))
+        axes = figure.add_axes((0, 0, 1, 1))  # notebooks show no figure without axes
+        axes.text(0.5, 0.5, "no such photo", ha="center", va="center")
+        axes.axis("off")
+        return figure
     return grid(shown, titles, columns=min(4, len(shown)), heat=heat)
 
 

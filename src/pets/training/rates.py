@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import math
 from math import ceil
 from typing import Any
 
+import torch
 from hydra.utils import get_object
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
@@ -93,6 +95,23 @@ def schedule(optimizer: Optimizer, stage: StageConfig, steps: int) -> LRSchedule
         base_momentum=MOMENTUM_LOW,
         max_momentum=MOMENTUM_HIGH,
     )
+
+
+def planned(target: Target, stage: StageConfig, steps: int) -> list[tuple[float, float]]:
+    """Return the highest learning rate and the momentum of each of a stage's steps; the momentum is
+    NaN for optimizers that have none."""
+    (lr,) = spread(stage.rates, 1)
+    weights = {"params": [torch.nn.Parameter(torch.zeros(2, 2))], "lr": lr}
+    optimizer = build_optimizer(target, [weights], lr)
+    scheduler, values = schedule(optimizer, stage, steps), []
+    for _ in range(steps):
+        group = optimizer.param_groups[0]
+        momentum = momentum_of(group)
+        values.append((float(group["lr"]), math.nan if momentum is None else momentum))
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+    return values
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:

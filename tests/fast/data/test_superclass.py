@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from pets.config import DataConfig
-from pets.config.validation import typed_values
+from pets.config import DataConfig, EvalConfig
+from pets.config.validation import typed, typed_values
+from pets.data.collect import collect_photos
+from pets.data.external import external_photos
 from pets.data.photos import Photo, Photos
 from pets.data.superclasses import superclasses_of
 from pets.errors import ConfigError, DataError
-from tests.conftest import train_config
+from tests.conftest import composed, train_config
 
 PATHS = {"a.jpg": "Birman", "b.jpg": "Birman", "c.jpg": "beagle", "d.jpg": "42"}
 
@@ -71,6 +75,46 @@ def test_what_names_no_group_is_refused(tmp_path: Path) -> None:
         data(tmp_path, "data.superclass=species")
     with pytest.raises(ConfigError, match=r"data.superclass=.*expected a column of data.table"):
         data(tmp_path, "data.superclass={cat: '[A-'}")
+
+
+def pets_of_two_species(root: Path) -> Path:
+    for name in ("Birman", "Sphynx", "beagle", "pug"):
+        for number in range(5):
+            Image.new("RGB", (8, 6), (number, 0, 0)).save(root / f"{name}_{number}.jpg")
+    return root
+
+
+def test_the_group_can_be_the_label(tmp_path: Path) -> None:
+    pets_of_two_species(tmp_path)
+    config = data(tmp_path, "data.images=.", "data.label_from=superclass")
+    photos = collect_photos(config)
+    assert Counter(photo.label for photo in photos.rows) == {"cat": 10, "dog": 10}
+    assert {p.label for p in photos.rows if p.path[0].isupper()} == {"cat"}
+    assert superclasses_of(config, photos) == {}, "cats and dogs are no groups of others"
+
+    (tmp_path / "42_1.jpg").touch()
+    with pytest.raises(DataError, match=r"superclass=.* has no group for the class of 1 of 21"):
+        collect_photos(config)
+
+
+def test_other_photos_are_labelled_by_their_group_as_well(tmp_path: Path) -> None:
+    config = data(tmp_path, "data.label_from=superclass")
+    root = pets_of_two_species(tmp_path)
+    asked = typed(EvalConfig, composed("run=r", f"data.root={root}", name="eval")).data
+    found = external_photos(asked, config, ["cat", "dog"])
+    assert Counter(photo.label for photo in found.rows) == {"cat": 10, "dog": 10}
+
+
+def test_labels_from_groups_need_patterns(tmp_path: Path) -> None:
+    for key, line in (
+        (
+            "superclass",
+            "label_from=superclass needs a regex on the class for each superclass",
+        ),
+        ("label_regex", "label_from=superclass needs a regex, as in"),
+    ):
+        with pytest.raises(ConfigError, match=line):
+            data(tmp_path, "data.label_from=superclass", f"data.{key}=null")
 
 
 def test_runs_from_before_have_none(tmp_path: Path) -> None:

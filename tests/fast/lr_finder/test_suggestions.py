@@ -208,6 +208,16 @@ def test_the_picture_marks_what_auto_takes_and_shades_what_is_skipped() -> None:
     assert "valley: none" in flat.draw("head").axes[0].get_legend_handles_labels()[1]
 
 
+def test_the_picture_of_a_trained_network_shows_the_rise_that_slide_reads() -> None:
+    losses = 0.1 + 0.01 * np.random.default_rng(0).standard_normal(STEPS) + 0.1 * rise(0.5)
+    curve = Curve(LRS, losses, SETTINGS, "finished", 3200, 1.0)
+    (axes,) = curve.draw("all").axes
+    assert curve.choose()[0] == "slide"
+    (heights,) = (line.get_ydata() for line in axes.lines if line.get_label() == "loss, smoothed")
+    assert heights[:50].max() < 0.13
+    assert 0.2 < heights[-1] <= axes.get_ylim()[1], "twice the minimum is in the picture"
+
+
 @pytest.mark.parametrize("points", [0, 3, 12])
 def test_a_curve_that_ended_at_once_has_no_suggestion_but_a_picture(points: int) -> None:
     from pets.io.pictures import pixels, png

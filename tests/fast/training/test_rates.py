@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from pets.config import StageConfig
+from pets.config import StageConfig, Target
 from pets.errors import ConfigError
-from pets.training.rates import check_steps, schedule, spread
+from pets.training.rates import check_steps, planned, schedule, spread
 from tests.conftest import train_config
 
 
@@ -103,3 +104,14 @@ def test_auto_is_a_unit_that_the_finder_fills_in() -> None:
         assert not given.auto
         assert given.rates == lr
         assert given.ratios == pytest.approx(ratios)
+
+
+def test_the_plan_of_a_stage_is_its_schedule() -> None:
+    adamw = train_config().optimizer
+    values = planned(adamw, stage(lr=(1e-6, 1e-4)), 40)
+    closed = [one_cycle(step, 40, 1e-4, 0.3, 25.0) for step in range(40)]
+    assert np.array(values) == pytest.approx(np.array(closed), rel=1e-6), "the head's rates"
+    constant = planned(adamw, stage(schedule="constant"), 3)
+    assert [rate for rate, _ in constant] == [1e-3] * 3
+    sgd = Target.model_validate({"_target_": "torch.optim.SGD"})
+    assert all(math.isnan(momentum) for _, momentum in planned(sgd, stage(), 10))
