@@ -6,6 +6,7 @@ import ast
 import re
 
 import nbformat
+import numpy as np
 import pytest
 
 from notebooks.execute import executed
@@ -49,7 +50,7 @@ def test_the_lesson_comes_out_as_it_is_told(lessons: dict[str, nbformat.Notebook
     assert good <= head + 0.03
 
     stages = {cell: epochs(lesson, cell) for cell in ("frozen", "bad", "moving", "good")}
-    assert [len(rows) for rows in stages.values()] == [4, 6, 6, 6], "as many epochs of each"
+    assert [len(rows) for rows in stages.values()] == [4, 5, 5, 5], "as many epochs of each"
     assert all(rows[:4] == stages["frozen"] for rows in stages.values()), "the head's are the same"
 
     pairs = ast.literal_eval(words(lesson, "confused"))
@@ -60,10 +61,10 @@ def test_the_lesson_comes_out_as_it_is_told(lessons: dict[str, nbformat.Notebook
     assert int(count) == 160
     assert 75 <= float(share) <= 100
 
-    rows = words(lesson, "good-moved").splitlines()
-    moved = [max(map(float, re.findall(r"\d+\.\d+", row)[:-1])) for row in rows if "all l" in row]
-    assert len(moved) == 3
-    assert moved[0] > 3 * moved[2], "the backbone moves little with the found rates"
+    rows = re.findall(r"^group\d+ +(.*)$", words(lesson, "good-moved"), re.MULTILINE)
+    moved = np.array([list(map(float, row.split())) for row in rows])
+    ruined, _, tuned = moved.max(axis=0)
+    assert ruined > 3 * tuned, "the backbone moves little with the found rates"
 
 
 def test_dogs_and_cats_come_out_as_told(lessons: dict[str, nbformat.NotebookNode]) -> None:
@@ -88,7 +89,7 @@ def test_what_it_shows_is_what_is_committed(
         assert without_run[0] == without_run[1]
     result = dict(pictures(here))
     assert tuple(result) == PICTURES[name]
-    assert all(picture.std() > 10 for picture in result.values())
+    assert all(picture.std() > 5 for picture in result.values())
 
 
 def test_they_leave_nothing_outside_their_folder(
