@@ -99,7 +99,7 @@ def test_rates_and_weights_of_a_run(run: Path) -> None:
     stages = learn.metrics.groupby("stage", sort=False)["step"].last()
     assert lengths == stages.diff().fillna(stages).tolist(), "every step of both stages"
     tops = [max(line.get_ydata()) for line in rates.lines if len(line.get_ydata()) > 2]
-    assert tops == pytest.approx([3e-3, 1e-4], rel=0.02)
+    assert tops == pytest.approx([3e-3, 1e-4], rel=0.05)
     assert min(momenta.lines[0].get_ydata()) == pytest.approx(0.85, abs=0.01)
 
     assert set(other.moved(learn)) == {0.0}
