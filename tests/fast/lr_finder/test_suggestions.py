@@ -209,7 +209,7 @@ def test_the_picture_marks_what_auto_takes_and_shades_what_is_skipped() -> None:
 
 
 def test_the_picture_of_a_trained_network_shows_the_rise_that_slide_reads() -> None:
-    losses = 0.1 + 0.01 * np.random.default_rng(0).standard_normal(STEPS) + 0.1 * rise(0.5)
+    losses = 0.1 + 0.01 * np.random.default_rng(0).standard_normal(STEPS) + 0.1 * rise(0.3)
     curve = Curve(LRS, losses, SETTINGS, "finished", 3200, 1.0)
     (axes,) = curve.draw("all").axes
     assert curve.choose()[0] == "slide"
