@@ -53,7 +53,8 @@ def split_photos(
     if kind == "auto":
         kind = "folders" if {VALID, TEST} & set(folders.values()) else "random"
         pairs = ", ".join(f"{split}: {folder}/" for folder, split in sorted(folders.items()))
-        log.info("data.split=auto: %s%s", kind, f" ({pairs})" if kind == "folders" else "")
+        drawn = "random, since no folder is named like valid or test"
+        log.info("data.split=auto: %s", f"folders ({pairs})" if kind == "folders" else drawn)
     if kind in _DRAWN:
         return _random(labels, config, diagnostics)
     if kind == "folders":

@@ -197,7 +197,8 @@ def without_excluded(
             f"({some(unknown)}); expected paths relative to data.root"
         )
     counts = ", ".join(f"{count:,} {split}" for split, count in gone.items())
-    log.info("data.exclude=%s: left out %s photos (%s)", file, gone.total(), counts or "none")
+    photos = "1 photo" if gone.total() == 1 else f"{gone.total():,} photos"
+    log.info("data.exclude=%s: left out %s (%s)", file, photos, counts or "none")
     if unknown:
         line = "data.exclude=%s: %s rows name no photo: %s"
         log.warning(line, file, f"{len(unknown):,}", some(unknown))
