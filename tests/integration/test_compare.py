@@ -150,7 +150,7 @@ def test_photos_that_a_run_was_trained_on_are_refused_and_counted(two: Pets) -> 
     assert len((two.folder / "weak" / FILE).read_text().splitlines()) == 1, "nobody looked"
     output = two("compare", "weak", "strong", "leave_out=true", "fail_on=never").stdout
     assert "Left out: 5 of the 20 test photos are training photos (5 of old=weak)." in output
-    assert "3 of these are validation photos of the old run, by which" in output
+    assert "3 of the photos are validation photos of the old run, by which" in output
     result = found(two)
     assert result["photos"] == 15
     assert result["data"]["moved"] == {"train -> test": 5, "valid -> test": 3}
