@@ -137,7 +137,7 @@ def _table_notes(rows: dict[str, Photo], tables: Sequence[Photos], split: str) -
         if chosen:
             notes.append(
                 f"{chosen:,} of the photos are validation photos of the {word} run, by which its "
-                "best epoch and its temperature were chosen: it may look a little better than it is."
+                "best epoch and its temperature were chosen: it may look better than it is."
             )
         known = [p for p in table.rows if p.content in rows]
         if other := sum(p.label != rows[p.content].label for p in known):
