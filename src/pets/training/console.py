@@ -102,5 +102,6 @@ def log_results(
     if not report.exists():
         hints.info("  pets interpret %s", typed)
     hints.info("  pets serve %s", typed)
-    hints.info("  pets export %s to=safetensors", typed)
+    own = run.read_config()["model"].get("module")  # its code is not part of an export
+    hints.info("  pets export %s to=%s", typed, "onnx" if own else "safetensors")
     hints.info("  tensorboard --logdir %s", shlex.quote(str(run.path.parent)))
