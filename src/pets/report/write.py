@@ -97,13 +97,13 @@ def write_report(
             f"{folder}: cannot be written ({error.strerror or error}); existing files that were "
             "not replaced yet are unchanged. Free some space, or check the permissions"
         ) from error
+    if suspects := len(analysis.suspects):
+        log.info("%s labels may be wrong: %s", f"{suspects:,}", folder / "suspects.csv")
     log.info(
         "%s of %s %s photos right; %.0f s; report %s",
         f"{int(analysis.predictions.correct.sum()):,}", f"{len(analysis.predictions):,}", split,
         time.perf_counter() - started, page,
     )  # fmt: skip
-    if suspects := len(analysis.suspects):
-        log.info("%s labels may be wrong: %s", f"{suspects:,}", folder / "suspects.csv")
     return analysis
 
 
