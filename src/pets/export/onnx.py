@@ -25,10 +25,11 @@ def check(model: Classifier) -> None:
 
 
 def write(folder: Path, metadata: Metadata) -> None:
-    """Write `model.onnx`: uint8 pictures (batch, 3, h, w) to logits and probabilities (batch,
-    classes), and to pooled features (batch, C) if there is a rule for what it is not sure of.
-    Normalisation and temperature are part of the graph; classes and preprocessing are in its
-    metadata.
+    """Write `model.onnx`, from uint8 pictures (batch, 3, h, w) to logits and probabilities.
+
+    The outputs are (batch, classes); pooled features (batch, C) are added if there is a rule for
+    what it is not sure of. Normalisation and temperature are part of the graph; classes and
+    preprocessing are in its metadata.
 
     Raises:
         ExportError: torch cannot export the network.

@@ -114,8 +114,10 @@ class Analysis:
 
     @cached_property
     def train_duplicates(self) -> int:
-        """Number of photos in the split that are near-duplicates of a training photo (feature
-        cosine similarity above 0.999); they inflate the accuracy."""
+        """Number of photos in the split that are near-duplicates of a training photo.
+
+        Their features have a cosine similarity above 0.999. They inflate the accuracy.
+        """
         train = self._indices_of(TRAIN)
         if self.split == TRAIN or not train or len(train) * len(self.indices) > _PAIRS:
             return 0
@@ -134,8 +136,10 @@ class Analysis:
 
     @cached_property
     def sets(self) -> Reached | None:
-        """What sets of classes with a promised coverage reach on the split; None if there are too
-        few validation photos, or it is the training photos."""
+        """What sets of classes with a promised coverage reach on the split.
+
+        None if there are too few validation photos, or if the split is the training photos.
+        """
         valid, here = self.all_predictions.of(VALID), self.predictions
         fitted, probabilities = (
             np.exp(at_temperature(photos.log_probabilities, self.temperature))
@@ -153,9 +157,11 @@ class Analysis:
 
     @cached_property
     def suspects(self) -> pd.DataFrame:
-        """Likely label errors. Held-out photos are scored with the network's calibrated
-        probabilities, training photos with out-of-fold probabilities of a model fitted on their
-        features."""
+        """Likely label errors.
+
+        Held-out photos are scored with the network's calibrated probabilities, training photos with
+        out-of-fold probabilities of a model fitted on their features.
+        """
         predictions, labels = self.all_predictions, self.all_predictions.labels
         probabilities = np.exp(at_temperature(predictions.log_probabilities, self.temperature))
         trained = (predictions.table["split"] == TRAIN).to_numpy()

@@ -35,8 +35,11 @@ class Box(BaseModel):
 
 
 class Cam(BaseModel):
-    """Grad-CAM for the most probable class: `values` row by row, from 0 to 1, over the part of the
-    photo that the network sees; all zero if nothing in the photo supports the class."""
+    """Grad-CAM for the most probable class.
+
+    `values` are row by row, from 0 to 1, over the part of the photo that the network sees; all zero
+    if nothing in the photo supports the class.
+    """
 
     name: str
     width: int
@@ -54,8 +57,11 @@ class Judged(BaseModel):
 
 
 class PhotoPrediction(BaseModel):
-    """The classes of a photo; `sure` if the first one reaches the server's threshold, and with
-    `unsure=auto` is the only one that the photo may show."""
+    """The classes of a photo.
+
+    `sure` is true if the first one reaches the server's threshold, and with `unsure=auto` if it is
+    the only one that the photo may show.
+    """
 
     file: str
     width: int = Field(description="in pixels, upright")
@@ -133,6 +139,9 @@ class Refusal(Exception):
 
 
 def problem(line: str, status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return a Problem. Of a request's text, JSON may escape half of a surrogate pair, which no
-    response can hold: it becomes a question mark."""
+    """Return a Problem.
+
+    Of a request's text, JSON may escape half of a surrogate pair, which no response can hold: it
+    becomes a question mark.
+    """
     return JSONResponse({"error": line.encode(errors="replace").decode()}, status, headers)

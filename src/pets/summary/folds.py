@@ -1,5 +1,7 @@
-"""Out-of-fold predictions: those of all folds in one table, each photo by a run that has not seen
-it."""
+"""Out-of-fold predictions: those of all folds in one table.
+
+Each photo is predicted by a run that has not seen it.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,10 @@ class OutOfFold:
 
 
 def pool_folds(folder: Path, runs: pd.DataFrame, expected: int) -> OutOfFold | None:
-    """Pool the predictions of a setting's finished runs; None if they are not all there, or if a
-    photo is in several folds of a seed."""
+    """Pool the predictions of a setting's finished runs; None if that is not possible.
+
+    It is not if they are not all there, or if a photo is in several folds of a seed.
+    """
     parts = []
     with contextlib.suppress(RunError):
         parts = [Interpretation.load(folder / run / OUT_OF_FOLD) for run in runs.run]

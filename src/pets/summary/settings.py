@@ -25,8 +25,10 @@ _MANY_PHOTOS = 1000
 
 @dataclass(frozen=True)
 class Difference:
-    """How much worse a setting is in the mean than the best one: how much higher its validation
-    error as a fraction, or how much lower a metric of which more is better.
+    """How much worse a setting is in the mean than the best one.
+
+    That is how much higher its validation error is, as a fraction, or how much lower a metric of
+    which more is better.
 
     `low` and `high` are the ends of a 95 % confidence interval, `basis` is its method and sample.
     """

@@ -22,8 +22,10 @@ _SHOWN = ("error", "accuracy", "loss", "photos", "mean_class_accuracy")  # not a
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a cell, its sort key if that is not the text, and a link relative to the
-    summary's folder."""
+    """The text of a cell, with its sort key and its link.
+
+    There is a sort key if it is not the text; the link is relative to the summary's folder.
+    """
 
     text: str
     sort_by: str | float | None = None

@@ -11,8 +11,11 @@ from PIL import Image, ImageOps
 
 
 def rgb(photo: Image.Image) -> Image.Image:
-    """Convert to upright RGB; transparent pixels become white, grey values of more than 8 bits are
-    scaled to 8, as in `open_rgb` of pets."""
+    """Convert a picture to upright RGB.
+
+    Transparent pixels become white; grey values of more than 8 bits are scaled to 8, as in
+    `open_rgb` of pets.
+    """
     photo = ImageOps.exif_transpose(photo)
     if photo.mode == "RGB":
         return photo
