@@ -17,7 +17,7 @@ from tests.conftest import need, on_a_small_disk
 from tests.integration.conftest import SMALL, Pets
 
 PETS = [sys.executable, "-m", "pets"]
-ROOM = "make room, then run the command again; what is written is kept"
+ROOM = "make room, then run the command again"
 
 
 def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:

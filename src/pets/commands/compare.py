@@ -45,13 +45,13 @@ def run(cfg: DictConfig) -> Comparison:
         load_run(run, config.ckpt).fed_by(config.data, config.trainer) for run in (old, new)
     )
     comparison = compare_runs(before, after, config)
-    files = write_comparison(
-        comparison, from_here(HydraConfig.get().runtime.output_dir), config.shown
-    )
     log.info("\nold     %s\nnew     %s\n", old.path, new.path)
     for sentence in verdict(comparison):
         if sentence not in comparison.notes:  # logged before
             log.info("%s", sentence)
+    files = write_comparison(
+        comparison, from_here(HydraConfig.get().runtime.output_dir), config.shown
+    )
     log.info("")
     for name, file in zip(("page", "text", "values"), files, strict=True):
         log.info("%-7s %s", name, file)

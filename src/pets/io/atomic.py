@@ -27,6 +27,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         to_disk(part)
         part.replace(path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -80,11 +83,20 @@ def folder_atomically(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.rename(path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
         with contextlib.suppress(OSError):  # one that is not empty stays
             for folder in missing:
                 folder.rmdir()
+
+
+def _name(error: OSError, path: Path) -> None:
+    """Let an error say what was being written: a full disk is found by a write, which has no name."""
+    if error.errno is not None and error.filename is None:
+        error.filename = str(path)
 
 
 def check_writable(*folders: Path) -> None:

@@ -105,7 +105,7 @@ def named(names: list[str], known: Mapping[str, ModelConfig]) -> dict[str, Model
         elif not found and timm.is_model(name):
             found = of_timm(name)
         if not found:
-            close = get_close_matches(name, [*known, *timm.list_models()], n=3)
+            close = get_close_matches(name, {*known, *timm.list_models()}, n=3)
             hint = f"did you mean {some(close)}?" if close else "pets models lists them"
             raise ConfigError(
                 f"models={name}: no backbone of this name in conf/model/ or timm; {hint}"

@@ -187,8 +187,10 @@ def verdict(race: Race) -> list[str]:
         f"{race.label(best)}: {percent(best.error)} validation error on {race.photos:,} photos "
         f"(95 % interval {percent(low, '')} to {percent(high)}), {best.speed:,.0f} photos a second."
     )
+    failed = some(list(race.failures), _MOST_NAMED)
     if len(race.entrants) == 1:
-        return [first, "It ran alone: there is nothing to compare it with."]
+        alone = f"no result of {failed}" if race.failures else "it ran alone"
+        return [first, f"There is nothing to compare it with: {alone}."]
     caveat = (
         "Ties are by the exact McNemar test on the same photos, with Bonferroni's correction for "
         f"{race.pairs} {'pair' if race.pairs == 1 else 'pairs'}. The lowest of several errors is "
@@ -196,7 +198,7 @@ def verdict(race: Race) -> list[str]:
     )
     sentences = [first, *_about_ties(race), *_about_worse(race), caveat]
     if race.failures:
-        sentences.append(f"Without a result: {some(list(race.failures), _MOST_NAMED)}.")
+        sentences.append(f"Without a result: {failed}.")
     return sentences
 
 

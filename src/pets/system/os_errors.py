@@ -10,12 +10,13 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-_ROOM = "make room, then run the command again; what is written is kept"
+_ROOM = "make room, then run the command again"
 _SHARED = (
     "loader processes pass photos through /dev/shm, which is full or too small; use "
     "data.num_workers=0, or make it larger (docker run --shm-size=2g)"
 )
 _OTHER_FOLDER = "expected a file or folder that this user may use, on a disk that can be written"
+_NEW_FOLDER = "expected a folder, or a name that is not taken"
 _FIXES = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
@@ -23,6 +24,8 @@ _FIXES = {
     errno.EACCES: _OTHER_FOLDER,
     errno.EPERM: _OTHER_FOLDER,
     errno.EROFS: _OTHER_FOLDER,
+    errno.EEXIST: _NEW_FOLDER,
+    errno.ENOTDIR: _NEW_FOLDER,
     errno.ENAMETOOLONG: "expected a shorter name",
     errno.EMFILE: "raise the limit (ulimit -n 4096), or fewer data.num_workers",
     errno.ENFILE: "the machine has too many open files; fewer data.num_workers",

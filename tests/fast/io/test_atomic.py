@@ -1,4 +1,4 @@
-"""Folders that cannot be written are reported before the work starts."""
+"""Folders that cannot be written are reported before the work starts, full disks by the file."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pets.errors import ConfigError
-from pets.io.atomic import check_writable
+from pets.io.atomic import check_writable, folder_atomically
 from tests.conftest import on_a_small_disk
 
 
@@ -28,3 +28,17 @@ def test_a_read_only_disk(tmp_path: Path) -> None:
     result = on_a_small_disk(tmp_path, "1m,ro", [sys.executable, "-c", code])
     last = result.stderr.splitlines()[-1]
     assert "ConfigError: a/b: cannot be written (Read-only file system); check its" in last
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from pets.io.atomic import *; "
+    code += "write_atomically(Path('page.html'), bytes(200_000))"
+    result = on_a_small_disk(tmp_path, "64k", [sys.executable, "-c", code])
+    last = result.stderr.splitlines()[-1]
+    assert last == "OSError: [Errno 28] No space left on device: 'page.html'"
+    with (
+        pytest.raises(OSError, match=r"No space left.*export"),
+        folder_atomically(tmp_path / "export"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert not (tmp_path / "export").exists()

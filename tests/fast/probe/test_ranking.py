@@ -112,7 +112,8 @@ def test_the_sentences_call_ties_ties_and_name_what_is_faster() -> None:
         "fast."
     )
     alone = verdict(race(lite0, other="it is broken"))
-    assert "nothing to compare it with" in alone[1]
+    assert alone[1] == "There is nothing to compare it with: no result of other."
+    assert verdict(race(lite0))[1] == "There is nothing to compare it with: it ran alone."
 
 
 def test_a_backbone_at_two_sizes_is_named_with_its_size() -> None:

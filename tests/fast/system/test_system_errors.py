@@ -14,7 +14,7 @@ from pets.system.os_errors import system_error
 from tests.conftest import on_a_small_disk
 
 FULL = "No space left on device"
-ROOM = "make room, then run the command again; what is written is kept"
+ROOM = "make room, then run the command again"
 
 
 # Written on a disk of 64 KB; a line for each library, or that there was no error.
@@ -75,6 +75,8 @@ def test_a_full_disk_is_recognised_in_every_librarys_error(tmp_path: Path) -> No
     [
         (OSError(errno.ENOSPC, FULL, "/data/a.csv"), f"/data/a.csv: {FULL}; {ROOM}"),
         (OSError(errno.ENOSPC, FULL), f"{FULL}; {ROOM}"),
+        (FileExistsError(errno.EEXIST, "File exists", "runs"),
+         "runs: File exists; expected a folder, or a name that is not taken"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x"),
          "x: File name too long; expected a shorter name"),
         (OSError(errno.EMFILE, "Too many open files", "x"),
