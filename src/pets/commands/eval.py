@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> None:
     from pets.training.datamodule import PetsDataModule
     from pets.training.evaluation import measure, select_photos
     from pets.training.library_logs import silence_lightning
-    from pets.training.looks import COUNTED, count_look
+    from pets.training.looks import COUNTED, count_look, count_look_among
     from pets.training.measures import measured
     from pets.training.module import ClassifierModule
     from pets.training.stage import Inputs
@@ -64,6 +64,8 @@ def run(cfg: DictConfig) -> None:
     looks = count_look(run_dir, asked.contents, "eval") if asked.split in COUNTED else None
     if looks is not None:
         log.info("these photos were %s", looks)
+    if among := count_look_among(run_dir, asked.contents, "eval"):
+        log.info("%s", among)
     # Logged before it is written, so that a full disk does not lose it.
     about: dict[str, Any] = {"split": asked.split, "ckpt": config.ckpt}
     if looks is not None:

@@ -26,7 +26,7 @@ from pets.interpretation.interpretation import Floats, Interpretation
 from pets.io.figures import plain
 from pets.io.pictures import TITLE, as_pixels, grid
 from pets.training.checkpoints import Trained
-from pets.training.looks import COUNTED, Looks, count_look, looks_at
+from pets.training.looks import COUNTED, Looks, count_look, count_look_among, looks_at
 from pets.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -200,6 +200,10 @@ def compare_runs(old: Trained, new: Trained, config: CompareConfig) -> Compariso
         for trained, one in zip((old, new), passes, strict=True)
     ]
     looks = _count_looks(chosen, old, new) if chosen.split in COUNTED else None
+    for trained in (old, new):
+        if note := count_look_among(trained.run, chosen.contents, "compare"):
+            notes.append(note)
+            log.info("%s", note)
     return Comparison(sides[0], sides[1], chosen.split, chosen.root, photos, notes, looks)
 
 

@@ -53,7 +53,11 @@ def as_markdown(found: dict[str, Any]) -> str:
         ],
     )
     rows = _classes(found)
-    lines += ["", f"Classes whose accuracy changed: {len(rows):,} of {len(found['per_class']):,}.", ""]
+    lines += [
+        "",
+        f"Classes whose accuracy changed: {len(rows):,} of {len(found['per_class']):,}.",
+        "",
+    ]
     if rows:
         lines += table(["class", "photos", "old", "new", "lost", "won", "p, adjusted"], rows)
     for way, title in WAYS.items():

@@ -94,7 +94,7 @@ def folder_atomically(path: Path) -> Iterator[Path]:
 
 
 def _name(error: OSError, path: Path) -> None:
-    """Let an error say what was being written: a full disk is found by a write, which has no name."""
+    """Let an error name what was being written: that of a write on a full disk names nothing."""
     if error.errno is not None and error.filename is None:
         error.filename = str(path)
 

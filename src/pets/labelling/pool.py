@@ -94,8 +94,9 @@ def make_pool(trained: Trained, config: LabelConfig) -> Pool:
             "run, or look like photos that it held out"
         )
     own, new = ([x for x in items if (x.split == NEW) is is_new] for is_new in (False, True))
-    log.info("%s photos to label, %s of them new; %s of the run to learn from",
-             f"{len(shown):,}", f"{len(new):,}", f"{len(own):,}")  # fmt: skip
+    valid = sum(item.split == VALID for item in own)
+    log.info("%s photos to label, %s of them new; of the run %s to learn from, %s to measure with",
+             f"{len(shown):,}", f"{len(new):,}", f"{len(own) - valid:,}", f"{valid:,}")  # fmt: skip
     # Apart, so that further new photos do not repeat the pass of the run's own.
     features = [_features(trained, part, config) for part in (own, new) if part]
     whole = unit_length(np.concatenate(features))

@@ -95,12 +95,17 @@ def forecast(
         doubt = f"that is more than {FARTHEST:g} times the photos, farther than the check reaches"
     elif missed:
         doubt = f"fitted without its largest sizes, the law misses {missed} of {len(checks)}"
-    elif low <= 0 <= high:
-        doubt = "the interval has both signs"
+    elif contains_zero(low, high):
+        doubt = "its interval contains zero"
     change = float(changes[0])
     return Forecast(
         name, counts, errors, valid, added, law, tuple(checks), change, low, high, doubt, spread
     )
+
+
+def contains_zero(low: float, high: float) -> bool:
+    """Whether an interval contains zero as it is printed, in tenths of a point."""
+    return round(low, 3) <= 0 <= round(high, 3)
 
 
 def _too_few(photos: Floats, valid: int, least_valid: int) -> str:
@@ -234,10 +239,10 @@ def verdict(curve: Curve) -> list[str]:
     luck = ""
     if not np.isnan(whole.spread):
         spread = f"{100 * whole.spread:.1f} points"
-        luck = f"; the errors of training sets of this size have a standard deviation of {spread}"
+        luck = f"; training sets of this size differ by a standard deviation of {spread} or more"
     sentences.append(
         f"Measured with a linear head on the frozen {curve.network}, {curve.seeds} orders of the "
         "training photos; fine-tuning may gain more or less. Intervals are those of the expected "
-        f"change{luck}. One interval of 20 is wrong by chance."
+        f"change{luck}. What the added photos are like is chance besides."
     )
     return sentences

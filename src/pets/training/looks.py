@@ -35,6 +35,7 @@ from pets.data.splits import TEST
 from pets.io.atomic import regular
 from pets.io.serialize import to_json
 from pets.run_dir import RunDir
+from pets.training.table import contents_of_test
 
 log = logging.getLogger(__name__)
 FILE = "looks.jsonl"
@@ -92,6 +93,21 @@ def count_look(run: RunDir, contents: Sequence[bytes], command: str) -> Looks:
             reason = error.strerror or error
             log.warning("%s: this look at the photos is not counted there (%s)", file, reason)
     return looks_at(contents, run)
+
+
+def count_look_among(run: RunDir, contents: Sequence[bytes], command: str) -> str:
+    """Record a look at a run's test photos if some of them are among others that were looked at.
+
+    Returns:
+        A sentence about them; "" if there are none, or if the photos are all of them and no others,
+        which `count_look` records.
+    """
+    tests = contents_of_test(run)
+    among = set(tests) & set(contents)
+    if not among or set(tests) == set(contents):
+        return ""
+    looks = count_look(run, tests, command)
+    return f"{len(among):,} of these are test photos of {run.path}, which were {looks}."
 
 
 def looks_at(contents: Sequence[bytes], *runs: RunDir) -> Looks:

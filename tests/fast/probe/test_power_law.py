@@ -11,6 +11,7 @@ from pets.probe.forecast import (
     FARTHEST,
     Curve,
     Forecast,
+    contains_zero,
     forecast,
     forecast_all,
     nested_subsets,
@@ -78,7 +79,14 @@ def test_a_flat_curve_cannot_be_told() -> None:
     rng = np.random.default_rng(2)
     found = [forecast("", SIZES.astype(int), planted(0, 0.5, 0.1, 300, rng), None, rng)
              for _ in range(40)]  # fmt: skip
-    assert sum(one.doubt == "the interval has both signs" for one in found) >= 36
+    assert sum(one.doubt == "its interval contains zero" for one in found) >= 36
+
+
+def test_an_interval_contains_zero_as_it_is_printed() -> None:
+    assert contains_zero(-0.0324, -7.2e-06)
+    assert contains_zero(-0.01, 0.02)
+    assert not contains_zero(-0.0324, -0.0006)
+    assert not contains_zero(0.0006, 0.01)
 
 
 def test_a_law_that_breaks_fails_the_check() -> None:
@@ -162,7 +170,7 @@ def test_the_sentences_name_what_can_be_told() -> None:
     classes = (
         told("Birman", -0.008),
         told("pug", -0.02),
-        told("Bengal", 0.0, "both signs"),
+        told("Bengal", 0.0, "contains zero"),
         told("boxer", 0.0, "few"),
     )
     curve = Curve(told("", -0.012), classes, "lite0", 10, "photos")
@@ -177,9 +185,9 @@ def test_the_sentences_name_what_can_be_told() -> None:
     )
     assert third == "It cannot be told for the other 2 classes; the table says why."
     assert "frozen lite0, 10 orders" in last
-    nothing = Curve(told("", 0.0, "the interval has both signs"), classes[2:], "lite0", 10, "x")
+    nothing = Curve(told("", 0.0, "its interval contains zero"), classes[2:], "lite0", 10, "x")
     assert verdict(nothing)[:2] == [
-        "What 50 more training photos would bring cannot be told: the interval has both signs.",
+        "What 50 more training photos would bring cannot be told: its interval contains zero.",
         "It cannot be told for any of the 2 classes; the table says why.",
     ]
 

@@ -14,7 +14,7 @@ from pets.cache.store import Store
 from pets.data.photos import Photo, Photos
 from pets.errors import DataError
 from pets.run_dir import RunDir
-from pets.training.looks import FILE, Looks, count_look, looks_at
+from pets.training.looks import FILE, Looks, count_look, count_look_among, looks_at
 from pets.training.table import contents_of_test
 
 PHOTOS = [b"one", b"two", b"three"]
@@ -134,7 +134,16 @@ def test_a_run_knows_the_contents_of_its_test_photos(tmp_path: Path) -> None:
     photos.save(run.path / "photos.csv")
     run.write_json("data.json", {"train": 1, "valid": 1, "test": 2})
     assert count_look(run, photos.contents(photos.of("test")), "train") == Looks(1, 1)
-    assert looks_at(contents_of_test(run), run) == Looks(1, 1)
+    tests = contents_of_test(run)
+    assert looks_at(tests, run) == Looks(1, 1)
+    # Looked at among others, or without some: the run's test photos were seen again.
+    assert count_look_among(run, tests[::-1], "eval") == ""
+    assert count_look_among(run, PHOTOS, "eval") == ""
+    assert looks_at(tests, run) == Looks(1, 1)
+    assert count_look_among(run, [tests[0], *PHOTOS], "eval") == (
+        f"1 of these are test photos of {run.path}, which were looked at twice, by 1 run."
+    )
+    assert looks_at(tests, run) == Looks(2, 1)
     table = run.path / "photos.csv"
     table.write_text(table.read_text().replace(contents_of_test(run)[0].hex(), "no hash"))
     with pytest.raises(DataError, match=r"photos.csv: damaged, a content that is no hash \("):
