@@ -85,6 +85,18 @@ class Promise:
         """All numbers in which rules of the same weights and photos may differ."""
         return (self.rule.limit, *self.rule.least.tolist())
 
+    @property
+    def broken(self) -> str:
+        """What the test photos miss by more than two standard deviations; "" if nothing."""
+        if not self.on_test or self.reached is None:
+            return ""
+        missed = [] if self.reached.is_kept else [f"coverage={self.coverage:g}"]
+        if self.alarms is not None:
+            above = self.alarms / max(self.reached.photos, 1) - self.false_alarms
+            if above > 2 * self.reached.deviation(self.false_alarms):
+                missed.append(f"false_alarms={self.false_alarms:g}")
+        return " and ".join(missed)
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for an export's files."""
         reached = None

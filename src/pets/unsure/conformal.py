@@ -74,13 +74,16 @@ class Reached:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the coverage is above the promise, or below it within two standard deviations.
+        """Whether the coverage is above the promise, or below it within two standard deviations."""
+        return self.coverage >= self.promised - 2 * self.deviation(self.promised)
+
+    def deviation(self, promised: float) -> float:
+        """Return the standard deviation of a share that was promised and measured.
 
         Both the photos that it is measured on and those of the thresholds are a sample.
         """
-        variance = self.promised * (1 - self.promised)
-        deviation = math.sqrt(variance * (1 / max(self.photos, 1) + 1 / (self.calibrated + 2)))
-        return self.coverage >= self.promised - 2 * deviation
+        samples = 1 / max(self.photos, 1) + 1 / (self.calibrated + 2)
+        return math.sqrt(promised * (1 - promised) * samples)
 
 
 def photos_needed(coverage: float, outside: int = 1) -> int:

@@ -112,11 +112,11 @@ def _log_reached(promise: Promise, run: RunDir) -> None:
     log.info("%s", promise.summary)
     if promise.on_test and (run.path / "photos.csv").exists():  # a deployed copy may lack it
         log.info("these test photos were %s", looks_at(contents_of_test(run), run))
-    if promise.on_test and promise.reached is not None and not promise.reached.is_kept:
+    if promise.broken:
         log.warning(
-            "the promise is not kept on the test photos: they differ from the validation photos, "
-            "so other photos may differ, too"
-        )
+            "%s: not kept on the test photos, by more than chance: they probably differ from the "
+            "validation photos, and so may other photos", promise.broken,
+        )  # fmt: skip
 
 
 def _fit(

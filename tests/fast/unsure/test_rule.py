@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,18 @@ def test_the_promise_is_measured_by_halves_without_test_photos() -> None:
     few = calibration(photos=20, test=0).promise(0.95, 0.05)
     assert few.reached is None
     assert few.summary == "sets: too few photos to measure what they reach"
+
+
+def test_what_test_photos_miss_by_more_than_chance_is_said() -> None:
+    """40 test photos and 100 of validation: two deviations of a share of 0.1 are 0.112."""
+    kept = calibration().promise(0.9, 0.1)
+    assert kept.reached is not None
+    assert kept.reached.deviation(0.1) == pytest.approx((0.09 * (1 / 40 + 1 / 102)) ** 0.5)
+    assert replace(kept, alarms=8).broken == ""
+    assert replace(kept, alarms=9).broken == "false_alarms=0.1"
+    few = replace(kept, reached=replace(kept.reached, covered=30), alarms=10)
+    assert few.broken == "coverage=0.9 and false_alarms=0.1"
+    assert replace(few, on_test=False).broken == ""
 
 
 def test_too_few_photos_for_a_promise_are_one_line() -> None:
