@@ -169,7 +169,8 @@ class RaceConfig(ProbeConfig):
     """The backbones to compare."""
 
     models: str | Annotated[list[str], Field(min_length=1)] = Field(
-        description="here, a name, a pattern, or several as [resnet34,vit*dino*]"
+        description="the word here (weights on this machine), a name, a pattern, or several as "
+        "[resnet34,vit*dino*]"
     )
     larger: bool
 

@@ -133,7 +133,10 @@ class Session:
             OSError: It cannot be written; then nothing has changed.
         """
         if (action == "label") != (label in self._classes):
-            raise Conflict(f"label={label[:80]}: expected a class of the run, for a label alone")
+            raise Conflict(
+                f"label={label[:80]}: expected a class of the run with action=label, and none with "
+                "another action"
+            )
         if key in self._keys:
             return self._keys[key]
         unseen = self.decision(row)
