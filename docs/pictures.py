@@ -149,26 +149,27 @@ def serve_page(out: Path) -> None:
 
 @picture("label.jpg")
 def label_page(out: Path) -> None:
-    run, breeds = trained("few", "data.valid_pct=0.7"), unlabelled()  # 80 training photos
+    run, breeds = trained("few", "data.test_pct=0.74"), unlabelled()  # 48 photos to learn from
     shutil.rmtree(WORK / "labels", ignore_errors=True)
     args = ("data.root=new", "out=labels/labels.csv")
     with (
         served(run, WORK, *args, command="label") as server,
         opened(server.url) as page,
     ):
-        for _ in range(20):
+        for _ in range(40):
             page.locator("#classes .best").wait_for()
             breed = page.locator("#classes button", has_text=breeds[page.inner_text("#path")])
             (breed if breed.count() else page.locator("#skip")).click()
             page.wait_for_timeout(700)
         page.wait_for_timeout(3000)  # until the last head was fitted
+        page.locator("#about").evaluate("(e) => { e.textContent = 'few · new' }")  # no path
         shot(page, out, most=860)
 
 
 @picture("race.png")
 @picture("curve.png")
 def probed(out: Path, real: Path) -> None:
-    args = ["data=oxford_pets", f"data.root={real}"]
+    args = ["data=oxford_pets", f"data.root={real}", "data.valid_pct=0.25"]
     if out.stem == "race":
         names = ",".join(f"efficientnet_lite{size}" for size in range(3))
         args += [f"models=[{names}]", "larger=true"]
