@@ -149,7 +149,8 @@ def serve_page(out: Path) -> None:
 
 @picture("label.jpg")
 def label_page(out: Path) -> None:
-    run, breeds = trained("few", "data.test_pct=0.74"), unlabelled()  # 48 photos to learn from
+    # 50 photos to learn from.
+    run, breeds = trained("few", "data.test_pct=0.74", "data.batch_size=16"), unlabelled()
     shutil.rmtree(WORK / "labels", ignore_errors=True)
     args = ("data.root=new", "out=labels/labels.csv")
     with (
