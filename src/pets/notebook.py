@@ -176,13 +176,12 @@ class Learner:
         the layers, the head's."""
         config, steps = self.run.train_config, self.metrics.groupby("stage", sort=False)["step"]
         an_epoch = steps.first() - steps.last().shift(fill_value=0)
-        stages = config.plan.stages
-        return charts.schedules(
-            {
-                str(name): planned(config.optimizer, stages[name], int(count) * stages[name].epochs)
-                for name, count in an_epoch.items()
-            }
-        )
+        values = {
+            name: planned(config.optimizer, stage, int(an_epoch[name]) * stage.epochs)
+            for name, stage in config.plan.stages.items()
+            if name in an_epoch
+        }
+        return charts.schedules(values)
 
     def activations(self, *files: str | Path) -> dict[str, Tensor]:
         """Return what goes in and what comes out of each part of the network for some photos:
