@@ -106,4 +106,4 @@ def opened(
         finally:
             browser.close()
     left = [c for c in complaints if ignored is None or ignored not in c]
-    assert left == list(expected)
+    assert left == list(expected), left

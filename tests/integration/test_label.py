@@ -32,7 +32,7 @@ from tests.integration.conftest import FLOAT, Pets
 from tests.integration.serving import Served, served
 
 FAST = (FLOAT, "data.num_workers=0")
-GONE = "ERR_CONNECTION_REFUSED"
+GONE = "Failed to load resource: net::ERR_"  # also what was on its way when the server was killed
 CONFLICT = "error: Failed to load resource: the server responded with a status of 409 (Conflict)"
 
 
