@@ -172,8 +172,10 @@ class Learner:
         return pd.DataFrame(read_metrics(self.path / "metrics.csv"))
 
     def plot_sched(self) -> Figure:
-        """Plot the planned learning rate and momentum of every step; of rates that are spread over
-        the layers, the head's."""
+        """Plot the planned learning rate and momentum of every step.
+
+        Of rates that are spread over the layers it shows the head's.
+        """
         config, steps = self.run.train_config, self.metrics.groupby("stage", sort=False)["step"]
         an_epoch = steps.first() - steps.last().shift(fill_value=0)
         values = {
@@ -184,9 +186,12 @@ class Learner:
         return charts.schedules(values)
 
     def activations(self, *files: str | Path) -> dict[str, Tensor]:
-        """Return what goes in and what comes out of each part of the network for some photos:
-        `photos` (B, 3, h, w), `features` of the backbone, `logits` and `probabilities`, both (B,
-        classes)."""
+        """Return what goes into each part of the network for some photos, and what comes out.
+
+        Returns:
+            `photos` (B, 3, h, w), `features` of the backbone, `logits` and `probabilities`, both
+            (B, classes).
+        """
         model = self.model
         prepare = eval_transform(model.size, model.preprocess)
         photos = torch.stack([prepare(to_tensor(open_rgb(Path(file)))) for file in files])
@@ -197,8 +202,11 @@ class Learner:
         return values | {"probabilities": logits.softmax(dim=1)}
 
     def moved(self, since: Learner) -> pd.Series[float]:
-        """Return how far each layer group's weights are from those of another run of the same
-        network: |new - old| / |old|, without biases and norms."""
+        """Return how far each layer group's weights are from those of another run.
+
+        That is |new - old| / |old|, without biases and norms. Raises PetsError if the run has
+        another network.
+        """
         groups = [learn.model.layer_groups for learn in (self, since)]
         if len({str([p.shape for _, its in group for p in its]) for group in groups}) > 1:
             raise PetsError(f"{since.path}: has another network than {self.path}")
@@ -275,8 +283,10 @@ class Interpreted(Interpretation):
         return self.show(self.top_losses(k))
 
     def show(self, rows: pd.DataFrame, cams: bool = True) -> Figure:
-        """Draw photos in the same way, with or without Grad-CAM: rows of the table, as
-        `most_correct`, `most_uncertain` and others return them."""
+        """Draw photos like `plot_top_losses`, with or without Grad-CAM.
+
+        `rows` are of the table, as `most_correct`, `most_uncertain` and others return them.
+        """
         return charts.photo_grid(self.analysis, rows, cams)
 
     def plot_confusion_matrix(self) -> Figure:

@@ -184,6 +184,21 @@ def test_classes_that_differ_are_compared_where_they_are_common(two: Pets) -> No
     assert line.endswith("expected two runs with at least two classes in common")
 
 
+def test_leaving_a_test_photo_out_hides_no_look(two: Pets, drawn: Path) -> None:
+    rows = pd.read_csv(two.folder / "strong/photos.csv").query("split == 'test'")
+    for path, label in list(zip(map(str, rows.path), map(str, rows.label), strict=True))[1:]:
+        folder = two.folder / "most" / label
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(drawn / path, folder)
+    args = ["data.root=most", "data.label_from=folder"]
+    for times, command in enumerate((["eval"], ["interpret", "neighbours=0", "channels=0"]), 2):
+        output = two(*command, "run=strong", *args).stdout
+        seen = "twice" if times == 2 else f"{times} times"
+        assert "19 of these are test photos of strong, which were looked at " + seen in output
+    output = two("compare", "weak", "strong", *args, "fail_on=never").stdout
+    assert "19 of these are test photos of strong, which were looked at " in output
+
+
 def test_other_photos_are_compared_by_their_folders(two: Pets, drawn: Path) -> None:
     rows = pd.read_csv(two.folder / "strong/photos.csv")
     test = rows[rows.split == "test"]

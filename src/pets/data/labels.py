@@ -85,8 +85,11 @@ def label_from_filename(paths: list[str], label_regex: str) -> Labels:
 
 
 def label_from_superclass(paths: list[str], config: DataConfig, diagnostics: Diagnostics) -> Labels:
-    """The group of the class in the file name, by `data.superclass`: cats and dogs of 37 breeds
-    (fastai's `is_cat`); None for a photo whose class has none. Raises DataError."""
+    """Return the superclass of the class in each file's name. Raises DataError.
+
+    `data.superclass` says which, as cats and dogs of 37 breeds (fastai's `is_cat`); it is None for
+    a photo whose class has none.
+    """
     assert isinstance(config.superclass, dict)  # the config has checked it
     classes = label_from_filename(paths, config.label_regex or "")
     groups = by_pattern(config.superclass, sorted(set(filter(None, classes.values()))))

@@ -19,8 +19,9 @@ _AGAIN = 30.0  # seconds until a fit that failed is tried again
 
 
 class Background:
-    """Fits heads while it runs, and writes the table; only coroutines change the session, in the
-    server's thread.
+    """Fits heads while it runs, and writes the table.
+
+    Only coroutines change the session, in the server's thread.
 
     Attributes:
         heads: How many heads were fitted; pages draw anew when it changes.
@@ -43,8 +44,10 @@ class Background:
             self._due.set()
 
     async def save(self) -> None:
-        """Write the table of all decisions so far, unless another call has just done so: those that
-        come while it is written share the next time. Raises OSError."""
+        """Write the table of all decisions so far. Raises OSError.
+
+        Decisions that come while it is being written are written together, once, afterwards.
+        """
         self._unwritten = True
         async with self._writing:
             if not self._unwritten:

@@ -23,8 +23,11 @@ FOLDER = "label"  # of the cache
 
 
 class Gate:
-    """ASGI middleware that asks for a token: the address that the command shows has it, and the
-    browser keeps it as a cookie. Photos may be private, and other users share this machine."""
+    """ASGI middleware that lets in only who has the token.
+
+    The address that the command shows has it, and the browser keeps it as a cookie. Photos may be
+    private, and other users share this machine.
+    """
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         self._app, self._token, self._cookie = app, token, f"pets-label-{port}"
@@ -50,8 +53,10 @@ class Gate:
 
 
 def token_of(table: Path, cache_dir: str) -> str:
-    """Return the token of a table: tabs that are open work with the next server, too. It is in
-    the user's cache, not in the run, which may be somebody else's."""
+    """Return the token of a table, so that tabs that are open work with the next server, too.
+
+    It is in the user's cache, not in the run, which may be somebody else's.
+    """
     name = blake2b(str(table.resolve()).encode(), digest_size=16).hexdigest()
     file = cache_folder(cache_dir) / FOLDER / f"{name}.token"
     token = secrets.token_urlsafe(24)

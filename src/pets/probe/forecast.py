@@ -243,6 +243,6 @@ def verdict(curve: Curve) -> list[str]:
     sentences.append(
         f"Measured with a linear head on the frozen {curve.network}, {curve.seeds} orders of the "
         "training photos; fine-tuning may gain more or less. Intervals are those of the expected "
-        f"change{luck}. What the added photos are like is chance besides."
+        f"change{luck}. A measured change also depends on which photos are added."
     )
     return sentences

@@ -46,8 +46,10 @@ AXES = {
 def learning_curves(
     rows: list[dict[str, Any]], monitor: Monitor = ERROR_RATE, narrow: bool = False
 ) -> Figure:
-    """Plot losses and the monitored metric, by default the error rate, after every epoch of
-    `metrics.csv`, over all stages; `narrow`: one below the other, for a phone."""
+    """Plot losses and the monitored metric after every epoch of `metrics.csv`, over all stages.
+
+    With `narrow` the panels are one below the other, for a phone.
+    """
     figure, (left, right) = _panels(2, 4.5, 3.4, narrow)
     epochs = np.arange(1, len(rows) + 1)
     for split, colour, label in (("train", BLUE, "training"), ("valid", ORANGE, "validation")):
@@ -185,8 +187,11 @@ def draw_reliability(shown: Mapping[str, Reliability]) -> Figure:
 
 
 def one_vs_rest(analysis: Analysis, narrow: bool = False) -> Figure:
-    """Draw a panel for each kind of curve: over all classes, with thresholds as dots, and the
-    classes with the smallest area; `narrow`: one below the other."""
+    """Draw a panel for each kind of curve (ROC, precision and recall).
+
+    It has the curve over all classes, with thresholds as dots, and those of the classes with the
+    smallest area. With `narrow` the panels are one below the other.
+    """
     kinds = analysis.curves
     figure, panels = _panels(len(kinds), 5.2, 4.8, narrow)
     for axes, (kind, (pooled, *by_class)) in zip(panels, kinds.items(), strict=True):

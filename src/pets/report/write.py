@@ -28,7 +28,7 @@ from pets.report.sections import SECTIONS
 from pets.report.template import own, template
 from pets.training.checkpoints import Trained
 from pets.training.evaluation import split_of
-from pets.training.looks import COUNTED, count_look, looks_at
+from pets.training.looks import COUNTED, count_look, count_look_among, looks_at
 from pets.training.metrics_csv import read_metrics
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,8 @@ def write_report(
     analysis = analyse(trained, photos, split, settings, external)
     if looker is not None and split in COUNTED:
         count_look(trained.run, _contents(analysis), looker)
+        if among := count_look_among(trained.run, _contents(analysis), looker):
+            log.info("%s", among)
     try:
         _write(analysis, folder, page, ckpt, loggers, name)
     except TemplateNotFound:  # an OSError, but of a section that lacks its file

@@ -38,7 +38,7 @@ class Job:
 
         By default it is the validation error as a fraction.
 
-               Sweeps select on it, never on the test photos.
+        Sweeps select on it, never on the test photos.
         """
         results = self.run.status.get("results", {})
         return self.run.monitor.value(results) if self.run.finished else None

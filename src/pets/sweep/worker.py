@@ -85,8 +85,10 @@ def train_in(run: RunDir) -> None:
 
 
 def check_config(values: Mapping[str, Any]) -> None:
-    """Run the checks that training does before it reads data, and look whether photos, lists and
-    weights are there: else every run would fail by itself. Raises PetsError."""
+    """Run the checks that training does before it reads data. Raises PetsError.
+
+    Photos, lists and weights have to be there, too: without them every run would fail by itself.
+    """
     from pets.data.collect import check_there
     from pets.models.weights import check_weights_there
     from pets.training.checks import check_signatures

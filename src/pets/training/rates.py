@@ -98,8 +98,10 @@ def schedule(optimizer: Optimizer, stage: StageConfig, steps: int) -> LRSchedule
 
 
 def planned(target: Target, stage: StageConfig, steps: int) -> list[tuple[float, float]]:
-    """Return the highest learning rate and the momentum of each of a stage's steps; the momentum is
-    NaN for optimizers that have none."""
+    """Return the highest learning rate and the momentum of each of a stage's steps.
+
+    The momentum is NaN for optimizers that have none.
+    """
     (lr,) = spread(stage.rates, 1)
     weights = {"params": [torch.nn.Parameter(torch.zeros(2, 2))], "lr": lr}
     optimizer = build_optimizer(target, [weights], lr)

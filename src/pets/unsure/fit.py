@@ -114,8 +114,8 @@ def _log_reached(promise: Promise, run: RunDir) -> None:
         log.info("these test photos were %s", looks_at(contents_of_test(run), run))
     if promise.broken:
         log.warning(
-            "%s: not kept on the test photos, by more than chance: they probably differ from the "
-            "validation photos, and so may other photos", promise.broken,
+            "%s: the test photos miss it by more than chance: they probably differ from the "
+            "validation photos, and other photos may, too", promise.broken,
         )  # fmt: skip
 
 
