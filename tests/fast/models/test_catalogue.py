@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pets.models.catalogue import entry_of, has_weights, matching
+from pets.errors import ConfigError
+from pets.models.catalogue import entry_of, has_weights, matching, named
 from tests.conftest import train_config
 
 
@@ -49,3 +50,10 @@ def test_a_pattern_finds_timms_names() -> None:
     assert "vit_small_patch14_dinov2.lvd142m" in names
     assert all(name.startswith("vit") and "dino" in name for name in names)
     assert matching("no_such*") == []
+
+
+def test_a_name_that_config_and_timm_have_is_proposed_once() -> None:
+    known = {"efficientnet_lite0": train_config("model=efficientnet_lite0").model}
+    with pytest.raises(ConfigError, match=r"did you mean efficientnet_lite0, ") as caught:
+        named(["efficientnet_lit0"], known)
+    assert str(caught.value).count("efficientnet_lite0") == 1

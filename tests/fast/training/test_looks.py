@@ -12,7 +12,7 @@ import pytest
 from pets.cache import memo
 from pets.cache.store import Store
 from pets.data.photos import Photo, Photos
-from pets.errors import DataError
+from pets.errors import DataError, RunError
 from pets.run_dir import RunDir
 from pets.training.looks import FILE, Looks, count_look, count_look_among, looks_at
 from pets.training.table import contents_of_test
@@ -147,6 +147,9 @@ def test_a_run_knows_the_contents_of_its_test_photos(tmp_path: Path) -> None:
     table = run.path / "photos.csv"
     table.write_text(table.read_text().replace(contents_of_test(run)[0].hex(), "no hash"))
     with pytest.raises(DataError, match=r"photos.csv: damaged, a content that is no hash \("):
+        contents_of_test(run)
+    run.write_json("data.json", {"train": 1, "valid": 1, "test": 3})
+    with pytest.raises(RunError, match=r"names 4 photos, though data.json counts 5; one of"):
         contents_of_test(run)
 
 
