@@ -48,7 +48,7 @@ $(VENV)/.all: locks/all.txt pyproject.toml | $(VENV)/.tools
 demo: $(VENV)/.demo
 	$(BIN)/pets train experiment=quickstart
 
-# Ten minutes at most; the rest of the tests is for what they do not reach.
+# About ten minutes on two cores; the rest of the tests is for what they do not reach.
 test: $(READY)
 	$(PYTEST) -m "not rest" $(PYTEST_ARGS)
 
